@@ -1,0 +1,71 @@
+import { encodePublish } from './mqtt-codec.js';
+
+/** Stands before the time of sending in every payload, and nowhere else in what a server sends. */
+export const MARKER = 0x7e; // '~'
+export const TIMESTAMP_DIGITS = 16;
+
+/** No two markers are closer than this: every delivery carries at least a whole payload. */
+export const MIN_MARKER_DISTANCE = 100;
+
+const PREFIX = '{"t":"~';
+const FIELDS = ',"temperature":21.57,"humidity":48.2,"pressure":1013.25,"vibration":0.031,"ok":true';
+
+/** @param {number} index */
+export function deviceId(index) {
+  return `device-${String(index).padStart(5, '0')}`;
+}
+
+/**
+ * A telemetry payload of an exact size, with room for the time of sending.
+ *
+ * @param {number} bytes
+ */
+export function buildPayload(bytes) {
+  const head = `${PREFIX}${'0'.repeat(TIMESTAMP_DIGITS)}"${FIELDS},"n":"`;
+  const tail = '"}';
+  const padding = bytes - head.length - tail.length;
+  if (padding < 0) {
+    throw new Error(`a payload of ${bytes} bytes has no room for its fields`);
+  }
+  return Buffer.from(`${head}${'x'.repeat(padding)}${tail}`);
+}
+
+/**
+ * The PUBLISH packets of a fleet, one after the other in one buffer, all of the same length.
+ *
+ * @param {{devices: number, payloadBytes: number, qos: 0 | 1, version: 4 | 5}} options
+ */
+export function buildPublications({ devices, payloadBytes, qos, version }) {
+  const payload = buildPayload(payloadBytes);
+  const encoded = Array.from({ length: devices }, (_, index) =>
+    encodePublish(`devices/${deviceId(index)}/telemetry`, payload, qos, version),
+  );
+  const { packet, packetIdAt, payloadAt } = encoded[0];
+  return {
+    bytes: Buffer.concat(encoded.map((item) => item.packet)),
+    packetBytes: packet.length,
+    packetIdAt,
+    timestampAt: payloadAt + PREFIX.length,
+    devices,
+    qos,
+  };
+}
+
+/** @param {Buffer} buffer @param {number} at @param {number} micros */
+export function writeTimestamp(buffer, at, micros) {
+  let rest = Math.floor(micros);
+  for (let digit = TIMESTAMP_DIGITS - 1; digit >= 0; digit--) {
+    const next = Math.floor(rest / 10);
+    buffer[at + digit] = 48 + rest - next * 10;
+    rest = next;
+  }
+}
+
+/** @returns {number} microseconds */
+export function readTimestamp(buffer, at) {
+  let value = 0;
+  for (let digit = 0; digit < TIMESTAMP_DIGITS; digit++) {
+    value = value * 10 + buffer[at + digit] - 48;
+  }
+  return value;
+}

@@ -1,0 +1,24 @@
+/** Specs lie beside the code they describe; what needs several parts lies under test/. */
+export default {
+  testEnvironment: 'node',
+  roots: ['<rootDir>/src', '<rootDir>/test', '<rootDir>/bench', '<rootDir>/client', '<rootDir>/scripts'],
+  testMatch: ['**/*.spec.ts', '**/*.spec.js'],
+  extensionsToTreatAsEsm: ['.ts'],
+  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1', '$1.js'] },
+  transform: {
+    '^.+\\.ts$': [
+      '@swc/jest',
+      {
+        jsc: {
+          parser: { syntax: 'typescript', decorators: true },
+          transform: { legacyDecorator: true, decoratorMetadata: true },
+          target: 'es2022',
+        },
+        module: { type: 'es6' },
+      },
+    ],
+  },
+  // The tests start real brokers, Redis servers and browsers; two cores carry two files at a time.
+  maxWorkers: 2,
+  testTimeout: 30_000,
+};

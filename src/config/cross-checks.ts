@@ -1,0 +1,84 @@
+import type { Config } from './config.js';
+
+const MIN_SECRET_BYTES = 32;
+
+/**
+ * Rules that hold between settings, and what production demands.
+ * @param broken names of variables that are already reported: nothing more is said about them
+ * @returns one line per problem: `NAME: what to do`
+ */
+export function crossChecks(config: Config, broken: ReadonlySet<string> = new Set()): string[] {
+  const problems: string[] = [];
+  const demand = (holds: boolean, name: string, advice: string): void => {
+    if (!holds && !broken.has(name)) {
+      problems.push(`${name}: ${advice}`);
+    }
+  };
+  const { auth, mqtt, production, ws, redis } = config;
+  const keySources = [auth.jwtSecret, auth.jwtPublicKey, auth.jwtJwksUrl].filter(
+    (source) => source !== undefined,
+  );
+  demand(
+    keySources.length <= 1,
+    'JWT_SECRET',
+    'set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL',
+  );
+  demand(
+    auth.jwtSecret === undefined || Buffer.byteLength(auth.jwtSecret) >= MIN_SECRET_BYTES,
+    'JWT_SECRET',
+    `must be at least ${MIN_SECRET_BYTES} bytes long`,
+  );
+  demand(
+    auth.jwtPublicKey === undefined || auth.jwtPublicKey.includes('-----BEGIN PUBLIC KEY-----'),
+    'JWT_PUBLIC_KEY',
+    'must be a public key in PEM (-----BEGIN PUBLIC KEY-----)',
+  );
+  demand(
+    (mqtt.cert === undefined) === (mqtt.key === undefined),
+    'MQTT_CERT',
+    'set MQTT_CERT and MQTT_KEY together',
+  );
+  demand(
+    mqtt.password === undefined || mqtt.username !== undefined,
+    'MQTT_USERNAME',
+    'must be set when MQTT_PASSWORD is',
+  );
+  demand(
+    mqtt.reconnectMinMs <= mqtt.reconnectMaxMs,
+    'MQTT_RECONNECT_MIN_MS',
+    'must not be greater than MQTT_RECONNECT_MAX_MS',
+  );
+  demand(
+    redis.url === undefined || /^(rediss?|redis\+sentinel):\/\//.test(redis.url),
+    'REDIS_URL',
+    'must start with redis://, rediss:// or redis+sentinel://',
+  );
+  demand(
+    ws.allowedOrigins.every((origin) => origin === '*' || isOrigin(origin)),
+    'WS_ALLOWED_ORIGINS',
+    'every entry must be an origin like https://dash.example.com (no path), or *',
+  );
+  if (production) {
+    demand(
+      keySources.length >= 1,
+      'JWT_SECRET',
+      'set one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL (nothing is generated in production)',
+    );
+    demand(mqtt.url !== undefined, 'MQTT_URL', 'must be set in production (there is no embedded broker)');
+    demand(
+      ws.allowedOrigins.length > 0,
+      'WS_ALLOWED_ORIGINS',
+      'must be set in production: a list of origins, or * to allow any',
+    );
+    demand(config.demo.devices === 0, 'DEMO_DEVICES', 'must be 0 in production (no simulated fleet)');
+  }
+  return problems;
+}
+
+function isOrigin(text: string): boolean {
+  try {
+    return new URL(text).origin === text;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,192 @@
+import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+
+const PREFIX = 'sluice_';
+/** Seconds; from a local hop to what a person would call broken. */
+const LATENCY_BUCKETS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const BROADCAST_BUCKETS_S = [
+  0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05,
+];
+
+/** Plain numbers of the hot path: a field is incremented per delivery, the registry reads them when it is scraped. */
+export class HotCounters {
+  /** Publication times live subscription: what delivered, conflated and dropped must add up to. */
+  due = 0;
+  delivered = 0;
+  control = 0;
+  bytes = 0;
+  /** Publications of a subscription replaced by a newer one or merged into a window. */
+  conflated = 0;
+  /** Publications of a subscription that the fields it asked for do not concern. */
+  filtered = 0;
+}
+
+/** Why a publication or message that was due to a connection was not sent to it. */
+export type DropReason = 'slow' | 'closed' | 'unsubscribed' | 'resync' | 'history_trimmed';
+
+/**
+ * Every metric of the service. Names are `sluice_<area>_<thing>_<unit|total>`; no id is ever a label.
+ * One instance per application, with a registry of its own, so that several can live in one test process.
+ */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly hot = new HotCounters();
+
+  readonly connectionsOpen = this.gauge('connections_open', 'WebSocket connections whose token is good');
+  readonly connectionsPending = this.gauge(
+    'connections_pending',
+    'WebSocket connections that have not shown a good token yet',
+  );
+  readonly connections = this.counter(
+    'connections_total',
+    'Connection attempts by outcome: accepted, unauthorized, too_many_user, refused_path, refused_origin, refused_capacity, refused_address, refused_rate, refused_pending, refused_draining',
+    ['outcome'],
+  );
+  readonly connectionsClosed = this.counter(
+    'connections_closed_total',
+    'Closed WebSocket connections by close code',
+    ['code'],
+  );
+  readonly auth = this.counter(
+    'auth_tokens_total',
+    'Token checks by outcome: verified, cached, refreshed, missing, invalid, expired, timeout',
+    ['outcome'],
+  );
+  readonly jwksFetches = this.counter(
+    'auth_jwks_fetches_total',
+    'Fetches of the JWKS by outcome: ok, failed',
+    ['outcome'],
+  );
+  readonly jwksAge = this.gauge('auth_jwks_age_seconds', 'Age of the JWKS in use; 0 when none is configured');
+
+  readonly roomsOpen = this.gauge('rooms_open', 'Rooms (devices) with at least one local subscription');
+  readonly subscriptionsOpen = this.gauge('subscriptions_open', 'Subscriptions of local connections');
+  readonly devicesKnown = this.gauge('devices_known', 'Devices whose state this instance holds');
+  readonly historyBytes = this.gauge(
+    'history_bytes',
+    'Bytes of publications kept for resume in this process',
+  );
+  readonly historyEvicted = this.counter(
+    'history_evicted_total',
+    'Publications dropped from history by the bound over all devices',
+  );
+
+  readonly ingest = this.counter(
+    'ingest_messages_total',
+    'Device messages by kind (telemetry, status, meta, other) and outcome: accepted, duplicate, refused, retained, not_json, not_object, too_large, bad_topic, bad_device_id, too_many_devices',
+    ['kind', 'outcome'],
+  );
+  readonly ingestUnacknowledged = this.gauge(
+    'ingest_unacknowledged_messages',
+    'QoS 1 device messages that are not acknowledged to the broker yet',
+  );
+  readonly ingestOldest = this.gauge(
+    'ingest_lag_seconds',
+    'Age of the oldest device message that is not acknowledged to the broker yet',
+  );
+  readonly mqttConnected = this.gauge('mqtt_connected', '1 while the connection to the broker stands');
+  readonly mqttReconnects = this.counter('mqtt_reconnects_total', 'Lost connections to the broker');
+  readonly upstreamUp = this.gauge('mqtt_upstream_up', '1 while device messages can reach this instance');
+
+  readonly deliveries = this.counter(
+    'delivery_messages_total',
+    'Messages written to connections by lane: telemetry, control',
+    ['lane'],
+  );
+  readonly deliveryBytes = this.counter('delivery_bytes_total', 'Bytes of frames written to connections');
+  readonly deliveryDue = this.counter(
+    'delivery_due_total',
+    'Publications times live subscriptions: delivered + conflated + filtered + dropped + queued',
+  );
+  readonly conflated = this.counter(
+    'delivery_conflated_total',
+    'Publications of a subscription replaced by a newer one or merged into a window',
+  );
+  readonly filtered = this.counter(
+    'delivery_filtered_total',
+    'Publications without any of the fields a subscription asked for',
+  );
+  readonly dropped = this.counter(
+    'delivery_dropped_total',
+    'Messages due to a connection and not sent, by reason: slow, closed, unsubscribed, resync, history_trimmed',
+    ['reason'],
+  );
+  readonly queueBytes = this.gauge('delivery_queue_bytes', 'Bytes waiting for slow connections');
+  readonly queueMessages = this.gauge('delivery_queue_messages', 'Messages waiting for slow connections');
+  readonly slowConsumers = this.counter('delivery_slow_consumers_total', 'Connections closed with 4008');
+  readonly broadcastDuration = this.histogram(
+    'delivery_broadcast_duration_seconds',
+    'Time to hand one publication to all local subscriptions',
+    BROADCAST_BUCKETS_S,
+  );
+  readonly latency = this.histogram(
+    'delivery_latency_seconds',
+    'Time from receipt of a device message to the write to its sockets',
+    LATENCY_BUCKETS_S,
+  );
+
+  readonly clientMessages = this.counter(
+    'client_messages_total',
+    'Messages of clients by type and outcome (ok or an error code)',
+    ['type', 'outcome'],
+  );
+  readonly commands = this.counter(
+    'commands_total',
+    'Commands by outcome: sent, undelivered, forbidden, unavailable, too_large, invalid',
+    ['outcome'],
+  );
+
+  readonly redisConnected = this.gauge(
+    'redis_connected',
+    '1 while Redis answers; 0 also where none is configured',
+  );
+  readonly redisDegraded = this.gauge(
+    'redis_degraded',
+    '1 while this instance serves its rooms without Redis',
+  );
+  readonly leaseHeld = this.gauge(
+    'ingest_lease_held',
+    '1 on the instance that reads device topics in leased mode',
+  );
+  readonly draining = this.gauge('draining', '1 from SIGTERM on');
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry });
+    const hot = this.hot;
+    const mirror = (counter: Counter, read: () => number): void => {
+      let seen = 0;
+      Object.assign(counter, {
+        collect(this: Counter): void {
+          const now = read();
+          this.inc(now - seen);
+          seen = now;
+        },
+      });
+    };
+    mirror(this.deliveryBytes, () => hot.bytes);
+    mirror(this.deliveryDue, () => hot.due);
+    mirror(this.conflated, () => hot.conflated);
+    mirror(this.filtered, () => hot.filtered);
+    let telemetry = 0;
+    let control = 0;
+    Object.assign(this.deliveries, {
+      collect(this: Counter): void {
+        this.inc({ lane: 'telemetry' }, hot.delivered - telemetry);
+        this.inc({ lane: 'control' }, hot.control - control);
+        telemetry = hot.delivered;
+        control = hot.control;
+      },
+    });
+  }
+
+  private counter(name: string, help: string, labelNames: string[] = []): Counter {
+    return new Counter({ name: PREFIX + name, help, labelNames, registers: [this.registry] });
+  }
+
+  private gauge(name: string, help: string): Gauge {
+    return new Gauge({ name: PREFIX + name, help, registers: [this.registry] });
+  }
+
+  private histogram(name: string, help: string, buckets: number[]): Histogram {
+    return new Histogram({ name: PREFIX + name, help, buckets, registers: [this.registry] });
+  }
+}

@@ -1,0 +1,47 @@
+/** What clients send (contract, section 4). */
+import type { DeliveryOptions } from './delivery-options.js';
+
+/** A string of up to 128 characters or a number, echoed in the answer. */
+export type MessageId = string | number;
+
+/** Where a room stands: `offset` counts publications within `epoch`. */
+export interface Position {
+  epoch: string;
+  offset: number;
+}
+
+export interface SubscribeMessage {
+  type: 'subscribe';
+  deviceIds: string[];
+  id?: MessageId;
+  delivery?: DeliveryOptions;
+  /** By device id; a Map because `__proto__` is a legal id. */
+  since?: ReadonlyMap<string, Position>;
+}
+
+export interface UnsubscribeMessage {
+  type: 'unsubscribe';
+  deviceIds: string[];
+  id?: MessageId;
+}
+
+export interface CommandMessage {
+  type: 'command';
+  deviceId: string;
+  /** Any JSON value. */
+  command: unknown;
+  id?: MessageId;
+}
+
+export interface AuthMessage {
+  type: 'auth';
+  token: string;
+}
+
+export interface PingMessage {
+  type: 'ping';
+  id?: MessageId;
+}
+
+export type ClientMessage =
+  SubscribeMessage | UnsubscribeMessage | CommandMessage | AuthMessage | PingMessage;

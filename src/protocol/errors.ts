@@ -1,0 +1,24 @@
+/** Codes of `error` messages (contract, section 4). */
+export type ErrorCode =
+  | 'invalid_json'
+  | 'invalid_message'
+  | 'unknown_type'
+  | 'forbidden'
+  | 'rate_limited'
+  | 'too_many_rooms'
+  | 'broker_unavailable'
+  | 'payload_too_large'
+  | 'internal';
+
+/** A refusal that becomes an `error` message; the connection stays open. */
+export class ProtocolError extends Error {
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    /** Further fields of the message, such as `retryAfterMs` or `deviceId`. */
+    readonly details: Readonly<Record<string, unknown>> = {},
+  ) {
+    super(message);
+    this.name = 'ProtocolError';
+  }
+}

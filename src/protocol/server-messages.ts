@@ -1,0 +1,78 @@
+/** What the server sends (contract, section 4). Telemetry is framed from bytes in delivery/, not from objects. */
+import type { MessageId } from './client-messages.js';
+import type { ErrorCode } from './errors.js';
+
+export interface ConnectedMessage {
+  type: 'connected';
+  userId: string;
+  connectionId: string;
+  protocol: 'sluice.v1';
+  heartbeatMs: number;
+  serverTs: number;
+}
+
+export interface SubscribedRoom {
+  deviceId: string;
+  epoch: string;
+  offset: number;
+  recovered?: boolean;
+}
+
+export interface SubscribedMessage {
+  type: 'subscribed';
+  id?: MessageId;
+  rooms: SubscribedRoom[];
+  denied: string[];
+}
+
+export interface UnsubscribedMessage {
+  type: 'unsubscribed';
+  id?: MessageId;
+  deviceIds: string[];
+}
+
+export interface CommandSentMessage {
+  type: 'command_sent';
+  deviceId: string;
+  id?: MessageId;
+  /** `false` when the broker said that nobody was subscribed. */
+  delivered?: false;
+}
+
+export interface AuthenticatedMessage {
+  type: 'authenticated';
+  userId: string;
+  expiresAt: number;
+}
+
+export interface PongMessage {
+  type: 'pong';
+  id?: MessageId;
+  serverTs: number;
+}
+
+export interface UpstreamMessage {
+  type: 'upstream';
+  mqtt: 'up' | 'down';
+  changedAt: number;
+}
+
+export interface ErrorMessage {
+  type: 'error';
+  error: string;
+  code: ErrorCode;
+  id?: MessageId;
+  deviceId?: string;
+  retryAfterMs?: number;
+}
+
+/** Every message that is written as one JSON object. */
+export type ReplyMessage =
+  | ConnectedMessage
+  | SubscribedMessage
+  | UnsubscribedMessage
+  | CommandSentMessage
+  | AuthenticatedMessage
+  | PongMessage
+  | UpstreamMessage
+  | ErrorMessage;

@@ -1,0 +1,87 @@
+import type { Position } from '../protocol/client-messages.js';
+import type { DeviceMessage } from './device-message.js';
+import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
+
+/**
+ * What an adapter tells the local rooms. Implemented by RoomsService, bound once at start.
+ * Calls come in the order in which the store accepted things, per room, and only for attached rooms.
+ */
+export interface BroadcastReceiver {
+  /** The next publication of a room: `offset` is the last one's plus one within the epoch. */
+  onPublication(publication: Publication, receivedMono: number): void;
+  onStatus(deviceId: string, status: DeviceStatus): void;
+  onMeta(deviceId: string, meta: MetaBytes): void;
+  /**
+   * The room cannot be continued where it stood: its epoch changed, or publications are missing that history no longer has.
+   * Members get a snapshot and go on from `state`.
+   */
+  onReset(state: RoomState): void;
+}
+
+/** A stretch of history. */
+export interface HistoryPage {
+  /** Oldest first, directly after the position that was asked for; empty when the position is the room's newest. */
+  readonly publications: readonly Publication[];
+  /** The room's newest offset when the page was read: more is to be asked for while the last one is below it. */
+  readonly newest: number;
+}
+
+/**
+ * The rooms' store and the broadcast between instances: memory for one instance, Redis for many.
+ *
+ * Guarantees every adapter gives (test/contract/broadcast-adapter.contract.ts holds each to them):
+ * - **Atomic.** Offset, last value, history and fan-out of one publication happen together: nobody sees one without the others.
+ * - **Ordered.** Publications of a device are numbered, stored and delivered in the order of the publish calls of this instance.
+ * - **Once.** An attached room receives each publication once; offsets within an epoch grow by exactly 1.
+ * - **Interest.** Only attached rooms are delivered to; a publication nobody watches costs its store and nothing else.
+ * - **Bounded.** History ends at count, age or bytes, whichever is reached first; devices are bounded by MAX_DEVICES.
+ * - **Settled.** `message.settle` is called exactly once per publish, or never when the store is lost (the broker then delivers again).
+ */
+export abstract class BroadcastAdapter {
+  /** Binds the local rooms. Called once, before everything else. */
+  abstract bind(receiver: BroadcastReceiver): void;
+
+  /** Stores and fans out one telemetry message. Never throws, never blocks; settles when stored. */
+  abstract publish(message: DeviceMessage): void;
+
+  /** A retained telemetry message: becomes the last value only where none is known; never a publication. */
+  abstract fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void;
+
+  /**
+   * Sets the device's status; an identical repeat (same isOnline and lastSeen) is not fanned out.
+   * @param onlyIfUnknown a retained one: only fills what is unknown
+   * @returns once stored
+   */
+  abstract setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void>;
+
+  /** Sets (or with null forgets) the device's metadata; identical bytes are not fanned out. @returns once stored */
+  abstract setMeta(deviceId: string, meta: MetaBytes): Promise<void>;
+
+  /**
+   * Attaches this instance to rooms and reads where they stand, in one step without a gap: every publication after the returned
+   * state reaches the receiver. Attaching an attached room reads it again. Rooms without publications have an epoch and offset 0.
+   * Results are in the order of `deviceIds`.
+   */
+  abstract attach(deviceIds: readonly string[]): Promise<RoomState[]>;
+
+  /** Ends the interest of this instance in a room. Safe against a concurrent attach: the last call wins. */
+  abstract detach(deviceId: string): void;
+
+  /**
+   * History directly after a position, oldest first, at most `maxPublications`.
+   * @returns null when it cannot be continued from there: another epoch, a future offset, or already trimmed
+   */
+  abstract history(deviceId: string, after: Position, maxPublications: number): Promise<HistoryPage | null>;
+
+  /** Whether publications can be stored and fanned out across instances now. */
+  abstract readonly healthy: boolean;
+
+  /** Devices whose state this adapter holds or has attached; for metrics. */
+  abstract readonly roomCount: number;
+
+  /** Opens connections, if any; resolves when usable or retrying in the background. */
+  abstract start(): Promise<void>;
+
+  /** Lets what is under way settle, then closes. */
+  abstract stop(): Promise<void>;
+}
