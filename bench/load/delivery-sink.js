@@ -48,14 +48,15 @@ export class DeliverySink {
     let last = -1;
     let distance = this.#distance;
     while (position < end) {
-      if (buffer[position] !== MARKER) {
-        const guess = last + distance;
-        if (last >= 0 && position < guess && guess < end && buffer[guess] === MARKER) {
-          position = guess;
-        } else {
-          position++;
-          continue;
-        }
+      const guess = last + distance;
+      if (last >= 0 && guess < end && buffer[guess] === MARKER) {
+        position = guess;
+      }
+      while (position < end && buffer[position] !== MARKER) {
+        position++;
+      }
+      if (position >= end) {
+        break;
       }
       this.deliveries++;
       if (--this.#untilSample === 0) {

@@ -4,8 +4,8 @@ import { encodePublish } from './mqtt-codec.js';
 export const MARKER = 0x7e; // '~'
 export const TIMESTAMP_DIGITS = 16;
 
-/** No two markers are closer than this: every delivery carries at least a whole payload. */
-export const MIN_MARKER_DISTANCE = 100;
+/** No two markers are closer than this, since every delivery carries a whole payload. */
+export const MIN_MARKER_DISTANCE = 120;
 
 const PREFIX = '{"t":"~';
 const FIELDS = ',"temperature":21.57,"humidity":48.2,"pressure":1013.25,"vibration":0.031,"ok":true';
@@ -18,13 +18,13 @@ export function deviceId(index) {
 /**
  * A telemetry payload of an exact size, with room for the time of sending.
  *
- * @param {number} bytes
+ * @param {number} bytes at least MIN_MARKER_DISTANCE
  */
 export function buildPayload(bytes) {
   const head = `${PREFIX}${'0'.repeat(TIMESTAMP_DIGITS)}"${FIELDS},"n":"`;
   const tail = '"}';
   const padding = bytes - head.length - tail.length;
-  if (padding < 0) {
+  if (padding < 0 || bytes < MIN_MARKER_DISTANCE) {
     throw new Error(`a payload of ${bytes} bytes has no room for its fields`);
   }
   return Buffer.from(`${head}${'x'.repeat(padding)}${tail}`);

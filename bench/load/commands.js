@@ -1,0 +1,114 @@
+import { setTimeout as pause } from 'node:timers/promises';
+
+import { DashboardGroup } from './dashboard-group.js';
+import { Flood } from './flood.js';
+import { measure } from './measure.js';
+import { MqttBroker } from './mqtt-broker.js';
+import { connectPublisher } from './publisher-client.js';
+import { reconnectStorm } from './reconnect-storm.js';
+
+const POLL_MS = 20;
+
+/** What the runner can ask of the generator. One generator process serves one trial. */
+export class Commands {
+  #broker = new MqttBroker();
+  /** @type {Map<string, DashboardGroup>} */
+  #groups = new Map();
+  /** @type {Flood | undefined} */
+  #flood;
+  #publisher;
+
+  constructor() {
+    this.#broker.onRoom = () => this.#flood?.pump();
+  }
+
+  listen() {
+    return this.#broker.listen();
+  }
+
+  /** Waits until device messages would reach a server. */
+  async waitForSubscriber({ timeoutMs }) {
+    const deadline = performance.now() + timeoutMs;
+    while (this.#broker.telemetryTargets().length === 0) {
+      if (performance.now() > deadline) {
+        throw new Error('the server has not subscribed to devices/+/telemetry');
+      }
+      await pause(POLL_MS);
+    }
+  }
+
+  /** For a server that is the broker: publish to it instead of waiting for it to subscribe. */
+  async connectPublisher({ port }) {
+    this.#publisher = await connectPublisher(port, () => this.#flood?.pump());
+  }
+
+  async openDashboards({ count, concurrency, timeoutMs, ...options }) {
+    let group = this.#groups.get(options.name);
+    if (group === undefined) {
+      group = new DashboardGroup(options);
+      this.#groups.set(options.name, group);
+    }
+    return await group.open(count, concurrency, timeoutMs);
+  }
+
+  pauseDashboards({ name, isPaused }) {
+    this.#groups.get(name).setPaused(isPaused);
+  }
+
+  dropDashboards({ name }) {
+    this.#groups.get(name).dropAll();
+  }
+
+  async storm({ name, timeoutMs }) {
+    return await reconnectStorm(this.#groups.get(name), timeoutMs);
+  }
+
+  startFlood(options) {
+    const copies = this.#publisher
+      ? [[{ stream: this.#publisher, qos: 1 }]]
+      : this.#broker.telemetryTargets();
+    this.#flood = new Flood(options, copies, [...this.#groups.values()]);
+    this.#flood.start();
+  }
+
+  /** Ends the flood and waits for what is still on its way. */
+  async stopFlood({ drainMs }) {
+    this.#flood.stop();
+    const deadline = performance.now() + drainMs;
+    while (performance.now() < deadline && this.#outstanding() > 0) {
+      await pause(POLL_MS);
+    }
+    return { published: this.#flood.published, groups: this.#groupCounts() };
+  }
+
+  async measure(options) {
+    return await measure({ ...options, groups: this.#groups, flood: this.#flood });
+  }
+
+  counts() {
+    return this.#groupCounts();
+  }
+
+  #outstanding() {
+    let outstanding = 0;
+    for (const { expected, sink } of this.#groups.values()) {
+      outstanding += Math.max(0, expected - sink.deliveries);
+    }
+    return outstanding;
+  }
+
+  #groupCounts() {
+    return Object.fromEntries([...this.#groups].map(([name, group]) => [name, describe(group)]));
+  }
+}
+
+function describe({ sink, expected, readyCount }) {
+  return {
+    ready: readyCount,
+    expected,
+    deliveries: sink.deliveries,
+    frames: sink.frames,
+    bytes: sink.bytes,
+    closes: Object.fromEntries(sink.closes),
+  };
+}

@@ -1,0 +1,149 @@
+import { Dashboard } from './dashboard.js';
+import { DeliverySink } from './delivery-sink.js';
+import { dialects } from './dialects.js';
+import { deviceId } from './payload.js';
+import { devicesOf } from './room-plan.js';
+import { tokenSigner } from './token.js';
+
+const TOKEN_LIFETIME_S = 3600;
+const MAX_DEVICES = 100_000;
+
+/**
+ * Dashboards that are counted together, and how many of them watch each device.
+ *
+ * @typedef {object} GroupOptions
+ * @property {string} name
+ * @property {number[]} ports one per instance; dashboards take them in turn
+ * @property {string} dialect
+ * @property {string} [query] for example `batchMs=50`
+ * @property {import('./room-plan.js').RoomPlan} plan
+ * @property {string} secret
+ */
+export class DashboardGroup {
+  #options;
+  #sign;
+  /** @type {Set<Dashboard>} */
+  #ready = new Set();
+  sink = new DeliverySink();
+  /** Receivers per device: what a publication is expected to lead to. */
+  receivers = new Uint32Array(MAX_DEVICES);
+  expected = 0;
+  #nextIndex = 0;
+
+  /** @param {GroupOptions} options */
+  constructor(options) {
+    this.#options = options;
+    this.#sign = tokenSigner(options.secret);
+  }
+
+  get readyCount() {
+    return this.#ready.size;
+  }
+
+  /**
+   * Opens more dashboards, so many at a time.
+   *
+   * @param {number} count
+   * @param {number} concurrency
+   * @param {number} timeoutMs for all of them
+   * @returns {Promise<{opened: number, failed: number, ms: number}>}
+   */
+  async open(count, concurrency, timeoutMs) {
+    const startedAt = performance.now();
+    const deadline = startedAt + timeoutMs;
+    const last = this.#nextIndex + count;
+    let failed = 0;
+    const worker = async () => {
+      while (this.#nextIndex < last && performance.now() < deadline) {
+        if (!(await this.openOne(this.#nextIndex++))) {
+          failed++;
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(concurrency, count) }, worker));
+    const missing = last - this.#nextIndex;
+    return { opened: count - failed - missing, failed: failed + missing, ms: performance.now() - startedAt };
+  }
+
+  /**
+   * @param {number} index
+   * @param {(() => void)} [onLost] called when a dashboard that was ready is gone
+   * @returns {Promise<boolean>} whether it became ready
+   */
+  openOne(index, onLost) {
+    return new Promise((resolve) => {
+      const devices = devicesOf(this.#options.plan, index);
+      new Dashboard({
+        ...this.#address(index),
+        index,
+        devices,
+        token: this.#token(index, devices),
+        sink: this.sink,
+        onReady: (dashboard) => {
+          this.#count(dashboard, 1);
+          resolve(true);
+        },
+        onGone: (dashboard, wasReady) => {
+          if (wasReady) {
+            this.#count(dashboard, -1);
+            onLost?.();
+          }
+          resolve(false);
+        },
+      });
+    });
+  }
+
+  /** @param {boolean} isPaused */
+  setPaused(isPaused) {
+    for (const dashboard of this.#ready) {
+      if (isPaused) {
+        dashboard.pause();
+      } else {
+        dashboard.resume();
+      }
+    }
+  }
+
+  dropAll() {
+    const dropped = [...this.#ready];
+    for (const dashboard of dropped) {
+      dashboard.drop();
+    }
+    return dropped.map((dashboard) => dashboard.index);
+  }
+
+  #address(index) {
+    const { ports, dialect: name, query } = this.#options;
+    const dialect = dialects[name];
+    const separator = dialect.path.includes('?') ? '&' : '?';
+    return {
+      dialect,
+      port: ports[index % ports.length],
+      // Several source addresses, as from several households.
+      localAddress: `127.0.${1 + (index % 8)}.${1 + (index % 250)}`,
+      path: query ? `${dialect.path}${separator}${query}` : dialect.path,
+    };
+  }
+
+  #token(index, devices) {
+    const iat = Math.floor(Date.now() / 1000);
+    return this.#sign({
+      userId: `${this.#options.name}-${index}`,
+      deviceIds: devices.map(deviceId),
+      iat,
+      exp: iat + TOKEN_LIFETIME_S,
+    });
+  }
+
+  #count(dashboard, difference) {
+    if (difference > 0) {
+      this.#ready.add(dashboard);
+    } else {
+      this.#ready.delete(dashboard);
+    }
+    for (const device of dashboard.devices) {
+      this.receivers[device] += difference;
+    }
+  }
+}

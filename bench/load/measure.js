@@ -1,0 +1,68 @@
+import { setTimeout as pause } from 'node:timers/promises';
+
+import { cpuMicros, rssKib } from './process-usage.js';
+
+/**
+ * What happens in a stretch of time: the servers' CPU, the deliveries and their latency, read in the same place at the
+ * same moment.
+ *
+ * @param {object} options
+ * @param {number[]} options.pids the measured servers
+ * @param {number} options.ms
+ * @param {number} options.sampleEvery one latency sample per so many deliveries
+ * @param {Map<string, import('./dashboard-group.js').DashboardGroup>} options.groups
+ * @param {import('./flood.js').Flood} [options.flood]
+ */
+export async function measure({ pids, ms, sampleEvery, groups, flood }) {
+  for (const { sink } of groups.values()) {
+    sink.startSampling(sampleEvery);
+  }
+  const before = read(pids, groups, flood);
+  await pause(ms);
+  const after = read(pids, groups, flood);
+  return {
+    ms: after.at - before.at,
+    cpuMicros: after.cpu.map((cpu, index) => cpu - before.cpu[index]),
+    generatorMicros: after.generator - before.generator,
+    rssKib: pids.map(rssKib),
+    published: after.published - before.published,
+    acknowledged: after.acknowledged - before.acknowledged,
+    groups: Object.fromEntries(
+      [...groups].map(([name, { sink }]) => [
+        name,
+        {
+          deliveries: sink.deliveries - before.groups[name].deliveries,
+          frames: sink.frames - before.groups[name].frames,
+          bytes: sink.bytes - before.groups[name].bytes,
+          latencyMicros: percentiles(sink.latency),
+        },
+      ]),
+    ),
+  };
+}
+
+function read(pids, groups, flood) {
+  const { user, system } = process.cpuUsage();
+  return {
+    at: performance.now(),
+    cpu: pids.map(cpuMicros),
+    generator: user + system,
+    published: flood?.published ?? 0,
+    acknowledged: flood?.acknowledged ?? 0,
+    groups: Object.fromEntries(
+      [...groups].map(([name, { sink }]) => [
+        name,
+        { deliveries: sink.deliveries, frames: sink.frames, bytes: sink.bytes },
+      ]),
+    ),
+  };
+}
+
+function percentiles(histogram) {
+  return {
+    samples: histogram.count,
+    p50: histogram.percentile(0.5),
+    p99: histogram.percentile(0.99),
+    p999: histogram.percentile(0.999),
+  };
+}

@@ -1,0 +1,58 @@
+/**
+ * What is compared.
+ *
+ * @typedef {object} Peer
+ * @property {string} label
+ * @property {string} [script] of a Node.js server, relative to the repository
+ * @property {'mosquitto'} [program] what is not a Node.js server
+ * @property {string} dialect see load/dialects.js
+ * @property {boolean} [usesRedis]
+ * @property {Record<string, string>} [env]
+ * @property {string} [query] of the dashboards' upgrade
+ * @property {boolean} [isSluice]
+ * @property {boolean} [needsUws]
+ */
+
+const sluice = { script: 'dist/main.js', dialect: 'json', isSluice: true };
+
+/** @type {Record<string, Peer>} */
+export const peers = {
+  hand: { label: 'hand-written (ws, mqtt)', script: 'bench/peers/hand-written.js', dialect: 'json' },
+  'hand-key': {
+    label: 'hand-written with a `KeyObject`',
+    script: 'bench/peers/hand-written.js',
+    dialect: 'json',
+    env: { JWT_KEY_OBJECT: '1' },
+  },
+  'hand-redis': {
+    label: 'hand-written with Redis',
+    script: 'bench/peers/hand-written.js',
+    dialect: 'json',
+    usesRedis: true,
+  },
+  nest: { label: 'NestJS, stock MQTT and ws', script: 'bench/peers/nest.js', dialect: 'json' },
+  'socket.io': {
+    label: 'Socket.IO with Redis adapter',
+    script: 'bench/peers/socket-io.js',
+    dialect: 'socket.io',
+    usesRedis: true,
+  },
+  mosquitto: { label: "Mosquitto's WebSocket listener", program: 'mosquitto', dialect: 'mqtt' },
+  uws: {
+    label: 'uWebSockets.js (C++) with mqtt.js',
+    script: 'bench/peers/uws.js',
+    dialect: 'json',
+    needsUws: true,
+  },
+  ws: { label: 'ws, one shared frame', script: 'bench/peers/ws-shared-frame.js', dialect: 'json' },
+  'ws-cork': {
+    label: 'ws, shared frame, corked per turn',
+    script: 'bench/peers/ws-shared-frame.js',
+    dialect: 'json',
+    env: { CORK: '1' },
+  },
+  sluice: { ...sluice, label: 'Sluice' },
+  'sluice-batch5': { ...sluice, label: 'Sluice, `batchMs=5`', query: 'batchMs=5' },
+  'sluice-batch50': { ...sluice, label: 'Sluice, `batchMs=50`', query: 'batchMs=50' },
+  'sluice-redis': { ...sluice, label: 'Sluice with Redis', usesRedis: true },
+};
