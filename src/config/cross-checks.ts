@@ -1,4 +1,5 @@
 import type { Config } from './config.js';
+import { checkPublicKey } from './public-key.js';
 
 const MIN_SECRET_BYTES = 32;
 
@@ -28,10 +29,12 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
     'JWT_SECRET',
     `must be at least ${MIN_SECRET_BYTES} bytes long`,
   );
+  const keyFault = auth.jwtPublicKey === undefined ? undefined : checkPublicKey(auth.jwtPublicKey);
+  demand(keyFault === undefined, 'JWT_PUBLIC_KEY', keyFault ?? '');
   demand(
-    auth.jwtPublicKey === undefined || auth.jwtPublicKey.includes('-----BEGIN PUBLIC KEY-----'),
-    'JWT_PUBLIC_KEY',
-    'must be a public key in PEM (-----BEGIN PUBLIC KEY-----)',
+    auth.jwtJwksUrl === undefined || !hasCredentials(auth.jwtJwksUrl),
+    'JWT_JWKS_URL',
+    'must not contain a user name or password',
   );
   demand(
     (mqtt.cert === undefined) === (mqtt.key === undefined),
@@ -78,6 +81,15 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
 function isOrigin(text: string): boolean {
   try {
     return new URL(text).origin === text;
+  } catch {
+    return false;
+  }
+}
+
+function hasCredentials(address: string): boolean {
+  try {
+    const { username, password } = new URL(address);
+    return username !== '' || password !== '';
   } catch {
     return false;
   }
