@@ -1,7 +1,12 @@
 import { Global, Module } from '@nestjs/common';
+import { MetricsController } from './metrics.controller.js';
 import { Metrics } from './metrics.js';
 
-/** The metrics of this application, for everybody. The `/metrics` endpoint lies in metrics.controller.ts. */
+/** The metrics of this application, for everybody, and their endpoint. */
 @Global()
-@Module({ providers: [{ provide: Metrics, useFactory: () => new Metrics() }], exports: [Metrics] })
+@Module({
+  controllers: [MetricsController],
+  providers: [{ provide: Metrics, useFactory: () => new Metrics() }],
+  exports: [Metrics],
+})
 export class MetricsModule {}

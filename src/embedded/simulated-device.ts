@@ -1,0 +1,126 @@
+import { type IClientOptions, type MqttClient, connect } from 'mqtt';
+import type { DeviceModel } from './device-kinds.js';
+import type { PlannedDevice } from './fleet-plan.js';
+import type { Random } from './random.js';
+
+const SECOND_MS = 1_000;
+const ONLINE_MS = 40 * SECOND_MS;
+const OFFLINE_MS = 12 * SECOND_MS;
+const RECONNECT_MIN_MS = 2 * SECOND_MS;
+
+/**
+ * One simulated device with a connection of its own, as a real one has: a will, retained status and metadata, telemetry,
+ * and commands that change what it does. It has no timer: the fleet calls {@link tick}.
+ */
+export class SimulatedDevice {
+  private readonly client: MqttClient;
+  private readonly model: DeviceModel;
+  private nextReadingAt: number;
+  /** When an unsteady device drops its connection or comes back. */
+  private nextTurnAt: number;
+
+  constructor(
+    private readonly plan: PlannedDevice,
+    brokerUrl: string,
+    options: IClientOptions,
+    random: Random,
+    now: number,
+  ) {
+    this.model = plan.kind.create(random);
+    this.nextReadingAt = now + random() * plan.kind.everyMs;
+    this.nextTurnAt = now + ONLINE_MS / 2;
+    this.client = connect(brokerUrl, {
+      ...options,
+      clean: true,
+      reconnectPeriod: RECONNECT_MIN_MS + random() * RECONNECT_MIN_MS,
+      queueQoSZero: false,
+      will: this.will(now),
+    });
+    this.client.on('connect', () => this.onConnect());
+    // A will carries the time of its connect.
+    this.client.on('reconnect', () => (this.client.options.will = this.will(Date.now())));
+    this.client.on('message', (_topic, payload) => this.onCommand(payload));
+    // The fleet shows what the gateway does when the broker is away; its own complaints would only fill the log.
+    this.client.on('error', () => undefined);
+  }
+
+  /** Publishes what is due at `now` (Unix ms). */
+  tick(now: number): void {
+    if (this.plan.unsteady && now >= this.nextTurnAt) {
+      this.turn(now);
+    }
+    if (now >= this.nextReadingAt) {
+      this.nextReadingAt = now + this.plan.kind.everyMs;
+      this.publishReading();
+    }
+  }
+
+  /** Says goodbye as a device does that is switched off. */
+  async stop(): Promise<void> {
+    if (this.client.connected) {
+      this.publishStatus(false);
+    }
+    await this.client.endAsync(!this.client.connected);
+  }
+
+  private turn(now: number): void {
+    if (this.client.connected) {
+      // Without a DISCONNECT, so that the broker publishes the will.
+      this.client.end(true);
+      this.nextTurnAt = now + OFFLINE_MS;
+    } else {
+      this.client.reconnect();
+      this.nextTurnAt = now + ONLINE_MS;
+    }
+  }
+
+  private onConnect(): void {
+    const { kind, location } = this.plan;
+    this.client.subscribe(this.topic('commands'), { qos: 1 });
+    this.publishStatus(true);
+    const meta = {
+      name: kind.name,
+      model: kind.model,
+      location,
+      units: kind.units,
+      commands: kind.commands,
+    };
+    this.client.publish(this.topic('meta'), JSON.stringify(meta), { qos: 1, retain: true });
+    this.publishReading();
+  }
+
+  private onCommand(payload: Buffer): void {
+    let command: unknown;
+    try {
+      command = JSON.parse(payload.toString());
+    } catch {
+      return;
+    }
+    if (typeof command === 'object' && command !== null && this.model.command({ ...command })) {
+      this.publishReading();
+    }
+  }
+
+  private publishReading(): void {
+    const reading = this.model.read();
+    if (this.client.connected) {
+      this.client.publish(this.topic('telemetry'), JSON.stringify(reading), { qos: 0 });
+    }
+  }
+
+  private publishStatus(online: boolean): void {
+    this.client.publish(this.topic('status'), JSON.stringify({ online, ts: Date.now() }), {
+      qos: 1,
+      retain: true,
+    });
+  }
+
+  private will(ts: number): NonNullable<IClientOptions['will']> {
+    const payload = Buffer.from(JSON.stringify({ online: false, ts }));
+    return { topic: this.topic('status'), payload, qos: 1, retain: true };
+  }
+
+  private topic(kind: 'telemetry' | 'status' | 'meta' | 'commands'): string {
+    return `devices/${this.plan.deviceId}/${kind}`;
+  }
+}

@@ -1,0 +1,64 @@
+import type { IClientOptions } from 'mqtt';
+import type { Config } from '../config/config.js';
+import { type PlannedDevice, planFleet } from './fleet-plan.js';
+import { SimulatedDevice } from './simulated-device.js';
+
+const TICK_MS = 250;
+/** Devices that connect per tick: a fleet of thousands does not come as one blow. */
+const STARTED_PER_TICK = 50;
+
+/**
+ * The simulated fleet: devices that connect to the configured broker over MQTT like real ones.
+ * One timer for all; it ends with {@link stop}.
+ */
+export class SimulatedFleet {
+  private readonly devices: SimulatedDevice[] = [];
+  private readonly waiting: PlannedDevice[];
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly config: Config,
+    private readonly brokerUrl: string,
+  ) {
+    this.waiting = planFleet(config.demo.devices);
+  }
+
+  start(): void {
+    this.tick();
+    this.timer = setInterval(() => this.tick(), TICK_MS);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.timer);
+    this.waiting.length = 0;
+    await Promise.allSettled(this.devices.map((device) => device.stop()));
+    this.devices.length = 0;
+  }
+
+  private tick(): void {
+    const now = Date.now();
+    for (const plan of this.waiting.splice(0, STARTED_PER_TICK)) {
+      this.devices.push(
+        new SimulatedDevice(plan, this.brokerUrl, this.options(plan.deviceId), Math.random, now),
+      );
+    }
+    for (const device of this.devices) {
+      device.tick(now);
+    }
+  }
+
+  private options(deviceId: string): IClientOptions {
+    const { mqtt, redis } = this.config;
+    return {
+      clientId: `${redis.namespace}-demo-${deviceId}`,
+      protocolVersion: mqtt.protocolVersion === '5' ? 5 : 4,
+      username: mqtt.username,
+      password: mqtt.password,
+      ca: mqtt.ca,
+      cert: mqtt.cert,
+      key: mqtt.key,
+      connectTimeout: mqtt.connectTimeoutMs,
+      keepalive: mqtt.keepaliveS,
+    };
+  }
+}

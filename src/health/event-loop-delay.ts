@@ -1,0 +1,41 @@
+import { Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+
+/** A window: long enough for a p99, short enough that a stall of start is soon forgotten. */
+const WINDOW_MS = 5_000;
+const RESOLUTION_MS = 10;
+const NS_PER_MS = 1e6;
+
+/** How long the event loop keeps timers waiting, over the current window and the one before. */
+@Injectable()
+export class EventLoopDelay implements OnModuleDestroy {
+  private readonly histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+  private readonly timer = setInterval(() => this.turn(), WINDOW_MS).unref();
+  private lastWindowMs = 0;
+
+  constructor() {
+    this.histogram.enable();
+  }
+
+  /** The greater p99 of both windows, in ms, without the timer's own resolution. */
+  get p99Ms(): number {
+    return Math.max(this.lastWindowMs, this.currentMs());
+  }
+
+  onModuleDestroy(): void {
+    clearInterval(this.timer);
+    this.histogram.disable();
+  }
+
+  private turn(): void {
+    this.lastWindowMs = this.currentMs();
+    this.histogram.reset();
+  }
+
+  private currentMs(): number {
+    if (this.histogram.count === 0) {
+      return 0;
+    }
+    return Math.max(0, this.histogram.percentile(99) / NS_PER_MS - RESOLUTION_MS);
+  }
+}

@@ -1,0 +1,40 @@
+import { type IncomingMessage, type RequestListener, type Server, createServer } from 'node:http';
+import type { Config } from '../config/config.js';
+
+const managementRequests = new WeakSet<IncomingMessage>();
+/** The only paths that the management port knows. */
+const PATHS = new Set(['/health/live', '/health/ready', '/metrics']);
+/** Probes and scrapes are short; who is slower than this is none. */
+const REQUEST_TIMEOUT_MS = 10_000;
+const MAX_CONNECTIONS = 256;
+
+/** Whether health and metrics have a port of their own. Two times 0 are two free ports. */
+export function isManagementSeparate({ port, managementPort }: Config['http']): boolean {
+  return managementPort !== undefined && (managementPort !== port || port === 0);
+}
+
+/** Whether a request came in through the management port. */
+export function cameThroughManagement(request: IncomingMessage): boolean {
+  return managementRequests.has(request);
+}
+
+/**
+ * An HTTP server that passes only health and metrics on to `handler` and answers 404 to everything else.
+ * It answers through the same event loop as everything, so that liveness means what it says.
+ */
+export function createManagementServer(handler: RequestListener): Server {
+  const server = createServer((request, response) => {
+    const [path] = (request.url ?? '').split('?', 1);
+    if (path === undefined || !PATHS.has(path)) {
+      response.writeHead(404, { 'content-type': 'application/json' });
+      response.end('{"statusCode":404,"message":"Not Found"}');
+      return;
+    }
+    managementRequests.add(request);
+    handler(request, response);
+  });
+  server.requestTimeout = REQUEST_TIMEOUT_MS;
+  server.headersTimeout = REQUEST_TIMEOUT_MS;
+  server.maxConnections = MAX_CONNECTIONS;
+  return server;
+}
