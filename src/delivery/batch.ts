@@ -1,0 +1,66 @@
+/**
+ * What a connection gets within one flush window, as a path in a tree that connections share: two connections that
+ * receive the same frames in the same order stand on the same node, and its bytes are joined once for both.
+ * Appending is one comparison and one pointer where the path is known, and one small object where it is not.
+ */
+export class Batch {
+  readonly bytes: number;
+  /** Frames on the path. */
+  readonly count: number;
+  /** Frames on the path that are telemetry. */
+  readonly telemetry: number;
+  private nextFrame: Buffer | null = null;
+  private next: Batch | null = null;
+  private joined: Buffer | null = null;
+
+  constructor(
+    private readonly previous: Batch | null,
+    private readonly frame: Buffer,
+    isTelemetry: boolean,
+  ) {
+    this.bytes = frame.length + (previous === null ? 0 : previous.bytes);
+    this.count = previous === null ? 1 : previous.count + 1;
+    this.telemetry = (previous === null ? 0 : previous.telemetry) + (isTelemetry ? 1 : 0);
+  }
+
+  /** The path that goes on with `frame`. */
+  then(frame: Buffer, isTelemetry: boolean): Batch {
+    if (this.nextFrame === frame) {
+      return this.next as Batch;
+    }
+    const next = new Batch(this, frame, isTelemetry);
+    this.nextFrame = frame;
+    this.next = next;
+    return next;
+  }
+
+  /** All frames of the path in order, as one chunk for one system call. */
+  chunk(): Buffer {
+    if (this.previous === null) {
+      return this.frame;
+    }
+    if (this.joined === null) {
+      const joined = Buffer.allocUnsafe(this.bytes);
+      let end = this.bytes;
+      let node: Batch | null = this;
+      while (node !== null) {
+        end -= node.frame.length;
+        joined.set(node.frame, end);
+        node = node.previous;
+      }
+      this.joined = joined;
+    }
+    return this.joined;
+  }
+
+  /** The frames of the path, oldest first. */
+  frames(): Buffer[] {
+    const frames = new Array<Buffer>(this.count);
+    let node: Batch | null = this;
+    for (let at = this.count - 1; node !== null; at -= 1) {
+      frames[at] = node.frame;
+      node = node.previous;
+    }
+    return frames;
+  }
+}

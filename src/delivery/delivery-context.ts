@@ -1,0 +1,45 @@
+import type { Config } from '../config/config.js';
+import type { Metrics } from '../metrics/metrics.js';
+import { FlushWindow } from './flush-window.js';
+
+/** Latency is sampled: at most this many publications of one window are observed. */
+const MAX_LATENCY_SAMPLES = 32;
+
+/** What all connections of an instance share for delivery: limits, counters, the flush window. */
+export class DeliveryContext {
+  readonly window: FlushWindow;
+  readonly hot: Metrics['hot'];
+  /** Waiting for slow connections, over all of them. */
+  queuedBytes = 0;
+  queuedMessages = 0;
+  private readonly received: number[] = [];
+
+  constructor(
+    readonly limits: Config['ws'],
+    readonly metrics: Metrics,
+  ) {
+    this.hot = metrics.hot;
+    this.window = new FlushWindow(() => this.observeLatency());
+    const bytes = (): number => this.queuedBytes;
+    const messages = (): number => this.queuedMessages;
+    Object.assign(metrics.queueBytes, { collect: () => metrics.queueBytes.set(bytes()) });
+    Object.assign(metrics.queueMessages, { collect: () => metrics.queueMessages.set(messages()) });
+  }
+
+  /** A publication received at `receivedMono` (performance.now()) goes out with the current window. */
+  sampleLatency(receivedMono: number): void {
+    if (this.received.length < MAX_LATENCY_SAMPLES) {
+      this.received.push(receivedMono);
+    }
+  }
+
+  private observeLatency(): void {
+    if (this.received.length > 0) {
+      const now = performance.now();
+      for (const receivedMono of this.received) {
+        this.metrics.latency.observe((now - receivedMono) / 1000);
+      }
+      this.received.length = 0;
+    }
+  }
+}

@@ -1,0 +1,12 @@
+/**
+ * A stretch of messages that is sent no faster than the connection reads: a snapshot, a resume. It is asked for its
+ * next frame only while the socket takes more, so that it waits at its origin and never in the queue.
+ */
+export interface PacedSource {
+  /** The next frame, or null when there is none now: the source is done, or calls {@link Outbound.wake} later. */
+  pull(): Buffer | null;
+  /** Nothing will come any more. */
+  readonly done: boolean;
+  /** Whether frames are telemetry (for the counters) rather than snapshots. */
+  readonly telemetry: boolean;
+}

@@ -1,0 +1,56 @@
+/** Building of unmasked WebSocket text frames (RFC 6455, section 5.2), one Buffer each: header and body together. */
+
+const FIN_TEXT = 0x81;
+
+/** Bytes that the header of a frame with this body takes. */
+export function headerLength(bodyLength: number): number {
+  return bodyLength < 126 ? 2 : bodyLength < 65_536 ? 4 : 10;
+}
+
+/** Writes the header of a text frame at the start of `frame`. @returns where the body begins */
+export function writeHeader(frame: Buffer, bodyLength: number): number {
+  frame[0] = FIN_TEXT;
+  if (bodyLength < 126) {
+    frame[1] = bodyLength;
+    return 2;
+  }
+  if (bodyLength < 65_536) {
+    frame[1] = 126;
+    frame[2] = bodyLength >>> 8;
+    frame[3] = bodyLength & 0xff;
+    return 4;
+  }
+  frame[1] = 127;
+  frame.writeUInt32BE(Math.floor(bodyLength / 2 ** 32), 2);
+  frame.writeUInt32BE(bodyLength >>> 0, 6);
+  return 10;
+}
+
+/** A text frame of `text`. */
+export function textFrame(text: string): Buffer {
+  const length = Buffer.byteLength(text);
+  const frame = Buffer.allocUnsafe(headerLength(length) + length);
+  frame.write(text, writeHeader(frame, length), 'utf8');
+  return frame;
+}
+
+/** A text frame of chunks that are UTF-8 already. */
+export function textFrameOf(chunks: readonly Buffer[]): Buffer {
+  let length = 0;
+  for (const chunk of chunks) {
+    length += chunk.length;
+  }
+  const frame = Buffer.allocUnsafe(headerLength(length) + length);
+  let at = writeHeader(frame, length);
+  for (const chunk of chunks) {
+    chunk.copy(frame, at);
+    at += chunk.length;
+  }
+  return frame;
+}
+
+/** Where the body of a frame that this module built begins. */
+export function bodyStart(frame: Buffer): number {
+  const length = frame[1] ?? 0;
+  return length < 126 ? 2 : length === 126 ? 4 : 10;
+}

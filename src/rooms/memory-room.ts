@@ -1,0 +1,81 @@
+import { type HistoryEntry, HistoryLog } from './history-log.js';
+import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
+
+interface MetaVersion {
+  version: number;
+  meta: MetaBytes;
+}
+
+/** All that memory mode keeps of one device. */
+export class MemoryRoom {
+  readonly log = new HistoryLog();
+  attached = false;
+  status: DeviceStatus | null = null;
+  /** A retained value that was never a publication here. */
+  filled: Publication | null = null;
+  /** Unix ms of the last message or detach. */
+  touchedAt = 0;
+  /** Metadata of the publications in history, newest last: each carries what it was published with. */
+  private readonly metas: MetaVersion[] = [{ version: 0, meta: null }];
+
+  constructor(
+    readonly deviceId: string,
+    readonly epoch: string,
+  ) {}
+
+  get meta(): MetaBytes {
+    return (this.metas.at(-1) as MetaVersion).meta;
+  }
+
+  set meta(meta: MetaBytes) {
+    const last = this.metas.at(-1) as MetaVersion;
+    this.metas.push({ version: last.version + 1, meta });
+    // Versions that only trimmed publications carried are let go.
+    const oldest = this.log.after(this.log.oldestOffset - 1, 1)?.[0]?.metaVersion ?? last.version + 1;
+    while (this.metas.length > 1 && (this.metas[1] as MetaVersion).version <= oldest) {
+      this.metas.shift();
+    }
+  }
+
+  get metaVersion(): number {
+    return (this.metas.at(-1) as MetaVersion).version;
+  }
+
+  /** Nothing is known of the device: the room exists only because somebody watches. */
+  get empty(): boolean {
+    return this.log.newest === 0 && this.status === null && this.filled === null && this.meta === null;
+  }
+
+  publication(entry: HistoryEntry): Publication {
+    return {
+      deviceId: this.deviceId,
+      epoch: this.epoch,
+      offset: entry.offset,
+      serverTs: entry.serverTs,
+      payload: entry.payload,
+      meta: this.metaOf(entry.metaVersion),
+    };
+  }
+
+  state(): RoomState {
+    const last = this.log.last();
+    return {
+      deviceId: this.deviceId,
+      epoch: this.epoch,
+      offset: this.log.newest,
+      telemetry: last === undefined ? this.filled : this.publication(last),
+      status: this.status,
+      meta: this.meta,
+    };
+  }
+
+  private metaOf(version: number): MetaBytes {
+    for (let at = this.metas.length - 1; at >= 0; at -= 1) {
+      const entry = this.metas[at] as MetaVersion;
+      if (entry.version === version) {
+        return entry.meta;
+      }
+    }
+    return null;
+  }
+}

@@ -1,0 +1,113 @@
+import type { DeliveryOptions } from '../protocol/delivery-options.js';
+import type { BroadcastAdapter } from './broadcast-adapter.js';
+import type { Member } from './member.js';
+import { Room } from './room.js';
+import { Subscription } from './subscription.js';
+
+/** Which rooms have an audience here, and which rooms each connection is in: two indexes kept in step. */
+export class RoomRegistry {
+  private readonly rooms = new Map<string, Room>();
+  private subscriptions = 0;
+
+  constructor(private readonly adapter: Pick<BroadcastAdapter, 'attach' | 'detach'>) {}
+
+  get roomCount(): number {
+    return this.rooms.size;
+  }
+
+  get subscriptionCount(): number {
+    return this.subscriptions;
+  }
+
+  get(deviceId: string): Room | undefined {
+    return this.rooms.get(deviceId);
+  }
+
+  /**
+   * The member's subscription of a room, made when there is none yet.
+   * @param restart begin anew where there is one: what waits for it is void
+   */
+  join(member: Member, deviceId: string, delivery: DeliveryOptions, restart: boolean): Subscription {
+    const existing = member.subscriptions.get(deviceId);
+    if (existing !== undefined) {
+      existing.delivery = delivery;
+      if (restart) {
+        existing.room.hold(existing);
+      }
+      return existing;
+    }
+    let room = this.rooms.get(deviceId);
+    if (room === undefined) {
+      room = new Room(deviceId);
+      this.rooms.set(deviceId, room);
+    }
+    const subscription = new Subscription(member, room, delivery);
+    room.audience.add(subscription);
+    member.subscriptions.set(deviceId, subscription);
+    this.subscriptions += 1;
+    return subscription;
+  }
+
+  /**
+   * Makes sure that the rooms of these subscriptions are attached and their state is known.
+   * @throws when the adapter cannot; the rooms concerned are then left again
+   */
+  async attach(subscriptions: readonly Subscription[]): Promise<void> {
+    const fresh = subscriptions
+      .map(({ room }) => room)
+      .filter((room) => room.epoch === '' && room.ready === null);
+    if (fresh.length > 0) {
+      const attached = this.attachRooms([...new Set(fresh)]);
+      for (const room of fresh) {
+        room.ready = attached;
+      }
+    }
+    const waiting = new Set(subscriptions.map(({ room }) => room.ready).filter((ready) => ready !== null));
+    if (waiting.size === 0) {
+      return;
+    }
+    try {
+      await Promise.all(waiting);
+    } catch (error) {
+      for (const { room, member, current } of subscriptions) {
+        if (current && room.epoch === '') {
+          this.leave(member, room.deviceId);
+        }
+      }
+      throw error;
+    }
+  }
+
+  /** Ends a subscription. The room disappears with its last one. */
+  leave(member: Member, deviceId: string): void {
+    const subscription = member.subscriptions.get(deviceId);
+    if (subscription === undefined) {
+      return;
+    }
+    const { room } = subscription;
+    member.subscriptions.delete(deviceId);
+    room.audience.delete(subscription);
+    room.hold(subscription);
+    this.subscriptions -= 1;
+    if (room.audience.size === 0 && this.rooms.get(deviceId) === room) {
+      this.rooms.delete(deviceId);
+      this.adapter.detach(deviceId);
+    }
+  }
+
+  private async attachRooms(rooms: readonly Room[]): Promise<void> {
+    try {
+      const states = await this.adapter.attach(rooms.map(({ deviceId }) => deviceId));
+      rooms.forEach((room, at) => {
+        const state = states[at];
+        if (state !== undefined) {
+          room.apply(state);
+        }
+      });
+    } finally {
+      for (const room of rooms) {
+        room.ready = null;
+      }
+    }
+  }
+}

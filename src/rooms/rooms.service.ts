@@ -1,0 +1,269 @@
+import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { DeliveryContext } from '../delivery/delivery-context.js';
+import { textFrame, textFrameOf } from '../delivery/text-frame.js';
+import { Metrics } from '../metrics/metrics.js';
+import type { MessageId, Position } from '../protocol/client-messages.js';
+import type { DeliveryOptions } from '../protocol/delivery-options.js';
+import { BroadcastAdapter, type BroadcastReceiver } from './broadcast-adapter.js';
+import type { DeviceMessage } from './device-message.js';
+import type { Member } from './member.js';
+import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
+import { ResumeSource } from './resume-source.js';
+import { RoomRegistry } from './room-registry.js';
+import { SnapshotSource, statusJson } from './snapshot-source.js';
+import type { Subscription } from './subscription.js';
+
+/** What a connection asks for; ids are legal, granted and unique. */
+export interface SubscribeRequest {
+  deviceIds: readonly string[];
+  /** Ids that were malformed or not granted; named in the answer. */
+  denied: readonly string[];
+  id?: MessageId;
+  delivery: DeliveryOptions;
+  since?: ReadonlyMap<string, Position>;
+  /** The subscription a connection opens with: no snapshot frame when nothing is known. */
+  opening?: boolean;
+}
+
+/** Rooms of devices: takes device messages to the adapter, and what the adapter fans out to local subscriptions. */
+@Injectable()
+export class RoomsService implements BroadcastReceiver, OnModuleInit {
+  private readonly registry: RoomRegistry;
+  private readonly resets = new Map<Member, Subscription[]>();
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly adapter: BroadcastAdapter,
+    private readonly metrics: Metrics,
+    private readonly context: DeliveryContext,
+  ) {
+    this.registry = new RoomRegistry(adapter);
+    adapter.bind(this);
+    Object.assign(metrics.roomsOpen, { collect: () => metrics.roomsOpen.set(this.roomCount) });
+    Object.assign(metrics.subscriptionsOpen, {
+      collect: () => metrics.subscriptionsOpen.set(this.subscriptionCount),
+    });
+  }
+
+  async onModuleInit(): Promise<void> {
+    await this.adapter.start();
+  }
+
+  /** Rooms with at least one local subscription. */
+  get roomCount(): number {
+    return this.registry.roomCount;
+  }
+
+  /** Subscriptions of local connections. */
+  get subscriptionCount(): number {
+    return this.registry.subscriptionCount;
+  }
+
+  // From the devices
+
+  /** Stores a telemetry message and fans it out to every instance with an audience; see {@link BroadcastAdapter.publish}. */
+  publish(message: DeviceMessage): void {
+    this.adapter.publish(message);
+  }
+
+  /** A retained telemetry message: fills what is unknown. */
+  fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
+    this.adapter.fillTelemetry(deviceId, payload, receivedAt);
+  }
+
+  /** @returns once stored */
+  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
+    return this.adapter.setStatus(deviceId, status, onlyIfUnknown);
+  }
+
+  /** @returns once stored */
+  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
+    return this.adapter.setMeta(deviceId, meta);
+  }
+
+  // From the connections
+
+  /**
+   * Subscribes and answers: `subscribed`, then one snapshot and, for rooms named in `since`, the missed publications, then live.
+   * Subscribing again is idempotent, changes `delivery` at once, and restarts where `since` says.
+   */
+  async subscribe(member: Member, request: SubscribeRequest): Promise<void> {
+    const { deviceIds, since, delivery } = request;
+    const subscriptions = deviceIds.map((deviceId) =>
+      this.registry.join(member, deviceId, delivery, since?.has(deviceId) ?? false),
+    );
+    await this.registry.attach(subscriptions);
+    const recovered = await this.recover(subscriptions, since);
+    const current = subscriptions.filter((subscription) => subscription.current);
+    if (current.length === 0 && deviceIds.length > 0) {
+      return; // the connection went, or left all of them meanwhile
+    }
+    member.outbound.send({
+      type: 'subscribed',
+      id: request.id,
+      rooms: current.map(({ room }) => ({
+        deviceId: room.deviceId,
+        epoch: room.epoch,
+        offset: room.offset,
+        ...(since?.has(room.deviceId) ? { recovered: recovered.has(room.deviceId) } : {}),
+      })),
+      denied: [...request.denied],
+    });
+    this.introduce(member, current, recovered, !request.opening);
+  }
+
+  /** Leaves rooms; those not subscribed are ignored. */
+  unsubscribe(member: Member, deviceIds: readonly string[]): void {
+    for (const deviceId of deviceIds) {
+      this.registry.leave(member, deviceId);
+    }
+  }
+
+  /** The connection is gone: leaves all its rooms. */
+  leave(member: Member): void {
+    this.resets.delete(member);
+    for (const deviceId of [...member.subscriptions.keys()]) {
+      this.registry.leave(member, deviceId);
+    }
+  }
+
+  // From the adapter
+
+  onPublication(publication: Publication, receivedMono: number): void {
+    const room = this.registry.get(publication.deviceId);
+    if (room === undefined) {
+      return;
+    }
+    const start = performance.now();
+    room.deliver(publication, this.context.hot);
+    this.metrics.broadcastDuration.observe((performance.now() - start) / 1000);
+    this.context.sampleLatency(receivedMono);
+  }
+
+  onStatus(deviceId: string, status: DeviceStatus): void {
+    const room = this.registry.get(deviceId);
+    if (room !== undefined) {
+      room.status = status;
+      this.tell(room.audience, textFrame(statusJson(deviceId, status)));
+    }
+  }
+
+  onMeta(deviceId: string, meta: MetaBytes): void {
+    const room = this.registry.get(deviceId);
+    if (room !== undefined) {
+      room.meta = meta;
+      const head = `{"type":"device_meta","deviceId":${JSON.stringify(deviceId)},"meta":`;
+      const tail = `,"serverTs":${Date.now()}}`;
+      this.tell(
+        room.audience,
+        textFrameOf([Buffer.from(head), meta ?? Buffer.from('null'), Buffer.from(tail)]),
+      );
+    }
+  }
+
+  onReset(state: RoomState): void {
+    const room = this.registry.get(state.deviceId);
+    if (room === undefined) {
+      return;
+    }
+    room.reset(state);
+    for (const subscription of room.audience) {
+      if (subscription.introduced) {
+        room.hold(subscription);
+        this.collectReset(subscription);
+      }
+    }
+  }
+
+  // Inner steps
+
+  /** Which of the rooms named in `since` can go on where the client stood. */
+  private async recover(
+    subscriptions: readonly Subscription[],
+    since: ReadonlyMap<string, Position> | undefined,
+  ): Promise<ReadonlySet<string>> {
+    const recovered = new Set<string>();
+    if (since === undefined) {
+      return recovered;
+    }
+    await Promise.all(
+      subscriptions.map(async (subscription) => {
+        const { room, delivery } = subscription;
+        const after = since.get(room.deviceId);
+        if (after === undefined || after.epoch !== room.epoch || after.offset > room.offset) {
+          return;
+        }
+        if (after.offset < room.offset && delivery.mode === 'every') {
+          const page = await this.adapter.history(room.deviceId, after, 1);
+          if (page === null || page.publications.length === 0 || after.epoch !== room.epoch) {
+            return;
+          }
+        }
+        subscription.lastOffset = after.offset;
+        recovered.add(room.deviceId);
+      }),
+    );
+    return recovered;
+  }
+
+  private introduce(
+    member: Member,
+    subscriptions: readonly Subscription[],
+    recoveredIds: ReadonlySet<string>,
+    evenIfEmpty: boolean,
+  ): void {
+    if (subscriptions.length === 0) {
+      return;
+    }
+    const recovered = new Set(subscriptions.filter(({ room }) => recoveredIds.has(room.deviceId)));
+    member.outbound.addSource(
+      new SnapshotSource({
+        subscriptions,
+        recovered,
+        evenIfEmpty,
+        maxFrameBytes: this.config.ws.snapshotFrameMaxBytes,
+      }),
+    );
+    for (const subscription of recovered) {
+      member.outbound.addSource(
+        new ResumeSource(subscription, {
+          adapter: this.adapter,
+          maxPagePublications: this.config.rooms.historyPageMaxPublications,
+          onTrimmed: (missed) => this.metrics.dropped.inc({ reason: 'history_trimmed' }, missed),
+        }),
+      );
+    }
+  }
+
+  private tell(audience: ReadonlySet<Subscription>, frame: Buffer): void {
+    for (const subscription of audience) {
+      // Before its snapshot a change says nothing: the snapshot will contain it.
+      if (subscription.introduced) {
+        subscription.member.outbound.control(frame);
+      }
+    }
+  }
+
+  /** Resets come for many rooms at once (a new epoch for all): each connection gets one snapshot of all of them. */
+  private collectReset(subscription: Subscription): void {
+    const { member } = subscription;
+    const collected = this.resets.get(member);
+    if (collected !== undefined) {
+      collected.push(subscription);
+      return;
+    }
+    if (this.resets.size === 0) {
+      setImmediate(() => this.flushResets());
+    }
+    this.resets.set(member, [subscription]);
+  }
+
+  private flushResets(): void {
+    const resets = [...this.resets];
+    this.resets.clear();
+    for (const [member, subscriptions] of resets) {
+      this.introduce(member, subscriptions, new Set(), false);
+    }
+  }
+}

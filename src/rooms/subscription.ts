@@ -1,0 +1,28 @@
+import { DEFAULT_DELIVERY, type DeliveryOptions } from '../protocol/delivery-options.js';
+import type { Member } from './member.js';
+import type { Room } from './room.js';
+
+/** One connection in one room. */
+export class Subscription {
+  /** Offset of the last publication sent (or put into the queue in order); the next one is numbered against it. */
+  lastOffset = 0;
+  /** The first snapshot has been sent, so changes of status and metadata make sense to the client. */
+  introduced = false;
+  /** Grows when what is queued for this subscription became void: it left, restarted, or its epoch changed. */
+  generation = 0;
+  /** In mode `latest`: a place in the telemetry lane is taken. */
+  waiting = false;
+  /** Place in the room's list of live subscriptions; -1 while the snapshot or the resume is still ahead. */
+  index = -1;
+
+  constructor(
+    readonly member: Member,
+    readonly room: Room,
+    public delivery: DeliveryOptions = DEFAULT_DELIVERY,
+  ) {}
+
+  /** Whether this is still the member's subscription of the room. */
+  get current(): boolean {
+    return this.member.subscriptions.get(this.room.deviceId) === this;
+  }
+}
