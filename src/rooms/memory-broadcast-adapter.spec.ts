@@ -1,0 +1,56 @@
+import {
+  CONTRACT_LIMITS,
+  describeBroadcastAdapter,
+  publish,
+  RecordingReceiver,
+} from '../../test/contract/broadcast-adapter.contract.js';
+import { loadConfig } from '../config/load-config.js';
+import { Metrics } from '../metrics/metrics.js';
+import { MemoryBroadcastAdapter } from './memory-broadcast-adapter.js';
+
+function create(limits: Partial<ReturnType<typeof loadConfig>['rooms']> = {}) {
+  let now = Date.now();
+  const metrics = new Metrics();
+  const adapter = new MemoryBroadcastAdapter(
+    { ...loadConfig({}).rooms, ...CONTRACT_LIMITS, ...limits },
+    metrics,
+    () => now,
+  );
+  const receiver = new RecordingReceiver();
+  adapter.bind(receiver);
+  return { adapter, metrics, receiver, advance: (ms: number) => (now += ms), stop: () => adapter.stop() };
+}
+
+describeBroadcastAdapter(MemoryBroadcastAdapter.name, () => Promise.resolve(create()));
+
+describe(MemoryBroadcastAdapter.name, () => {
+  it('refuses messages of new devices over the bound, and goes on with the known ones', async () => {
+    const { adapter } = create({ maxDevices: 2 });
+    await publish(adapter, 'd1', 1);
+    await publish(adapter, 'd2', 1);
+    expect(await publish(adapter, 'd3', 1)).toBe('refused');
+    expect(await publish(adapter, 'd1', 2)).toBe('accepted');
+    expect(adapter.roomCount).toBe(2);
+  });
+
+  it('bounds history over all devices and counts what it drops', async () => {
+    const { adapter, metrics } = create({ historyTotalMaxBytes: 64 * 1024, historyMaxBytes: 1024 * 1024 });
+    for (let n = 0; n < 100; n += 1) {
+      for (let device = 0; device < 20; device += 1) {
+        await publish(adapter, `d${device}`, 'x'.repeat(200));
+      }
+    }
+    const [bytes] = (await metrics.historyBytes.get()).values;
+    expect(bytes?.value).toBeLessThanOrEqual(64 * 1024 + 20 * 1024);
+    expect((await metrics.historyEvicted.get()).values[0]?.value).toBeGreaterThan(0);
+    expect((await adapter.attach(['d3']))[0]?.telemetry?.offset).toBe(100);
+  });
+
+  it('forgets a room of which nothing is known with its last member', async () => {
+    const { adapter } = create();
+    await adapter.attach(['ghost']);
+    expect(adapter.roomCount).toBe(1);
+    adapter.detach('ghost');
+    expect(adapter.roomCount).toBe(0);
+  });
+});
