@@ -1,0 +1,63 @@
+import { createHash } from 'node:crypto';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join, relative, sep } from 'node:path';
+import { root } from './paths.js';
+import { mustRun } from './run-command.js';
+import { withSetupLock } from './setup-lock.js';
+
+const dist = join(root, 'dist');
+const stamp = join(dist, '.build-hash');
+
+/** Builds dist/ if it is not there or not from these sources. */
+export async function ensureBuild() {
+  if (builtFrom() === sourceHash()) {
+    return;
+  }
+  await withSetupLock(async () => {
+    if (builtFrom() !== sourceHash()) {
+      console.error('Building (a few seconds) ...');
+      await build();
+    }
+  });
+}
+
+/** Compiles src/ into dist/ and copies what is no TypeScript (the dashboard's files, Lua scripts). */
+export async function build() {
+  const hash = sourceHash();
+  rmSync(dist, { recursive: true, force: true });
+  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  await mustRun('The build', process.execPath, [compiler, '-p', 'tsconfig.build.json']);
+  for (const file of sourceFiles().filter((path) => !path.endsWith('.ts'))) {
+    const target = join(dist, relative(join(root, 'src'), file));
+    mkdirSync(join(target, '..'), { recursive: true });
+    cpSync(file, target);
+  }
+  writeFileSync(stamp, hash);
+}
+
+function builtFrom() {
+  try {
+    return readFileSync(stamp, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Contents, not times: a checkout or a copy changes the times of everything. */
+function sourceHash() {
+  const hash = createHash('sha256');
+  const inputs = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json'].map((name) =>
+    join(root, name),
+  );
+  for (const file of [...inputs, ...sourceFiles()]) {
+    hash.update(`${relative(root, file).split(sep).join('/')}\0`).update(readFileSync(file));
+  }
+  return hash.digest('hex');
+}
+
+function sourceFiles() {
+  return readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && !entry.name.endsWith('.spec.ts'))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+}

@@ -1,0 +1,73 @@
+#!/usr/bin/env node
+/**
+ * `npm test [-- jest arguments]`: gets what the tests need, builds, then runs every test; `npm run test:unit` and its
+ * like name one tier first. What cannot be had is said in one line and its specs are left out; with CI=true that
+ * is a failure.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ensureBuild } from './setup/build.js';
+import { ensureDependencies } from './setup/dependencies.js';
+import { root } from './setup/paths.js';
+import { runCommand } from './setup/run-command.js';
+import { ensureSystemPackages } from './setup/system-packages.js';
+
+/** Folders of each tier; the chaos tier also runs in full length (the others run a short form of it). */
+const TIERS = {
+  unit: ['src/', 'scripts/', 'client/', 'bench/'],
+  int: ['test/(?!e2e/|chaos/)'],
+  e2e: ['test/e2e/'],
+  chaos: ['test/chaos/'],
+};
+const SPEC_FOLDERS = ['src', 'test', 'client', 'scripts', 'bench'];
+
+const [first, ...others] = process.argv.slice(2);
+const tier = first !== undefined && Object.hasOwn(TIERS, first) ? first : undefined;
+const jestArguments = tier ? others : process.argv.slice(2);
+
+await ensureDependencies();
+const missing = tier === 'unit' ? [] : await ensureSystemPackages();
+if (missing.length > 0) {
+  console.error(
+    `Not to be had here: ${missing.map((entry) => `${entry.command} (${entry.for})`).join(', ')}.`,
+  );
+  if (process.env['CI'] === 'true') {
+    process.exit(1);
+  }
+}
+await ensureBuild();
+const leftOut = missing.length > 0 ? specsThatMention(missing.map((entry) => entry.mention)) : [];
+if (leftOut.length > 0) {
+  console.error(`Left out: ${leftOut.join(', ')}.`);
+}
+
+const { code } = await runCommand(
+  process.execPath,
+  [
+    // Jest runs ES modules in contexts that Node still calls experimental.
+    '--experimental-vm-modules',
+    '--disable-warning=ExperimentalWarning',
+    join(root, 'node_modules', 'jest', 'bin', 'jest.js'),
+    ...(tier ? TIERS[tier].map((folder) => `^${escaped(root)}${folder}`) : []),
+    '--testPathIgnorePatterns',
+    '/node_modules/',
+    ...leftOut.map((file) => `^${escaped(join(root, file))}$`),
+    ...jestArguments,
+  ],
+  { env: { ...process.env, ...(tier === 'chaos' ? { CHAOS: 'full' } : {}) } },
+);
+process.exitCode = code;
+
+/** @returns {string[]} spec files, relative to the root, that use one of the missing programs */
+function specsThatMention(texts) {
+  return SPEC_FOLDERS.filter((folder) => existsSync(join(root, folder))).flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true })
+      .map((name) => join(folder, name))
+      .filter((name) => /\.spec\.(ts|js)$/.test(name) && !name.includes('node_modules'))
+      .filter((name) => texts.some((text) => readFileSync(join(root, name), 'utf8').includes(text))),
+  );
+}
+
+function escaped(path) {
+  return path.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}
