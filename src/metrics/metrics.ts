@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 
 const PREFIX = 'sluice_';
@@ -48,7 +49,7 @@ export class Metrics {
   );
   readonly auth = this.counter(
     'auth_tokens_total',
-    'Token checks by outcome: verified, cached, refreshed, missing, invalid, expired, timeout',
+    'Token checks by outcome: verified, cached, refreshed, missing, invalid, expired, unavailable, timeout',
     ['outcome'],
   );
   readonly jwksFetches = this.counter(
@@ -148,9 +149,14 @@ export class Metrics {
     '1 on the instance that reads device topics in leased mode',
   );
   readonly draining = this.gauge('draining', '1 from SIGTERM on');
+  readonly memoryLimit = this.gauge(
+    'process_memory_limit_bytes',
+    'Memory this process may use: the limit of its container, else that of the machine',
+  );
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
+    this.memoryLimit.set(memoryLimitBytes());
     const hot = this.hot;
     const mirror = (counter: Counter, read: () => number): void => {
       let seen = 0;
@@ -189,4 +195,10 @@ export class Metrics {
   private histogram(name: string, help: string, buckets: number[]): Histogram {
     return new Histogram({ name: PREFIX + name, help, buckets, registers: [this.registry] });
   }
+}
+
+/** Without a limit the kernel names a number far beyond the machine, or Node none at all. */
+function memoryLimitBytes(): number {
+  const constrained = process.constrainedMemory();
+  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
