@@ -42,6 +42,11 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
     'set MQTT_CERT and MQTT_KEY together',
   );
   demand(
+    (redis.cert === undefined) === (redis.key === undefined),
+    'REDIS_CERT',
+    'set REDIS_CERT and REDIS_KEY together',
+  );
+  demand(
     mqtt.password === undefined || mqtt.username !== undefined,
     'MQTT_USERNAME',
     'must be set when MQTT_PASSWORD is',

@@ -111,6 +111,12 @@ export const settings = {
       'Redis that joins several instances: redis://, rediss://, a comma list of nodes for Redis Cluster, redis+sentinel:// for Sentinel',
       { defaultText: 'none: rooms in memory, one instance' },
     ),
+    ca: secret(
+      'REDIS_CA',
+      'Certificate authority of Redis (PEM), with rediss:// or TLS behind Sentinel; the system ones are used when unset',
+    ),
+    cert: secret('REDIS_CERT', 'Client certificate for mutual TLS with Redis (PEM)'),
+    key: secret('REDIS_KEY', 'Private key of the client certificate for Redis (PEM)'),
     namespace: matching(
       'NAMESPACE',
       'sluice',
