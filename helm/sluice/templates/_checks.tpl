@@ -1,0 +1,43 @@
+{{/*
+What the types in values.schema.json cannot say: combinations that could not work. All of them are collected,
+so that one run names every mistake, each with what to change.
+*/}}
+{{- define "sluice.checks" -}}
+{{- $problems := list -}}
+{{- $v := .Values -}}
+{{- $pods := int $v.replicaCount -}}
+{{- if $v.autoscaling.enabled }}{{ $pods = int $v.autoscaling.maxReplicas }}{{ end -}}
+
+{{- if not (include "sluice.mqttUrl" .) }}{{ $problems = append $problems "mqtt.url is not set: give the broker of the devices (mqtt:// or mqtts://), or demo.enabled=true for a first look" }}{{ end -}}
+{{- if not (or (include "sluice.jwtSecretName" .) $v.jwt.jwksUrl) }}{{ $problems = append $problems "nothing checks tokens: set jwt.existingSecret (a Secret with the key) or jwt.jwksUrl, or secret.create=true to have a key generated" }}{{ end -}}
+{{- if and $v.jwt.existingSecret $v.jwt.jwksUrl }}{{ $problems = append $problems "jwt.existingSecret and jwt.jwksUrl are both set: tokens are checked by one of them, remove the other" }}{{ end -}}
+{{- if and (eq $v.jwt.kind "publicKey") (not $v.jwt.existingSecret) }}{{ $problems = append $problems "jwt.kind is publicKey but there is no key: name the Secret with the PEM in jwt.existingSecret" }}{{ end -}}
+{{- if and $v.secret.create $v.secret.jwtSecret (lt (len $v.secret.jwtSecret) 32) }}{{ $problems = append $problems "secret.jwtSecret is shorter than 32 bytes: make it longer, or leave it empty to have one generated" }}{{ end -}}
+{{- if not (include "sluice.allowedOrigins" .) }}{{ $problems = append $problems "no page may connect: set websocket.allowedOrigins to a list of origins (or ['*']), or give ingress.hosts or httpRoute.hostnames" }}{{ end -}}
+{{- if and (include "sluice.mqttSecretName" .) (not $v.mqtt.username) }}{{ $problems = append $problems "there is a password for the broker but no user: set mqtt.username" }}{{ end -}}
+{{- if regexMatch "//[^/,]*@" (printf "%s %s" $v.mqtt.url $v.redis.url) }}{{ $problems = append $problems "a URL holds a user or password, which would stand readable in a ConfigMap: use mqtt.username with mqtt.existingSecret, and redis.existingSecret" }}{{ end -}}
+{{- if and $v.mqtt.tls.existingSecret (not (regexMatch "^(mqtts|wss)://" (include "sluice.mqttUrl" .))) }}{{ $problems = append $problems "mqtt.tls.existingSecret is set but mqtt.url is not encrypted: use mqtts:// or wss://, or remove the Secret" }}{{ end -}}
+{{- if and $v.redis.tls.existingSecret (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems "redis.tls.existingSecret is set but there is no Redis: set redis.url or redis.existingSecret" }}{{ end -}}
+{{- if and $v.redis.tls.existingSecret (hasPrefix "redis://" (include "sluice.redisUrl" .)) }}{{ $problems = append $problems "redis.tls.existingSecret is set but redis.url is not encrypted: use rediss://, or remove the Secret" }}{{ end -}}
+
+{{- if and (gt $pods 1) (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems (printf "%d pods without Redis would each have rooms of their own: set redis.existingSecret or redis.url, or run one pod (replicaCount=1, autoscaling.enabled=false)" $pods) }}{{ end -}}
+{{- if $v.autoscaling.enabled -}}
+{{- $limits := default dict $v.resources.limits -}}
+{{- $requests := default dict $v.resources.requests -}}
+{{- if not (and $limits.cpu $limits.memory $requests.cpu) }}{{ $problems = append $problems "autoscaling needs something to measure against: set resources.limits.cpu, resources.limits.memory and resources.requests.cpu, or autoscaling.enabled=false" }}{{ end -}}
+{{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) }}{{ $problems = append $problems "autoscaling.minReplicas is greater than autoscaling.maxReplicas: lower the one or raise the other" }}{{ end -}}
+{{- if not (or $v.autoscaling.targetCPUUtilizationPercentage $v.autoscaling.connections.targetPerPod) }}{{ $problems = append $problems "autoscaling has no target: set autoscaling.targetCPUUtilizationPercentage or autoscaling.connections.targetPerPod" }}{{ end -}}
+{{- end -}}
+{{- $limits := default dict $v.resources.limits -}}
+{{- if not (and $limits.cpu $limits.memory) }}{{ $problems = append $problems "a container without limits can take its node down: set resources.limits.cpu and resources.limits.memory" }}{{ end -}}
+
+{{- $least := add (int $v.drain.preStopSeconds) (int $v.drain.timeoutSeconds) -}}
+{{- if lt (int (include "sluice.gracePeriodSeconds" .)) (int $least) }}{{ $problems = append $problems (printf "the drain is longer than the grace period: set drain.terminationGracePeriodSeconds to at least %d (preStopSeconds + timeoutSeconds), leave it null, or lower drain.timeoutSeconds" $least) }}{{ end -}}
+{{- if and $v.ingress.enabled (not $v.ingress.hosts) }}{{ $problems = append $problems "ingress.enabled is true but there is no host: set ingress.hosts" }}{{ end -}}
+{{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) }}{{ $problems = append $problems "httpRoute.enabled is true but no Gateway is named: set httpRoute.parentRefs" }}{{ end -}}
+{{- if and (eq (toString $v.podDisruptionBudget.maxUnavailable) "0") $v.podDisruptionBudget.enabled }}{{ $problems = append $problems "podDisruptionBudget.maxUnavailable is 0, which blocks every node drain for ever: use at least 1" }}{{ end -}}
+
+{{- if $problems -}}
+{{- fail (printf "\n\nThese values cannot work, %d to correct:\n  - %s\n" (len $problems) (join "\n  - " $problems)) -}}
+{{- end -}}
+{{- end -}}
