@@ -1,0 +1,64 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { loadConfig } from '../../src/config/load-config.js';
+import type { Config } from '../../src/config/config.js';
+import { DeliveryContext } from '../../src/delivery/delivery-context.js';
+import { FakeSocket } from './fake-socket.js';
+import { Outbound } from '../../src/delivery/outbound.js';
+import { Metrics } from '../../src/metrics/metrics.js';
+import { MemoryBroadcastAdapter } from '../../src/rooms/memory-broadcast-adapter.js';
+import type { Member } from '../../src/rooms/member.js';
+import { RoomsService } from '../../src/rooms/rooms.service.js';
+import type { Subscription } from '../../src/rooms/subscription.js';
+
+/** A connection whose socket is a {@link FakeSocket}. */
+export class TestMember implements Member {
+  readonly socket = new FakeSocket();
+  readonly subscriptions = new Map<string, Subscription>();
+  readonly outbound: Outbound;
+  slow = false;
+
+  constructor(context: DeliveryContext) {
+    this.outbound = new Outbound(this.socket.asSocket(), context, () => {
+      this.slow = true;
+    });
+  }
+
+  messages(type?: string): Record<string, unknown>[] {
+    return this.socket.messages().filter((message) => type === undefined || message['type'] === type);
+  }
+}
+
+/** RoomsService over the memory adapter, with limits of the test's choice and no network. */
+export function testRooms(env: Record<string, string> = {}) {
+  const config: Config = loadConfig(env);
+  const metrics = new Metrics();
+  const context = new DeliveryContext(config.ws, metrics);
+  const adapter = new MemoryBroadcastAdapter(config.rooms, metrics);
+  const rooms = new RoomsService(config, adapter, metrics, context);
+  let packetId = 0;
+  return {
+    rooms,
+    adapter,
+    metrics,
+    context,
+    member: () => new TestMember(context),
+    publish: (deviceId: string, payload: unknown): void => {
+      packetId = (packetId % 65_535) + 1;
+      rooms.publish({
+        deviceId,
+        payload: Buffer.from(JSON.stringify(payload)),
+        receivedAt: Date.now(),
+        receivedMono: performance.now(),
+        packetId,
+        dup: false,
+        settle: () => {},
+      });
+    },
+    /** Lets the flush window and everything it started run. */
+    settle: async (): Promise<void> => {
+      for (let turn = 0; turn < 5; turn += 1) {
+        await nextTurn();
+      }
+    },
+  };
+}
