@@ -135,6 +135,12 @@ export const amountSettings = {
       [0, 1_000_000],
       'Verified tokens kept until they expire, so that a storm of reconnects does not verify again',
     ),
+    tokenCacheMaxBytes: int(
+      'JWT_CACHE_MAX_BYTES',
+      64 * MIB,
+      [0, 16 * 1024 * MIB],
+      'Estimated memory of the verified tokens kept; large tokens reach it before their count does',
+    ),
     jwksCacheMaxAgeMs: int(
       'JWT_JWKS_MAX_AGE_MS',
       600_000,

@@ -39,7 +39,7 @@ export class Metrics {
   );
   readonly connections = this.counter(
     'connections_total',
-    'Connection attempts by outcome: accepted, unauthorized, too_many_user, refused_path, refused_origin, refused_capacity, refused_address, refused_rate, refused_pending, refused_draining',
+    'Connection attempts by outcome: accepted, unauthorized, too_many_user, refused_path, refused_origin, refused_capacity, refused_address, refused_rate, refused_pending, refused_draining, refused_request (no WebSocket handshake)',
     ['outcome'],
   );
   readonly connectionsClosed = this.counter(

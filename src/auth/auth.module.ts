@@ -1,0 +1,73 @@
+import { type KeyObject, createSecretKey, randomBytes } from 'node:crypto';
+import { Module } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { Metrics } from '../metrics/metrics.js';
+import { AUTH_CLOCK, type Clock, systemClock } from './clock.js';
+import { JwksKeySet } from './jwks-key-set.js';
+import { JwksSignatureVerifier } from './jwks-signature-verifier.js';
+import { PublicKeySignatureVerifier } from './public-key-signature-verifier.js';
+import { SecretSignatureVerifier } from './secret-signature-verifier.js';
+import { SignatureVerifier } from './signature-verifier.js';
+import { SECRET_KEY, TokenSigner } from './token-signer.js';
+import { TokenVerifier } from './token-verifier.js';
+import { WsJwtGuard } from './ws-jwt.guard.js';
+
+const GENERATED_SECRET_BYTES = 32;
+
+/** The HS256 key, if tokens are signed with a secret at all. */
+export function secretKey({ auth, production }: Config): KeyObject | undefined {
+  if (auth.jwtSecret !== undefined) {
+    return createSecretKey(Buffer.from(auth.jwtSecret, 'utf8'));
+  }
+  const generated = !production && auth.jwtPublicKey === undefined && auth.jwtJwksUrl === undefined;
+  return generated ? createSecretKey(randomBytes(GENERATED_SECRET_BYTES)) : undefined;
+}
+
+/** The verifier of the one key source in the settings. */
+export function signatureVerifier(
+  { auth }: Config,
+  secret: KeyObject | undefined,
+  clock: Clock,
+  metrics: Metrics,
+): SignatureVerifier {
+  if (auth.jwtPublicKey !== undefined) {
+    return new PublicKeySignatureVerifier(auth.jwtPublicKey);
+  }
+  if (auth.jwtJwksUrl !== undefined) {
+    const options = {
+      url: auth.jwtJwksUrl,
+      maxAgeMs: auth.jwksCacheMaxAgeMs,
+      cooldownMs: auth.jwksCooldownMs,
+      timeoutMs: auth.jwksTimeoutMs,
+    };
+    const keySet = new JwksKeySet(options, clock, metrics);
+    // Read when it is scraped.
+    Object.assign(metrics.jwksAge, {
+      collect: () => metrics.jwksAge.set(keySet.ageSeconds),
+    });
+    return new JwksSignatureVerifier(keySet);
+  }
+  if (secret === undefined) {
+    throw new Error('There is no key that could verify tokens');
+  }
+  return new SecretSignatureVerifier(secret);
+}
+
+/** Who may connect, and what they may see and command. Needs ConfigModule and MetricsModule. */
+@Module({
+  providers: [
+    { provide: AUTH_CLOCK, useValue: systemClock },
+    { provide: SECRET_KEY, useFactory: secretKey, inject: [CONFIG] },
+    {
+      provide: SignatureVerifier,
+      useFactory: signatureVerifier,
+      inject: [CONFIG, { token: SECRET_KEY, optional: true }, AUTH_CLOCK, Metrics],
+    },
+    TokenVerifier,
+    TokenSigner,
+    WsJwtGuard,
+  ],
+  // A guard named in @UseGuards is made in the gateway's module: what it needs must be visible there.
+  exports: [TokenVerifier, TokenSigner, WsJwtGuard, AUTH_CLOCK],
+})
+export class AuthModule {}

@@ -1,0 +1,182 @@
+import { Logger } from '@nestjs/common';
+import type { Metrics } from '../metrics/metrics.js';
+import { AuthError } from './auth-error.js';
+import type { Clock } from './clock.js';
+import { type UsableKeys, usableKeys } from './jwks-document.js';
+import { fetchJwks } from './jwks-fetch.js';
+
+export interface JwksOptions {
+  url: string;
+  /** Age at which the keys are fetched again, ms. */
+  maxAgeMs: number;
+  /** Least time between two fetches that tokens ask for, and between attempts while the server is away, ms. */
+  cooldownMs: number;
+  /** Time the server has for the whole answer, ms. */
+  timeoutMs: number;
+}
+
+/**
+ * The keys of a JWKS server, kept up to date by a timer and not by traffic: a key that was taken back is gone after
+ * `maxAgeMs` also where all tokens come from the cache, and no client ever waits for a routine fetch.
+ * While the server is away the last keys stay in use however old they are, and a fetch is tried every `cooldownMs`.
+ *
+ * In place of jose's `createRemoteJWKSet`, which refuses every token once its keys are stale and the server is away,
+ * and reads answers of any size. Finding and importing keys is jose's.
+ */
+export class JwksKeySet {
+  private readonly logger = new Logger('JWKS');
+  private keys: UsableKeys | undefined;
+  private fetchedAt: number | undefined;
+  private lastAttemptAt = -Infinity;
+  private failing = false;
+  private fetching: Promise<void> | undefined;
+  private cancelTimer: (() => void) | undefined;
+  private attempt: AbortController | undefined;
+  private stopped = false;
+  private removals = 0;
+
+  constructor(
+    private readonly options: JwksOptions,
+    private readonly clock: Clock,
+    private readonly metrics: Metrics,
+  ) {}
+
+  /** Fetches in the background. Never throws: a start while the server is down is an ordinary start. */
+  start(): void {
+    void this.refresh();
+  }
+
+  /** Ends the timer and the fetch under way. */
+  stop(): void {
+    this.stopped = true;
+    this.attempt?.abort(new Error('stopped'));
+    this.cancelTimer?.();
+  }
+
+  /** How often keys were taken back. */
+  get generation(): number {
+    return this.removals;
+  }
+
+  /** Seconds since the keys in use were fetched; 0 before the first. */
+  get ageSeconds(): number {
+    return this.fetchedAt === undefined ? 0 : (this.clock.now() - this.fetchedAt) / 1000;
+  }
+
+  /**
+   * The keys in use; waits for a fetch only while there are none.
+   * @throws {AuthError} `unavailable` when there are none
+   */
+  async current(): Promise<UsableKeys> {
+    if (this.keys === undefined) {
+      await this.refreshIfAllowed();
+    }
+    if (this.keys === undefined) {
+      throw unavailable();
+    }
+    return this.keys;
+  }
+
+  /**
+   * For a token whose key is not among `known`: perhaps a rotation was missed. Fetches unless that was done lately.
+   * @returns other keys than `known`, or undefined when the server has no others
+   * @throws {AuthError} `unavailable` when the server could not be asked
+   */
+  async newerThan(known: UsableKeys): Promise<UsableKeys | undefined> {
+    if (this.keys === known) {
+      await this.refreshIfAllowed();
+    }
+    if (this.keys !== known) {
+      return this.keys;
+    }
+    if (this.failing) {
+      throw unavailable();
+    }
+    return undefined;
+  }
+
+  private async refreshIfAllowed(): Promise<void> {
+    const rested = this.clock.now() - this.lastAttemptAt >= this.options.cooldownMs;
+    if (this.fetching !== undefined || rested) {
+      await this.refresh();
+    }
+  }
+
+  /** One fetch at a time, shared by all who ask. */
+  private refresh(): Promise<void> {
+    this.fetching ??= this.fetchOnce().finally(() => {
+      this.fetching = undefined;
+    });
+    return this.fetching;
+  }
+
+  private async fetchOnce(): Promise<void> {
+    if (this.stopped) {
+      return;
+    }
+    this.cancelTimer?.();
+    this.lastAttemptAt = this.clock.now();
+    const attempt = new AbortController();
+    this.attempt = attempt;
+    const cancelTimeout = this.clock.after(this.options.timeoutMs, () =>
+      attempt.abort(new Error(`no answer within ${this.options.timeoutMs} ms`)),
+    );
+    try {
+      this.accept(usableKeys(await fetchJwks(this.options.url, attempt.signal)));
+    } catch (error) {
+      this.reject(error as Error);
+    } finally {
+      cancelTimeout();
+    }
+    if (!this.stopped) {
+      const delayMs = this.failing ? this.options.cooldownMs : this.options.maxAgeMs;
+      this.cancelTimer = this.clock.after(delayMs, () => void this.refresh());
+    }
+  }
+
+  private accept(next: UsableKeys): void {
+    const previous = this.keys;
+    const same = previous !== undefined && sameMembers(previous.fingerprints, next.fingerprints);
+    if (previous !== undefined && [...previous.fingerprints].some((key) => !next.fingerprints.has(key))) {
+      this.removals++;
+    }
+    if (!same) {
+      // An unchanged set keeps its identity, and with it the imported keys.
+      this.keys = next;
+      const ignored = next.ignored > 0 ? `, ${next.ignored} of other kinds ignored` : '';
+      const message = `${next.fingerprints.size} usable key(s)${ignored}`;
+      if (next.fingerprints.size > 0) {
+        this.logger.log(message);
+      } else {
+        // An answer too (everything was taken back): it holds, but somebody should look.
+        this.logger.warn(message);
+      }
+    }
+    if (this.failing) {
+      this.logger.log('The server answers again');
+    }
+    this.fetchedAt = this.clock.now();
+    this.failing = false;
+    this.metrics.jwksFetches.inc({ outcome: 'ok' });
+  }
+
+  private reject(error: Error): void {
+    if (this.stopped) {
+      return;
+    }
+    if (!this.failing) {
+      const effect = this.keys === undefined ? 'no token can be verified' : 'the last keys stay in use';
+      this.logger.warn(`Cannot be fetched (${error.message}): ${effect}`);
+    }
+    this.failing = true;
+    this.metrics.jwksFetches.inc({ outcome: 'failed' });
+  }
+}
+
+function sameMembers(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
+  return one.size === other.size && [...one].every((member) => other.has(member));
+}
+
+function unavailable(): AuthError {
+  return new AuthError('unavailable', 'The keys that verify tokens cannot be fetched now');
+}

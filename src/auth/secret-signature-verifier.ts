@@ -1,0 +1,30 @@
+import type { KeyObject } from 'node:crypto';
+import { JwtService } from '@nestjs/jwt';
+import { SignatureVerifier, badSignature, readHeader } from './signature-verifier.js';
+
+const ALGORITHMS = ['HS256'];
+
+/**
+ * HS256 tokens. The key is a `KeyObject`: given a string, jsonwebtoken tries to read it as PEM for every token first
+ * (480 us a token instead of 10 us).
+ */
+export class SecretSignatureVerifier extends SignatureVerifier {
+  readonly generation = 0;
+  private readonly jwt: JwtService;
+
+  constructor(key: KeyObject) {
+    super();
+    this.jwt = new JwtService({ secret: key });
+  }
+
+  override async claims(token: string): Promise<unknown> {
+    readHeader(token, ALGORITHMS);
+    try {
+      // Times are judged in claims.ts, alike for all kinds of keys and by the injected clock.
+      const options = { algorithms: ['HS256' as const], ignoreExpiration: true, ignoreNotBefore: true };
+      return this.jwt.verify<object>(token, options);
+    } catch {
+      throw badSignature();
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { AuthError } from './auth-error.js';
+import { isExpired } from './claims.js';
+import { AUTH_CLOCK, type Clock } from './clock.js';
+import type { VerifiedToken } from './verified-token.js';
+
+/** A connection as the guard sees it. */
+export interface Authenticated {
+  /** Set by the gateway once the token is good, and replaced by a refresh. */
+  readonly auth?: VerifiedToken | undefined;
+}
+
+/**
+ * Lets a message pass only while its connection has a good token. The signature was checked when the token came; that it has
+ * not expired since is asked for every message, since the timer that closes the connection may be late on a busy process.
+ * Use with `@UseGuards(WsJwtGuard)` on the gateway. The `auth` message of a connection without a token comes before any
+ * handler and is the adapter's.
+ */
+@Injectable()
+export class WsJwtGuard implements CanActivate {
+  private readonly toleranceMs: number;
+
+  constructor(
+    @Inject(CONFIG) config: Config,
+    @Inject(AUTH_CLOCK) private readonly clock: Clock,
+  ) {
+    this.toleranceMs = config.auth.clockToleranceS * 1000;
+  }
+
+  /** @throws {AuthError} `missing` (the gateway closes with 4001) or `expired` (4002) */
+  canActivate(context: ExecutionContext): true {
+    const { auth } = context.switchToWs().getClient<Authenticated>();
+    if (auth === undefined) {
+      throw new AuthError('missing', 'There is no token');
+    }
+    if (isExpired(auth, this.toleranceMs, this.clock.now())) {
+      throw new AuthError('expired', 'The token is expired');
+    }
+    return true;
+  }
+}
