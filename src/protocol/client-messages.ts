@@ -28,8 +28,8 @@ export interface UnsubscribeMessage {
 export interface CommandMessage {
   type: 'command';
   deviceId: string;
-  /** Any JSON value. */
-  command: unknown;
+  /** The text of `command`, any JSON value, exactly as the client wrote it. */
+  json: string;
   id?: MessageId;
 }
 

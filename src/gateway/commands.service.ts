@@ -1,0 +1,66 @@
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { CommandPublisher } from '../devices/command-publisher.js';
+import { Metrics } from '../metrics/metrics.js';
+import type { CommandMessage } from '../protocol/client-messages.js';
+import { ProtocolError } from '../protocol/errors.js';
+import type { CommandSentMessage } from '../protocol/server-messages.js';
+import type { Connection } from './connection.js';
+
+/** The `outcome` label of `sluice_commands_total`, and of the audit line. */
+type CommandOutcome = 'sent' | 'undelivered' | 'forbidden' | 'unavailable' | 'too_large';
+
+/** Commands of people to machines: checked, published, answered, and each one in the log with who sent it. */
+@Injectable()
+export class CommandsService {
+  private readonly audit = new Logger('CommandAudit');
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly publisher: CommandPublisher,
+    private readonly metrics: Metrics,
+  ) {}
+
+  /**
+   * @returns once the broker has acknowledged it
+   * @throws {ProtocolError} forbidden, payload_too_large, broker_unavailable
+   */
+  async send(connection: Connection, message: CommandMessage): Promise<CommandSentMessage> {
+    const { deviceId, id } = message;
+    if (connection.auth === undefined || !connection.auth.grants.canCommand(deviceId)) {
+      this.record(connection, message, 'forbidden');
+      throw new ProtocolError('forbidden', 'Forbidden');
+    }
+    const payload = Buffer.from(message.json);
+    const { maxPayloadBytes } = this.config.commands;
+    if (payload.length > maxPayloadBytes) {
+      this.record(connection, message, 'too_large');
+      throw new ProtocolError('payload_too_large', `A command may have ${maxPayloadBytes} bytes at most`);
+    }
+    let outcome: 'delivered' | 'undelivered';
+    try {
+      outcome = await this.publisher.send(deviceId, payload);
+    } catch (error) {
+      this.record(connection, message, 'unavailable');
+      throw error;
+    }
+    this.record(connection, message, outcome === 'delivered' ? 'sent' : 'undelivered');
+    return {
+      type: 'command_sent',
+      deviceId,
+      ...(id !== undefined && { id }),
+      ...(outcome === 'undelivered' && { delivered: false as const }),
+    };
+  }
+
+  /** One line for each command: who, what device, what became of it. Never what it said. */
+  private record(
+    { userId, id: connectionId }: Connection,
+    message: CommandMessage,
+    outcome: CommandOutcome,
+  ): void {
+    const { deviceId, id } = message;
+    this.metrics.commands.inc({ outcome });
+    this.audit.log({ msg: 'command', userId, connectionId, deviceId, id, outcome });
+  }
+}

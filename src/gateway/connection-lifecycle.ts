@@ -1,0 +1,262 @@
+import { Injectable, Logger } from '@nestjs/common';
+import { AuthError } from '../auth/auth-error.js';
+import { TokenVerifier, type VerifiedToken } from '../auth/token-verifier.js';
+import { DeliveryContext } from '../delivery/delivery-context.js';
+import { Outbound } from '../delivery/outbound.js';
+import { Metrics } from '../metrics/metrics.js';
+import { CloseCode } from '../protocol/close-codes.js';
+import { ProtocolError } from '../protocol/errors.js';
+import { RoomsService } from '../rooms/rooms.service.js';
+import { Admission } from './admission.js';
+import { type Connection, type ConnectionOwner, ConnectionState } from './connection.js';
+import { ConnectionTimers, type TimerActions } from './connection-timers.js';
+import { InboundDispatcher, parseFrame } from './inbound-dispatcher.js';
+import { Opening } from './opening.js';
+import { Presence } from './presence.js';
+import { CloseReason, closeForAuthError } from './replies.js';
+
+/** What the upgrade found out about the token: good, bad, or none sent yet. */
+export type UpgradeToken = VerifiedToken | AuthError | undefined;
+
+/** A connection from its upgrade to its end: what is taken for it is given back exactly once, however it ends. */
+@Injectable()
+export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
+  /** Every connection that is not over. */
+  readonly connections = new Set<Connection>();
+  private readonly logger = new Logger(ConnectionLifecycle.name);
+
+  constructor(
+    private readonly metrics: Metrics,
+    private readonly admission: Admission,
+    private readonly presence: Presence,
+    private readonly timers: ConnectionTimers,
+    private readonly verifier: TokenVerifier,
+    private readonly rooms: RoomsService,
+    private readonly delivery: DeliveryContext,
+    private readonly dispatcher: InboundDispatcher,
+    private readonly opening: Opening,
+  ) {
+    timers.start(this);
+  }
+
+  /** Takes over an upgraded connection that admission has let in. */
+  accept(connection: Connection, token: UpgradeToken): void {
+    this.connections.add(connection);
+    this.metrics.connectionsPending.inc();
+    if (token instanceof AuthError) {
+      this.reject(connection, token);
+    } else if (token === undefined) {
+      connection.holdsPending = true;
+      connection.awaitsToken = true;
+      this.timers.awaitToken(connection);
+    } else {
+      this.join(connection, token, false);
+    }
+  }
+
+  createOutbound(connection: Connection): Outbound {
+    return new Outbound(connection.socket, this.delivery, () => this.onSlow(connection));
+  }
+
+  onFrame(connection: Connection, data: Buffer, isBinary: boolean): void {
+    if (connection.state !== ConnectionState.Pending) {
+      this.dispatcher.receive(connection, data, isBinary);
+      return;
+    }
+    this.stopWaitingForToken(connection);
+    connection.state = ConnectionState.Joining;
+    const token = tokenOfFirstMessage(data, isBinary);
+    if (token === undefined) {
+      this.reject(connection, new AuthError('missing', 'the first message must be auth with a token'));
+      return;
+    }
+    this.verifier.verify(token).then(
+      (verified) => this.join(connection, verified, true),
+      (error: unknown) => this.rejectFirstMessage(connection, error),
+    );
+  }
+
+  onPing(connection: Connection, data: Buffer): void {
+    this.dispatcher.ping(connection, data);
+  }
+
+  onClosing(connection: Connection): void {
+    const wasOpen = connection.state === ConnectionState.Open;
+    this.end(connection, ConnectionState.Closing);
+    if (connection.hasOutbound) {
+      if (wasOpen) {
+        this.rooms.leave(connection);
+      }
+      connection.outbound.flush();
+      connection.outbound.close();
+    }
+    if (connection.isPaused) {
+      connection.resume(); // else the client's close frame is never read
+    }
+  }
+
+  onClosed(connection: Connection): void {
+    const wasOpen = connection.state === ConnectionState.Open;
+    this.end(connection, ConnectionState.Closed);
+    connection.state = ConnectionState.Closed;
+    if (wasOpen) {
+      this.rooms.leave(connection);
+    }
+    if (connection.hasOutbound) {
+      connection.outbound.close();
+    }
+    if (connection.holdsPending) {
+      connection.holdsPending = false;
+      this.admission.settle();
+    }
+    this.connections.delete(connection);
+    this.admission.release(connection.address);
+    this.metrics.connectionsClosed.inc({ code: codeLabel(connection.closeCode) });
+  }
+
+  onAuthTimeout(connection: Connection): void {
+    this.metrics.auth.inc({ outcome: 'timeout' });
+    this.reject(connection, new AuthError('missing', 'no token came in time'));
+  }
+
+  onHeartbeat(connection: Connection): void {
+    // While reading is paused (bounded by the time of a command) a pong could not have been seen.
+    if (connection.awaitsPong && !connection.isPaused) {
+      connection.terminate();
+      return;
+    }
+    connection.awaitsPong = true;
+    connection.ping();
+  }
+
+  onExpired(connection: Connection): void {
+    connection.close(CloseCode.TokenExpired, CloseReason[CloseCode.TokenExpired]);
+  }
+
+  private onSlow(connection: Connection): void {
+    connection.close(CloseCode.SlowConsumer, CloseReason[CloseCode.SlowConsumer]);
+  }
+
+  /** The token is good: takes the user's place, then opens. Messages that come meanwhile wait. */
+  private join(connection: Connection, token: VerifiedToken, byMessage: boolean): void {
+    if (connection.state >= ConnectionState.Closing) {
+      return;
+    }
+    connection.state = ConnectionState.Joining;
+    connection.auth = token;
+    const joined = this.presence.join(token.userId, connection.id);
+    if (typeof joined === 'boolean') {
+      this.joined(connection, joined, byMessage);
+    } else {
+      joined.then(
+        (isIn) => this.joined(connection, isIn, byMessage),
+        (error: unknown) => {
+          // Who counts is away: a limit that cannot be checked must not shut everybody out.
+          this.logger.warn('The connections of a user could not be counted', error);
+          this.joined(connection, true, byMessage);
+        },
+      );
+    }
+  }
+
+  private joined(connection: Connection, isIn: boolean, byMessage: boolean): void {
+    connection.isPresent = isIn;
+    if (connection.state !== ConnectionState.Joining) {
+      this.leavePresence(connection); // gone meanwhile
+      return;
+    }
+    if (!isIn) {
+      this.metrics.connections.inc({ outcome: 'too_many_user' });
+      connection.close(CloseCode.TooManyConnections, CloseReason[CloseCode.TooManyConnections]);
+      return;
+    }
+    if (connection.holdsPending) {
+      connection.holdsPending = false;
+      this.admission.settle();
+    }
+    connection.state = ConnectionState.Open;
+    this.metrics.connectionsPending.dec();
+    this.metrics.connectionsOpen.inc();
+    this.metrics.connections.inc({ outcome: 'accepted' });
+    this.timers.opened(connection);
+    this.opening.greet(connection, byMessage);
+    this.dispatcher.resume(connection);
+  }
+
+  private rejectFirstMessage(connection: Connection, error: unknown): void {
+    const reason =
+      error instanceof AuthError ? error : new AuthError('unavailable', 'the token could not be checked');
+    if (reason !== error) {
+      this.logger.error('A token could not be checked', error);
+    }
+    this.dispatcher.refuse(connection, new ProtocolError('forbidden', reason.message), 'auth');
+    this.reject(connection, reason);
+  }
+
+  private reject(connection: Connection, error: AuthError): void {
+    if (connection.state < ConnectionState.Closing) {
+      this.metrics.connections.inc({ outcome: 'unauthorized' });
+      closeForAuthError(connection, error);
+    }
+  }
+
+  /** Gives back what a connection that is not over yet holds; what follows a second time finds nothing left. */
+  private end(connection: Connection, next: ConnectionState): void {
+    const { state } = connection;
+    if (state >= ConnectionState.Closing) {
+      return;
+    }
+    connection.state = next;
+    this.stopWaitingForToken(connection);
+    if (state === ConnectionState.Open) {
+      this.metrics.connectionsOpen.dec();
+      this.timers.ended(connection);
+    } else {
+      this.metrics.connectionsPending.dec();
+    }
+    this.leavePresence(connection);
+    if (connection.inbound !== null) {
+      connection.inbound.waiting = null;
+    }
+  }
+
+  private stopWaitingForToken(connection: Connection): void {
+    if (connection.awaitsToken) {
+      connection.awaitsToken = false;
+      this.timers.tokenCame(connection);
+    }
+  }
+
+  private leavePresence(connection: Connection): void {
+    if (connection.isPresent) {
+      connection.isPresent = false;
+      this.presence.leave(connection.userId, connection.id);
+    }
+  }
+}
+
+function tokenOfFirstMessage(data: Buffer, isBinary: boolean): string | undefined {
+  try {
+    const message = parseFrame({ data, isBinary });
+    return message.type === 'auth' ? message.token : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const KNOWN_CODES = new Set<number>([
+  1000,
+  1001,
+  1002,
+  1003,
+  1005,
+  1006,
+  1007,
+  1011,
+  ...Object.values(CloseCode),
+]);
+
+/** A client may send any code: those that mean nothing to us share a label. */
+function codeLabel(code: number): string {
+  return KNOWN_CODES.has(code) ? String(code) : 'other';
+}

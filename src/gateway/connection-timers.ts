@@ -1,0 +1,109 @@
+import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { AUTH_CLOCK, type Clock } from '../auth/clock.js';
+import { CONFIG, type Config } from '../config/config.js';
+import type { Connection } from './connection.js';
+import { DeadlineQueue } from './deadline-queue.js';
+import { ExpiryHeap } from './expiry-heap.js';
+
+/** Longest time a deadline may be missed by; a tenth of the shortest interval where that is less. */
+const MAX_TICK_MS = 500;
+const MIN_TICK_MS = 10;
+
+/** What happens to a connection whose time has come. */
+export interface TimerActions {
+  onAuthTimeout(connection: Connection): void;
+  onHeartbeat(connection: Connection): void;
+  onExpired(connection: Connection): void;
+}
+
+/**
+ * One timer for the deadlines of all connections: the token that must come, the heartbeat, the end of the token. Connections ping
+ * each in its own turn, counted from when it opened, so that a full instance never pings everybody at once.
+ */
+@Injectable()
+export class ConnectionTimers implements OnModuleDestroy {
+  private readonly auth: DeadlineQueue<Connection>;
+  private readonly heartbeat: DeadlineQueue<Connection>;
+  private readonly expiry = new ExpiryHeap<Connection>();
+  private readonly toleranceMs: number;
+  private readonly tickMs: number;
+  private timer: NodeJS.Timeout | null = null;
+  private actions: TimerActions | null = null;
+
+  constructor(
+    @Inject(CONFIG) { ws, auth }: Config,
+    @Inject(AUTH_CLOCK) private readonly clock: Clock,
+  ) {
+    this.auth = new DeadlineQueue(ws.authTimeoutMs);
+    this.heartbeat = new DeadlineQueue(ws.heartbeatMs);
+    this.toleranceMs = auth.clockToleranceS * 1000;
+    this.tickMs = Math.max(MIN_TICK_MS, Math.min(MAX_TICK_MS, ws.authTimeoutMs / 10, ws.heartbeatMs / 10));
+  }
+
+  /** Connections with a deadline of any kind. */
+  get size(): number {
+    return this.auth.size + this.heartbeat.size + this.expiry.size;
+  }
+
+  start(actions: TimerActions): void {
+    this.actions = actions;
+    this.timer ??= setInterval(() => this.tick(), this.tickMs).unref();
+  }
+
+  onModuleDestroy(): void {
+    if (this.timer !== null) {
+      clearInterval(this.timer);
+      this.timer = null;
+    }
+  }
+
+  /** The token must come within the auth timeout. */
+  awaitToken(connection: Connection): void {
+    this.auth.add(connection, performance.now());
+  }
+
+  /** The token has come (or something else, or the end). */
+  tokenCame(connection: Connection): void {
+    this.auth.remove(connection);
+  }
+
+  /** Heartbeat and expiry of a connection that opens. */
+  opened(connection: Connection): void {
+    this.heartbeat.add(connection, performance.now());
+    this.expires(connection);
+  }
+
+  /** The connection has another token. */
+  expires(connection: Connection): void {
+    connection.expiresAt = (connection.auth?.expiresAt ?? 0) + this.toleranceMs;
+    this.expiry.add(connection);
+  }
+
+  /** An open connection is over. */
+  ended(connection: Connection): void {
+    this.heartbeat.remove(connection);
+    this.expiry.remove(connection);
+  }
+
+  /** Does what is due now. */
+  tick(): void {
+    const { actions } = this;
+    if (actions === null) {
+      return;
+    }
+    const mono = performance.now();
+    for (let due = this.auth.takeDue(mono); due !== null; due = this.auth.takeDue(mono)) {
+      // Back in for the moment: whoever ends it takes it out, as in every other case.
+      this.auth.add(due, mono);
+      actions.onAuthTimeout(due);
+    }
+    for (let due = this.heartbeat.takeDue(mono); due !== null; due = this.heartbeat.takeDue(mono)) {
+      this.heartbeat.add(due, mono);
+      actions.onHeartbeat(due);
+    }
+    const now = this.clock.now();
+    for (let due = this.expiry.takeExpired(now); due !== null; due = this.expiry.takeExpired(now)) {
+      actions.onExpired(due);
+    }
+  }
+}

@@ -1,0 +1,150 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { WebSocket } from 'ws';
+import type { VerifiedToken } from '../auth/token-verifier.js';
+import type { Outbound } from '../delivery/outbound.js';
+import type { Member } from '../rooms/member.js';
+import type { Subscription } from '../rooms/subscription.js';
+import type { Deadline } from './deadline-queue.js';
+import type { Expiring } from './expiry-heap.js';
+import type { Inbound } from './inbound.js';
+
+/** Where a connection stands. It only ever moves down this list. */
+export enum ConnectionState {
+  /** Upgraded; its token has not come yet. */
+  Pending,
+  /** A token is being checked, or its user's place is being taken: messages wait. */
+  Joining,
+  /** Its token is good. */
+  Open,
+  /** A close frame is sent, or about to be: nothing is processed any more. */
+  Closing,
+  Closed,
+}
+
+/** Whom a connection tells what happens to it. One for all connections. */
+export interface ConnectionOwner {
+  createOutbound(connection: Connection): Outbound;
+  onFrame(connection: Connection, data: Buffer, isBinary: boolean): void;
+  onPing(connection: Connection, data: Buffer): void;
+  /** Just before a close frame is written, whoever closes: the last moment for anything else. Once, unless the socket broke. */
+  onClosing(connection: Connection): void;
+  /** The socket is gone. Exactly once. */
+  onClosed(connection: Connection): void;
+}
+
+const CODE_NONE = 1005;
+const CODE_ABNORMAL = 1006;
+const ID_BYTES = 12;
+
+/**
+ * One WebSocket connection and all that Sluice keeps of it.
+ *
+ * There are tens of thousands of these and most are idle, so this class is the socket's own object (ws builds it by its `WebSocket`
+ * option) instead of a second one beside it; it gets its events by `emit` instead of listeners, its deadlines by links in itself
+ * instead of timers, and what most never need (the state of incoming messages) is made when it is first used.
+ */
+export class Connection extends WebSocket implements Member, Deadline<Connection>, Expiring {
+  declare readonly _socket: Socket;
+  /** Unique among all connections of all instances. */
+  readonly id = randomBytes(ID_BYTES).toString('base64url');
+  state = ConnectionState.Pending;
+  /** Its good token; the guard asks for it by this name. */
+  auth: VerifiedToken | undefined = undefined;
+  inbound: Inbound | null = null;
+  /** Address that admission counts it under. */
+  address = '';
+  /** Join the token's exact ids when it opens. */
+  autoSubscribe = true;
+  /** It came without a token and holds a place among the pending. */
+  holdsPending = false;
+  /** It stands in the queue of those whose token must come. */
+  awaitsToken = false;
+  /** A place of its user is taken. */
+  isPresent = false;
+  /** A ping is out and its pong has not come. */
+  awaitsPong = false;
+  /** Code of the first close frame, either side's; 1006 when the socket broke first. */
+  closeCode = CODE_ABNORMAL;
+  dueAt = 0;
+  nextDue: Connection | null = null;
+  previousDue: Connection | null = null;
+  /** Unix ms at which it is closed with 4002: `exp` plus tolerance. */
+  expiresAt = 0;
+  expiryIndex = -1;
+  private owner: ConnectionOwner | null = null;
+  private out: Outbound | null = null;
+  private rooms: Map<string, Subscription> | null = null;
+
+  /** Called once after the upgrade, before anything can arrive. */
+  attach(owner: ConnectionOwner, address: string, autoSubscribe: boolean): void {
+    this.owner = owner;
+    this.address = address;
+    this.autoSubscribe = autoSubscribe;
+  }
+
+  get socket(): Socket {
+    return this._socket;
+  }
+
+  get outbound(): Outbound {
+    return (this.out ??= (this.owner as ConnectionOwner).createOutbound(this));
+  }
+
+  get hasOutbound(): boolean {
+    return this.out !== null;
+  }
+
+  get subscriptions(): Map<string, Subscription> {
+    return (this.rooms ??= new Map());
+  }
+
+  get roomCount(): number {
+    return this.rooms === null ? 0 : this.rooms.size;
+  }
+
+  /** The user of the token, or '' before there is one. */
+  get userId(): string {
+    return this.auth === undefined ? '' : this.auth.userId;
+  }
+
+  get isOpen(): boolean {
+    return this.state === ConnectionState.Open;
+  }
+
+  /**
+   * Starts the closing handshake; called by ws itself too, to answer a close frame or a broken frame. Whatever was due to the
+   * client goes out first: nothing may follow a close frame.
+   */
+  override close(code?: number, reason?: string | Buffer): void {
+    if (this.readyState === WebSocket.OPEN) {
+      this.closeCode = code ?? CODE_NONE;
+      this.owner?.onClosing(this);
+    }
+    super.close(code, reason);
+  }
+
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const { owner } = this;
+    if (owner === null) {
+      return false;
+    }
+    switch (event) {
+      case 'message':
+        owner.onFrame(this, args[0] as Buffer, args[1] as boolean);
+        return true;
+      case 'ping':
+        owner.onPing(this, args[0] as Buffer);
+        return true;
+      case 'pong':
+        this.awaitsPong = false;
+        return true;
+      case 'close':
+        owner.onClosed(this);
+        return true;
+      default:
+        // 'error' too: ws closes the connection itself, and its 'close' event follows.
+        return event === 'error';
+    }
+  }
+}

@@ -1,0 +1,45 @@
+import { Module } from '@nestjs/common';
+import { AuthModule } from '../auth/auth.module.js';
+import { CONFIG, type Config } from '../config/config.js';
+import { DevicesModule } from '../devices/devices.module.js';
+import { Admission } from './admission.js';
+import { CommandsService } from './commands.service.js';
+import { ConnectionCloser } from './connection-closer.js';
+import { ConnectionLifecycle } from './connection-lifecycle.js';
+import { ConnectionTimers } from './connection-timers.js';
+import { DeviceGateway } from './device.gateway.js';
+import { DrainService } from './drain.service.js';
+import { ErrorReplyFilter } from './error-reply.filter.js';
+import { InboundDispatcher } from './inbound-dispatcher.js';
+import { Opening } from './opening.js';
+import { MemoryPresence, Presence } from './presence.js';
+import { TokenRefresh } from './token-refresh.js';
+import { UpgradeHandler } from './upgrade-handler.js';
+import { UpstreamAnnouncer } from './upstream-announcer.js';
+
+/** WebSocket connections of dashboards. Needs `app.useWebSocketAdapter(new SluiceWsAdapter(app))`. */
+@Module({
+  imports: [AuthModule, DevicesModule],
+  providers: [
+    { provide: Admission, inject: [CONFIG], useFactory: ({ ws }: Config) => new Admission(ws) },
+    {
+      provide: Presence,
+      inject: [CONFIG],
+      useFactory: ({ ws }: Config) => new MemoryPresence(ws.maxConnectionsPerUser),
+    },
+    CommandsService,
+    ConnectionCloser,
+    ConnectionLifecycle,
+    ConnectionTimers,
+    DeviceGateway,
+    DrainService,
+    ErrorReplyFilter,
+    InboundDispatcher,
+    Opening,
+    TokenRefresh,
+    UpgradeHandler,
+    UpstreamAnnouncer,
+  ],
+  exports: [DrainService, ConnectionLifecycle, UpgradeHandler],
+})
+export class GatewayModule {}

@@ -1,0 +1,74 @@
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { AUTH_CLOCK, type Clock } from '../auth/clock.js';
+import { CONFIG, type Config } from '../config/config.js';
+import { Upstream } from '../devices/upstream.js';
+import { DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
+import { ProtocolError } from '../protocol/errors.js';
+import type { UpstreamMessage } from '../protocol/server-messages.js';
+import { RoomsService } from '../rooms/rooms.service.js';
+import type { Connection } from './connection.js';
+import { errorReply } from './replies.js';
+import { roomLimit, tooManyRooms } from './room-limit.js';
+
+/** What a connection is told when it opens: who it is, whether device messages come, and the devices of its token. */
+@Injectable()
+export class Opening {
+  private readonly logger = new Logger(Opening.name);
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    @Inject(AUTH_CLOCK) private readonly clock: Clock,
+    private readonly upstream: Upstream,
+    private readonly rooms: RoomsService,
+  ) {}
+
+  /** @param byMessage the token came as the first message, which is answered too */
+  greet(connection: Connection, byMessage: boolean): void {
+    const { outbound, auth: token } = connection;
+    if (token === undefined) {
+      return;
+    }
+    const { userId } = token;
+    outbound.send({
+      type: 'connected',
+      userId,
+      connectionId: connection.id,
+      protocol: 'sluice.v1',
+      heartbeatMs: this.config.ws.heartbeatMs,
+      serverTs: this.clock.now(),
+    });
+    if (byMessage) {
+      outbound.send({ type: 'authenticated', userId, expiresAt: token.expiresAt });
+    }
+    if (!this.upstream.up) {
+      outbound.send(upstreamMessage(false, this.upstream.changedAt));
+    }
+    if (connection.autoSubscribe) {
+      void this.autoSubscribe(connection, token.grants.exactIds);
+    }
+  }
+
+  private async autoSubscribe(connection: Connection, exactIds: readonly string[]): Promise<void> {
+    const limit = roomLimit(connection, this.config.ws.maxRoomsPerConnection);
+    try {
+      await this.rooms.subscribe(connection, {
+        deviceIds: exactIds.slice(0, limit),
+        denied: [],
+        delivery: DEFAULT_DELIVERY,
+        opening: true,
+      });
+      if (exactIds.length > limit) {
+        connection.outbound.send(errorReply(tooManyRooms(limit)));
+      }
+    } catch (error) {
+      this.logger.error('The devices of a token could not be subscribed', error);
+      connection.outbound.send(
+        errorReply(new ProtocolError('internal', 'The devices of the token could not be subscribed')),
+      );
+    }
+  }
+}
+
+export function upstreamMessage(up: boolean, changedAt: number): UpstreamMessage {
+  return { type: 'upstream', mqtt: up ? 'up' : 'down', changedAt };
+}

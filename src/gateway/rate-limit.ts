@@ -1,0 +1,30 @@
+/**
+ * A token bucket in one number (the generic cell rate algorithm): `due` is the time at which the bucket would be full again.
+ * No timer, no refill: a bucket that is not used costs nothing.
+ */
+export class RateLimit {
+  private readonly intervalMs: number;
+  private readonly toleranceMs: number;
+
+  /**
+   * @param perSecond sustained rate
+   * @param burst how many may come at once
+   */
+  constructor(perSecond: number, burst: number) {
+    this.intervalMs = 1000 / perSecond;
+    this.toleranceMs = this.intervalMs * (burst - 1);
+  }
+
+  /**
+   * Takes one from the bucket.
+   * @param due what the last call returned; 0 for a full bucket
+   * @param now monotonic ms
+   * @returns the new `due`, or a negative number: minus the ms until one is free again
+   */
+  take(due: number, now: number): number {
+    const from = Math.max(due, now);
+    const wait = from - now - this.toleranceMs;
+    // A billionth of a ms of rounding must not refuse what is due now.
+    return wait > 1e-6 ? -wait : from + this.intervalMs;
+  }
+}

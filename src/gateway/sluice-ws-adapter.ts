@@ -1,0 +1,64 @@
+import type { INestApplication } from '@nestjs/common';
+import { WsAdapter } from '@nestjs/platform-ws';
+import type { MessageMappingProperties } from '@nestjs/websockets';
+import type { Server } from 'node:http';
+import type { WebSocketServer } from 'ws';
+import { Connection } from './connection.js';
+import type { Handler } from './inbound.js';
+import { InboundDispatcher } from './inbound-dispatcher.js';
+import { ConnectionCloser } from './connection-closer.js';
+import { UpgradeHandler } from './upgrade-handler.js';
+
+/**
+ * Nest's ws adapter with our own way in. Nest makes the gateway's handlers with guards and filters; everything that its adapter
+ * cannot do is done before and around them: admission and the token before the upgrade, an answer to every bad frame, bounds on
+ * what is in work, close codes at the end.
+ *
+ * Handlers are bound for a connection when it sends something and let go when all is answered: bound for good they would cost each
+ * idle connection a kilobyte. A gateway's handleConnection and handleDisconnect are therefore not called; ConnectionLifecycle is.
+ */
+export class SluiceWsAdapter extends WsAdapter {
+  private readonly http: Server;
+  private readonly upgrades: UpgradeHandler;
+  private readonly dispatcher: InboundDispatcher;
+  private readonly closer: ConnectionCloser;
+
+  constructor(app: INestApplication) {
+    super(app);
+    this.http = app.getHttpServer() as Server;
+    this.upgrades = app.get(UpgradeHandler);
+    this.dispatcher = app.get(InboundDispatcher);
+    this.closer = app.get(ConnectionCloser);
+  }
+
+  override create(): WebSocketServer {
+    this.http.on('upgrade', this.upgrades.handle);
+    return this.upgrades.server;
+  }
+
+  override bindClientConnect(_server: unknown, bind: (connection: Connection) => void): void {
+    this.dispatcher.bindWith(bind);
+  }
+
+  override bindClientDisconnect(): void {
+    // ConnectionLifecycle hears it from the connection itself.
+  }
+
+  override bindMessageHandlers(client: unknown, handlers: MessageMappingProperties[]): void {
+    if (client instanceof Connection && client.inbound !== null) {
+      client.inbound.handlers = new Map(
+        handlers.map(({ message, callback }): [string, Handler] => [String(message), callback as Handler]),
+      );
+    }
+  }
+
+  override async close(server: WebSocketServer): Promise<void> {
+    this.http.off('upgrade', this.upgrades.handle);
+    await this.closer.closeAll();
+    await new Promise((resolve) => server.close(resolve));
+  }
+
+  override async dispose(): Promise<void> {
+    // Nothing of the parent's is in use.
+  }
+}

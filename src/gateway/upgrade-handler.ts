@@ -1,0 +1,150 @@
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { type ServerOptions, WebSocketServer } from 'ws';
+import { AuthError } from '../auth/auth-error.js';
+import { SUBPROTOCOL, tokenFromUpgrade } from '../auth/token-source.js';
+import { TokenVerifier, type VerifiedToken } from '../auth/token-verifier.js';
+import { CONFIG, type Config } from '../config/config.js';
+import { Metrics } from '../metrics/metrics.js';
+import { Admission, type AdmissionRefusal } from './admission.js';
+import { type ClientAddress, clientAddress } from './client-address.js';
+import { Connection } from './connection.js';
+import { ConnectionLifecycle, type UpgradeToken } from './connection-lifecycle.js';
+import { refuseUpgrade } from './http-refusal.js';
+
+/** Seconds in Retry-After, to which up to as many are added so that the refused do not come back together. */
+const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
+  refused_draining: 1,
+  refused_rate: 1,
+  refused_pending: 2,
+  refused_capacity: 10,
+  refused_address: 10,
+};
+
+function destroyOnError(this: Socket): void {
+  this.destroy();
+}
+
+/**
+ * The HTTP side of a connection. What is cheap to refuse is refused first: path, origin, then places and rate; the token is checked
+ * last, and before the upgrade is answered, so that nothing a client sends is read before its token is good.
+ */
+@Injectable()
+export class UpgradeHandler {
+  readonly server: WebSocketServer;
+  private readonly logger = new Logger(UpgradeHandler.name);
+  private readonly paths: ReadonlySet<string>;
+  private readonly origins: ReadonlySet<string>;
+  private readonly addressOf: ClientAddress;
+
+  constructor(
+    @Inject(CONFIG) { ws, http }: Config,
+    private readonly metrics: Metrics,
+    private readonly admission: Admission,
+    private readonly verifier: TokenVerifier,
+    private readonly lifecycle: ConnectionLifecycle,
+  ) {
+    this.paths = new Set(['/', ws.path]);
+    this.origins = new Set(ws.allowedOrigins.map((origin) => origin.toLowerCase()));
+    this.addressOf = clientAddress(http.trustedProxies);
+    const options: ServerOptions<typeof Connection> & { closeTimeout: number } = {
+      noServer: true,
+      WebSocket: Connection,
+      maxPayload: ws.maxPayloadBytes,
+      // A message is one chunk or a few; thousands of tiny fragments are an attack on memory.
+      maxFragments: 1_024,
+      closeTimeout: ws.closeTimeoutMs,
+      // Frames of telemetry are shared by many connections; a compressor each costs memory and a copy of every frame.
+      perMessageDeflate: false,
+      // The connections are kept by ConnectionLifecycle; ws would add a closure to each.
+      clientTracking: false,
+      // Pongs are sent by InboundDispatcher, which bounds them without a closure for each connection.
+      autoPong: false,
+      handleProtocols: (protocols) => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    };
+    this.server = new WebSocketServer(options);
+  }
+
+  /** Listener of the HTTP server's `upgrade` event. */
+  readonly handle = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
+    // From here on nobody else listens: a reset while the token is checked must not end the process.
+    socket.on('error', destroyOnError);
+    this.admit(request, socket, head).catch((error: unknown) => {
+      this.logger.error('An upgrade failed', error);
+      socket.destroy();
+    });
+  };
+
+  private async admit(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
+    const url = request.url ?? '/';
+    const queryAt = url.indexOf('?');
+    const path = queryAt < 0 ? url : url.slice(0, queryAt);
+    if (!this.paths.has(path)) {
+      this.refuse(socket, 'refused_path', 404, 'No WebSocket here');
+      return;
+    }
+    if (!this.isAllowedOrigin(request.headers.origin)) {
+      this.refuse(socket, 'refused_origin', 403, 'This origin may not connect');
+      return;
+    }
+    const { token } = tokenFromUpgrade(request);
+    const address = this.addressOf(request);
+    const refusal = this.admission.admit(address, token !== undefined, performance.now());
+    if (refusal !== null) {
+      const seconds = RETRY_AFTER_S[refusal] * (1 + Math.random());
+      this.refuse(socket, refusal, 503, 'Too many connections now', Math.ceil(seconds));
+      return;
+    }
+    const autoSubscribe =
+      queryAt < 0 || new URLSearchParams(url.slice(queryAt + 1)).get('subscribe') !== 'none';
+    const known = token === undefined ? undefined : this.verifier.verifyCached(token);
+    const verified = token === undefined ? undefined : (known ?? (await this.verify(token)));
+    this.complete(request, socket, head, { address, autoSubscribe, token: verified });
+  }
+
+  private async verify(token: string): Promise<VerifiedToken | AuthError> {
+    try {
+      return await this.verifier.verify(token);
+    } catch (error) {
+      if (error instanceof AuthError) {
+        return error;
+      }
+      this.logger.error('A token could not be checked', error);
+      return new AuthError('unavailable', 'The token cannot be checked now');
+    }
+  }
+
+  private complete(
+    request: IncomingMessage,
+    socket: Socket,
+    head: Buffer,
+    { address, autoSubscribe, token }: { address: string; autoSubscribe: boolean; token: UpgradeToken },
+  ): void {
+    let upgraded = false;
+    socket.removeListener('error', destroyOnError); // ws has its own from here on
+    this.server.handleUpgrade(request, socket, head, (socketOfWs) => {
+      upgraded = true;
+      const connection = socketOfWs as Connection;
+      connection.attach(this.lifecycle, address, autoSubscribe);
+      this.lifecycle.accept(connection, token);
+    });
+    if (!upgraded) {
+      // ws has answered with a 400, or the client is gone already.
+      this.metrics.connections.inc({ outcome: 'refused_request' });
+      if (token === undefined) {
+        this.admission.settle();
+      }
+      this.admission.release(address);
+    }
+  }
+
+  private isAllowedOrigin(origin: string | undefined): boolean {
+    return origin === undefined || this.origins.has('*') || this.origins.has(origin.toLowerCase());
+  }
+
+  private refuse(socket: Socket, outcome: string, status: number, text: string, retryAfterS?: number): void {
+    this.metrics.connections.inc({ outcome });
+    refuseUpgrade(socket, status, text, retryAfterS);
+  }
+}

@@ -1,0 +1,168 @@
+import { ProtocolError } from './errors.js';
+import { parseClientMessage } from './parse-client-message.js';
+
+function refusal(text: string): ProtocolError {
+  try {
+    parseClientMessage(text);
+  } catch (error) {
+    if (error instanceof ProtocolError) {
+      return error;
+    }
+    throw error;
+  }
+  throw new Error(`accepted: ${text}`);
+}
+
+const subscribe = (rest: string): string => `{"type":"subscribe","deviceIds":["a"],${rest}}`;
+
+describe(parseClientMessage.name, () => {
+  it.each([
+    ['{"type":"subscribe","deviceIds":["a","b","a"]}', { type: 'subscribe', deviceIds: ['a', 'b'] }],
+    ['{"type":"subscribe","deviceIds":[],"id":0}', { type: 'subscribe', deviceIds: [], id: 0 }],
+    [
+      '{"type":"unsubscribe","deviceIds":["a/b"],"id":"x"}',
+      { type: 'unsubscribe', deviceIds: ['a/b'], id: 'x' },
+    ],
+    ['{"type":"ping"}', { type: 'ping' }],
+    ['{"type":"ping","id":-1.5e3,"more":[1]}', { type: 'ping', id: -1500 }],
+    ['{"type":"auth","token":"t"}', { type: 'auth', token: 't' }],
+    [`{"type":"ping","id":"${'x'.repeat(128)}"}`, { type: 'ping', id: 'x'.repeat(128) }],
+  ])('takes %s', (text, message) => {
+    expect(parseClientMessage(text)).toEqual(message);
+  });
+
+  it.each([
+    ['null', 'null'],
+    ['{"b":[1.0, 12345678901234567890]}', '{"b":[1.0, 12345678901234567890]}'],
+    ['  "a\\u0062\\"}"  ', '"a\\u0062\\"}"'],
+    ['{"__proto__":{"x":1}}', '{"__proto__":{"x":1}}'],
+    ['-0', '-0'],
+  ])('keeps a command as it was written: %s', (written, json) => {
+    const text = `{"id":7,"command":${written},"deviceId":"pump","type":"command"}`;
+    expect(parseClientMessage(text)).toEqual({ type: 'command', deviceId: 'pump', id: 7, json });
+  });
+
+  it('takes a command nested thousands of levels deep', () => {
+    const deep = '['.repeat(20_000) + ']'.repeat(20_000);
+    const text = `{"type":"command","deviceId":"a","command":${deep}}`;
+    expect(parseClientMessage(text)).toEqual({ type: 'command', deviceId: 'a', json: deep });
+  });
+
+  it('knows ids that are names of the prototype', () => {
+    const message = parseClientMessage(
+      '{"type":"subscribe","deviceIds":["__proto__","constructor"],"since":{"__proto__":{"epoch":"e","offset":3}}}',
+    );
+    expect(message).toEqual({
+      type: 'subscribe',
+      deviceIds: ['__proto__', 'constructor'],
+      since: new Map([['__proto__', { epoch: 'e', offset: 3 }]]),
+    });
+    expect(({} as Record<string, unknown>)['epoch']).toBeUndefined();
+  });
+
+  it('does not read a type, id or command from a prototype', () => {
+    expect(refusal('{"__proto__":{"type":"ping"}}')).toMatchObject({ code: 'invalid_message' });
+    expect(refusal('{"type":"command","deviceId":"a","__proto__":{"command":1}}').code).toBe(
+      'invalid_message',
+    );
+  });
+
+  it.each(['', '{', '{"type":"ping"', "{'type':'ping'}", '{"type":"ping"}}', 'undefined', '\ufeff{}', 'NaN'])(
+    'answers invalid_json to %j',
+    (text) => {
+      expect(refusal(text)).toMatchObject({ code: 'invalid_json', message: 'Invalid JSON' });
+    },
+  );
+
+  it.each([
+    'null',
+    '1',
+    '"ping"',
+    '[]',
+    '[{"type":"ping"}]',
+    '{}',
+    '{"type":1}',
+    '{"type":null}',
+    '{"type":["ping"]}',
+  ])('answers invalid_message to %s', (text) => {
+    expect(refusal(text).code).toBe('invalid_message');
+  });
+
+  it.each(['toString', '__proto__', 'constructor', 'Ping', 'ping ', '', 'telemetry', 'x'.repeat(60_000)])(
+    'answers unknown_type to %.20s, and repeats no more than 32 characters of it',
+    (type) => {
+      const error = refusal(JSON.stringify({ type, id: 'a' }));
+      expect(error).toMatchObject({ code: 'unknown_type', details: { id: 'a' } });
+      expect(error.message.length).toBeLessThan(150);
+    },
+  );
+
+  it.each([
+    '{"type":"ping","id":null}',
+    '{"type":"ping","id":true}',
+    '{"type":"ping","id":{}}',
+    '{"type":"ping","id":1e999}',
+    `{"type":"ping","id":"${'x'.repeat(129)}"}`,
+    '{"type":"auth"}',
+    '{"type":"auth","token":5}',
+    '{"type":"subscribe"}',
+    '{"type":"subscribe","deviceIds":"a"}',
+    '{"type":"subscribe","deviceIds":{"0":"a"}}',
+    '{"type":"subscribe","deviceIds":[1]}',
+    '{"type":"subscribe","deviceIds":[["a"]]}',
+    '{"type":"unsubscribe"}',
+    '{"type":"unsubscribe","deviceIds":[null]}',
+    '{"type":"command","deviceId":"a"}',
+    '{"type":"command","command":1}',
+    '{"type":"command","deviceId":"a/b","command":1}',
+    '{"type":"command","deviceId":"","command":1}',
+    '{"type":"command","deviceId":"$SYS","command":1}',
+    '{"type":"command","deviceId":"+","command":1}',
+    '{"type":"command","deviceId":7,"command":1}',
+    subscribe('"since":[]'),
+    subscribe('"since":null'),
+    subscribe('"since":{"a":5}'),
+    subscribe('"since":{"a":{"epoch":1,"offset":1}}'),
+    subscribe('"since":{"a":{"epoch":"e"}}'),
+    subscribe('"since":{"a":{"epoch":"e","offset":-1}}'),
+    subscribe('"since":{"a":{"epoch":"e","offset":1.5}}'),
+    subscribe('"since":{"a":{"epoch":"e","offset":9007199254740993}}'),
+    subscribe('"delivery":null'),
+    subscribe('"delivery":"latest"'),
+    subscribe('"delivery":{"mode":"newest"}'),
+    subscribe('"delivery":{"maxRateHz":0}'),
+    subscribe('"delivery":{"maxRateHz":100.1}'),
+    subscribe('"delivery":{"maxRateHz":"1"}'),
+    subscribe('"delivery":{"fields":[]}'),
+    subscribe('"delivery":{"fields":"a"}'),
+    subscribe('"delivery":{"fields":[""]}'),
+    subscribe('"delivery":{"fields":[1]}'),
+    subscribe('"delivery":{"aggregate":1}'),
+    subscribe('"delivery":{"aggregate":true}'),
+    subscribe('"delivery":{"mode":"latest","aggregate":true}'),
+    subscribe('"delivery":{"mode":"every","maxRateHz":1}'),
+  ])('answers invalid_message with a sentence to %.90s', (text) => {
+    const error = refusal(text);
+    expect(error.code).toBe('invalid_message');
+    expect(error.message).toMatch(/ /);
+  });
+
+  it.each([
+    ['{}', { mode: 'every' }],
+    ['{"mode":"latest"}', { mode: 'latest' }],
+    ['{"maxRateHz":1}', { mode: 'latest', maxRateHz: 1 }],
+    ['{"maxRateHz":0.01,"aggregate":true}', { mode: 'latest', maxRateHz: 0.01, aggregate: true }],
+    ['{"mode":"every","fields":["a.b","a.b"],"aggregate":false}', { mode: 'every', fields: ['a.b'] }],
+  ])('reads the delivery options %s', (delivery, options) => {
+    expect(parseClientMessage(subscribe(`"delivery":${delivery}`))).toMatchObject({ delivery: options });
+  });
+
+  it('names the message it refuses by its id and device', () => {
+    expect(refusal('{"type":"command","deviceId":"a","id":"c-1"}').details).toEqual({
+      id: 'c-1',
+      deviceId: 'a',
+    });
+    expect(refusal('{"type":"subscribe","id":3}').details).toEqual({ id: 3 });
+    expect(refusal('{"type":"command","deviceId":"a/b","id":3,"command":0}').details).toEqual({ id: 3 });
+  });
+});

@@ -1,0 +1,155 @@
+import type {
+  ClientMessage,
+  CommandMessage,
+  MessageId,
+  Position,
+  SubscribeMessage,
+} from './client-messages.js';
+import { DEVICE_ID_MAX_LENGTH, isDeviceId } from './device-id.js';
+import { type ErrorCode, ProtocolError } from './errors.js';
+import { parseDeliveryOptions } from './parse-delivery-options.js';
+import { rawMember } from './raw-member.js';
+
+const MAX_ID_LENGTH = 128;
+/** Text of the client that an error repeats is cut to this. */
+const MAX_QUOTED_LENGTH = 32;
+
+type Fields = Readonly<Record<string, unknown>>;
+
+/**
+ * Checks one text message of a client, strictly: a message is what the contract says or an error that says what to change.
+ * Fields that the contract does not name are ignored, so that newer clients work with older servers.
+ * @throws {ProtocolError} with `id` and `deviceId` of the message in its details where they are good
+ */
+export function parseClientMessage(text: string): ClientMessage {
+  const fields = parseObject(text);
+  const echo: { id?: MessageId; deviceId?: string } = {};
+  try {
+    const id = parseId(fields['id']);
+    if (id !== undefined) {
+      echo.id = id;
+    }
+    return parseFields(text, fields, echo);
+  } catch (error) {
+    throw error instanceof ProtocolError
+      ? new ProtocolError(error.code, error.message, { ...error.details, ...echo })
+      : error;
+  }
+}
+
+/** The object a message must be. JSON.parse makes `__proto__` an own property, so no prototype of ours is touched. */
+function parseObject(text: string): Fields {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ProtocolError('invalid_json', 'Invalid JSON');
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw refused('a message must be a JSON object');
+  }
+  return value as Fields;
+}
+
+function parseFields(
+  text: string,
+  fields: Fields,
+  echo: { id?: MessageId; deviceId?: string },
+): ClientMessage {
+  const { type } = fields;
+  if (typeof type !== 'string') {
+    throw refused('type must be a string');
+  }
+  switch (type) {
+    case 'subscribe':
+      return { ...parseSubscribe(fields), ...echo };
+    case 'unsubscribe':
+      return { type, deviceIds: parseDeviceIds(fields), ...echo };
+    case 'command':
+      return parseCommand(text, fields, echo);
+    case 'auth':
+      if (typeof fields['token'] !== 'string') {
+        throw refused('token must be a string');
+      }
+      return { type, token: fields['token'] };
+    case 'ping':
+      return { type, ...echo };
+    default:
+      throw new ProtocolError(
+        'unknown_type' satisfies ErrorCode,
+        `type ${JSON.stringify(type.slice(0, MAX_QUOTED_LENGTH))} is unknown; known are subscribe, unsubscribe, command, auth, ping`,
+      );
+  }
+}
+
+function parseId(id: unknown): MessageId | undefined {
+  if (
+    id === undefined ||
+    (typeof id === 'number' && Number.isFinite(id)) ||
+    (typeof id === 'string' && id.length <= MAX_ID_LENGTH)
+  ) {
+    return id;
+  }
+  throw refused(`id must be a number or a string of up to ${MAX_ID_LENGTH} characters`);
+}
+
+/** The strings as they came; whether each is legal and granted is answered one by one. */
+function parseDeviceIds(fields: Fields): string[] {
+  const { deviceIds } = fields;
+  if (!Array.isArray(deviceIds) || !deviceIds.every((id) => typeof id === 'string')) {
+    throw refused('deviceIds must be a list of strings');
+  }
+  return [...new Set(deviceIds as string[])];
+}
+
+function parseSubscribe(fields: Fields): SubscribeMessage {
+  const message: SubscribeMessage = { type: 'subscribe', deviceIds: parseDeviceIds(fields) };
+  if (fields['delivery'] !== undefined) {
+    message.delivery = parseDeliveryOptions(fields['delivery']);
+  }
+  if (fields['since'] !== undefined) {
+    message.since = parseSince(fields['since']);
+  }
+  return message;
+}
+
+function parseSince(since: unknown): ReadonlyMap<string, Position> {
+  if (typeof since !== 'object' || since === null || Array.isArray(since)) {
+    throw refused('since must be an object of positions by device id');
+  }
+  const positions = new Map<string, Position>();
+  for (const [deviceId, position] of Object.entries(since as Fields)) {
+    if (typeof position !== 'object' || position === null || Array.isArray(position)) {
+      throw refused('every position in since must be an object with epoch and offset');
+    }
+    const { epoch, offset } = position as Fields;
+    if (typeof epoch !== 'string' || !Number.isSafeInteger(offset) || (offset as number) < 0) {
+      throw refused('every position in since needs epoch (a string) and offset (a whole number from 0)');
+    }
+    positions.set(deviceId, { epoch, offset: offset as number });
+  }
+  return positions;
+}
+
+function parseCommand(
+  text: string,
+  fields: Fields,
+  echo: { id?: MessageId; deviceId?: string },
+): CommandMessage {
+  const { deviceId } = fields;
+  if (!isDeviceId(deviceId)) {
+    throw refused(
+      `deviceId must be a string of 1 to ${DEVICE_ID_MAX_LENGTH} characters without / + # and control characters, not starting with $`,
+    );
+  }
+  echo.deviceId = deviceId;
+  const json = rawMember(text, 'command');
+  if (json === undefined) {
+    throw refused('command must be there; it may be any JSON value');
+  }
+  return { type: 'command', deviceId, json, ...(echo.id !== undefined && { id: echo.id }) };
+}
+
+function refused(sentence: string): ProtocolError {
+  return new ProtocolError('invalid_message', sentence);
+}
