@@ -71,6 +71,7 @@ Secrets and certificates, which reach the process as files: a list of
 
 {{/* MiB of JavaScript heap, from the memory limit; 0 when the limit cannot be read. */}}
 {{- define "sluice.heapMiB" -}}
-{{- $bytes := include "sluice.bytes" .Values.resources.limits.memory | int64 -}}
+{{- $limits := default dict .Values.resources.limits -}}
+{{- $bytes := include "sluice.bytes" (default "" $limits.memory) | int64 -}}
 {{- div (mul $bytes (int .Values.heapPercent)) (mul 100 1048576) -}}
 {{- end -}}

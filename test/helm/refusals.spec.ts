@@ -1,0 +1,174 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chart, helm, runTemplate, template } from './support/helm.js';
+
+/** Values that cannot work, on top of ci/defaults-values.yaml, and the sentence that the installer reads. */
+const combinations: [string, string[], string][] = [
+  [
+    'several pods without Redis',
+    ['replicaCount=2'],
+    '2 pods without Redis would each have rooms of their own: set redis.existingSecret or redis.url, or run one pod (replicaCount=1, autoscaling.enabled=false)',
+  ],
+  [
+    'autoscaling without Redis',
+    ['autoscaling.enabled=true'],
+    '10 pods without Redis would each have rooms of their own: set redis.existingSecret or redis.url',
+  ],
+  [
+    'autoscaling without limits',
+    ['autoscaling.enabled=true', 'redis.url=redis://redis', 'resources.limits=null'],
+    'autoscaling needs something to measure against: set resources.limits.cpu, resources.limits.memory and resources.requests.cpu',
+  ],
+  [
+    'autoscaling without a CPU request',
+    ['autoscaling.enabled=true', 'redis.url=redis://redis', 'resources.requests=null'],
+    'set resources.limits.cpu, resources.limits.memory and resources.requests.cpu, or autoscaling.enabled=false',
+  ],
+  [
+    'autoscaling without a target',
+    [
+      'autoscaling.enabled=true',
+      'redis.url=redis://redis',
+      'autoscaling.targetCPUUtilizationPercentage=null',
+    ],
+    'autoscaling has no target: set autoscaling.targetCPUUtilizationPercentage or autoscaling.connections.targetPerPod',
+  ],
+  [
+    'more pods at least than at most',
+    ['autoscaling.enabled=true', 'redis.url=redis://redis', 'autoscaling.minReplicas=11'],
+    'autoscaling.minReplicas is greater than autoscaling.maxReplicas',
+  ],
+  [
+    'a container without limits',
+    ['resources.limits=null'],
+    'a container without limits can take its node down: set resources.limits.cpu and resources.limits.memory',
+  ],
+  [
+    'a drain longer than the grace period',
+    ['drain.terminationGracePeriodSeconds=20'],
+    'the drain is longer than the grace period: set drain.terminationGracePeriodSeconds to at least 30 (preStopSeconds + timeoutSeconds), leave it null, or lower drain.timeoutSeconds',
+  ],
+  [
+    'a Redis password in a value',
+    ['redis.url=redis://:pass@redis'],
+    'a URL holds a user or password, which would stand readable in a ConfigMap',
+  ],
+  [
+    'a broker password in a value',
+    ['mqtt.url=mqtt://user:pass@broker'],
+    'use mqtt.username with mqtt.existingSecret, and redis.existingSecret',
+  ],
+  ['no broker', ['mqtt.url='], 'mqtt.url is not set: give the broker of the devices'],
+  ['nothing that checks tokens', ['jwt.existingSecret='], 'nothing checks tokens: set jwt.existingSecret'],
+  [
+    'two things that check tokens',
+    ['jwt.jwksUrl=https://login.example.com/jwks'],
+    'jwt.existingSecret and jwt.jwksUrl are both set',
+  ],
+  [
+    'a public key without a Secret',
+    ['jwt.kind=publicKey', 'jwt.existingSecret=', 'secret.create=true'],
+    'jwt.kind is publicKey but there is no key: name the Secret',
+  ],
+  [
+    'a short key',
+    ['jwt.existingSecret=', 'secret.create=true', 'secret.jwtSecret=short'],
+    'secret.jwtSecret is shorter than 32 bytes',
+  ],
+  [
+    'no origin',
+    ['websocket.allowedOrigins=null'],
+    'no page may connect: set websocket.allowedOrigins to a list of origins',
+  ],
+  [
+    'a password without a user',
+    ['mqtt.existingSecret=mqtt'],
+    'there is a password for the broker but no user: set mqtt.username',
+  ],
+  [
+    'certificates for a broker without TLS',
+    ['mqtt.tls.existingSecret=tls'],
+    'mqtt.tls.existingSecret is set but mqtt.url is not encrypted',
+  ],
+  [
+    'certificates for a Redis without TLS',
+    ['redis.url=redis://redis', 'redis.tls.existingSecret=tls'],
+    'redis.tls.existingSecret is set but redis.url is not encrypted',
+  ],
+  [
+    'certificates without a Redis',
+    ['redis.tls.existingSecret=tls'],
+    'redis.tls.existingSecret is set but there is no Redis',
+  ],
+  ['an Ingress without a host', ['ingress.enabled=true'], 'set ingress.hosts'],
+  ['an HTTPRoute without a Gateway', ['httpRoute.enabled=true'], 'set httpRoute.parentRefs'],
+  [
+    'a budget that blocks node drains',
+    ['podDisruptionBudget.maxUnavailable=0'],
+    'podDisruptionBudget.maxUnavailable is 0, which blocks every node drain for ever',
+  ],
+];
+
+/** Values of a wrong type, and where values.schema.json says so. */
+const types: [string, string[], RegExp][] = [
+  ['text for a number', ['replicaCount=two'], /replicaCount.*want integer/s],
+  ['a misspelt value', ['replicaCuont=2'], /'replicaCuont' not allowed/],
+  ['a misspelt value further down', ['mqtt.tls.caCert=x'], /mqtt\/tls.*'caCert' not allowed/s],
+  ['a setting that does not exist', ['settings.LOG_LEVLE=debug'], /settings.*'LOG_LEVLE' not allowed/s],
+  ['a secret among the settings', ['settings.JWT_SECRET=x'], /settings.*'JWT_SECRET' not allowed/s],
+  ['a setting that a value derives', ['settings.PORT=1'], /settings.*'PORT' not allowed/s],
+  ['an unknown scheme', ['mqtt.url=amqp://broker'], /mqtt\/url.*pattern/s],
+  ['a drain over 30 s', ['drain.timeoutSeconds=31'], /drain\/timeoutSeconds.*maximum/s],
+  [
+    'an origin with a path',
+    ['websocket.allowedOrigins={https://a.example/b}'],
+    /allowedOrigins\/0.*pattern/s,
+  ],
+  ['a tag in place of a digest', ['image.digest=v1'], /image\/digest.*pattern/s],
+  ['an Ingress that cuts heartbeats', ['ingress.timeoutSeconds=30'], /ingress\/timeoutSeconds.*minimum/s],
+  ['the management port on the client port', ['managementService.port=8080'], /managementService\/port/],
+  ['an unknown MQTT version', ['mqtt.protocolVersion=3'], /mqtt\/protocolVersion/],
+];
+
+describe('the chart', () => {
+  it.each(combinations)('refuses %s and says what to change', async (_, set, sentence) => {
+    const { status, stderr } = await runTemplate({ values: 'defaults', set });
+    expect(stderr).toContain(sentence);
+    expect(status).not.toBe(0);
+  });
+
+  it.each(types)('refuses %s', async (_, set, message) => {
+    const { status, stderr } = await runTemplate({ values: 'defaults', set });
+    expect(stderr).toMatch(message);
+    expect(status).not.toBe(0);
+  });
+
+  it('names every mistake at once', async () => {
+    const { stderr } = await runTemplate({});
+    expect(stderr).toContain('These values cannot work, 3 to correct:');
+  });
+
+  it('shows a demo with one value', async () => {
+    expect(await template({ set: ['demo.enabled=true'] })).not.toHaveLength(0);
+  });
+
+  it('installs nothing of a refused release, even where the schema is skipped', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-values-'));
+    try {
+      const file = join(folder, 'values.yaml');
+      await writeFile(file, 'replicaCount: 3\nmqtt: { url: "mqtt://broker" }\n');
+      const { status, stdout } = await helm([
+        'template',
+        'live',
+        chart,
+        '--skip-schema-validation',
+        '--values',
+        file,
+      ]);
+      expect([status, stdout]).toEqual([1, '']);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
