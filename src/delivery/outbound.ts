@@ -252,9 +252,6 @@ export class Outbound implements Flushable {
 
   /** What a waiting place stands for now: its frame, the newest value in mode `latest`, or nothing any more. */
   private current(subscription: Subscription, generation: number, frame: Buffer | null): Buffer | null {
-    if (frame === null && subscription.generation === generation) {
-      subscription.waiting = false;
-    }
     if (subscription.generation !== generation) {
       this.context.metrics.dropped.inc({ reason: subscription.current ? 'resync' : 'unsubscribed' });
       return null;
@@ -262,7 +259,9 @@ export class Outbound implements Flushable {
     if (frame !== null) {
       return frame;
     }
-    const newest = subscription.room.frames;
+    const isWaiting = subscription.waiting;
+    subscription.waiting = false;
+    const newest = isWaiting ? (subscription.feed?.frames ?? null) : null;
     if (newest === null || newest.publication.offset <= subscription.lastOffset) {
       this.context.hot.conflated += 1;
       return null;

@@ -21,6 +21,8 @@ export class ResumeSource implements PacedSource {
   private page: readonly Publication[] = [];
   private at = 0;
   private reading = false;
+  /** Offset of the last publication looked at: sent, or without any of the fields. */
+  private seen: number;
   private readonly generation: number;
   private readonly epoch: string;
 
@@ -29,6 +31,7 @@ export class ResumeSource implements PacedSource {
     private readonly context: ResumeContext,
   ) {
     this.generation = subscription.generation;
+    this.seen = subscription.lastOffset;
     this.epoch = subscription.room.epoch;
   }
 
@@ -38,43 +41,46 @@ export class ResumeSource implements PacedSource {
       return null;
     }
     const { room } = subscription;
-    if (subscription.lastOffset >= room.offset) {
-      return this.goLive();
+    if (subscription.delivery.mode === 'latest' && room.telemetry !== null) {
+      this.seen = Math.max(this.seen, room.offset);
+      return this.goLive(room.telemetry);
     }
-    if (subscription.delivery.mode === 'latest') {
-      return this.newest();
+    while (this.seen < room.offset) {
+      const publication = this.page[this.at];
+      if (publication === undefined) {
+        this.read();
+        return null;
+      }
+      this.at += 1;
+      this.seen = publication.offset;
+      const frame = this.frameOf(publication);
+      if (frame !== null) {
+        if (this.seen >= room.offset) {
+          this.goLive(null);
+        }
+        return frame;
+      }
     }
-    const publication = this.page[this.at];
-    if (publication === undefined) {
-      this.read();
-      return null;
-    }
-    this.at += 1;
-    const skipped = publication.offset - subscription.lastOffset - 1;
-    subscription.lastOffset = publication.offset;
-    const frame = room.template.frame(publication, skipped);
-    if (subscription.lastOffset >= room.offset) {
-      this.goLive();
-    }
-    return frame;
+    return this.goLive(null);
   }
 
-  private goLive(): null {
+  /** @param last still to be sent, if it is newer than what was sent last */
+  private goLive(last: Publication | null): Buffer | null {
     this.done = true;
     this.subscription.room.goLive(this.subscription);
-    return null;
+    return last === null ? null : this.frameOf(last);
   }
 
-  private newest(): Buffer | null {
+  /** The publication as this subscription wants it, or null when none of its fields is in it or it was sent already. */
+  private frameOf(publication: Publication): Buffer | null {
     const { subscription } = this;
-    const frames = subscription.room.frames;
-    this.goLive();
-    if (frames === null || frames.publication.offset <= subscription.lastOffset) {
+    const skipped = publication.offset - subscription.lastOffset - 1;
+    const shaped = skipped < 0 ? null : subscription.room.feedOf(subscription).shape(publication);
+    if (shaped === null) {
       return null;
     }
-    const skipped = frames.publication.offset - subscription.lastOffset - 1;
-    subscription.lastOffset = frames.publication.offset;
-    return frames.frame(skipped);
+    subscription.lastOffset = publication.offset;
+    return subscription.room.template.frame(shaped, skipped);
   }
 
   private read(): void {
@@ -83,8 +89,8 @@ export class ResumeSource implements PacedSource {
     }
     this.reading = true;
     const { subscription, epoch, context } = this;
-    const { room, lastOffset } = subscription;
-    context.adapter.history(room.deviceId, { epoch, offset: lastOffset }, context.maxPagePublications).then(
+    const { room } = subscription;
+    context.adapter.history(room.deviceId, { epoch, offset: this.seen }, context.maxPagePublications).then(
       (page) => this.take(page),
       () => this.take(null),
     );
@@ -95,10 +101,10 @@ export class ResumeSource implements PacedSource {
     if (!this.isVoid()) {
       this.page = page?.publications ?? [];
       this.at = 0;
-      const { room, lastOffset } = this.subscription;
-      if (this.page.length === 0 && room.telemetry !== null && room.telemetry.offset > lastOffset) {
+      const { room } = this.subscription;
+      if (this.page.length === 0 && room.telemetry !== null && room.telemetry.offset > this.seen) {
         // Trimmed while the client was reading (or the store is away): never a silent gap, `skipped` of the newest names it.
-        this.context.onTrimmed(room.telemetry.offset - lastOffset - 1);
+        this.context.onTrimmed(room.telemetry.offset - this.seen - 1);
         this.page = [room.telemetry];
       }
     }

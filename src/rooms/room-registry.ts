@@ -1,3 +1,4 @@
+import type { HotCounters } from '../metrics/metrics.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import type { Member } from './member.js';
@@ -9,7 +10,10 @@ export class RoomRegistry {
   private readonly rooms = new Map<string, Room>();
   private subscriptions = 0;
 
-  constructor(private readonly adapter: Pick<BroadcastAdapter, 'attach' | 'detach'>) {}
+  constructor(
+    private readonly adapter: Pick<BroadcastAdapter, 'attach' | 'detach'>,
+    private readonly hot: HotCounters,
+  ) {}
 
   get roomCount(): number {
     return this.rooms.size;
@@ -30,7 +34,7 @@ export class RoomRegistry {
   join(member: Member, deviceId: string, delivery: DeliveryOptions, restart: boolean): Subscription {
     const existing = member.subscriptions.get(deviceId);
     if (existing !== undefined) {
-      existing.delivery = delivery;
+      existing.room.redeliver(existing, delivery);
       if (restart) {
         existing.room.hold(existing);
       }
@@ -38,7 +42,7 @@ export class RoomRegistry {
     }
     let room = this.rooms.get(deviceId);
     if (room === undefined) {
-      room = new Room(deviceId);
+      room = new Room(deviceId, this.hot);
       this.rooms.set(deviceId, room);
     }
     const subscription = new Subscription(member, room, delivery);

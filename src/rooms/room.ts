@@ -1,10 +1,18 @@
+import { DeliveryGroup, groupKey } from '../delivery/delivery-group.js';
+import type { Feed } from '../delivery/feed.js';
+import { LiveList } from '../delivery/live-list.js';
+import { realScheduler, type Scheduler } from '../delivery/scheduler.js';
 import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
 import type { HotCounters } from '../metrics/metrics.js';
+import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
 import type { Subscription } from './subscription.js';
 
-/** The local audience of one device, and what is known of the device while somebody watches. */
-export class Room {
+/**
+ * The local audience of one device, and what is known of the device while somebody watches. As a {@link Feed} it serves the subscriptions
+ * that get every publication as it is; those with options of their own are served by a group per distinct set of options.
+ */
+export class Room implements Feed {
   epoch = '';
   offset = 0;
   telemetry: Publication | null = null;
@@ -15,19 +23,27 @@ export class Room {
   /** Every subscription, live or not. */
   readonly audience = new Set<Subscription>();
   readonly template: TelemetryTemplate;
-  private readonly live: Subscription[] = [];
+  readonly live = new LiveList();
   private newest: TelemetryFrames | null = null;
+  private groups: Map<string, DeliveryGroup> | null = null;
 
-  constructor(readonly deviceId: string) {
+  constructor(
+    readonly deviceId: string,
+    private readonly hot: HotCounters,
+    private readonly scheduler: Scheduler = realScheduler,
+  ) {
     this.template = new TelemetryTemplate(deviceId);
   }
 
-  /** The newest publication's frames, which waiting subscriptions in mode `latest` read; null when there is none. */
   get frames(): TelemetryFrames | null {
     if (this.newest === null && this.telemetry !== null) {
       this.newest = new TelemetryFrames(this.telemetry, this.template);
     }
     return this.newest;
+  }
+
+  shape(publication: Publication): Publication {
+    return publication;
   }
 
   /** Takes over what the adapter read at attach; what live events have brought meanwhile is newer and stays. */
@@ -53,41 +69,88 @@ export class Room {
   }
 
   /** Hands a publication to every live subscription: one frame for all of them. The inner loop of the product. */
-  deliver(publication: Publication, hot: HotCounters): void {
+  deliver(publication: Publication): void {
     this.offset = publication.offset;
     this.epoch = publication.epoch;
     this.telemetry = publication;
     const frames = new TelemetryFrames(publication, this.template);
     this.newest = frames;
-    const { live } = this;
-    hot.due += live.length;
-    for (let at = 0; at < live.length; at += 1) {
-      const subscription = live[at] as Subscription;
+    const { members } = this.live;
+    this.hot.due += members.length;
+    for (let at = 0; at < members.length; at += 1) {
+      const subscription = members[at] as Subscription;
       subscription.member.outbound.telemetry(subscription, frames);
     }
+    if (this.groups !== null) {
+      for (const group of this.groups.values()) {
+        group.offer(publication);
+      }
+    }
+  }
+
+  /** The feed that serves these options; made when it is not there. */
+  feedOf(subscription: Subscription): Feed {
+    const key = groupKey(subscription.delivery);
+    if (key === '') {
+      return this;
+    }
+    this.groups ??= new Map();
+    let group = this.groups.get(key);
+    if (group === undefined) {
+      group = new DeliveryGroup(subscription.delivery, this.template, this.hot, this.scheduler);
+      this.groups.set(key, group);
+    }
+    return group;
   }
 
   /** From now on publications go to this subscription as they come. */
   goLive(subscription: Subscription): void {
-    if (subscription.index < 0) {
-      subscription.index = this.live.length;
-      this.live.push(subscription);
+    if (subscription.feed === null) {
+      const feed = this.feedOf(subscription);
+      subscription.feed = feed;
+      feed.live.add(subscription);
     }
   }
 
   /** Publications no longer go to this subscription, and what waits for it is void. */
   hold(subscription: Subscription): void {
     subscription.generation += 1;
-    subscription.waiting = false;
-    const { index } = subscription;
-    if (index < 0) {
+    this.leaveFeed(subscription);
+  }
+
+  /**
+   * New options for a subscription, at once. Frames that wait stay in order; a value that a limit held back is sent now, so that
+   * nothing is left behind in a group that the subscription leaves.
+   */
+  redeliver(subscription: Subscription, delivery: DeliveryOptions): void {
+    const moves =
+      subscription.feed !== null &&
+      (subscription.waiting || groupKey(delivery) !== groupKey(subscription.delivery));
+    if (!moves) {
+      subscription.delivery = delivery;
       return;
     }
-    subscription.index = -1;
-    const last = this.live.pop() as Subscription;
-    if (last !== subscription) {
-      this.live[index] = last;
-      last.index = index;
+    this.leaveFeed(subscription);
+    subscription.delivery = delivery;
+    this.goLive(subscription);
+    const newest = this.telemetry === null ? null : this.feedOf(subscription).shape(this.telemetry);
+    if (newest !== null && newest.offset > subscription.lastOffset) {
+      this.hot.due += 1;
+      subscription.member.outbound.telemetry(subscription, new TelemetryFrames(newest, this.template));
+    }
+  }
+
+  private leaveFeed(subscription: Subscription): void {
+    const { feed } = subscription;
+    subscription.waiting = false;
+    if (feed === null) {
+      return;
+    }
+    feed.live.remove(subscription);
+    subscription.feed = null;
+    if (feed instanceof DeliveryGroup && feed.live.members.length === 0) {
+      feed.stop();
+      this.groups?.delete(groupKey(subscription.delivery));
     }
   }
 }

@@ -38,7 +38,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     private readonly metrics: Metrics,
     private readonly context: DeliveryContext,
   ) {
-    this.registry = new RoomRegistry(adapter);
+    this.registry = new RoomRegistry(adapter, metrics.hot);
     adapter.bind(this);
     Object.assign(metrics.roomsOpen, { collect: () => metrics.roomsOpen.set(this.roomCount) });
     Object.assign(metrics.subscriptionsOpen, {
@@ -136,7 +136,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       return;
     }
     const start = performance.now();
-    room.deliver(publication, this.context.hot);
+    room.deliver(publication);
     this.metrics.broadcastDuration.observe((performance.now() - start) / 1000);
     this.context.sampleLatency(receivedMono);
   }

@@ -1,5 +1,6 @@
 import type { PacedSource } from '../delivery/paced-source.js';
 import { textFrameOf } from '../delivery/text-frame.js';
+import type { Publication } from './publication.js';
 import type { Subscription } from './subscription.js';
 
 const OPEN = Buffer.from('{"type":"snapshot","devices":[');
@@ -64,7 +65,7 @@ export class SnapshotSource implements PacedSource {
 
   private begin(subscription: Subscription): void {
     subscription.introduced = true;
-    if (!this.request.recovered.has(subscription) && subscription.index < 0) {
+    if (!this.request.recovered.has(subscription) && subscription.feed === null) {
       subscription.lastOffset = subscription.room.offset;
       subscription.room.goLive(subscription);
     }
@@ -72,17 +73,13 @@ export class SnapshotSource implements PacedSource {
 
   private entry(subscription: Subscription): Buffer | null {
     const { room } = subscription;
-    const { telemetry, status, meta } = room;
-    // A subscription that was live before keeps its order: while older publications wait, the newest is no snapshot for it.
-    const withTelemetry =
-      telemetry !== null &&
-      !this.request.recovered.has(subscription) &&
-      (subscription.index < 0 || subscription.lastOffset === telemetry.offset);
-    if (!withTelemetry && status === null && meta === null) {
+    const { status, meta } = room;
+    const telemetry = this.telemetryOf(subscription);
+    if (telemetry === null && status === null && meta === null) {
       return null;
     }
     const chunks: Buffer[] = [Buffer.from(`{"deviceId":${JSON.stringify(room.deviceId)}`)];
-    if (withTelemetry) {
+    if (telemetry !== null) {
       chunks.push(Buffer.from(',"telemetry":'), room.template.body(telemetry));
     }
     if (status !== null) {
@@ -93,6 +90,19 @@ export class SnapshotSource implements PacedSource {
     }
     chunks.push(Buffer.from('}'));
     return Buffer.concat(chunks);
+  }
+
+  private telemetryOf(subscription: Subscription): Publication | null {
+    const { room, feed, lastOffset } = subscription;
+    const { telemetry } = room;
+    if (telemetry === null || this.request.recovered.has(subscription)) {
+      return null;
+    }
+    // A subscription that was live before keeps its order: while older publications wait, the newest is no snapshot for it.
+    if (feed !== null && lastOffset !== telemetry.offset) {
+      return null;
+    }
+    return room.feedOf(subscription).shape(telemetry);
   }
 }
 

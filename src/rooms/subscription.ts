@@ -1,3 +1,4 @@
+import type { Feed } from '../delivery/feed.js';
 import { DEFAULT_DELIVERY, type DeliveryOptions } from '../protocol/delivery-options.js';
 import type { Member } from './member.js';
 import type { Room } from './room.js';
@@ -12,7 +13,9 @@ export class Subscription {
   generation = 0;
   /** In mode `latest`: a place in the telemetry lane is taken. */
   waiting = false;
-  /** Place in the room's list of live subscriptions; -1 while the snapshot or the resume is still ahead. */
+  /** What it is served by; null while the snapshot or the resume is still ahead. */
+  feed: Feed | null = null;
+  /** Place in the feed's list of live subscriptions; -1 when not in it. */
   index = -1;
 
   constructor(

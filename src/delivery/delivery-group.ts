@@ -1,0 +1,144 @@
+import type { HotCounters } from '../metrics/metrics.js';
+import type { DeliveryOptions } from '../protocol/delivery-options.js';
+import type { Publication } from '../rooms/publication.js';
+import { Aggregate } from './aggregate.js';
+import type { Feed } from './feed.js';
+import { FieldSelection } from './field-selection.js';
+import { LiveList } from './live-list.js';
+import { parsePayload } from './parse-payload.js';
+import type { Scheduler } from './scheduler.js';
+import { TelemetryFrames, type TelemetryTemplate } from './telemetry-frame.js';
+
+/**
+ * The subscriptions of one room that asked for the same `fields`, `maxRateHz` and `aggregate`: selected, limited, computed and framed
+ * once for all of them, whatever their number.
+ *
+ * With a rate the first publication leaves at once; those that follow within the interval replace one another, and the last of them leaves
+ * when the interval ends, so that a device that falls silent is shown with its final value. With `aggregate` a window opens at a
+ * publication and leaves, summarised, an interval later.
+ */
+export class DeliveryGroup implements Feed {
+  readonly live = new LiveList();
+  frames: TelemetryFrames | null = null;
+  private readonly selection: FieldSelection | null;
+  private readonly intervalMs: number;
+  private readonly aggregated: boolean;
+  private sentAt = Number.NEGATIVE_INFINITY;
+  private pending: Publication | null = null;
+  private window: Aggregate | null = null;
+  private cancel: (() => void) | null = null;
+
+  constructor(
+    options: DeliveryOptions,
+    private readonly template: TelemetryTemplate,
+    private readonly hot: HotCounters,
+    private readonly scheduler: Scheduler,
+  ) {
+    this.selection = options.fields === undefined ? null : new FieldSelection(options.fields);
+    this.intervalMs = options.maxRateHz === undefined ? 0 : 1_000 / options.maxRateHz;
+    this.aggregated = options.aggregate === true;
+  }
+
+  /** The room's next publication. */
+  offer(publication: Publication): void {
+    const shaped = this.shape(publication);
+    if (shaped === null) {
+      this.count('filtered', 1);
+    } else if (this.aggregated) {
+      this.collect(shaped);
+    } else if (this.intervalMs === 0) {
+      this.emit(shaped, '');
+    } else {
+      this.limit(shaped);
+    }
+  }
+
+  shape(publication: Publication): Publication | null {
+    if (this.selection === null) {
+      return publication;
+    }
+    const selected = this.selection.select(parsePayload(publication));
+    return selected === undefined ? null : { ...publication, payload: Buffer.from(JSON.stringify(selected)) };
+  }
+
+  /** No subscription is left: nothing is sent any more. */
+  stop(): void {
+    this.cancel?.();
+    this.cancel = null;
+    this.pending = null;
+    this.window = null;
+  }
+
+  private limit(publication: Publication): void {
+    if (this.pending !== null) {
+      this.pending = publication;
+      this.count('conflated', 1);
+      return;
+    }
+    const wait = this.sentAt + this.intervalMs - this.scheduler.now();
+    if (wait <= 0) {
+      this.emit(publication, '');
+      return;
+    }
+    this.pending = publication;
+    this.cancel = this.scheduler.after(wait, () => {
+      const { pending } = this;
+      this.cancel = null;
+      this.pending = null;
+      if (pending !== null) {
+        this.emit(pending, '');
+      }
+    });
+  }
+
+  private collect(publication: Publication): void {
+    const window = (this.window ??= new Aggregate());
+    window.add(parsePayload(publication), publication.serverTs);
+    this.pending = publication;
+    this.cancel ??= this.scheduler.after(this.intervalMs, () => this.closeWindow());
+  }
+
+  private closeWindow(): void {
+    const { window, pending } = this;
+    this.cancel = null;
+    this.window = null;
+    this.pending = null;
+    if (window !== null && pending !== null) {
+      this.count('conflated', window.count - 1);
+      const { count, from, to } = window;
+      this.emit(
+        { ...pending, payload: window.payload() },
+        `,"aggregated":{"count":${count},"from":${from},"to":${to}}`,
+      );
+    }
+  }
+
+  private emit(publication: Publication, extra: string): void {
+    this.sentAt = this.scheduler.now();
+    const frames = new TelemetryFrames(publication, this.template, extra);
+    this.frames = frames;
+    const { members } = this.live;
+    this.hot.due += members.length;
+    for (const subscription of members) {
+      subscription.member.outbound.telemetry(subscription, frames);
+    }
+  }
+
+  private count(what: 'filtered' | 'conflated', publications: number): void {
+    const concerned = publications * this.live.members.length;
+    this.hot.due += concerned;
+    this.hot[what] += concerned;
+  }
+}
+
+/** Subscriptions with equal keys share a group; the empty key is for those that get every publication as it is. */
+export function groupKey({ fields, maxRateHz, aggregate }: DeliveryOptions): string {
+  if (fields === undefined && maxRateHz === undefined) {
+    return '';
+  }
+  return JSON.stringify([
+    maxRateHz ?? 0,
+    aggregate === true,
+    fields === undefined ? null : [...new Set(fields)].sort(),
+  ]);
+}

@@ -1,0 +1,81 @@
+type JsonObject = Record<string, unknown>;
+
+interface Selection {
+  /** Taken whole. */
+  whole: boolean;
+  /** Taken from within. */
+  within: Map<string, Selection> | null;
+}
+
+/**
+ * The `fields` of a subscription: top-level names, or dotted paths into nested objects. A top-level member whose own name has the dots wins.
+ * The selected members keep their places and their nesting.
+ */
+export class FieldSelection {
+  private readonly literal: ReadonlySet<string>;
+  private readonly root: Map<string, Selection> = new Map();
+
+  constructor(fields: readonly string[]) {
+    this.literal = new Set(fields);
+    for (const field of fields) {
+      let level = this.root;
+      const names = field.split('.');
+      names.forEach((name, at) => {
+        let selection = level.get(name);
+        if (selection === undefined) {
+          selection = { whole: false, within: null };
+          level.set(name, selection);
+        }
+        if (at === names.length - 1) {
+          selection.whole = true;
+        } else {
+          level = selection.within ??= new Map();
+        }
+      });
+    }
+  }
+
+  /** The selected part of a parsed payload, or undefined when none of the fields is present. */
+  select(value: unknown): JsonObject | undefined {
+    if (!isObject(value)) {
+      return undefined;
+    }
+    const selected = pick(value, this.root);
+    for (const name of Object.keys(value)) {
+      if (name.includes('.') && this.literal.has(name)) {
+        return { ...selected, ...pickLiteral(value, this.literal) };
+      }
+    }
+    return selected;
+  }
+}
+
+function pick(value: JsonObject, level: ReadonlyMap<string, Selection>): JsonObject | undefined {
+  let picked: JsonObject | undefined;
+  for (const name of Object.keys(value)) {
+    const selection = level.get(name);
+    if (selection === undefined) {
+      continue;
+    }
+    const member = value[name];
+    const part = selection.whole
+      ? member
+      : selection.within !== null && isObject(member)
+        ? pick(member, selection.within)
+        : undefined;
+    if (part !== undefined) {
+      // Without a prototype: `__proto__` is a legal member name.
+      picked ??= Object.create(null) as JsonObject;
+      picked[name] = part;
+    }
+  }
+  return picked;
+}
+
+function pickLiteral(value: JsonObject, names: ReadonlySet<string>): JsonObject {
+  return Object.fromEntries(Object.entries(value).filter(([name]) => name.includes('.') && names.has(name)));
+}
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

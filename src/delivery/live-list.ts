@@ -1,0 +1,24 @@
+import type { Subscription } from '../rooms/subscription.js';
+
+/** Subscriptions that receive what comes, in an array that the fan-out loop walks; adding and removing take one step. */
+export class LiveList {
+  readonly members: Subscription[] = [];
+
+  add(subscription: Subscription): void {
+    subscription.index = this.members.length;
+    this.members.push(subscription);
+  }
+
+  remove(subscription: Subscription): void {
+    const { index } = subscription;
+    if (index < 0) {
+      return;
+    }
+    subscription.index = -1;
+    const last = this.members.pop() as Subscription;
+    if (last !== subscription) {
+      this.members[index] = last;
+      last.index = index;
+    }
+  }
+}
