@@ -1,0 +1,191 @@
+import 'reflect-metadata';
+import { Module } from '@nestjs/common';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import { Test } from '@nestjs/testing';
+import type { AddressInfo } from 'node:net';
+import { AUTH_CLOCK } from '../../src/auth/clock.js';
+import { CONFIG, type Config } from '../../src/config/config.js';
+import { ConfigModule } from '../../src/config/config.module.js';
+import { loadConfig } from '../../src/config/load-config.js';
+import { CommandPublisher } from '../../src/devices/command-publisher.js';
+import { DevicesModule } from '../../src/devices/devices.module.js';
+import { MqttTransport } from '../../src/devices/mqtt-transport.js';
+import { Upstream } from '../../src/devices/upstream.js';
+import { Admission } from '../../src/gateway/admission.js';
+import { ConnectionLifecycle } from '../../src/gateway/connection-lifecycle.js';
+import { ConnectionTimers } from '../../src/gateway/connection-timers.js';
+import { DrainService } from '../../src/gateway/drain.service.js';
+import { GatewayModule } from '../../src/gateway/gateway.module.js';
+import { Presence } from '../../src/gateway/presence.js';
+import { SluiceWsAdapter } from '../../src/gateway/sluice-ws-adapter.js';
+import { Metrics } from '../../src/metrics/metrics.js';
+import { MetricsModule } from '../../src/metrics/metrics.module.js';
+import { BroadcastAdapter } from '../../src/rooms/broadcast-adapter.js';
+import { MemoryBroadcastAdapter } from '../../src/rooms/memory-broadcast-adapter.js';
+import { RoomsModule } from '../../src/rooms/rooms.module.js';
+import { RoomsService } from '../../src/rooms/rooms.service.js';
+import { ManualClock } from '../auth/manual-clock.js';
+import { TEST_SECRET } from '../support/tokens.js';
+
+/** What the gateway sent to devices; a test decides when and how the broker answers. */
+export class FakeCommandPublisher {
+  readonly sent: { deviceId: string; payload: string }[] = [];
+  answer: () => Promise<'delivered' | 'undelivered'> = () => Promise.resolve('delivered');
+
+  send(deviceId: string, payload: Buffer): Promise<'delivered' | 'undelivered'> {
+    this.sent.push({ deviceId, payload: payload.toString() });
+    return this.answer();
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+/** Stands for the transport where no broker is needed. */
+export class FakeTransport {
+  closed = 0;
+
+  close(): Promise<void> {
+    this.closed += 1;
+    return Promise.resolve();
+  }
+}
+
+@Module({
+  providers: [
+    Upstream,
+    { provide: CommandPublisher, useClass: FakeCommandPublisher },
+    { provide: MqttTransport, useClass: FakeTransport },
+  ],
+  exports: [Upstream, CommandPublisher, MqttTransport],
+})
+class FakeDevicesModule {}
+
+/** The gateway in a real Nest application on a free port: memory rooms, no broker. */
+export class GatewayApp {
+  readonly commands: FakeCommandPublisher;
+  readonly transport: FakeTransport;
+  private packetId = 0;
+
+  private constructor(
+    readonly nest: NestExpressApplication,
+    readonly clock: ManualClock,
+  ) {
+    this.commands = nest.get(CommandPublisher);
+    this.transport = nest.get(MqttTransport);
+  }
+
+  static async start(env: Record<string, string> = {}): Promise<GatewayApp> {
+    const config: Config = loadConfig({ JWT_SECRET: TEST_SECRET, ...env });
+    const clock = new ManualClock(Date.now());
+    const builder = Test.createTestingModule({
+      imports: [
+        ConfigModule.forRoot(config),
+        MetricsModule,
+        RoomsModule.withAdapter({
+          provide: BroadcastAdapter,
+          inject: [CONFIG, Metrics],
+          useFactory: ({ rooms }: Config, metrics: Metrics) => new MemoryBroadcastAdapter(rooms, metrics),
+        }),
+        GatewayModule,
+      ],
+    })
+      .overrideProvider(AUTH_CLOCK)
+      .useValue(clock)
+      .overrideModule(DevicesModule)
+      .useModule(FakeDevicesModule);
+    const module = await builder.compile();
+    const nest = module.createNestApplication<NestExpressApplication>({ logger: false });
+    nest.useWebSocketAdapter(new SluiceWsAdapter(nest));
+    await nest.listen(0, '127.0.0.1');
+    nest.get(Upstream).set(true);
+    return new GatewayApp(nest, clock);
+  }
+
+  get port(): number {
+    return (this.nest.getHttpServer().address() as AddressInfo).port;
+  }
+
+  get url(): string {
+    return `ws://127.0.0.1:${this.port}/ws`;
+  }
+
+  get metrics(): Metrics {
+    return this.nest.get(Metrics);
+  }
+
+  get upstream(): Upstream {
+    return this.nest.get(Upstream);
+  }
+
+  get rooms(): RoomsService {
+    return this.nest.get(RoomsService);
+  }
+
+  get lifecycle(): ConnectionLifecycle {
+    return this.nest.get(ConnectionLifecycle);
+  }
+
+  get drain(): DrainService {
+    return this.nest.get(DrainService);
+  }
+
+  /** A device publishes. */
+  publish(deviceId: string, payload: unknown): void {
+    this.packetId = (this.packetId % 65_535) + 1;
+    this.rooms.publish({
+      deviceId,
+      payload: Buffer.from(JSON.stringify(payload)),
+      receivedAt: Date.now(),
+      receivedMono: performance.now(),
+      packetId: this.packetId,
+      dup: false,
+      settle: () => {},
+    });
+  }
+
+  /** Everything that must be back to zero when nobody is connected. */
+  async leftovers(): Promise<Record<string, number>> {
+    const { metrics } = this;
+    const gauge = async (
+      name:
+        | 'connectionsOpen'
+        | 'connectionsPending'
+        | 'roomsOpen'
+        | 'subscriptionsOpen'
+        | 'queueBytes'
+        | 'queueMessages',
+    ) => (await metrics[name].get()).values[0]?.value ?? 0;
+    const admission = this.nest.get(Admission);
+    return {
+      connectionsOpen: await gauge('connectionsOpen'),
+      connectionsPending: await gauge('connectionsPending'),
+      roomsOpen: await gauge('roomsOpen'),
+      subscriptionsOpen: await gauge('subscriptionsOpen'),
+      queueBytes: await gauge('queueBytes'),
+      queueMessages: await gauge('queueMessages'),
+      places: admission.connections,
+      pendingPlaces: admission.pending,
+      addresses: admission.addresses,
+      users: this.nest.get(Presence).users,
+      deadlines: this.nest.get(ConnectionTimers).size,
+      kept: this.lifecycle.connections.size,
+    };
+  }
+
+  /** Sum of a counter over the label values given. */
+  async count(
+    name: 'connections' | 'connectionsClosed' | 'clientMessages' | 'commands' | 'auth',
+    labels: Record<string, string>,
+  ): Promise<number> {
+    const { values } = await this.metrics[name].get();
+    return values
+      .filter((value) => Object.entries(labels).every(([label, text]) => value.labels[label] === text))
+      .reduce((sum, { value }) => sum + value, 0);
+  }
+
+  async stop(): Promise<void> {
+    await this.nest.close();
+  }
+}
