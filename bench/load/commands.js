@@ -4,6 +4,7 @@ import { DashboardGroup } from './dashboard-group.js';
 import { Flood } from './flood.js';
 import { measure } from './measure.js';
 import { MqttBroker } from './mqtt-broker.js';
+import { cpuMicros, rssKib } from './process-usage.js';
 import { connectPublisher } from './publisher-client.js';
 import { reconnectStorm } from './reconnect-storm.js';
 
@@ -83,6 +84,10 @@ export class Commands {
 
   async measure(options) {
     return await measure({ ...options, groups: this.#groups, flood: this.#flood });
+  }
+
+  usage({ pids }) {
+    return { cpuMicros: pids.map(cpuMicros), rssKib: pids.map(rssKib) };
   }
 
   counts() {

@@ -18,10 +18,13 @@ const MAX_DEVICES = 100_000;
  * @property {string} [query] for example `batchMs=50`
  * @property {import('./room-plan.js').RoomPlan} plan
  * @property {string} secret
+ * @property {boolean} [keepTokens] come back with the same token, as clients do that lost a connection
  */
 export class DashboardGroup {
   #options;
   #sign;
+  /** @type {Map<number, string>} */
+  #tokens = new Map();
   /** @type {Set<Dashboard>} */
   #ready = new Set();
   sink = new DeliverySink();
@@ -67,10 +70,9 @@ export class DashboardGroup {
 
   /**
    * @param {number} index
-   * @param {(() => void)} [onLost] called when a dashboard that was ready is gone
    * @returns {Promise<boolean>} whether it became ready
    */
-  openOne(index, onLost) {
+  openOne(index) {
     return new Promise((resolve) => {
       const devices = devicesOf(this.#options.plan, index);
       new Dashboard({
@@ -86,7 +88,6 @@ export class DashboardGroup {
         onGone: (dashboard, wasReady) => {
           if (wasReady) {
             this.#count(dashboard, -1);
-            onLost?.();
           }
           resolve(false);
         },
@@ -127,13 +128,21 @@ export class DashboardGroup {
   }
 
   #token(index, devices) {
+    const kept = this.#tokens.get(index);
+    if (kept !== undefined) {
+      return kept;
+    }
     const iat = Math.floor(Date.now() / 1000);
-    return this.#sign({
+    const token = this.#sign({
       userId: `${this.#options.name}-${index}`,
       deviceIds: devices.map(deviceId),
       iat,
       exp: iat + TOKEN_LIFETIME_S,
     });
+    if (this.#options.keepTokens) {
+      this.#tokens.set(index, token);
+    }
+    return token;
   }
 
   #count(dashboard, difference) {

@@ -1,0 +1,126 @@
+import { setTimeout as pause } from 'node:timers/promises';
+
+import { sum } from './load-shapes.js';
+
+const ROOMS = 10;
+const FLEET = 10_000;
+const SETTLE_MS = 3_000;
+const WARM_UP = 200;
+const plan = { kind: 'block', rooms: ROOMS, devices: FLEET };
+
+async function usage(trial) {
+  const { cpuMicros, rssKib } = await trial.load.call('usage', { pids: trial.pids });
+  return { cpu: sum(cpuMicros), rss: sum(rssKib) };
+}
+
+async function idle(trial) {
+  await trial.openDashboards({ name: 'warm-up', count: WARM_UP, plan });
+  await pause(SETTLE_MS);
+  const before = await usage(trial);
+  const open = { name: 'idle', plan, timeoutMs: 60_000 };
+  await trial.openDashboards({ ...open, count: 10_000 });
+  await pause(SETTLE_MS);
+  const at10k = await usage(trial);
+  await trial.openDashboards({ ...open, count: 9_000 - WARM_UP });
+  await pause(SETTLE_MS);
+  const at19k = await usage(trial);
+  return {
+    kibAt10k: (at10k.rss - before.rss) / 10_000,
+    kibAt19k: (at19k.rss - before.rss) / (19_000 - WARM_UP),
+    rssMib: at19k.rss / 1024,
+  };
+}
+
+async function idleOverInstances(trial, { connections }) {
+  await trial.openDashboards({ name: 'warm-up', count: WARM_UP * trial.instances, plan });
+  await pause(SETTLE_MS);
+  const before = await usage(trial);
+  const share = Math.floor(connections / trial.allLoads.length);
+  const startedAt = performance.now();
+  for (const [index, load] of trial.allLoads.entries()) {
+    const open = { name: `idle-${index}`, plan, count: share, timeoutMs: 60_000 };
+    await trial.openDashboards({ ...open, ports: [trial.ports[index % trial.ports.length]] }, load);
+  }
+  const openedS = (performance.now() - startedAt) / 1000;
+  await pause(SETTLE_MS);
+  const after = await usage(trial);
+  return {
+    connections: share * trial.allLoads.length,
+    kibPerConnection: (after.rss - before.rss) / (share * trial.allLoads.length),
+    rssMib: after.rss / 1024,
+    openedS,
+  };
+}
+
+async function connectCost(trial, { seconds }) {
+  const count = seconds * 1_000;
+  await trial.openDashboards({ name: 'warm-up', count: 500, plan });
+  const before = await usage(trial);
+  const { ms } = await trial.openDashboards({ name: 'new', count, plan, concurrency: 20 });
+  const after = await usage(trial);
+  return {
+    usPerConnect: (after.cpu - before.cpu) / count,
+    connectsPerS: (count * 1000) / ms,
+  };
+}
+
+/** @type {import('./index.js').Case[]} */
+export const connectionCases = [
+  {
+    name: 'idle',
+    title: 'Idle connections',
+    about: '10 000 and then 19 000 connections with 10 rooms each that receive nothing; resident memory of the server.',
+    entries: [
+      { peer: 'hand' },
+      { peer: 'nest' },
+      { peer: 'socket.io' },
+      { peer: 'mosquitto' },
+      { peer: 'uws' },
+      { peer: 'sluice' },
+    ],
+    seconds: 0,
+    maxRuns: 1,
+    columns: ['kibAt10k', 'kibAt19k', 'rssMib'],
+    chart: 'kibAt19k',
+    run: idle,
+    targets: [{ kind: 'noMoreThan', entry: 'sluice', metric: 'kibAt19k', limit: 7 }],
+  },
+  {
+    name: 'idle-50k',
+    title: '50 000 idle connections over three instances',
+    about: 'Three instances and a Redis, 10 rooms a connection; resident memory of all three together.',
+    entries: [
+      {
+        peer: 'sluice-redis',
+        label: 'Sluice with Redis, three instances',
+        trial: { instances: 3, generators: 3 },
+        load: { connections: 50_000 },
+      },
+    ],
+    seconds: 0,
+    maxRuns: 1,
+    columns: ['connections', 'kibPerConnection', 'rssMib', 'openedS'],
+    run: idleOverInstances,
+    targets: [{ kind: 'noMoreThan', entry: 'sluice-redis', metric: 'kibPerConnection', limit: 7 }],
+  },
+  {
+    name: 'connect',
+    title: 'Cost of a connect',
+    about: 'TCP, upgrade, a new HS256 token each time, 10 rooms; CPU of the server.',
+    entries: [
+      { peer: 'hand' },
+      { peer: 'hand-key' },
+      { peer: 'nest' },
+      { peer: 'socket.io' },
+      { peer: 'uws' },
+      { peer: 'sluice' },
+    ],
+    seconds: 3,
+    columns: ['usPerConnect', 'connectsPerS'],
+    chart: 'usPerConnect',
+    run: connectCost,
+    targets: [
+      { kind: 'atMost', entry: 'sluice', than: 'hand-key', metric: 'usPerConnect', factor: 1.3 },
+    ],
+  },
+];

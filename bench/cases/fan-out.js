@@ -1,0 +1,127 @@
+import { deliveryMetrics, FAN_OUT, FAN_OUT_WINDOW, floodAndMeasure } from './load-shapes.js';
+
+const columns = [
+  'usPerDelivery',
+  'deliveriesPerS',
+  'lossPercent',
+  'p50Ms',
+  'p99Ms',
+  'p999Ms',
+  'cpuPercent',
+  'rssMib',
+];
+
+function fanOut({ rate, plan = FAN_OUT.plan, sampleEvery }) {
+  return async (trial, { seconds }) =>
+    deliveryMetrics(
+      await floodAndMeasure(trial, {
+        dashboards: { ...FAN_OUT, plan },
+        devices: plan.devices,
+        rate,
+        window: FAN_OUT_WINDOW,
+        seconds,
+        sampleEvery,
+      }),
+    );
+}
+
+/** @type {import('./index.js').Case[]} */
+export const fanOutCases = [
+  {
+    name: 'fan-out-saturation',
+    title: 'Fan-out at saturation',
+    about:
+      '1 000 connections with 10 rooms each, 100 receivers a publication, QoS 1, as fast as the server acknowledges.',
+    entries: [
+      { peer: 'hand' },
+      { peer: 'hand-redis' },
+      { peer: 'nest' },
+      { peer: 'socket.io' },
+      { peer: 'mosquitto' },
+      { peer: 'ws' },
+      { peer: 'ws-cork' },
+      { peer: 'uws' },
+      { peer: 'sluice' },
+      { peer: 'sluice-batch5' },
+      { peer: 'sluice-redis' },
+    ],
+    seconds: 3,
+    columns,
+    chart: 'usPerDelivery',
+    run: fanOut({ rate: null, sampleEvery: 64 }),
+    targets: [
+      { kind: 'cheaperBy', entry: 'sluice', than: 'hand', metric: 'usPerDelivery', factor: 9 },
+      { kind: 'atMost', entry: 'sluice', than: 'uws', metric: 'usPerDelivery', factor: 1.15 },
+      { kind: 'cheaperBy', entry: 'sluice-redis', than: 'hand-redis', metric: 'usPerDelivery', factor: 8 },
+      { kind: 'atMost', entry: 'sluice-redis', than: 'uws', metric: 'usPerDelivery', factor: 1.3 },
+    ],
+  },
+  {
+    name: 'fan-out-mixed',
+    title: 'Fan-out at saturation, every connection with a set of rooms of its own',
+    about: 'As above, but no two connections watch the same ten devices, so that no two receive the same bytes.',
+    entries: [{ peer: 'ws-cork' }, { peer: 'uws' }, { peer: 'sluice' }, { peer: 'sluice-batch5' }],
+    seconds: 3,
+    columns,
+    chart: 'usPerDelivery',
+    run: fanOut({ rate: null, plan: { kind: 'mixed', rooms: 10, devices: 100 }, sampleEvery: 64 }),
+    targets: [],
+  },
+  {
+    name: 'fan-out-700',
+    title: 'Fan-out at 700 publications/s',
+    about: 'The same audience, 70 messages a second for each connection.',
+    entries: [
+      { peer: 'nest' },
+      { peer: 'ws' },
+      { peer: 'ws-cork' },
+      { peer: 'uws' },
+      { peer: 'sluice' },
+      { peer: 'sluice-batch5' },
+      { peer: 'sluice-batch50' },
+    ],
+    seconds: 3,
+    columns,
+    chart: 'usPerDelivery',
+    run: fanOut({ rate: 700, sampleEvery: 8 }),
+    targets: [
+      { kind: 'atMost', entry: 'sluice', than: 'uws', metric: 'usPerDelivery', factor: 1.1 },
+      { kind: 'atMost', entry: 'sluice-batch50', than: 'uws', metric: 'usPerDelivery', factor: 0.5 },
+    ],
+  },
+  {
+    name: 'fan-out-300',
+    title: 'Fan-out at 300 publications/s',
+    about: 'The same audience, 30 messages a second for each connection: little to coalesce.',
+    entries: [
+      { peer: 'hand' },
+      { peer: 'hand-redis' },
+      { peer: 'uws' },
+      { peer: 'sluice' },
+      { peer: 'sluice-batch5' },
+      { peer: 'sluice-redis' },
+    ],
+    seconds: 3,
+    columns,
+    chart: 'usPerDelivery',
+    run: fanOut({ rate: 300, sampleEvery: 4 }),
+    targets: [
+      { kind: 'atMost', entry: 'sluice', than: 'hand', metric: 'usPerDelivery', factor: 0.8 },
+      { kind: 'atMost', entry: 'sluice-batch5', than: 'hand', metric: 'usPerDelivery', factor: 0.6 },
+    ],
+  },
+  {
+    name: 'latency',
+    title: 'Latency at 10 publications/s',
+    about: 'The same audience, one publication at a time: nothing to gain by waiting.',
+    entries: [{ peer: 'hand' }, { peer: 'ws' }, { peer: 'uws' }, { peer: 'sluice' }],
+    seconds: 8,
+    columns: ['p50Ms', 'p99Ms', 'p999Ms', 'usPerDelivery', 'lossPercent'],
+    chart: 'p99Ms',
+    run: fanOut({ rate: 10, sampleEvery: 1 }),
+    targets: [
+      { kind: 'atMost', entry: 'sluice', than: 'ws', metric: 'p50Ms', factor: 1.1 },
+      { kind: 'atMost', entry: 'sluice', than: 'ws', metric: 'p99Ms', factor: 1.5 },
+    ],
+  },
+];

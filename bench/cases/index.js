@@ -1,0 +1,35 @@
+import { connectionCases } from './connections.js';
+import { fanOutCases } from './fan-out.js';
+import { faultCases } from './faults.js';
+import { growthCases } from './growth.js';
+import { ingestCases } from './ingest.js';
+
+/**
+ * @typedef {object} Entry one row of a case's table
+ * @property {string} peer see peers/index.js
+ * @property {string} [key] defaults to the peer
+ * @property {string} [label] defaults to the peer's
+ * @property {object} [trial] options of Trial
+ * @property {object} [load] passed to the case
+ *
+ * @typedef {object} Case
+ * @property {string} name
+ * @property {string} title
+ * @property {string} about
+ * @property {Entry[]} entries
+ * @property {number} seconds length of the measured stretch; 0 where the case has its own
+ * @property {number} [maxRuns] for cases that take long or that one run decides
+ * @property {string[]} columns see report/metrics.js
+ * @property {string} [chart] the metric that is drawn
+ * @property {(trial: import('../lib/trial.js').Trial, load: object) => Promise<Record<string, number>>} run
+ * @property {import('../report/verdict.js').Target[]} targets
+ */
+
+/** @type {Case[]} */
+export const cases = [
+  ...fanOutCases,
+  ...ingestCases,
+  ...connectionCases,
+  ...faultCases,
+  ...growthCases,
+];

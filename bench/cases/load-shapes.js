@@ -1,0 +1,92 @@
+import { setTimeout as pause } from 'node:timers/promises';
+
+const WARM_UP_MS = 1_500;
+const DRAIN_MS = 3_000;
+export const PAYLOAD_BYTES = 120;
+
+/**
+ * Publications in flight per MQTT connection. With few of them a server waits for the generator, with very many it reads
+ * so much in one turn of its event loop that coalescing looks better than it is.
+ */
+export const FAN_OUT_WINDOW = 400;
+export const INGEST_WINDOW = 1_000;
+
+/** 1 000 dashboards with 10 rooms each of 100 devices: 100 receivers a publication. */
+export const FAN_OUT = Object.freeze({
+  count: 1_000,
+  plan: { kind: 'block', rooms: 10, devices: 100 },
+});
+
+/**
+ * Dashboards, a flood, and a stretch of it measured.
+ *
+ * @param {import('../lib/trial.js').Trial} trial
+ * @param {object} load
+ * @param {{count: number, plan: object}} load.dashboards none when count is 0
+ * @param {number} load.devices
+ * @param {number | null} load.rate publications per second; null is saturation
+ * @param {number} load.window
+ * @param {number} load.seconds
+ * @param {number} load.sampleEvery
+ */
+export async function floodAndMeasure(trial, load) {
+  const { dashboards, devices, rate, seconds, window, sampleEvery } = load;
+  if (dashboards.count > 0) {
+    await trial.openDashboards(dashboards);
+  }
+  await startFlood(trial, { devices, rate, window, seconds: seconds + 30 });
+  await pause(WARM_UP_MS);
+  const measured = await trial.load.call('measure', {
+    pids: trial.pids,
+    ms: seconds * 1000,
+    sampleEvery,
+  });
+  const end = await trial.load.call('stopFlood', { drainMs: DRAIN_MS });
+  return { measured, end };
+}
+
+/** @param {import('../lib/trial.js').Trial} trial */
+export async function startFlood(trial, { devices, rate, window, seconds }) {
+  await trial.load.call('startFlood', {
+    devices,
+    payloadBytes: PAYLOAD_BYTES,
+    qos: 1,
+    window,
+    maxOutstanding: 200_000,
+    rate,
+    maxMs: seconds * 1000,
+  });
+}
+
+/** @param {number[]} values */
+export function sum(values) {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+/** The usual metrics of a flood with receivers. */
+export function deliveryMetrics({ measured, end }, name = 'all') {
+  const group = measured.groups[name];
+  const seconds = measured.ms / 1000;
+  const cpu = sum(measured.cpuMicros);
+  return {
+    usPerDelivery: cpu / group.deliveries,
+    deliveriesPerS: group.deliveries / seconds,
+    publicationsPerS: measured.published / seconds,
+    bytesPerDelivery: group.bytes / group.deliveries,
+    cpuPercent: cpu / seconds / 10_000,
+    generatorPercent: measured.generatorMicros / seconds / 10_000,
+    rssMib: sum(measured.rssKib) / 1024,
+    ...lossAndLatency(measured, end, name),
+  };
+}
+
+export function lossAndLatency(measured, end, name) {
+  const { latencyMicros } = measured.groups[name];
+  const { expected, deliveries } = end.groups[name];
+  return {
+    lossPercent: expected > 0 ? (100 * (expected - deliveries)) / expected : 0,
+    p50Ms: latencyMicros.p50 / 1000,
+    p99Ms: latencyMicros.p99 / 1000,
+    p999Ms: latencyMicros.p999 / 1000,
+  };
+}

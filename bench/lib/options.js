@@ -1,0 +1,65 @@
+import { parseArgs } from 'node:util';
+
+const RUNS = 3;
+const QUICK_CASES = ['fan-out-saturation', 'fan-out-700', 'ingest', 'nobody-watching', 'connect'];
+const QUICK_PEERS = ['hand', 'hand-redis', 'hand-key', 'uws', 'sluice', 'sluice-batch50', 'sluice-redis'];
+
+export const USAGE = `npm run bench -- [options]
+
+  --case a,b     only these cases
+  --peer a,b     only these peers (printed, not written: ratios need all of them)
+  --runs n       runs per peer, alternated (default ${RUNS})
+  --seconds n    length of a measured stretch
+  --quick        a few cases, one short run (printed, not written)
+  --list         names of cases and peers
+`;
+
+/**
+ * @param {string[]} argv
+ * @param {string[]} caseNames
+ * @param {string[]} peerNames
+ */
+export function parseOptions(argv, caseNames, peerNames) {
+  const { values } = parseArgs({
+    args: argv,
+    options: {
+      case: { type: 'string' },
+      peer: { type: 'string' },
+      runs: { type: 'string' },
+      seconds: { type: 'string' },
+      quick: { type: 'boolean', default: false },
+      list: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const { quick } = values;
+  return {
+    help: values.help,
+    list: values.list,
+    cases: names(values.case, caseNames, 'case') ?? (quick ? QUICK_CASES : caseNames),
+    peers: names(values.peer, peerNames, 'peer') ?? (quick ? QUICK_PEERS : peerNames),
+    runs: amount(values.runs, 'runs', 20) ?? (quick ? 1 : RUNS),
+    seconds: amount(values.seconds, 'seconds', 60) ?? (quick ? 2 : undefined),
+    shouldWrite: !quick && values.peer === undefined,
+  };
+}
+
+function names(text, known, what) {
+  const wanted = text?.split(',');
+  const unknown = wanted?.find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new Error(`unknown ${what} ${unknown}; known: ${known.join(', ')}`);
+  }
+  return wanted;
+}
+
+function amount(text, what, most) {
+  if (text === undefined) {
+    return undefined;
+  }
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > most) {
+    throw new Error(`--${what} must be a whole number from 1 to ${most}`);
+  }
+  return value;
+}

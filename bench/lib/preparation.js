@@ -1,0 +1,28 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { availableParallelism, platform } from 'node:os';
+import { fileURLToPath } from 'node:url';
+
+const BENCH = fileURLToPath(new URL('../', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+/**
+ * Makes sure that everything to be measured is there: the peers' own packages, which nobody else needs, and the product
+ * as built from the sources.
+ *
+ * @param {boolean} needsProduct
+ * @param {(text: string) => void} log
+ */
+export function prepare(needsProduct, log) {
+  if (platform() !== 'linux' || availableParallelism() < 2) {
+    throw new Error('the benchmark needs Linux (it reads /proc) and two cores');
+  }
+  if (!existsSync(`${BENCH}node_modules/socket.io`)) {
+    log('installing the peers');
+    execFileSync('npm', ['ci', '--ignore-scripts'], { cwd: BENCH, stdio: 'inherit' });
+  }
+  if (needsProduct && !existsSync(`${ROOT}dist/main.js`)) {
+    log('building');
+    execFileSync('npm', ['run', 'build'], { cwd: ROOT, stdio: 'inherit' });
+  }
+}
