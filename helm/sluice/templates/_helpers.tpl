@@ -30,6 +30,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 {{- end -}}
 
+{{/* Labels of pods: those of the chart's version are left out, since a pod rolls when they change. */}}
+{{- define "sluice.podLabels" -}}
+{{ include "sluice.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- define "sluice.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
@@ -105,7 +114,7 @@ redis://{{ include "sluice.fullname" . }}-redis:6379
 
 {{/* Comma list of origins: what was said, else those of the hosts, else any for the demo. */}}
 {{- define "sluice.allowedOrigins" -}}
-{{- $origins := .Values.websocket.allowedOrigins -}}
+{{- $origins := .Values.websocket.allowedOrigins | default list -}}
 {{- if not $origins -}}
 {{- $hosts := list -}}
 {{- if .Values.ingress.enabled }}{{ $hosts = concat $hosts .Values.ingress.hosts }}{{ end -}}

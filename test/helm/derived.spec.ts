@@ -1,0 +1,162 @@
+import { loadConfig } from '../../src/config/load-config.js';
+import { type TemplateOptions, template } from './support/helm.js';
+import { type Container, only, podSpec } from './support/kube-object.js';
+
+async function deployed(options: TemplateOptions) {
+  const objects = await template(options);
+  const deployment = only(objects, 'Deployment', 'live-sluice');
+  const pod = podSpec(deployment);
+  const container = pod?.containers[0] as Container;
+  return {
+    objects,
+    deployment,
+    pod,
+    container,
+    settings: only(objects, 'ConfigMap', 'live-sluice').data ?? {},
+  };
+}
+
+const values = 'defaults';
+
+describe('the grace period', () => {
+  it('is the preStop sleep, the drain and a margin', async () => {
+    const { pod, settings } = await deployed({
+      values,
+      set: ['drain.timeoutSeconds=20', 'drain.preStopSeconds=7'],
+    });
+    expect(pod?.terminationGracePeriodSeconds).toBe(32);
+    expect(settings['DRAIN_TIMEOUT_MS']).toBe('20000');
+  });
+
+  it('is what was said when something was said', async () => {
+    const { pod } = await deployed({ values, set: ['drain.terminationGracePeriodSeconds=90'] });
+    expect(pod?.terminationGracePeriodSeconds).toBe(90);
+  });
+
+  it('starts with a sleep of the kubelet, or of Node where the kubelet cannot sleep', async () => {
+    const preStop = async (kubeVersion: string) =>
+      (await deployed({ values, kubeVersion })).container.lifecycle?.preStop;
+    expect(await preStop('1.34.0')).toEqual({ sleep: { seconds: 5 } });
+    expect(await preStop('1.28.3')).toEqual({
+      exec: { command: ['node', '-e', 'setTimeout(() => {}, 5000)'] },
+    });
+  });
+
+  it('has no preStop when there is nothing to wait for', async () => {
+    const { container } = await deployed({ values, set: ['drain.preStopSeconds=0'] });
+    expect(container.lifecycle).toBeUndefined();
+  });
+});
+
+describe('the rolling update', () => {
+  it('never has fewer pods than wanted', async () => {
+    const { deployment } = await deployed({ values });
+    expect(deployment.spec).toMatchObject({
+      replicas: 1,
+      minReadySeconds: 15,
+      strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+    });
+  });
+
+  it('happens when a setting changes, and not when only a Service does', async () => {
+    const checksum = async (set: string[]) =>
+      (await deployed({ values, set })).deployment.spec.template.metadata.annotations['checksum/config'];
+    const before = await checksum([]);
+    expect(await checksum(['service.port=8000'])).toBe(before);
+    expect(await checksum(['settings.LOG_LEVEL=debug'])).not.toBe(before);
+    const secret = ['jwt.existingSecret=', 'secret.create=true'];
+    expect(await checksum([...secret, `secret.jwtSecret=${'a'.repeat(32)}`])).not.toBe(
+      await checksum([...secret, `secret.jwtSecret=${'b'.repeat(32)}`]),
+    );
+  });
+
+  it('leaves the number of pods to the autoscaler', async () => {
+    const { deployment } = await deployed({ values: 'production' });
+    expect(deployment.spec).not.toHaveProperty('replicas');
+  });
+});
+
+describe('the heap', () => {
+  it.each([
+    ['1Gi', '--max-old-space-size=614'],
+    ['512Mi', '--max-old-space-size=307'],
+    ['2000M', '--max-old-space-size=1144'],
+    ['1.5Gi', '--max-old-space-size=921'],
+  ])('is 60 percent of a limit of %s', async (limit, option) => {
+    const { container } = await deployed({ values, set: [`resources.limits.memory=${limit}`] });
+    expect(container.env).toContainEqual({ name: 'NODE_OPTIONS', value: option });
+  });
+});
+
+describe('the settings', () => {
+  it('are ones with which the product starts', async () => {
+    for (const name of ['defaults', 'no-redis']) {
+      const objects = await template({ values: name });
+      const data = objects.find(({ kind }) => kind === 'ConfigMap')?.data ?? {};
+      const password = name === 'no-redis' ? { MQTT_PASSWORD: 'p' } : {};
+      const config = loadConfig({ ...data, JWT_SECRET: 'k'.repeat(32), ...password });
+      expect(config.production).toBe(true);
+      expect(config.http).toMatchObject({ port: 8080, managementPort: 9090 });
+    }
+  });
+
+  it('write large numbers without an exponent', async () => {
+    const { settings } = await deployed({ values, set: ['settings.HISTORY_TOTAL_MAX_BYTES=268435456'] });
+    expect(settings['HISTORY_TOTAL_MAX_BYTES']).toBe('268435456');
+  });
+
+  it('allow the origins of the hosts when no others are named', async () => {
+    const set = [
+      'websocket.allowedOrigins=null',
+      'ingress.enabled=true',
+      'ingress.hosts={a.example,b.example}',
+    ];
+    const { settings } = await deployed({ values, set });
+    expect(settings['WS_ALLOWED_ORIGINS']).toBe('https://a.example,https://b.example');
+  });
+
+  it('keep two releases on one Redis and broker apart', async () => {
+    expect((await deployed({ values })).settings['NAMESPACE']).toBe('iot.live-sluice');
+  });
+
+  it('read every secret from a file that is mounted', async () => {
+    const { container, pod } = await deployed({ values: 'production' });
+    const files = (container.env ?? []).filter(({ name }) => name.endsWith('_FILE'));
+    expect(files.map(({ name }) => name)).toEqual([
+      'JWT_PUBLIC_KEY_FILE',
+      'MQTT_PASSWORD_FILE',
+      'REDIS_URL_FILE',
+      'MQTT_CA_FILE',
+      'MQTT_CERT_FILE',
+      'MQTT_KEY_FILE',
+      'REDIS_CA_FILE',
+    ]);
+    const mounted = (container.volumeMounts ?? []).flatMap(({ name, mountPath }) =>
+      (pod?.volumes?.find((volume) => volume.name === name)?.secret?.items ?? []).map(
+        ({ path }) => `${mountPath}/${path}`,
+      ),
+    );
+    expect(files.map(({ value }) => value)).toEqual(mounted);
+  });
+});
+
+describe('the network policy', () => {
+  it.each([
+    ['mqtt://broker', '', [1883]],
+    ['mqtts://broker', '', [8883]],
+    ['wss://broker/mqtt', '', [443]],
+    ['mqtt://broker:11883', 'redis://redis:6400', [11883, 6400]],
+    ['mqtt://broker', 'rediss://a:7000\\,rediss://b:7001\\,rediss://c', [1883, 7000, 7001, 6379]],
+    ['mqtt://broker', 'redis+sentinel://a:26380\\,b/main', [1883, 26380, 6379, 26379]],
+  ])('lets %s and %s out', async (mqtt, redis, ports) => {
+    const { objects } = await deployed({
+      values,
+      set: ['networkPolicy.enabled=true', `mqtt.url=${mqtt}`, `redis.url=${redis}`],
+    });
+    const policy = only(objects, 'NetworkPolicy', 'live-sluice');
+    const egress = policy.spec.egress as { ports: { port: number }[] }[];
+    expect(
+      egress.flatMap((rule) => rule.ports.map(({ port }) => port)).filter((port) => port !== 53),
+    ).toEqual(ports);
+  });
+});
