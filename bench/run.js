@@ -17,7 +17,10 @@ async function main() {
     log(options.help ? USAGE : `cases: ${caseNames.join(', ')}\npeers: ${Object.keys(peers).join(', ')}`);
     return;
   }
-  prepare(options.peers.some((name) => peers[name].isSluice), log);
+  prepare(
+    options.peers.some((name) => peers[name].isSluice),
+    log,
+  );
   const startedAt = performance.now();
   for (const item of cases.filter(({ name }) => options.cases.includes(name))) {
     log(`\n${item.title}`);

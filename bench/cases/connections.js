@@ -69,7 +69,8 @@ export const connectionCases = [
   {
     name: 'idle',
     title: 'Idle connections',
-    about: '10 000 and then 19 000 connections with 10 rooms each that receive nothing; resident memory of the server.',
+    about:
+      '10 000 and then 19 000 connections with 10 rooms each that receive nothing; resident memory of the server.',
     entries: [
       { peer: 'hand' },
       { peer: 'nest' },
@@ -119,8 +120,6 @@ export const connectionCases = [
     columns: ['usPerConnect', 'connectsPerS'],
     chart: 'usPerConnect',
     run: connectCost,
-    targets: [
-      { kind: 'atMost', entry: 'sluice', than: 'hand-key', metric: 'usPerConnect', factor: 1.3 },
-    ],
+    targets: [{ kind: 'atMost', entry: 'sluice', than: 'hand-key', metric: 'usPerConnect', factor: 1.3 }],
   },
 ];

@@ -59,7 +59,8 @@ export const fanOutCases = [
   {
     name: 'fan-out-mixed',
     title: 'Fan-out at saturation, every connection with a set of rooms of its own',
-    about: 'As above, but no two connections watch the same ten devices, so that no two receive the same bytes.',
+    about:
+      'As above, but no two connections watch the same ten devices, so that no two receive the same bytes.',
     entries: [{ peer: 'ws-cork' }, { peer: 'uws' }, { peer: 'sluice' }, { peer: 'sluice-batch5' }],
     seconds: 3,
     columns,

@@ -1,7 +1,15 @@
 import { deliveryMetrics, FAN_OUT, FAN_OUT_WINDOW, floodAndMeasure } from './load-shapes.js';
 
 const DELIVERIES_PER_S = 30_000;
-const columns = ['usPerDelivery', 'deliveriesPerS', 'publicationsPerS', 'lossPercent', 'p50Ms', 'p99Ms', 'rssMib'];
+const columns = [
+  'usPerDelivery',
+  'deliveriesPerS',
+  'publicationsPerS',
+  'lossPercent',
+  'p50Ms',
+  'p99Ms',
+  'rssMib',
+];
 
 async function atConstantDeliveries(trial, { seconds, count, plan }) {
   const receivers = (count * plan.rooms) / plan.devices;

@@ -26,10 +26,4 @@ import { ingestCases } from './ingest.js';
  */
 
 /** @type {Case[]} */
-export const cases = [
-  ...fanOutCases,
-  ...ingestCases,
-  ...connectionCases,
-  ...faultCases,
-  ...growthCases,
-];
+export const cases = [...fanOutCases, ...ingestCases, ...connectionCases, ...faultCases, ...growthCases];

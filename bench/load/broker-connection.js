@@ -109,9 +109,7 @@ export class BrokerConnection {
 
   #forget(text) {
     const { group, filter } = parseFilter(text);
-    this.subscriptions = this.subscriptions.filter(
-      (item) => item.group !== group || item.filter !== filter,
-    );
+    this.subscriptions = this.subscriptions.filter((item) => item.group !== group || item.filter !== filter);
   }
 
   #answerHead(packetId) {

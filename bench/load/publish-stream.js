@@ -45,9 +45,7 @@ export class PublishStream {
     if (this.#isBlocked) {
       return 0;
     }
-    return this.#publications.qos === 0
-      ? CHUNK_PACKETS
-      : this.#window - (this.published - this.acknowledged);
+    return this.#publications.qos === 0 ? CHUNK_PACKETS : this.#window - (this.published - this.acknowledged);
   }
 
   /** A PUBACK has come. Those of the few foreign messages are taken first: only the number in flight matters. */

@@ -21,8 +21,5 @@ export function devicesOf(plan, index) {
   const first = plan.first ?? 0;
   const stride = plan.kind === 'mixed' ? 1 + 2 * Math.floor(index / plan.devices) : 1;
   const start = plan.kind === 'mixed' ? index : index * plan.rooms;
-  return Array.from(
-    { length: plan.rooms },
-    (_, room) => first + ((start + room * stride) % plan.devices),
-  );
+  return Array.from({ length: plan.rooms }, (_, room) => first + ((start + room * stride) % plan.devices));
 }

@@ -71,12 +71,7 @@ Controller()(DeviceController);
 Inject(TelemetryGateway)(DeviceController, undefined, 0);
 Payload()(DeviceController.prototype, 'telemetry', 0);
 Ctx()(DeviceController.prototype, 'telemetry', 1);
-Reflect.defineMetadata(
-  'design:paramtypes',
-  [Object, MqttContext],
-  DeviceController.prototype,
-  'telemetry',
-);
+Reflect.defineMetadata('design:paramtypes', [Object, MqttContext], DeviceController.prototype, 'telemetry');
 EventPattern('devices/+/telemetry')(
   DeviceController.prototype,
   'telemetry',

@@ -8,8 +8,7 @@ const ROW_HEIGHT = 30;
 const TOP = 52;
 const BOTTOM = 12;
 
-const escapeXml = (text) =>
-  text.replace(/[<>&"]/g, (character) => `&#${character.charCodeAt(0)};`);
+const escapeXml = (text) => text.replace(/[<>&"]/g, (character) => `&#${character.charCodeAt(0)};`);
 
 /**
  * Horizontal bars, one per row, Sluice's in a colour of their own. Readable on light and dark pages.
