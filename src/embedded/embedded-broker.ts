@@ -22,7 +22,7 @@ export interface EmbeddedBroker {
 /**
  * The broker inside the process, for development: MQTT 3.1.1, loopback only, everything in memory and bounded.
  * @param port as asked for; undefined means 1883, or a free one if that is taken
- * @throws when the port that was asked for cannot be had
+ * @throws Error naming MQTT_EMBEDDED_PORT when the port that was asked for cannot be had
  */
 export async function startEmbeddedBroker(port: number | undefined): Promise<EmbeddedBroker> {
   const broker = await Aedes.createBroker(bounds());
@@ -44,7 +44,11 @@ export async function startEmbeddedBroker(port: number | undefined): Promise<Emb
     };
   } catch (error) {
     broker.close();
-    throw error;
+    const code = (error as NodeJS.ErrnoException).code ?? 'error';
+    throw new Error(
+      `MQTT_EMBEDDED_PORT: the embedded broker cannot listen on ${LOOPBACK}:${port ?? DEFAULT_PORT} (${code})`,
+      { cause: error },
+    );
   }
 }
 

@@ -98,6 +98,13 @@ describe(NestLogger.name, () => {
     expect(parsed(lines).map(({ msg }) => msg)).toEqual(['Nest cannot start']);
   });
 
+  it('lets the trace of devices through at any level', () => {
+    const { lines, logger } = capture({ level: 'error' });
+    logger.log('telemetry of "d" (12 bytes): not_json', 'DeviceTrace');
+    logger.log('something else', 'Devices');
+    expect(parsed(lines).map(({ msg }) => msg)).toEqual(['telemetry of "d" (12 bytes): not_json']);
+  });
+
   it('is readable in the pretty format', () => {
     const { lines, logger } = capture({ format: 'pretty' });
     logger.log('listening', { port: 8080 }, 'Main');

@@ -12,6 +12,9 @@ const FRAMEWORK = new Set([
   'WebSocketsController',
 ]);
 
+/** Contexts that an operator turns on by a setting of their own: written whatever the level is. */
+const ALWAYS = new Set(['DeviceTrace']);
+
 /**
  * pino behind Nest's logger, so that `new Logger(Name.name)` works everywhere.
  *
@@ -19,7 +22,11 @@ const FRAMEWORK = new Set([
  * `log({ msg: 'text', field })`, `error('text', error)`, `error(error)`, `error('text', stack)`.
  */
 export class NestLogger implements LoggerService {
-  constructor(readonly pino: Logger) {}
+  private readonly always: Logger;
+
+  constructor(readonly pino: Logger) {
+    this.always = pino.child({}, { level: 'trace' });
+  }
 
   log(message: unknown, ...rest: unknown[]): void {
     this.write('info', message, rest);
@@ -52,7 +59,8 @@ export class NestLogger implements LoggerService {
       fields['context'] = context;
     }
     const at = level === 'info' && context !== undefined && FRAMEWORK.has(context) ? 'debug' : level;
-    if (!this.pino.isLevelEnabled(at)) {
+    const logger = context !== undefined && ALWAYS.has(context) ? this.always : this.pino;
+    if (!logger.isLevelEnabled(at)) {
       return;
     }
     const others = context === undefined ? rest : rest.slice(0, -1);
@@ -71,6 +79,6 @@ export class NestLogger implements LoggerService {
     }
     const msg = typeof fields['msg'] === 'string' ? fields['msg'] : text;
     delete fields['msg'];
-    this.pino[at](fields, msg);
+    logger[at](fields, msg);
   }
 }

@@ -1,0 +1,156 @@
+import { Logger } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import type { AddressInfo } from 'node:net';
+import type { Server } from 'node:http';
+import type { Writable } from 'node:stream';
+import { AppModule } from './app.module.js';
+import { TokenSigner } from './auth/token-signer.js';
+import type { Config } from './config/config.js';
+import { serveDashboard } from './dashboard/serve-dashboard.js';
+import { MqttTransport } from './devices/mqtt-transport.js';
+import { DrainService } from './gateway/drain.service.js';
+import { SluiceWsAdapter } from './gateway/sluice-ws-adapter.js';
+import { Readiness } from './health/readiness.js';
+import { HttpErrorFilter } from './http/http-error.filter.js';
+import { createManagementServer, isManagementSeparate } from './http/management-port.js';
+import { createLogger } from './logging/create-logger.js';
+import { NestLogger } from './logging/nest-logger.js';
+import { ShutdownSteps } from './shutdown-steps.js';
+
+export interface CreateAppOptions {
+  /** Where the log goes; standard output by default. */
+  logTo?: Writable;
+}
+
+/** One instance of Sluice in this process; several can live side by side. */
+export interface SluiceApp {
+  readonly nest: NestExpressApplication;
+  /** The settings with what development filled in, such as the address of the embedded broker. */
+  readonly config: Config;
+  /**
+   * Listens on HTTP first and connects to the broker in the background, so that health and dashboard answer while it is away.
+   * @returns where it listens
+   * @throws Error naming PORT or MANAGEMENT_PORT when that port cannot be had
+   */
+  start(): Promise<ListeningPorts>;
+  /** Resolves when readiness says 200 for the first time. */
+  ready(): Promise<void>;
+  /** The dashboard's URL with a ready token in its fragment; only in development with a generated secret. */
+  dashboardUrl(): string | undefined;
+  /** Drains, then closes everything that this instance opened. */
+  stop(): Promise<void>;
+}
+
+export interface ListeningPorts {
+  port: number;
+  /** Equal to `port` unless health and metrics have their own. */
+  managementPort: number;
+}
+
+/** Makes an instance from its settings; in development with the embedded broker, if none is set. Nothing listens on HTTP yet. */
+export async function createApp(config: Config, options: CreateAppOptions = {}): Promise<SluiceApp> {
+  const logger = new NestLogger(createLogger(config.log, options.logTo));
+  Logger.overrideLogger(logger);
+  const development = config.production
+    ? undefined
+    : await (await import('./embedded/development.js')).Development.prepare(config);
+  const filled = development?.config ?? config;
+  let nest: NestExpressApplication;
+  try {
+    nest = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(filled), {
+      logger,
+      abortOnError: false,
+      // Nothing of ours reads a request body.
+      bodyParser: false,
+      forceCloseConnections: true,
+    });
+  } catch (error) {
+    await development?.stop();
+    throw error;
+  }
+  const steps = nest.get(ShutdownSteps);
+  nest.disable('x-powered-by');
+  nest.useGlobalFilters(new HttpErrorFilter());
+  nest.useWebSocketAdapter(new SluiceWsAdapter(nest));
+  serveDashboard(nest);
+  let ports: ListeningPorts = { port: 0, managementPort: 0 };
+  return {
+    nest,
+    config: filled,
+    ready: () => nest.get(Readiness).whenReady(),
+    dashboardUrl() {
+      const token = development?.dashboardToken(nest.get(TokenSigner, { strict: false }));
+      return token && `http://localhost:${ports.port}/#token=${token}`;
+    },
+    async start() {
+      try {
+        ports = await listen(nest, filled.http, steps);
+      } finally {
+        // Last of the steps: everything else talks to its broker.
+        steps.add(async () => development?.stop());
+      }
+      nest.connectMicroservice({ strategy: nest.get(MqttTransport, { strict: false }) });
+      await nest.startAllMicroservices();
+      development?.start();
+      return ports;
+    },
+    async stop() {
+      await nest.get(DrainService, { strict: false }).drain();
+      await nest.close();
+    },
+  };
+}
+
+async function listen(
+  nest: NestExpressApplication,
+  http: Config['http'],
+  steps: ShutdownSteps,
+): Promise<ListeningPorts> {
+  await naming('PORT', http.port, () => nest.listen(http.port, http.host));
+  const port = portOf(nest.getHttpServer());
+  if (!isManagementSeparate(http)) {
+    return { port, managementPort: port };
+  }
+  const management = createManagementServer(nest.getHttpAdapter().getInstance());
+  await naming(
+    'MANAGEMENT_PORT',
+    http.managementPort,
+    () =>
+      new Promise<void>((resolve, reject) => {
+        management.once('error', reject);
+        management.listen(http.managementPort, http.host, () => {
+          management.off('error', reject);
+          resolve();
+        });
+      }),
+  );
+  steps.add(
+    () =>
+      new Promise((resolve) => {
+        management.close(() => resolve());
+        management.closeAllConnections();
+      }),
+  );
+  return { port, managementPort: portOf(management) };
+}
+
+/** An error of a port that says which setting to change. */
+async function naming(
+  setting: string,
+  port: number | undefined,
+  work: () => Promise<unknown>,
+): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason =
+      code === 'EADDRINUSE'
+        ? 'is taken; stop what listens there or choose another port'
+        : `cannot be used (${code ?? message})`;
+    throw new Error(`${setting}: port ${port} ${reason}`, { cause: error });
+  }
+}
+
+const portOf = (server: Server): number => (server.address() as AddressInfo).port;

@@ -1,0 +1,105 @@
+const MAX_FIELDS = 24;
+const MAX_DEPTH = 3;
+const MAX_TEXT = 120;
+
+const integer = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
+const decimal = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
+const small = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
+const scientific = new Intl.NumberFormat(undefined, { notation: 'scientific', maximumSignificantDigits: 4 });
+
+/**
+ * The fields of a payload, nested ones dotted; a payload that is no object is one field without a name.
+ * Bounded, since a device may send anything.
+ * @returns {[name: string, value: unknown][]}
+ */
+export function fieldsOf(payload) {
+  if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) {
+    return [['', payload]];
+  }
+  const fields = [];
+  collect(payload, '', 1, fields);
+  return fields;
+}
+
+function collect(object, prefix, depth, fields) {
+  for (const [key, value] of Object.entries(object)) {
+    if (fields.length >= MAX_FIELDS) {
+      return;
+    }
+    const name = prefix + key.slice(0, MAX_TEXT);
+    if (depth < MAX_DEPTH && typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      collect(value, `${name}.`, depth + 1, fields);
+    } else {
+      fields.push([name, value]);
+    }
+  }
+}
+
+/** What a sparkline can draw: numbers, and booleans as steps. */
+export function plottable(value) {
+  if (typeof value === 'boolean') {
+    return value ? 1 : 0;
+  }
+  return typeof value === 'number' ? value : undefined;
+}
+
+export function formatValue(value) {
+  switch (typeof value) {
+    case 'number':
+      return formatNumber(value);
+    case 'boolean':
+      return value ? 'yes' : 'no';
+    case 'string':
+      return value.slice(0, MAX_TEXT);
+    default:
+      return value === undefined || value === null ? '–' : JSON.stringify(value).slice(0, MAX_TEXT);
+  }
+}
+
+function formatNumber(value) {
+  const size = Math.abs(value);
+  if (size >= 1e9 || (size > 0 && size < 1e-4)) {
+    return scientific.format(value);
+  }
+  if (size > 0 && size < 1) {
+    return small.format(value);
+  }
+  return (size >= 10_000 ? integer : decimal).format(value);
+}
+
+/** "now", "12 s ago", "3 min ago" … */
+export function formatAge(ms) {
+  const seconds = Math.floor(ms / 1_000);
+  if (seconds < 2) {
+    return 'now';
+  }
+  if (seconds < 60) {
+    return `${seconds} s ago`;
+  }
+  if (seconds < 3_600) {
+    return `${Math.floor(seconds / 60)} min ago`;
+  }
+  if (seconds < 86_400) {
+    return `${Math.floor(seconds / 3_600)} h ago`;
+  }
+  return `${Math.floor(seconds / 86_400)} d ago`;
+}
+
+/** A string out of metadata, or nothing: metadata is what a device says, not what we expect. */
+export function textOf(meta, name) {
+  const value = meta?.[name];
+  return typeof value === 'string' && value.trim() !== '' ? value.slice(0, MAX_TEXT) : undefined;
+}
+
+export function unitOf(meta, field) {
+  const units = meta?.units;
+  const unit =
+    typeof units === 'object' && units !== null && Object.hasOwn(units, field) ? units[field] : undefined;
+  return typeof unit === 'string' ? unit.slice(0, 12) : '';
+}
+
+/** Commands that the metadata offers, as JSON texts. */
+export function suggestedCommands(meta) {
+  const commands = Array.isArray(meta?.commands) ? meta.commands.slice(0, 6) : [];
+  return commands.map((command) => JSON.stringify(command)).filter((text) => text.length <= MAX_TEXT);
+}

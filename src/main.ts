@@ -1,0 +1,66 @@
+import 'reflect-metadata';
+import { Logger } from '@nestjs/common';
+import { type SluiceApp, createApp } from './create-app.js';
+import { ConfigError, loadConfig } from './config/load-config.js';
+import type { Config } from './config/config.js';
+import { installSignalHandlers } from './gateway/signal-handlers.js';
+
+const logger = new Logger('Main');
+
+/** Settings, application, ports, signals: a start that fails says in one line what to change. */
+async function main(): Promise<void> {
+  const config = readConfig();
+  if (config === undefined) {
+    return;
+  }
+  let app: SluiceApp;
+  try {
+    app = await createApp(config);
+    installFaultHandlers();
+    installSignalHandlers(app.nest);
+    const { port, managementPort } = await app.start();
+    const management = managementPort === port ? '' : `, health and metrics on ${managementPort}`;
+    logger.log(`SLUICE listening on port ${port}${management}`);
+  } catch (error) {
+    fail(`Sluice cannot start: ${error instanceof Error ? error.message : String(error)}`);
+    return;
+  }
+  announce(app.dashboardUrl());
+}
+
+function readConfig(): Config | undefined {
+  try {
+    return loadConfig(process.env);
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      fail(error.message);
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+/** The one place where a token is printed: development, a generated secret, and not through the logger. */
+function announce(dashboardUrl: string | undefined): void {
+  if (dashboardUrl !== undefined) {
+    process.stdout.write(`Dashboard: ${dashboardUrl}\n`);
+  }
+}
+
+/** What nobody foresaw leaves the process in a state that nobody knows: say it and let it be started anew. */
+function installFaultHandlers(): void {
+  const die = (kind: string) => (error: unknown) => {
+    logger.fatal(kind, error instanceof Error ? error : { reason: String(error) });
+    process.exit(1);
+  };
+  process.on('uncaughtException', die('Uncaught exception'));
+  process.on('unhandledRejection', die('Unhandled rejection'));
+}
+
+/** To people, without a stack: the fault is in the surroundings. */
+function fail(message: string): void {
+  process.stderr.write(`${message}\n`);
+  process.exit(1);
+}
+
+await main();
