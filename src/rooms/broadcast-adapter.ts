@@ -16,6 +16,8 @@ export interface BroadcastReceiver {
    * Members get a snapshot and go on from `state`.
    */
   onReset(state: RoomState): void;
+  /** A device that nothing was known of before; called only after {@link BroadcastAdapter.watchDevices}, once per device. */
+  onDevice(deviceId: string): void;
 }
 
 /** A stretch of history. */
@@ -72,6 +74,13 @@ export abstract class BroadcastAdapter {
    * @returns null when it cannot be continued from there: another epoch, a future offset, or already trimmed
    */
   abstract history(deviceId: string, after: Position, maxPublications: number): Promise<HistoryPage | null>;
+
+  /**
+   * All devices of which something is known (telemetry, status or metadata), and from then on every new one through
+   * {@link BroadcastReceiver.onDevice}, whichever instance took its first message. Asked for by the first pattern subscription;
+   * later calls read the list again. A device announced twice is harmless.
+   */
+  abstract watchDevices(): Promise<readonly string[]>;
 
   /** Whether publications can be stored and fanned out across instances now. */
   abstract readonly healthy: boolean;

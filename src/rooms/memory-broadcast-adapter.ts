@@ -17,6 +17,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   private readonly rooms = new Map<string, MemoryRoom>();
   private readonly epochBase = randomBytes(9).toString('base64url');
   private epochs = 0;
+  private watched = false;
   private historyBytes = 0;
   private evicting: IterableIterator<MemoryRoom> | null = null;
   private sweeper: NodeJS.Timeout | null = null;
@@ -71,6 +72,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       return;
     }
     const { log } = room;
+    this.announceIfNew(room);
     const before = log.allocatedBytes;
     log.append(message.payload, message.receivedAt, room.metaVersion, message.packetId, this.historyLimits);
     room.touchedAt = message.receivedAt;
@@ -94,6 +96,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     if (room === undefined || room.log.newest > 0 || room.filled !== null) {
       return;
     }
+    this.announceIfNew(room);
     room.touchedAt = receivedAt;
     room.filled = {
       deviceId,
@@ -113,6 +116,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       const repeat =
         known !== null && known.isOnline === status.isOnline && known.lastSeen === status.lastSeen;
       if (!repeat && !(onlyIfUnknown && known !== null)) {
+        this.announceIfNew(room);
         room.status = status;
         room.touchedAt = this.now();
         if (room.attached) {
@@ -129,6 +133,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       const known = room.meta;
       const same = known === null || meta === null ? known === meta : known.equals(meta);
       if (!same) {
+        this.announceIfNew(room);
         room.meta = meta === null ? null : Buffer.from(meta);
         room.touchedAt = this.now();
         if (room.attached) {
@@ -161,6 +166,13 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     }
   }
 
+  watchDevices(): Promise<readonly string[]> {
+    this.watched = true;
+    return Promise.resolve(
+      [...this.rooms.values()].filter((room) => !room.empty).map(({ deviceId }) => deviceId),
+    );
+  }
+
   history(deviceId: string, after: Position, maxPublications: number): Promise<HistoryPage | null> {
     const room = this.rooms.get(deviceId);
     if (room === undefined || room.epoch !== after.epoch) {
@@ -181,6 +193,14 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   private showFilled(room: MemoryRoom): void {
     if (room.attached) {
       this.receiver?.onReset(room.state());
+    }
+  }
+
+  /** Called just before the room stops being empty. */
+  private announceIfNew(room: MemoryRoom): void {
+    if (this.watched && room.empty) {
+      // After the message that made it known is stored, so that whoever joins on this word finds it.
+      queueMicrotask(() => this.receiver?.onDevice(room.deviceId));
     }
   }
 

@@ -38,8 +38,25 @@ export class RoomRegistry {
       if (restart) {
         existing.room.hold(existing);
       }
-      return existing;
     }
+    const subscription = existing ?? this.create(member, deviceId, delivery);
+    subscription.explicit = true;
+    return subscription;
+  }
+
+  /** The same for a room that a pattern covers. What was asked for by id keeps its own options. */
+  joinByPattern(member: Member, deviceId: string, delivery: DeliveryOptions): Subscription {
+    const existing = member.subscriptions.get(deviceId);
+    if (existing === undefined) {
+      return this.create(member, deviceId, delivery);
+    }
+    if (!existing.explicit) {
+      existing.room.redeliver(existing, delivery);
+    }
+    return existing;
+  }
+
+  private create(member: Member, deviceId: string, delivery: DeliveryOptions): Subscription {
     let room = this.rooms.get(deviceId);
     if (room === undefined) {
       room = new Room(deviceId, this.hot);

@@ -22,17 +22,20 @@ export class Room implements Feed {
   ready: Promise<void> | null = null;
   /** Every subscription, live or not. */
   readonly audience = new Set<Subscription>();
-  readonly template: TelemetryTemplate;
   readonly live = new LiveList();
   private newest: TelemetryFrames | null = null;
+  private lazyTemplate: TelemetryTemplate | null = null;
   private groups: Map<string, DeliveryGroup> | null = null;
 
   constructor(
     readonly deviceId: string,
     private readonly hot: HotCounters,
     private readonly scheduler: Scheduler = realScheduler,
-  ) {
-    this.template = new TelemetryTemplate(deviceId);
+  ) {}
+
+  /** Made with the first frame: most rooms of a large pattern stay silent. */
+  get template(): TelemetryTemplate {
+    return (this.lazyTemplate ??= new TelemetryTemplate(this.deviceId));
   }
 
   get frames(): TelemetryFrames | null {

@@ -7,11 +7,12 @@ import type { MessageId, Position } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import { BroadcastAdapter, type BroadcastReceiver } from './broadcast-adapter.js';
 import type { DeviceMessage } from './device-message.js';
+import { FleetSubscriptions } from './fleet-subscriptions.js';
+import { Introductions } from './introductions.js';
 import type { Member } from './member.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
-import { ResumeSource } from './resume-source.js';
 import { RoomRegistry } from './room-registry.js';
-import { SnapshotSource, statusJson } from './snapshot-source.js';
+import { statusJson } from './snapshot-source.js';
 import type { Subscription } from './subscription.js';
 
 /** What a connection asks for; ids are legal, granted and unique. */
@@ -29,16 +30,25 @@ export interface SubscribeRequest {
 /** Rooms of devices: takes device messages to the adapter, and what the adapter fans out to local subscriptions. */
 @Injectable()
 export class RoomsService implements BroadcastReceiver, OnModuleInit {
+  /** Subscriptions by pattern. */
+  readonly fleet: FleetSubscriptions;
   private readonly registry: RoomRegistry;
-  private readonly resets = new Map<Member, Subscription[]>();
+  private readonly introductions: Introductions;
 
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
+    @Inject(CONFIG) config: Config,
     private readonly adapter: BroadcastAdapter,
     private readonly metrics: Metrics,
     private readonly context: DeliveryContext,
   ) {
     this.registry = new RoomRegistry(adapter, metrics.hot);
+    this.introductions = new Introductions(adapter, config, metrics);
+    this.fleet = new FleetSubscriptions(
+      adapter,
+      this.registry,
+      this.introductions,
+      config.ws.snapshotFrameMaxBytes,
+    );
     adapter.bind(this);
     Object.assign(metrics.roomsOpen, { collect: () => metrics.roomsOpen.set(this.roomCount) });
     Object.assign(metrics.subscriptionsOpen, {
@@ -94,7 +104,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       this.registry.join(member, deviceId, delivery, since?.has(deviceId) ?? false),
     );
     await this.registry.attach(subscriptions);
-    const recovered = await this.recover(subscriptions, since);
+    const recovered = await this.introductions.recover(subscriptions, since);
     const current = subscriptions.filter((subscription) => subscription.current);
     if (current.length === 0 && deviceIds.length > 0) {
       return; // the connection went, or left all of them meanwhile
@@ -110,19 +120,26 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       })),
       denied: [...request.denied],
     });
-    this.introduce(member, current, recovered, !request.opening);
+    this.introductions.begin(member, current, recovered, request.opening !== true);
   }
 
-  /** Leaves rooms; those not subscribed are ignored. */
+  /** Leaves rooms; those not subscribed are ignored, and those that a pattern of the connection covers stay. */
   unsubscribe(member: Member, deviceIds: readonly string[]): void {
     for (const deviceId of deviceIds) {
-      this.registry.leave(member, deviceId);
+      const subscription = member.subscriptions.get(deviceId);
+      if (subscription !== undefined) {
+        subscription.explicit = false;
+        if (!this.fleet.covers(member, deviceId)) {
+          this.registry.leave(member, deviceId);
+        }
+      }
     }
   }
 
   /** The connection is gone: leaves all its rooms. */
   leave(member: Member): void {
-    this.resets.delete(member);
+    this.introductions.forget(member);
+    this.fleet.forget(member);
     for (const deviceId of [...member.subscriptions.keys()]) {
       this.registry.leave(member, deviceId);
     }
@@ -171,69 +188,13 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     for (const subscription of room.audience) {
       if (subscription.introduced) {
         room.hold(subscription);
-        this.collectReset(subscription);
+        this.introductions.restart(subscription);
       }
     }
   }
 
-  // Inner steps
-
-  /** Which of the rooms named in `since` can go on where the client stood. */
-  private async recover(
-    subscriptions: readonly Subscription[],
-    since: ReadonlyMap<string, Position> | undefined,
-  ): Promise<ReadonlySet<string>> {
-    const recovered = new Set<string>();
-    if (since === undefined) {
-      return recovered;
-    }
-    await Promise.all(
-      subscriptions.map(async (subscription) => {
-        const { room, delivery } = subscription;
-        const after = since.get(room.deviceId);
-        if (after === undefined || after.epoch !== room.epoch || after.offset > room.offset) {
-          return;
-        }
-        if (after.offset < room.offset && delivery.mode === 'every') {
-          const page = await this.adapter.history(room.deviceId, after, 1);
-          if (page === null || page.publications.length === 0 || after.epoch !== room.epoch) {
-            return;
-          }
-        }
-        subscription.lastOffset = after.offset;
-        recovered.add(room.deviceId);
-      }),
-    );
-    return recovered;
-  }
-
-  private introduce(
-    member: Member,
-    subscriptions: readonly Subscription[],
-    recoveredIds: ReadonlySet<string>,
-    evenIfEmpty: boolean,
-  ): void {
-    if (subscriptions.length === 0) {
-      return;
-    }
-    const recovered = new Set(subscriptions.filter(({ room }) => recoveredIds.has(room.deviceId)));
-    member.outbound.addSource(
-      new SnapshotSource({
-        subscriptions,
-        recovered,
-        evenIfEmpty,
-        maxFrameBytes: this.config.ws.snapshotFrameMaxBytes,
-      }),
-    );
-    for (const subscription of recovered) {
-      member.outbound.addSource(
-        new ResumeSource(subscription, {
-          adapter: this.adapter,
-          maxPagePublications: this.config.rooms.historyPageMaxPublications,
-          onTrimmed: (missed) => this.metrics.dropped.inc({ reason: 'history_trimmed' }, missed),
-        }),
-      );
-    }
+  onDevice(deviceId: string): void {
+    this.fleet.onDevice(deviceId);
   }
 
   private tell(audience: ReadonlySet<Subscription>, frame: Buffer): void {
@@ -242,28 +203,6 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       if (subscription.introduced) {
         subscription.member.outbound.control(frame);
       }
-    }
-  }
-
-  /** Resets come for many rooms at once (a new epoch for all): each connection gets one snapshot of all of them. */
-  private collectReset(subscription: Subscription): void {
-    const { member } = subscription;
-    const collected = this.resets.get(member);
-    if (collected !== undefined) {
-      collected.push(subscription);
-      return;
-    }
-    if (this.resets.size === 0) {
-      setImmediate(() => this.flushResets());
-    }
-    this.resets.set(member, [subscription]);
-  }
-
-  private flushResets(): void {
-    const resets = [...this.resets];
-    this.resets.clear();
-    for (const [member, subscriptions] of resets) {
-      this.introduce(member, subscriptions, new Set(), false);
     }
   }
 }

@@ -11,6 +11,8 @@ export class Subscription {
   introduced = false;
   /** Grows when what is queued for this subscription became void: it left, restarted, or its epoch changed. */
   generation = 0;
+  /** Asked for by id, not (only) by a pattern. */
+  explicit = false;
   /** In mode `latest`: a place in the telemetry lane is taken. */
   waiting = false;
   /** What it is served by; null while the snapshot or the resume is still ahead. */

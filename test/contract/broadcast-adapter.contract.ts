@@ -23,6 +23,7 @@ export class RecordingReceiver implements BroadcastReceiver {
   readonly statuses: { deviceId: string; status: DeviceStatus }[] = [];
   readonly metas: { deviceId: string; meta: string | null }[] = [];
   readonly resets: RoomState[] = [];
+  readonly devices: string[] = [];
   private waiters: { holds: () => boolean; resolve: () => void }[] = [];
 
   onPublication(publication: Publication): void {
@@ -42,6 +43,11 @@ export class RecordingReceiver implements BroadcastReceiver {
 
   onReset(state: RoomState): void {
     this.resets.push(state);
+    this.check();
+  }
+
+  onDevice(deviceId: string): void {
+    this.devices.push(deviceId);
     this.check();
   }
 
@@ -297,6 +303,20 @@ export function describeBroadcastAdapter(name: string, create: () => Promise<Ada
       const state = await attach('d1');
       expect(state.telemetry?.payload.toString()).toBe('"live"');
       expect(state.offset).toBe(1);
+    });
+
+    it('lists the devices of which something is known, and announces each new one', async () => {
+      await publish(adapter, 'd1', 1);
+      await adapter.setStatus('d2', { isOnline: true, lastSeen: 1, serverTs: 1 }, false);
+      await attach('watched-only');
+      expect([...(await adapter.watchDevices())].sort()).toEqual(['d1', 'd2']);
+      await publish(adapter, 'd1', 2);
+      await publish(adapter, 'd3', 1);
+      await adapter.setMeta('d4', Buffer.from('{"a":1}'));
+      await publish(adapter, 'watched-only', 1);
+      await receiver.until(() => receiver.devices.length >= 3);
+      expect([...receiver.devices].sort()).toEqual(['d3', 'd4', 'watched-only']);
+      expect([...(await adapter.watchDevices())].sort()).toEqual(['d1', 'd2', 'd3', 'd4', 'watched-only']);
     });
 
     it('takes ids that look like object properties', async () => {

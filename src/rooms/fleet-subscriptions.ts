@@ -1,0 +1,250 @@
+import type { MessageId } from '../protocol/client-messages.js';
+import type { DeliveryOptions } from '../protocol/delivery-options.js';
+import { ProtocolError } from '../protocol/errors.js';
+import type { BroadcastAdapter } from './broadcast-adapter.js';
+import type { Introductions } from './introductions.js';
+import type { Member } from './member.js';
+import type { RoomRegistry } from './room-registry.js';
+import { SubscribedSource } from './subscribed-source.js';
+
+/** A device id pattern, compiled; granted to whoever subscribes to it. */
+export interface DevicePattern {
+  readonly source: string;
+  matches(deviceId: string): boolean;
+}
+
+/** `subscribe` with a pattern. */
+export interface PatternRequest {
+  pattern: DevicePattern;
+  id?: MessageId;
+  delivery: DeliveryOptions;
+  /** Rooms the connection may be in, all together. */
+  maxRooms: number;
+}
+
+interface PatternSubscription {
+  readonly member: Member;
+  readonly audience: PatternAudience;
+  readonly maxRooms: number;
+  delivery: DeliveryOptions;
+  /** New devices wait until the pattern itself is answered. */
+  answered: boolean;
+  fresh: string[];
+}
+
+/** All subscriptions of one pattern text, and the known devices that match it: matched once, whoever asks. */
+interface PatternAudience {
+  readonly pattern: DevicePattern;
+  readonly deviceIds: Set<string>;
+  readonly subscriptions: Set<PatternSubscription>;
+}
+
+/**
+ * Pattern subscriptions: present and future devices that match. A new device is matched once against the distinct patterns
+ * of this instance; messages of known devices never meet a pattern.
+ */
+export class FleetSubscriptions {
+  private readonly audiences = new Map<string, PatternAudience>();
+  private readonly byMember = new Map<Member, Map<string, PatternSubscription>>();
+  private readonly known = new Set<string>();
+  private directory: Promise<void> | null = null;
+  private readonly announced = new Set<PatternSubscription>();
+
+  constructor(
+    private readonly adapter: Pick<BroadcastAdapter, 'watchDevices'>,
+    private readonly registry: RoomRegistry,
+    private readonly introductions: Introductions,
+    private readonly maxFrameBytes: number,
+  ) {}
+
+  /**
+   * Subscribes to all present and future devices of a pattern; answers with paged `subscribed` and one paged snapshot.
+   * @throws {ProtocolError} too_many_rooms when the present ones are more than the connection may watch
+   */
+  async subscribe(member: Member, { pattern, id, delivery, maxRooms }: PatternRequest): Promise<void> {
+    await this.loadDirectory();
+    const audience = this.audienceOf(pattern);
+    const fresh = [...audience.deviceIds].filter((deviceId) => !member.subscriptions.has(deviceId)).length;
+    if (member.subscriptions.size + fresh > maxRooms) {
+      this.dropIfEmpty(audience);
+      throw new ProtocolError('too_many_rooms', `A connection may watch ${maxRooms} devices at most`);
+    }
+    const subscription = this.register(member, audience, delivery, maxRooms);
+    await this.join(subscription, [...audience.deviceIds], id);
+    subscription.answered = true;
+    await this.joinFresh(subscription);
+  }
+
+  /** Ends a pattern subscription. Rooms that were also joined by id, or by another pattern, stay. */
+  unsubscribe(member: Member, source: string): void {
+    const subscription = this.byMember.get(member)?.get(source);
+    if (subscription === undefined) {
+      return;
+    }
+    this.unregister(subscription);
+    for (const [deviceId, { explicit }] of [...member.subscriptions]) {
+      if (!explicit && !this.covers(member, deviceId)) {
+        this.registry.leave(member, deviceId);
+      }
+    }
+  }
+
+  /** Patterns of a connection. */
+  patternsOf(member: Member): string[] {
+    return [...(this.byMember.get(member)?.keys() ?? [])];
+  }
+
+  /** Whether one of the connection's patterns matches the device. */
+  covers(member: Member, deviceId: string): boolean {
+    const patterns = this.byMember.get(member);
+    return (
+      patterns !== undefined &&
+      [...patterns.values()].some(({ audience }) => audience.pattern.matches(deviceId))
+    );
+  }
+
+  /** The connection is gone. */
+  forget(member: Member): void {
+    for (const subscription of this.byMember.get(member)?.values() ?? []) {
+      this.unregister(subscription);
+    }
+  }
+
+  /** A device became known. */
+  onDevice(deviceId: string): void {
+    if (this.directory === null || this.known.has(deviceId)) {
+      return;
+    }
+    this.known.add(deviceId);
+    for (const audience of this.audiences.values()) {
+      if (audience.pattern.matches(deviceId)) {
+        audience.deviceIds.add(deviceId);
+        for (const subscription of audience.subscriptions) {
+          this.announce(subscription, deviceId);
+        }
+      }
+    }
+  }
+
+  private announce(subscription: PatternSubscription, deviceId: string): void {
+    subscription.fresh.push(deviceId);
+    if (!subscription.answered) {
+      return;
+    }
+    // A whole plant may come up at once: one answer and one snapshot per turn of the event loop.
+    if (this.announced.size === 0) {
+      setImmediate(() => {
+        const announced = [...this.announced];
+        this.announced.clear();
+        announced.forEach((due) => void this.joinFresh(due));
+      });
+    }
+    this.announced.add(subscription);
+  }
+
+  private async joinFresh(subscription: PatternSubscription): Promise<void> {
+    const { member, maxRooms, fresh } = subscription;
+    subscription.fresh = [];
+    const room = Math.max(0, maxRooms - member.subscriptions.size);
+    const deviceIds = fresh.filter((deviceId) => !member.subscriptions.has(deviceId)).slice(0, room);
+    if (deviceIds.length > 0) {
+      await this.join(subscription, deviceIds, undefined).catch(() => {
+        // The store could not be asked: the devices are tried again with the next new one.
+        subscription.fresh.push(...deviceIds);
+      });
+    }
+  }
+
+  private async join(
+    subscription: PatternSubscription,
+    deviceIds: readonly string[],
+    id: MessageId | undefined,
+  ): Promise<void> {
+    const { member, audience, delivery } = subscription;
+    const joined = deviceIds.map((deviceId) => this.registry.joinByPattern(member, deviceId, delivery));
+    await this.registry.attach(joined);
+    if (!this.isRegistered(subscription)) {
+      return; // left, or the connection went meanwhile
+    }
+    const current = joined.filter((one) => one.current);
+    const { maxFrameBytes } = this;
+    member.outbound.addSource(
+      new SubscribedSource({ pattern: audience.pattern.source, id, subscriptions: current, maxFrameBytes }),
+    );
+    this.introductions.begin(member, current, undefined, id !== undefined);
+  }
+
+  private isRegistered(subscription: PatternSubscription): boolean {
+    return this.byMember.get(subscription.member)?.get(subscription.audience.pattern.source) === subscription;
+  }
+
+  private register(
+    member: Member,
+    audience: PatternAudience,
+    delivery: DeliveryOptions,
+    maxRooms: number,
+  ): PatternSubscription {
+    let patterns = this.byMember.get(member);
+    if (patterns === undefined) {
+      patterns = new Map();
+      this.byMember.set(member, patterns);
+    }
+    const { source } = audience.pattern;
+    const existing = patterns.get(source);
+    if (existing !== undefined) {
+      existing.delivery = delivery;
+      return existing;
+    }
+    const subscription: PatternSubscription = {
+      member,
+      audience,
+      maxRooms,
+      delivery,
+      answered: false,
+      fresh: [],
+    };
+    patterns.set(source, subscription);
+    audience.subscriptions.add(subscription);
+    return subscription;
+  }
+
+  private unregister(subscription: PatternSubscription): void {
+    const { member, audience } = subscription;
+    const patterns = this.byMember.get(member);
+    patterns?.delete(audience.pattern.source);
+    if (patterns?.size === 0) {
+      this.byMember.delete(member);
+    }
+    audience.subscriptions.delete(subscription);
+    this.announced.delete(subscription);
+    this.dropIfEmpty(audience);
+  }
+
+  private audienceOf(pattern: DevicePattern): PatternAudience {
+    let audience = this.audiences.get(pattern.source);
+    if (audience === undefined) {
+      const deviceIds = new Set([...this.known].filter((deviceId) => pattern.matches(deviceId)));
+      audience = { pattern, deviceIds, subscriptions: new Set() };
+      this.audiences.set(pattern.source, audience);
+    }
+    return audience;
+  }
+
+  private dropIfEmpty(audience: PatternAudience): void {
+    if (audience.subscriptions.size === 0) {
+      this.audiences.delete(audience.pattern.source);
+    }
+  }
+
+  /** Once: from then on the adapter tells what is new. A failure is tried again with the next subscription. */
+  private loadDirectory(): Promise<void> {
+    this.directory ??= this.adapter.watchDevices().then(
+      (deviceIds) => deviceIds.forEach((deviceId) => this.onDevice(deviceId)),
+      (error: unknown) => {
+        this.directory = null;
+        throw error;
+      },
+    );
+    return this.directory;
+  }
+}

@@ -1,0 +1,106 @@
+import type { Config } from '../config/config.js';
+import type { Metrics } from '../metrics/metrics.js';
+import type { Position } from '../protocol/client-messages.js';
+import type { BroadcastAdapter } from './broadcast-adapter.js';
+import type { Member } from './member.js';
+import { ResumeSource } from './resume-source.js';
+import { SnapshotSource } from './snapshot-source.js';
+import type { Subscription } from './subscription.js';
+
+const NONE: ReadonlySet<string> = new Set();
+
+/** How subscriptions get to where the room stands: by a snapshot, or by the publications they missed. */
+export class Introductions {
+  private readonly resets = new Map<Member, Subscription[]>();
+
+  constructor(
+    private readonly adapter: Pick<BroadcastAdapter, 'history'>,
+    private readonly config: Config,
+    private readonly metrics: Metrics,
+  ) {}
+
+  /** Which of the rooms named in `since` can go on where the client stood. */
+  async recover(
+    subscriptions: readonly Subscription[],
+    since: ReadonlyMap<string, Position> | undefined,
+  ): Promise<ReadonlySet<string>> {
+    if (since === undefined) {
+      return NONE;
+    }
+    const recovered = new Set<string>();
+    await Promise.all(
+      subscriptions.map(async (subscription) => {
+        const { room, delivery } = subscription;
+        const after = since.get(room.deviceId);
+        if (after === undefined || after.epoch !== room.epoch || after.offset > room.offset) {
+          return;
+        }
+        if (after.offset < room.offset && delivery.mode === 'every') {
+          const page = await this.adapter.history(room.deviceId, after, 1);
+          if (page === null || page.publications.length === 0 || after.epoch !== room.epoch) {
+            return;
+          }
+        }
+        subscription.lastOffset = after.offset;
+        recovered.add(room.deviceId);
+      }),
+    );
+    return recovered;
+  }
+
+  /** One snapshot of all, without the telemetry of those that recovered; these get what they missed. Then all are live. */
+  begin(
+    member: Member,
+    subscriptions: readonly Subscription[],
+    recoveredIds: ReadonlySet<string> = NONE,
+    evenIfEmpty = false,
+  ): void {
+    if (subscriptions.length === 0) {
+      return;
+    }
+    const recovered = new Set(subscriptions.filter(({ room }) => recoveredIds.has(room.deviceId)));
+    const { ws, rooms } = this.config;
+    member.outbound.addSource(
+      new SnapshotSource({ subscriptions, recovered, evenIfEmpty, maxFrameBytes: ws.snapshotFrameMaxBytes }),
+    );
+    for (const subscription of recovered) {
+      member.outbound.addSource(
+        new ResumeSource(subscription, {
+          adapter: this.adapter,
+          maxPagePublications: rooms.historyPageMaxPublications,
+          onTrimmed: (missed) => this.metrics.dropped.inc({ reason: 'history_trimmed' }, missed),
+        }),
+      );
+    }
+  }
+
+  /**
+   * The subscription's room cannot be continued where it stood: it gets a snapshot. Resets come for many rooms at once (a new epoch
+   * for all), so each connection gets one snapshot of all that a turn of the event loop brought.
+   */
+  restart(subscription: Subscription): void {
+    const { member } = subscription;
+    const collected = this.resets.get(member);
+    if (collected !== undefined) {
+      collected.push(subscription);
+      return;
+    }
+    if (this.resets.size === 0) {
+      setImmediate(() => this.flushResets());
+    }
+    this.resets.set(member, [subscription]);
+  }
+
+  /** The connection is gone. */
+  forget(member: Member): void {
+    this.resets.delete(member);
+  }
+
+  private flushResets(): void {
+    const resets = [...this.resets];
+    this.resets.clear();
+    for (const [member, subscriptions] of resets) {
+      this.begin(member, subscriptions);
+    }
+  }
+}
