@@ -1,3 +1,9 @@
+import { bodyStart, textFrameOf } from './text-frame.js';
+
+const BATCH_OPEN = Buffer.from('{"type":"batch","messages":[');
+const BATCH_CLOSE = Buffer.from(']}');
+const COMMA = Buffer.from(',');
+
 /**
  * What a connection gets within one flush window, as a path in a tree that connections share: two connections that
  * receive the same frames in the same order stand on the same node, and its bytes are joined once for both.
@@ -12,6 +18,7 @@ export class Batch {
   private nextFrame: Buffer | null = null;
   private next: Batch | null = null;
   private joined: Buffer | null = null;
+  private message: Buffer | null = null;
 
   constructor(
     private readonly previous: Batch | null,
@@ -51,6 +58,22 @@ export class Batch {
       this.joined = joined;
     }
     return this.joined;
+  }
+
+  /** All messages of the path in order, in one `batch` message. */
+  batchFrame(): Buffer {
+    if (this.message === null) {
+      const chunks: Buffer[] = [BATCH_OPEN];
+      for (const frame of this.frames()) {
+        if (chunks.length > 1) {
+          chunks.push(COMMA);
+        }
+        chunks.push(frame.subarray(bodyStart(frame)));
+      }
+      chunks.push(BATCH_CLOSE);
+      this.message = textFrameOf(chunks);
+    }
+    return this.message;
   }
 
   /** The frames of the path, oldest first. */

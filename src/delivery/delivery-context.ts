@@ -13,17 +13,28 @@ export class DeliveryContext {
   queuedBytes = 0;
   queuedMessages = 0;
   private readonly received: number[] = [];
+  private readonly batchWindows = new Map<number, FlushWindow>();
 
   constructor(
     readonly limits: Config['ws'],
     readonly metrics: Metrics,
   ) {
     this.hot = metrics.hot;
-    this.window = new FlushWindow(() => this.observeLatency());
+    this.window = new FlushWindow(0, () => this.observeLatency());
     const bytes = (): number => this.queuedBytes;
     const messages = (): number => this.queuedMessages;
     Object.assign(metrics.queueBytes, { collect: () => metrics.queueBytes.set(bytes()) });
     Object.assign(metrics.queueMessages, { collect: () => metrics.queueMessages.set(messages()) });
+  }
+
+  /** The window that all connections with this `batchMs` (1 to 1000) share, so that they batch, and encode, together. */
+  batchWindow(batchMs: number): FlushWindow {
+    let window = this.batchWindows.get(batchMs);
+    if (window === undefined) {
+      window = new FlushWindow(batchMs);
+      this.batchWindows.set(batchMs, window);
+    }
+    return window;
   }
 
   /** A publication received at `receivedMono` (performance.now()) goes out with the current window. */

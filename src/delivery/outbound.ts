@@ -4,9 +4,10 @@ import type { ReplyMessage } from '../protocol/server-messages.js';
 import type { Subscription } from '../rooms/subscription.js';
 import type { Batch } from './batch.js';
 import type { DeliveryContext } from './delivery-context.js';
-import type { Flushable } from './flush-window.js';
+import type { Flushable, FlushWindow } from './flush-window.js';
 import { Lanes } from './lanes.js';
 import type { PacedSource } from './paced-source.js';
+import { Sources } from './sources.js';
 import type { TelemetryFrames } from './telemetry-frame.js';
 import { textFrame } from './text-frame.js';
 
@@ -31,13 +32,14 @@ export class Outbound implements Flushable {
   private pending: Batch | null = null;
   /** Not null exactly while the socket has not taken all that it was given. */
   private lanes: Lanes | null = null;
-  private sources: PacedSource[] | null = null;
+  private sources: Sources | null = null;
   /** The socket has said "no more" and will say "drain". */
   private stalled = false;
   private ended: DropReason | null = null;
   private waiters: (() => void)[] | null = null;
   private accountedBytes = 0;
   private accountedMessages = 0;
+  private window: FlushWindow;
 
   /**
    * @param socket the raw socket of the WebSocket connection
@@ -48,8 +50,18 @@ export class Outbound implements Flushable {
     private readonly context: DeliveryContext,
     private readonly onSlow: () => void,
   ) {
+    this.window = context.window;
     (socket as Socket & { [OUTBOUND]?: Outbound })[OUTBOUND] = this;
     socket.on('drain', onSocketDrain);
+  }
+
+  /**
+   * Telemetry of `batchMs` (1 to 1000; 0 turns it off) leaves in one `batch` message. A reply, status or error ends the batch at once,
+   * so that it neither waits nor overtakes.
+   */
+  setBatching(batchMs: number): void {
+    this.flush();
+    this.window = batchMs === 0 ? this.context.window : this.context.batchWindow(batchMs);
   }
 
   /** Bytes that wait for the socket in both lanes. */
@@ -105,7 +117,7 @@ export class Outbound implements Flushable {
 
   /** Sends what `source` has, as fast as the connection reads. */
   addSource(source: PacedSource): void {
-    (this.sources ??= []).push(source);
+    (this.sources ??= new Sources()).add(source);
     this.wake();
   }
 
@@ -126,7 +138,7 @@ export class Outbound implements Flushable {
     const { hot } = this.context;
     hot.delivered += batch.telemetry;
     hot.control += batch.count - batch.telemetry;
-    this.write(batch.chunk());
+    this.write(this.window === this.context.window ? batch.chunk() : batch.batchFrame());
   }
 
   /** Discards and counts what is left. The socket may be gone already. Idempotent. */
@@ -153,9 +165,8 @@ export class Outbound implements Flushable {
   }
 
   private append(frame: Buffer, isTelemetry: boolean): void {
-    const { pending } = this;
+    const { pending, window, context } = this;
     if (pending === null) {
-      const { window } = this.context;
       window.schedule(this);
       this.pending = window.first(frame, isTelemetry);
     } else {
@@ -163,6 +174,8 @@ export class Outbound implements Flushable {
     }
     if (this.pending.bytes >= WRITE_AT_BYTES) {
       this.flush();
+    } else if (!isTelemetry && window !== context.window) {
+      context.window.schedule(this);
     }
   }
 
@@ -223,86 +236,53 @@ export class Outbound implements Flushable {
   }
 
   private pumpLanes(): boolean {
-    const { lanes } = this;
+    const { lanes, context } = this;
     if (lanes === null) {
       return false;
     }
     let budget = WRITE_AT_BYTES;
-    let batch = this.pending;
-    const add = (frame: Buffer, isTelemetry: boolean): void => {
-      batch = batch === null ? this.context.window.first(frame, isTelemetry) : batch.then(frame, isTelemetry);
-      budget -= frame.length;
-    };
     for (let frame = lanes.shiftControl(); frame !== undefined; frame = lanes.shiftControl()) {
-      add(frame, false);
+      this.add(frame, false);
+      budget -= frame.length;
     }
     while (budget > 0) {
-      const waiting = lanes.shiftTelemetry();
-      if (waiting === undefined) {
+      const frame = lanes.shiftTelemetry(context);
+      if (frame === undefined) {
         break;
       }
-      const frame = this.current(waiting.subscription, waiting.generation, waiting.frame);
-      if (frame !== null) {
-        add(frame, true);
-      }
+      this.add(frame, true);
+      budget -= frame.length;
     }
-    this.pending = batch;
     return lanes.controlCount + lanes.telemetryCount > 0;
-  }
-
-  /** What a waiting place stands for now: its frame, the newest value in mode `latest`, or nothing any more. */
-  private current(subscription: Subscription, generation: number, frame: Buffer | null): Buffer | null {
-    if (subscription.generation !== generation) {
-      this.context.metrics.dropped.inc({ reason: subscription.current ? 'resync' : 'unsubscribed' });
-      return null;
-    }
-    if (frame !== null) {
-      return frame;
-    }
-    const isWaiting = subscription.waiting;
-    subscription.waiting = false;
-    const newest = isWaiting ? (subscription.feed?.frames ?? null) : null;
-    if (newest === null || newest.publication.offset <= subscription.lastOffset) {
-      this.context.hot.conflated += 1;
-      return null;
-    }
-    const skipped = newest.publication.offset - subscription.lastOffset - 1;
-    subscription.lastOffset = newest.publication.offset;
-    return newest.frame(skipped);
   }
 
   /** One frame of the first source that has one. @returns whether there was one */
   private pumpSources(): boolean {
-    const { sources } = this;
-    if (sources === null) {
-      return false;
-    }
-    for (let at = 0; at < sources.length;) {
-      const source = sources[at] as PacedSource;
-      const frame = source.pull();
-      if (source.done) {
-        sources.splice(at, 1);
-      } else {
-        at += 1;
-      }
-      if (frame !== null) {
-        this.pending =
-          this.pending === null
-            ? this.context.window.first(frame, source.telemetry)
-            : this.pending.then(frame, source.telemetry);
-        if (source.telemetry) {
-          this.context.hot.due += 1;
-        }
-        if (sources.length === 0) {
-          this.sources = null;
-        }
-        return true;
-      }
-    }
-    if (sources.length === 0) {
+    const { sources, context } = this;
+    const next = sources === null ? null : sources.next();
+    if (sources?.empty === true) {
       this.sources = null;
     }
-    return false;
+    if (next === null) {
+      return false;
+    }
+    if (next.telemetry) {
+      context.hot.due += 1;
+    } else if (this.window !== context.window) {
+      // A snapshot page has its own bound; within a batch it would pass it.
+      this.flush();
+      context.hot.control += 1;
+      this.write(next.frame);
+      return true;
+    }
+    this.add(next.frame, next.telemetry);
+    return true;
+  }
+
+  private add(frame: Buffer, isTelemetry: boolean): void {
+    const { pending } = this;
+    this.pending =
+      pending === null ? this.window.first(frame, isTelemetry) : pending.then(frame, isTelemetry);
   }
 
   private becomeSlow(): void {
