@@ -66,6 +66,7 @@ export function checkExpressions(
         }
         if (!metric.labels.includes(label)) {
           problems.push(`${where}: ${name} has no label ${label}`);
+          continue;
         }
         const words = new Set(metric.help.split(/[^\w]+/));
         const unknown = value.split('|').filter((part) => !words.has(part));
