@@ -19,7 +19,7 @@ export async function fetchJwks(url: string, signal: AbortSignal): Promise<unkno
     }
     return JSON.parse(await boundedText(response));
   } catch (error) {
-    throw new Error(reasonOf(error, signal));
+    throw new Error(reasonOf(error, signal), { cause: error });
   }
 }
 

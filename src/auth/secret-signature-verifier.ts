@@ -5,8 +5,8 @@ import { SignatureVerifier, badSignature, readHeader } from './signature-verifie
 const ALGORITHMS = ['HS256'];
 
 /**
- * HS256 tokens. The key is a `KeyObject`: given a string, jsonwebtoken tries to read it as PEM for every token first
- * (480 us a token instead of 10 us).
+ * HS256 tokens. The key is a `KeyObject`: given a string, jsonwebtoken tries to read it as PEM for every token first,
+ * which takes forty times as long as the check itself (480 us instead of 10 us).
  */
 export class SecretSignatureVerifier extends SignatureVerifier {
   readonly generation = 0;
@@ -17,7 +17,12 @@ export class SecretSignatureVerifier extends SignatureVerifier {
     this.jwt = new JwtService({ secret: key });
   }
 
-  override async claims(token: string): Promise<unknown> {
+  override claims(token: string): Promise<unknown> {
+    // An error of the executor rejects the promise.
+    return new Promise((resolve) => resolve(this.check(token)));
+  }
+
+  private check(token: string): object {
     readHeader(token, ALGORITHMS);
     try {
       // Times are judged in claims.ts, alike for all kinds of keys and by the injected clock.

@@ -1,4 +1,4 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, Logger } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { AuthError } from './auth-error.js';
@@ -11,6 +11,9 @@ import type { VerifiedToken } from './verified-token.js';
 export { AuthError } from './auth-error.js';
 export type { VerifiedToken } from './verified-token.js';
 
+/** Message of a refusal that no rule of ours explains. */
+const UNEXPECTED = 'The token cannot be verified';
+
 /**
  * Decides whether a token is good. Good ones are kept until they expire, so that a storm of reconnects does not verify again;
  * equal tokens that arrive at once are verified once.
@@ -20,6 +23,7 @@ export type { VerifiedToken } from './verified-token.js';
  */
 @Injectable()
 export class TokenVerifier {
+  private readonly logger = new Logger('Auth');
   private readonly cache: TokenCache;
   /** Verifications under way; each ends by the timeout of the key server at the latest. */
   private readonly pending = new Map<TokenDigest, Promise<VerifiedToken>>();
@@ -62,9 +66,7 @@ export class TokenVerifier {
       this.metrics.auth.inc({ outcome: known === undefined ? 'verified' : 'cached' });
       return verified;
     } catch (error) {
-      // Whatever a library says may quote the token: only our own errors leave.
-      const refusal =
-        error instanceof AuthError ? error : new AuthError('invalid', 'The token cannot be verified');
+      const refusal = error instanceof AuthError ? error : this.unexpected(error);
       this.metrics.auth.inc({ outcome: refusal.reason });
       throw refusal;
     }
@@ -77,6 +79,12 @@ export class TokenVerifier {
       this.metrics.auth.inc({ outcome: 'cached' });
     }
     return known;
+  }
+
+  /** What a library says may quote the token: only the kind of its error goes on. */
+  private unexpected(error: unknown): AuthError {
+    this.logger.error(`A verification failed with ${error instanceof Error ? error.name : typeof error}`);
+    return new AuthError('invalid', UNEXPECTED);
   }
 
   private lookUp(digest: TokenDigest): VerifiedToken | undefined {
