@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { type KeyObject, generateKeyPairSync } from 'node:crypto';
 import { checkPublicKey, readPublicKey } from './public-key.js';
 import { ConfigError, loadConfig } from './load-config.js';
 
@@ -6,8 +6,7 @@ const spki = { type: 'spki', format: 'pem' } as const;
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const ed25519 = generateKeyPairSync('ed25519');
-const pem = (pair: { publicKey: import('node:crypto').KeyObject }): string =>
-  pair.publicKey.export(spki) as string;
+const pem = (pair: { publicKey: KeyObject }): string => String(pair.publicKey.export(spki));
 
 describe(readPublicKey.name, () => {
   it.each([
@@ -35,8 +34,8 @@ describe(checkPublicKey.name, () => {
     ['secp256k1', pem(generateKeyPairSync('ec', { namedCurve: 'secp256k1' })), /only P-256/],
     ['Ed448', pem(generateKeyPairSync('ed448')), /ed448/],
     ['X25519', pem(generateKeyPairSync('x25519')), /x25519/],
-    ['a private key', ed25519.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, /private key/],
-    ['PKCS #1', rsa.publicKey.export({ type: 'pkcs1', format: 'pem' }) as string, /BEGIN PUBLIC KEY/],
+    ['a private key', String(ed25519.privateKey.export({ type: 'pkcs8', format: 'pem' })), /private key/],
+    ['PKCS #1', String(rsa.publicKey.export({ type: 'pkcs1', format: 'pem' })), /BEGIN PUBLIC KEY/],
     ['two keys', pem(p256) + pem(ed25519), /one public key/],
     ['a damaged PEM', pem(p256).replace('MFk', 'AAA'), /damaged/],
     ['something else', 'secret', /BEGIN PUBLIC KEY/],
@@ -45,7 +44,7 @@ describe(checkPublicKey.name, () => {
   });
 
   it('never repeats what it was given', () => {
-    const secret = ed25519.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+    const secret = String(ed25519.privateKey.export({ type: 'pkcs8', format: 'pem' }));
     expect(checkPublicKey(secret)).not.toContain(secret.split('\n')[1]);
   });
 });
