@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { FlushWindow } from './flush-window.js';
+import { realScheduler, type Scheduler } from './scheduler.js';
 
 /** Latency is sampled: at most this many publications of one window are observed. */
 const MAX_LATENCY_SAMPLES = 32;
@@ -18,6 +19,7 @@ export class DeliveryContext {
   constructor(
     readonly limits: Config['ws'],
     readonly metrics: Metrics,
+    readonly scheduler: Scheduler = realScheduler,
   ) {
     this.hot = metrics.hot;
     this.window = new FlushWindow(0, () => this.observeLatency());

@@ -1,3 +1,4 @@
+import type { Scheduler } from '../delivery/scheduler.js';
 import type { HotCounters } from '../metrics/metrics.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
@@ -13,6 +14,7 @@ export class RoomRegistry {
   constructor(
     private readonly adapter: Pick<BroadcastAdapter, 'attach' | 'detach'>,
     private readonly hot: HotCounters,
+    private readonly scheduler: Scheduler,
   ) {}
 
   get roomCount(): number {
@@ -59,7 +61,7 @@ export class RoomRegistry {
   private create(member: Member, deviceId: string, delivery: DeliveryOptions): Subscription {
     let room = this.rooms.get(deviceId);
     if (room === undefined) {
-      room = new Room(deviceId, this.hot);
+      room = new Room(deviceId, this.hot, this.scheduler);
       this.rooms.set(deviceId, room);
     }
     const subscription = new Subscription(member, room, delivery);

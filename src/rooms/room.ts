@@ -1,7 +1,7 @@
 import { DeliveryGroup, groupKey } from '../delivery/delivery-group.js';
 import type { Feed } from '../delivery/feed.js';
 import { LiveList } from '../delivery/live-list.js';
-import { realScheduler, type Scheduler } from '../delivery/scheduler.js';
+import type { Scheduler } from '../delivery/scheduler.js';
 import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
 import type { HotCounters } from '../metrics/metrics.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
@@ -30,7 +30,7 @@ export class Room implements Feed {
   constructor(
     readonly deviceId: string,
     private readonly hot: HotCounters,
-    private readonly scheduler: Scheduler = realScheduler,
+    private readonly scheduler: Scheduler,
   ) {}
 
   /** Made with the first frame: most rooms of a large pattern stay silent. */

@@ -41,7 +41,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     private readonly metrics: Metrics,
     private readonly context: DeliveryContext,
   ) {
-    this.registry = new RoomRegistry(adapter, metrics.hot);
+    this.registry = new RoomRegistry(adapter, metrics.hot, context.scheduler);
     this.introductions = new Introductions(adapter, config, metrics);
     this.fleet = new FleetSubscriptions(
       adapter,

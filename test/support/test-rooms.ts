@@ -3,6 +3,7 @@ import { loadConfig } from '../../src/config/load-config.js';
 import type { Config } from '../../src/config/config.js';
 import { DeliveryContext } from '../../src/delivery/delivery-context.js';
 import { FakeSocket } from './fake-socket.js';
+import { ManualScheduler } from './manual-scheduler.js';
 import { Outbound } from '../../src/delivery/outbound.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { MemoryBroadcastAdapter } from '../../src/rooms/memory-broadcast-adapter.js';
@@ -32,7 +33,8 @@ export class TestMember implements Member {
 export function testRooms(env: Record<string, string> = {}) {
   const config: Config = loadConfig(env);
   const metrics = new Metrics();
-  const context = new DeliveryContext(config.ws, metrics);
+  const scheduler = new ManualScheduler();
+  const context = new DeliveryContext(config.ws, metrics, scheduler);
   const adapter = new MemoryBroadcastAdapter(config.rooms, metrics);
   const rooms = new RoomsService(config, adapter, metrics, context);
   let packetId = 0;
@@ -41,6 +43,7 @@ export function testRooms(env: Record<string, string> = {}) {
     adapter,
     metrics,
     context,
+    scheduler,
     member: () => new TestMember(context),
     publish: (deviceId: string, payload: unknown): void => {
       packetId = (packetId % 65_535) + 1;

@@ -1,0 +1,87 @@
+/** Hash slots of a Redis Cluster. */
+export const SLOTS = 16_384;
+
+/** Keys and channels of one partition: all in one hash slot. */
+export interface Partition {
+  readonly index: number;
+  readonly slot: number;
+  /** `<namespace>:{<tag>}:`, before every key and channel of the partition. */
+  readonly prefix: string;
+  /** The key that names the partition to a script. */
+  readonly headKey: string;
+  /** Where the rooms' publications, status and metadata are fanned out: this and the device id. */
+  readonly channelPrefix: string;
+  /** Where new devices are announced. */
+  readonly devicesChannel: string;
+}
+
+/**
+ * The partitions of the rooms. Their hash tags are chosen so that their slots lie evenly over the slot range, since Redis Cluster
+ * gives each node a stretch of it: partition p of P has its slot in the p-th of P equal parts.
+ */
+export class Partitions {
+  readonly all: readonly Partition[];
+
+  constructor(namespace: string, count: number) {
+    this.all = Array.from({ length: count }, (_, index) => {
+      const { tag, slot } = tagOf(index, count);
+      const prefix = `${namespace}:{${tag}}:`;
+      return {
+        index,
+        slot,
+        prefix,
+        headKey: `${prefix}head`,
+        channelPrefix: `${prefix}c:`,
+        devicesChannel: `${prefix}devices`,
+      };
+    });
+  }
+
+  /** FNV-1a over the UTF-16 units of the id: the same on every instance and release. */
+  of(deviceId: string): Partition {
+    let hash = 0x811c9dc5;
+    for (let at = 0; at < deviceId.length; at += 1) {
+      hash = Math.imul(hash ^ deviceId.charCodeAt(at), 0x01000193);
+    }
+    return this.all[(hash >>> 0) % this.all.length] as Partition;
+  }
+
+  /** Ids by partition, each group in the order given. */
+  group(deviceIds: Iterable<string>): Map<Partition, string[]> {
+    const groups = new Map<Partition, string[]>();
+    for (const deviceId of deviceIds) {
+      const partition = this.of(deviceId);
+      const group = groups.get(partition);
+      if (group === undefined) {
+        groups.set(partition, [deviceId]);
+      } else {
+        group.push(deviceId);
+      }
+    }
+    return groups;
+  }
+}
+
+function tagOf(index: number, count: number): { tag: string; slot: number } {
+  const from = Math.floor((index * SLOTS) / count);
+  const to = Math.floor(((index + 1) * SLOTS) / count);
+  for (let attempt = 0; ; attempt += 1) {
+    const tag = `${index}.${attempt.toString(36)}`;
+    const slot = slotOf(tag);
+    if (slot >= from && slot < to) {
+      return { tag, slot };
+    }
+  }
+}
+
+/** Redis Cluster's hash slot of a tag: CRC-16 (XMODEM) modulo the number of slots. */
+export function slotOf(tag: string): number {
+  let crc = 0;
+  for (const byte of Buffer.from(tag)) {
+    crc ^= byte << 8;
+    for (let bit = 0; bit < 8; bit += 1) {
+      crc = (crc & 0x8000) === 0 ? crc << 1 : (crc << 1) ^ 0x1021;
+    }
+  }
+  return (crc & 0xffff) % SLOTS;
+}
