@@ -1,0 +1,105 @@
+import { connect } from '../support/dashboard-client.js';
+import { signToken } from '../support/tokens.js';
+import { ConnectionTimers } from '../../src/gateway/connection-timers.js';
+import { GatewayApp } from './gateway-app.js';
+import { until } from './until.js';
+
+const S = 1_000;
+
+describe('the token of a living connection', () => {
+  let app: GatewayApp;
+  beforeEach(async () => {
+    app = await GatewayApp.start({ JWT_CLOCK_TOLERANCE_S: '5' });
+  });
+  afterEach(() => app.stop());
+
+  const advance = (ms: number): void => {
+    app.clock.advance(ms);
+    app.nest.get(ConnectionTimers).tick();
+  };
+
+  it('closes it with 4002 at exp plus tolerance, not before', async () => {
+    const client = await connect(app.url, { claims: { lifetimeS: 60 } });
+    await client.next('connected');
+    advance(63 * S);
+    await client.roundTrip();
+    advance(3 * S);
+    expect((await client.closed).code).toBe(4002);
+  });
+
+  it('is asked for each message, should the timer be late', async () => {
+    const client = await connect(app.url, { claims: { lifetimeS: 60 } });
+    await client.next('connected');
+    app.clock.advance(70 * S);
+    client.send({ type: 'command', deviceId: 'a', command: 1, id: 'late' });
+    expect((await client.closed).code).toBe(4002);
+    expect(app.commands.sent).toEqual([]);
+  });
+
+  it('is replaced by a newer one of the same user; it then lives as long as that', async () => {
+    const client = await connect(app.url, { claims: { userId: 'ann', lifetimeS: 60 } });
+    await client.next('connected');
+    const token = await signToken({ userId: 'ann', lifetimeS: 600 });
+    client.send({ type: 'auth', token });
+    const { expiresAt, ...rest } = await client.next('authenticated');
+    expect(rest).toEqual({ type: 'authenticated', userId: 'ann' });
+    expect(expiresAt - app.clock.now()).toBeGreaterThan(590 * S);
+    advance(300 * S);
+    await client.roundTrip();
+    advance(310 * S);
+    expect((await client.closed).code).toBe(4002);
+    expect(await app.count('auth', { outcome: 'refreshed' })).toBe(1);
+  });
+
+  it('may be replaced by one that ends earlier', async () => {
+    const client = await connect(app.url, { claims: { lifetimeS: 600 } });
+    await client.next('connected');
+    client.send({ type: 'auth', token: await signToken({ lifetimeS: 30 }) });
+    await client.next('authenticated');
+    advance(40 * S);
+    expect((await client.closed).code).toBe(4002);
+  });
+
+  it('changes the grants at once: rooms no longer granted are left and named, new ones are not joined', async () => {
+    const client = await connect(app.url, { claims: { deviceIds: ['a', 'b', 'c-*'] } });
+    await client.next('subscribed');
+    client.send({ type: 'subscribe', deviceIds: ['c-1', 'c-2'] });
+    await client.next('subscribed');
+    client.send({
+      type: 'auth',
+      token: await signToken({ deviceIds: ['b', 'c-2', 'd'], permissions: ['read'] }),
+    });
+    client.send({ type: 'command', deviceId: 'b', command: 1 });
+    client.send({ type: 'subscribe', id: 'after', deviceIds: ['a', 'd'] });
+    const left = await client.next('unsubscribed');
+    expect(left).toEqual({ type: 'unsubscribed', deviceIds: ['a', 'c-1'] });
+    await client.next('authenticated');
+    expect(await client.next('error')).toMatchObject({ error: 'Forbidden', deviceId: 'b' });
+    expect(await client.next('subscribed', ({ id }) => id === 'after')).toMatchObject({
+      rooms: [{ deviceId: 'd' }],
+      denied: ['a'],
+    });
+    for (const deviceId of ['a', 'c-1', 'b', 'd']) {
+      app.publish(deviceId, 1);
+    }
+    await client.next('telemetry', ({ deviceId }) => deviceId === 'd');
+    await client.roundTrip();
+    expect(client.all('telemetry').map(({ deviceId }) => deviceId)).toEqual(['b', 'd']);
+  });
+
+  it.each([
+    ['of another user', () => signToken({ userId: 'eve' })],
+    ['that is none', () => Promise.resolve('nonsense')],
+    ['that is expired', () => signToken({ userId: 'ann', lifetimeS: -60 })],
+    ['that is empty', () => Promise.resolve('')],
+  ])('is not replaced by one %s: error and 4001', async (_, make) => {
+    const client = await connect(app.url, { claims: { userId: 'ann', deviceIds: ['a'] } });
+    await client.next('subscribed');
+    client.send({ type: 'auth', token: await make() });
+    client.send({ type: 'command', deviceId: 'a', command: 1 });
+    expect((await client.closed).code).toBe(4001);
+    expect(client.received.at(-1)).toMatchObject({ type: 'error', code: 'forbidden' });
+    expect(app.commands.sent).toEqual([]);
+    await until(async () => Object.values(await app.leftovers()).every((count) => count === 0));
+  });
+});
