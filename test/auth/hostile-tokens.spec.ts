@@ -190,6 +190,14 @@ describe.each(sources)('tokens of $name', ({ signer, env }) => {
     await expect(verifier.verify(signToken(good, signer))).resolves.toMatchObject({ userId: 'ann' });
   });
 
+  it('keeps every character of users and devices', async () => {
+    const deviceIds = ['насос-1', '日本*', '🚀', '__proto__'];
+    const token = await verifier.verify(claims({ userId: 'Zoë 🚀', deviceIds })(signer));
+    expect(token.userId).toBe('Zoë 🚀');
+    expect(token.grants.exactIds).toEqual(['насос-1', '🚀', '__proto__']);
+    expect(token.grants.canRead('日本-東京')).toBe(true);
+  });
+
   it('ignores keys that the header brings along', async () => {
     const lure = {
       jwk: { kty: 'oct', k: 'AAAA' },

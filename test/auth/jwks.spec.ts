@@ -9,7 +9,7 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { JwksServer, jwk, keysAnswer } from './jwks-server.js';
 import { ManualClock } from './manual-clock.js';
-import { edDsa, es256, goodClaims, hs256, pem, rs256, signToken } from './tokens.js';
+import { authUnderTest, edDsa, es256, goodClaims, hs256, pem, rs256, signToken } from './tokens.js';
 
 const MAX_AGE_MS = 600_000;
 const COOLDOWN_MS = 10_000;
@@ -302,6 +302,19 @@ describe('a JWKS', () => {
     clock.advance(TIMEOUT_MS);
     expect(await waiting).toBe('unavailable');
     expect(logged.at(-1)).toMatch(/no answer within 5000 ms/);
+  });
+
+  it('shows its fetches and its age in the metrics', async () => {
+    const { verifier: ownVerifier, count } = authUnderTest(
+      { JWT_JWKS_URL: server.url },
+      (clock = new ManualClock()),
+    );
+    expect(await count('jwks_age_seconds')).toBe(0);
+    await ownVerifier.verify(token());
+    clock.advance(90_000);
+    expect(await count('jwks_age_seconds')).toBe(90);
+    expect(await count('jwks_fetches_total', { outcome: 'ok' })).toBe(1);
+    clock = new ManualClock(); // the other one's key set is never stopped
   });
 
   it('ends a fetch under way when it is stopped, without a warning', async () => {
