@@ -59,10 +59,10 @@ const pump: DeviceKind = {
         // A stopped pump runs out; it does not crawl towards zero for ever.
         const rpm = !running && speed.value < 30 ? (speed.value = 0) : speed.next();
         return {
-          running,
           speed: Math.round(rpm),
           flow: rounded(rpm * 0.032, 1),
           pressure: rounded(1 + (rpm / 3_000) ** 2 * 5, 2),
+          running,
         };
       },
       command: ({ action, speed: wanted }) => {

@@ -1,4 +1,4 @@
-import { fieldsOf, plottable } from './fields.js';
+import { decimalsOf, fieldsOf, plottable } from './fields.js';
 
 const MAX_SAMPLES = 60;
 
@@ -16,6 +16,8 @@ class Device {
     this.fields = [];
     /** Newest numbers per field, for the sparkline. */
     this.samples = new Map();
+    /** Most digits after the point seen per field. */
+    this.decimals = new Map();
   }
 
   setTelemetry({ payload, epoch, offset, serverTs, meta }) {
@@ -30,6 +32,7 @@ class Device {
     for (const name of this.samples.keys()) {
       if (!now.has(name)) {
         this.samples.delete(name);
+        this.decimals.delete(name);
       }
     }
     for (const [name, value] of this.fields) {
@@ -41,6 +44,7 @@ class Device {
           samples.shift();
         }
         this.samples.set(name, samples);
+        this.decimals.set(name, Math.max(this.decimals.get(name) ?? 0, decimalsOf(value)));
       }
     }
   }

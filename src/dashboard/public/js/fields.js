@@ -2,8 +2,14 @@ const MAX_FIELDS = 24;
 const MAX_DEPTH = 3;
 const MAX_TEXT = 120;
 
+const fixed = [0, 1, 2].map(
+  (digits) =>
+    new Intl.NumberFormat(undefined, {
+      minimumFractionDigits: digits,
+      maximumFractionDigits: Math.max(digits, 2),
+    }),
+);
 const integer = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
-const decimal = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
 const small = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 3 });
 const scientific = new Intl.NumberFormat(undefined, { notation: 'scientific', maximumSignificantDigits: 4 });
 
@@ -43,10 +49,20 @@ export function plottable(value) {
   return typeof value === 'number' ? value : undefined;
 }
 
-export function formatValue(value) {
+/** Digits after the point that people care about, at most. */
+const MAX_DECIMALS = 2;
+
+/** How many of them a number has. */
+export function decimalsOf(value) {
+  const [, fraction = ''] = String(value).split('.');
+  return Math.min(MAX_DECIMALS, fraction.length);
+}
+
+/** @param {number} decimals shown at least, so that a value does not jump when it happens to be round */
+export function formatValue(value, decimals = 0) {
   switch (typeof value) {
     case 'number':
-      return formatNumber(value);
+      return formatNumber(value, decimals);
     case 'boolean':
       return value ? 'yes' : 'no';
     case 'string':
@@ -56,15 +72,15 @@ export function formatValue(value) {
   }
 }
 
-function formatNumber(value) {
+function formatNumber(value, decimals) {
   const size = Math.abs(value);
   if (size >= 1e9 || (size > 0 && size < 1e-4)) {
     return scientific.format(value);
   }
-  if (size > 0 && size < 1) {
+  if (size > 0 && size < 0.1) {
     return small.format(value);
   }
-  return (size >= 10_000 ? integer : decimal).format(value);
+  return (size >= 10_000 ? integer : fixed[decimals]).format(value);
 }
 
 /** "now", "12 s ago", "3 min ago" … */

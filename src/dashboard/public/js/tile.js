@@ -63,7 +63,7 @@ export class Tile {
       setText(parts.label, 'nothing received yet');
     } else {
       const [name, value] = primary;
-      setText(parts.number, formatValue(value));
+      setText(parts.number, formatValue(value, device.decimals.get(name)));
       parts.number.classList.toggle('long', parts.number.textContent.length > 12);
       setText(parts.unit, unitOf(device.meta, name));
       setText(parts.label, name === '' ? 'value' : name);
@@ -121,9 +121,10 @@ export class Tile {
       if (field !== undefined) {
         const [name, value] = field;
         const unit = unitOf(this.device.meta, name);
+        const text = formatValue(value, this.device.decimals.get(name));
         row.name = name;
         setText(row.key, name);
-        setText(row.value, unit === '' ? formatValue(value) : `${formatValue(value)} ${unit}`);
+        setText(row.value, unit === '' ? text : `${text} ${unit}`);
       }
     });
   }
