@@ -1,0 +1,47 @@
+import { type Browser, chromium, type Page } from 'playwright-core';
+
+const CHROMIUM = process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium';
+
+/** No sandbox (tests may run as root), and nothing that talks to the world by itself. */
+const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** A page of a real Chromium, with what went wrong on it. */
+export interface WatchedPage {
+  page: Page;
+  /** Texts of console errors and uncaught exceptions. */
+  problems: string[];
+  /** Addresses of all requests. */
+  requests: string[];
+}
+
+/** Runs `use` with a fresh browser, and ends the browser whatever happens. */
+export async function withBrowser<T>(
+  use: (watched: WatchedPage, browser: Browser) => Promise<T>,
+  viewport = { width: 1280, height: 800 },
+): Promise<T> {
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+  try {
+    const page = await browser.newPage({ viewport });
+    const problems: string[] = [];
+    const requests: string[] = [];
+    page.on('pageerror', (error) => problems.push(error.message));
+    page.on('console', (message) => {
+      if (message.type() === 'error') {
+        problems.push(message.text());
+      }
+    });
+    page.on('request', (request) => requests.push(request.url()));
+    return await use({ page, problems, requests }, browser);
+  } finally {
+    await browser.close();
+  }
+}

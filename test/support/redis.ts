@@ -1,0 +1,73 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePort } from './free-port.js';
+import { type ExitStatus, pathWithDaemons, Program } from './program.js';
+
+export interface RedisOptions {
+  /** Further arguments, such as `['--maxmemory', '10mb']`. */
+  args?: string[];
+}
+
+/** A real Redis on a loopback port of its own, without persistence: a restart comes back empty. */
+export class RedisServer {
+  private program: Program | undefined;
+  private readonly folder = mkdtempSync(join(tmpdir(), 'sluice-redis-'));
+
+  private constructor(
+    readonly port: number,
+    private readonly options: RedisOptions,
+  ) {}
+
+  static async start(options: RedisOptions = {}): Promise<RedisServer> {
+    const server = new RedisServer(await freePort(), options);
+    await server.start();
+    return server;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  get output(): string {
+    return this.program?.output ?? '';
+  }
+
+  /** Starts it again on the same port, after {@link kill} or {@link end}. */
+  async start(): Promise<void> {
+    this.program = new Program(
+      'redis-server',
+      'redis-server',
+      [
+        ...['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.folder],
+        ...['--save', '', '--appendonly', 'no', ...(this.options.args ?? [])],
+      ],
+      { env: pathWithDaemons(), stopTimeoutMs: 5_000 },
+    );
+    await this.program.ready(/Ready to accept connections/);
+  }
+
+  async kill(): Promise<void> {
+    await this.program?.kill();
+  }
+
+  freeze(): void {
+    this.program?.freeze();
+  }
+
+  thaw(): void {
+    this.program?.thaw();
+  }
+
+  /** Ends it, for a later {@link start}. */
+  async end(): Promise<ExitStatus | undefined> {
+    return this.program?.stop();
+  }
+
+  async stop(): Promise<void> {
+    await this.end();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+export const startRedis = (options?: RedisOptions): Promise<RedisServer> => RedisServer.start(options);

@@ -1,0 +1,136 @@
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+
+/**
+ * A TCP proxy on a loopback port that can fail like a network: refuse, cut, or stall (connections stay open and
+ * nothing passes, which is what half-open looks like to both ends).
+ */
+export class TcpProxy {
+  private readonly pairs = new Set<[Socket, Socket]>();
+  private stalled = false;
+  private refusing = false;
+  private next = 0;
+
+  private constructor(
+    private readonly server: Server,
+    private readonly targets: readonly { host: string; port: number }[],
+  ) {
+    server.on('connection', (socket) => this.accept(socket));
+  }
+
+  /** @param targets ports on loopback; connections go to them in turn, past the ones that refuse */
+  static async start(...targets: number[]): Promise<TcpProxy> {
+    const server = createServer({ allowHalfOpen: true });
+    const proxy = new TcpProxy(
+      server,
+      targets.map((port) => ({ host: '127.0.0.1', port })),
+    );
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return proxy;
+  }
+
+  get port(): number {
+    return (this.server.address() as AddressInfo).port;
+  }
+
+  get connections(): number {
+    return this.pairs.size;
+  }
+
+  /** Ends all connections at once with a reset; new ones pass. */
+  cut(): void {
+    for (const [client, target] of [...this.pairs]) {
+      client.resetAndDestroy();
+      target.resetAndDestroy();
+    }
+  }
+
+  /** Lets nothing through, on old and new connections, without closing any. */
+  stall(): void {
+    this.stalled = true;
+    for (const pair of this.pairs) {
+      pair.forEach((socket) => socket.pause());
+    }
+  }
+
+  /** Ends {@link stall} and {@link refuse}; what was held back passes now. */
+  heal(): void {
+    this.stalled = false;
+    this.refusing = false;
+    for (const pair of this.pairs) {
+      pair.forEach((socket) => socket.resume());
+    }
+  }
+
+  /** Cuts what is open and resets new connections: the way is gone. */
+  refuse(): void {
+    this.refusing = true;
+    this.cut();
+  }
+
+  async stop(): Promise<void> {
+    this.cut();
+    await new Promise((resolve) => this.server.close(resolve));
+  }
+
+  private accept(client: Socket): void {
+    client.on('error', () => client.destroy());
+    if (this.refusing) {
+      client.resetAndDestroy();
+      return;
+    }
+    client.pause();
+    this.dial(client, this.targets.length);
+  }
+
+  private dial(client: Socket, attempts: number): void {
+    const target = connect({ ...this.targets[this.next++ % this.targets.length]!, allowHalfOpen: true });
+    const failed = (): void => {
+      target.destroy();
+      if (attempts > 1 && !client.destroyed) {
+        this.dial(client, attempts - 1);
+      } else {
+        client.resetAndDestroy();
+      }
+    };
+    target.once('error', failed);
+    target.once('connect', () => {
+      target.off('error', failed);
+      if (client.destroyed) {
+        target.destroy();
+        return;
+      }
+      this.join(client, target);
+    });
+  }
+
+  private join(client: Socket, target: Socket): void {
+    const pair: [Socket, Socket] = [client, target];
+    this.pairs.add(pair);
+    for (const [from, to] of [pair, [target, client] as [Socket, Socket]]) {
+      from.setNoDelay(true);
+      from.on('error', () => from.destroy());
+      from.on('data', (chunk) => {
+        if (!to.write(chunk)) {
+          from.pause();
+        }
+      });
+      to.on('drain', () => {
+        if (!this.stalled) {
+          from.resume();
+        }
+      });
+      from.on('end', () => to.end());
+      from.on('close', () => {
+        this.pairs.delete(pair);
+        to.destroy();
+      });
+    }
+    if (this.stalled) {
+      pair.forEach((socket) => socket.pause());
+    } else {
+      pair.forEach((socket) => socket.resume());
+    }
+  }
+}
+
+export const startTcpProxy = (...targets: number[]): Promise<TcpProxy> => TcpProxy.start(...targets);
