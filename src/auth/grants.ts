@@ -1,5 +1,5 @@
 import { isDeviceId } from '../protocol/device-id.js';
-import { IdPatternSet, normalPattern } from './id-pattern.js';
+import { IdPatternSet, normalPattern } from '../protocol/id-pattern.js';
 
 export type Permission = 'read' | 'command';
 

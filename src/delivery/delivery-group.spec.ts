@@ -164,9 +164,11 @@ describe(DeliveryGroup.name, () => {
     await settle();
     expect(brief(m.messages('telemetry'))).toEqual([
       [1, 1, 0],
-      [3, 3, 1],
       [4, 4, 0],
     ]);
+    expect(m.messages('snapshot').at(-1)).toMatchObject({
+      devices: [{ telemetry: { payload: 3, offset: 3 } }],
+    });
     expect(scheduler.pending).toBe(0);
   });
 

@@ -1,4 +1,4 @@
-import { DEVICE_ID_MAX_LENGTH, isDeviceId } from '../protocol/device-id.js';
+import { DEVICE_ID_MAX_LENGTH, isDeviceId } from './device-id.js';
 
 /** What no device id contains (see device-id.ts), in any place; `$` only in the first. */
 const ILLEGAL = /[/+#\p{Cc}]|^\$|\p{Surrogate}/u;
