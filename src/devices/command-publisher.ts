@@ -1,0 +1,241 @@
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import type { IConnackPacket, MqttClient, Packet } from 'mqtt';
+import { CONFIG, type Config } from '../config/config.js';
+import { isDeviceId } from '../protocol/device-id.js';
+import { ProtocolError } from '../protocol/errors.js';
+import { BrokerConnection } from './broker-connection.js';
+import type { BrokerSettings } from './broker-settings.js';
+import { NO_MATCHING_SUBSCRIBERS, adviceFor } from './reason-codes.js';
+
+/** What the broker said: somebody was subscribed, or nobody (only MQTT 5 brokers know). */
+export type CommandOutcome = 'delivered' | 'undelivered';
+
+interface PendingCommand {
+  readonly deviceId: string;
+  readonly payload: Buffer;
+  readonly timer: NodeJS.Timeout;
+  sent: boolean;
+  settle(outcome: CommandOutcome | ProtocolError): void;
+}
+
+/** Time a command waits for the first connection after the start. */
+const START_WAIT_MS = 1_000;
+/** Fixed header, topic length, packet id, properties: what a PUBLISH adds to topic and payload, at most. */
+const PUBLISH_OVERHEAD_BYTES = 20;
+const ERROR_LOG_INTERVAL_MS = 5_000;
+
+/**
+ * Sends commands to devices at QoS 1 and says what the broker acknowledged. A command lives on one connection only: when that is
+ * lost or silent, whatever is not acknowledged is refused and never sent again, since a machine must not act on a command whose
+ * sender was told that it failed. The connection is reset, so that nothing left in a socket buffer arrives later either.
+ */
+@Injectable()
+export class CommandPublisher {
+  private readonly logger = new Logger(CommandPublisher.name);
+  private readonly pending = new Set<PendingCommand>();
+  private readonly waiting: PendingCommand[] = [];
+  private connection: BrokerConnection | undefined;
+  private client: MqttClient | undefined;
+  /** QoS 1 publishes the broker takes at once. */
+  private window = 0;
+  private inFlight = 0;
+  private maxPacketBytes = Infinity;
+  private lastPubackCode = 0;
+  private starting = false;
+  private closing = false;
+  private startTimer: NodeJS.Timeout | undefined;
+  private idle: (() => void) | undefined;
+  private lastErrorLogAt = -Infinity;
+
+  constructor(@Inject(CONFIG) private readonly config: Config) {}
+
+  /** Connects in the background. */
+  open(broker: BrokerSettings, clientId: string): void {
+    this.starting = true;
+    this.startTimer = setTimeout(() => this.refuseWaiting(), START_WAIT_MS);
+    this.connection = new BrokerConnection(broker, {
+      name: 'commands',
+      clientId,
+      clean: () => true,
+      sessionExpiryS: 0,
+      onUp: (client, connack) => this.up(client, connack),
+      onDown: () => this.down(),
+    });
+    this.connection.open();
+  }
+
+  /**
+   * Publishes one command.
+   * @param payload the command as JSON, exactly what the device gets
+   * @returns once the broker has acknowledged it
+   * @throws {ProtocolError} broker_unavailable: not acknowledged, and it never will be sent again; payload_too_large
+   */
+  send(deviceId: string, payload: Buffer): Promise<CommandOutcome> {
+    const { maxPayloadBytes, outboxMax, timeoutMs } = this.config.commands;
+    if (!isDeviceId(deviceId)) {
+      return Promise.reject(new ProtocolError('invalid_message', 'deviceId is not a legal device id'));
+    }
+    const packetBytes = payload.length + Buffer.byteLength(topicOf(deviceId)) + PUBLISH_OVERHEAD_BYTES;
+    if (payload.length > maxPayloadBytes || packetBytes > this.maxPacketBytes) {
+      return Promise.reject(
+        new ProtocolError('payload_too_large', `A command may have at most ${maxPayloadBytes} bytes`),
+      );
+    }
+    if ((this.client === undefined && !this.starting) || this.closing) {
+      return Promise.reject(unavailable('The broker is not connected'));
+    }
+    if (this.pending.size >= outboxMax) {
+      return Promise.reject(unavailable('Too many commands are waiting for the broker'));
+    }
+    return new Promise((resolve, reject) => {
+      const command: PendingCommand = {
+        deviceId,
+        payload,
+        sent: false,
+        timer: setTimeout(() => this.timedOut(command), timeoutMs),
+        settle: (outcome) => {
+          if (!this.pending.delete(command)) {
+            return;
+          }
+          clearTimeout(command.timer);
+          if (outcome instanceof ProtocolError) {
+            reject(outcome);
+          } else {
+            resolve(outcome);
+          }
+          if (this.pending.size === 0) {
+            this.idle?.();
+          }
+        },
+      };
+      this.pending.add(command);
+      this.waiting.push(command);
+      this.pump();
+    });
+  }
+
+  /** Takes no more commands, waits for the answers of those under way (each has its timeout), leaves. */
+  async close(): Promise<void> {
+    this.closing = true;
+    clearTimeout(this.startTimer);
+    if (this.client === undefined) {
+      this.refuseAll('Sluice is stopping');
+    } else if (this.pending.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.idle = resolve;
+      });
+    }
+    await this.connection?.close();
+  }
+
+  private up(client: MqttClient, connack: IConnackPacket): void {
+    this.started();
+    const {
+      receiveMaximum = 65_535,
+      maximumPacketSize = Infinity,
+      maximumQoS = 1,
+    } = connack.properties ?? {};
+    if (maximumQoS < 1) {
+      this.logger.error('The broker takes no QoS 1: it cannot acknowledge commands, they will time out');
+    }
+    // mqtt.js tells the callback of a publish nothing of reason 16, but shows every packet just before it calls it.
+    client.on('packetreceive', (packet: Packet) => {
+      if (packet.cmd === 'puback') {
+        this.lastPubackCode = packet.reasonCode ?? 0;
+      }
+    });
+    this.client = client;
+    this.window = receiveMaximum;
+    this.maxPacketBytes = maximumPacketSize;
+    this.inFlight = 0;
+    this.pump();
+  }
+
+  private down(): boolean {
+    this.client = undefined;
+    this.inFlight = 0;
+    this.refuseAll('The broker did not acknowledge the command');
+    return !this.closing;
+  }
+
+  /** Sends what waits, as far as the broker's receive maximum allows. */
+  private pump(): void {
+    const { client } = this;
+    while (client !== undefined && this.inFlight < this.window) {
+      const command = this.waiting.shift();
+      if (command === undefined) {
+        return;
+      }
+      if (this.pending.has(command)) {
+        command.sent = true;
+        this.inFlight++;
+        this.publish(client, command);
+      }
+    }
+  }
+
+  private publish(client: MqttClient, command: PendingCommand): void {
+    const { expiryS } = this.config.commands;
+    client.publish(
+      topicOf(command.deviceId),
+      command.payload,
+      { qos: 1, retain: false, properties: { messageExpiryInterval: expiryS } },
+      (error) => {
+        if (this.client !== client) {
+          return;
+        }
+        this.inFlight--;
+        command.settle(this.outcomeOf(error));
+        this.pump();
+      },
+    );
+  }
+
+  private outcomeOf(error: Error | undefined | null): CommandOutcome | ProtocolError {
+    const code = this.lastPubackCode;
+    if (!error && code < 0x80) {
+      return code === NO_MATCHING_SUBSCRIBERS ? 'undelivered' : 'delivered';
+    }
+    const now = performance.now();
+    if (now - this.lastErrorLogAt >= ERROR_LOG_INTERVAL_MS) {
+      this.lastErrorLogAt = now;
+      this.logger.error(
+        `The broker refused a command${adviceFor(code)}: allow this user to publish to devices/+/commands`,
+      );
+    }
+    return unavailable('The broker refused the command');
+  }
+
+  /** One unanswered command makes the connection suspect: it goes, with all that may still lie in it. */
+  private timedOut(command: PendingCommand): void {
+    command.settle(unavailable('The broker did not acknowledge the command in time'));
+    if (command.sent) {
+      this.connection?.reset('a command was not acknowledged in time');
+    }
+  }
+
+  private started(): void {
+    this.starting = false;
+    clearTimeout(this.startTimer);
+  }
+
+  private refuseWaiting(): void {
+    this.started();
+    this.refuseAll('The broker is not connected');
+  }
+
+  private refuseAll(why: string): void {
+    this.waiting.length = 0;
+    for (const command of [...this.pending]) {
+      command.settle(unavailable(why));
+    }
+  }
+}
+
+function topicOf(deviceId: string): string {
+  return `devices/${deviceId}/commands`;
+}
+
+function unavailable(why: string): ProtocolError {
+  return new ProtocolError('broker_unavailable', why);
+}

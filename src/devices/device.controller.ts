@@ -1,0 +1,128 @@
+import { Controller, Logger, type OnApplicationBootstrap } from '@nestjs/common';
+import { EventPattern } from '@nestjs/microservices';
+import type { DeviceStatus } from '../rooms/publication.js';
+import { RoomsService } from '../rooms/rooms.service.js';
+import { DEVICE_TRANSPORT, type IngestRoute } from './ingest-route.js';
+import type { InboundMessage } from './inbound-message.js';
+import { jsonValue } from './json-check.js';
+import { MqttTransport } from './mqtt-transport.js';
+import { RetainedState } from './retained-state.js';
+import { StaticMetadata } from './static-metadata.js';
+
+const OPEN_OBJECT = 0x7b;
+/** The largest time a Date can hold, Unix ms. */
+const MAX_TIME_MS = 8.64e15;
+
+const route = (extras: IngestRoute): IngestRoute => extras;
+
+/**
+ * What devices say, by topic. The patterns are the subscriptions; the transport compiles them into direct calls of these methods.
+ * Each method ends its message exactly once, now or later: that is what acknowledges it to the broker.
+ */
+@Controller()
+export class DeviceController implements OnApplicationBootstrap {
+  private readonly logger = new Logger(DeviceController.name);
+
+  constructor(
+    private readonly rooms: RoomsService,
+    private readonly retained: RetainedState,
+    private readonly metadata: StaticMetadata,
+    transport: MqttTransport,
+  ) {
+    transport.serve(this);
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    for (const [deviceId, meta] of this.metadata.entries()) {
+      await this.rooms.setMeta(deviceId, meta);
+    }
+  }
+
+  @EventPattern(
+    'devices/+/telemetry',
+    DEVICE_TRANSPORT,
+    route({ method: 'telemetry', kind: 'telemetry', qos: 1 }),
+  )
+  telemetry(message: InboundMessage): void {
+    const payload = jsonValue(message.buffer, message.start, message.end);
+    if (payload === null) {
+      message.finish('not_json');
+    } else if (message.retained) {
+      this.rooms.fillTelemetry(message.deviceId, payload, message.receivedAt);
+      message.finish('retained');
+    } else {
+      message.payload = payload;
+      this.rooms.publish(message);
+    }
+  }
+
+  /** `{"online":bool,"ts"?:number}`; in order of arrival, since a will carries the time of connecting and not that of its death. */
+  @EventPattern('devices/+/status', DEVICE_TRANSPORT, route({ method: 'status', kind: 'status', qos: 1 }))
+  status(message: InboundMessage): void {
+    const payload = jsonValue(message.buffer, message.start, message.end);
+    if (payload === null) {
+      message.finish('not_json');
+      return;
+    }
+    if (payload[0] !== OPEN_OBJECT) {
+      message.finish('not_object');
+      return;
+    }
+    const { online, ts } = JSON.parse(payload.toString()) as { online?: unknown; ts?: unknown };
+    if (typeof online !== 'boolean') {
+      message.finish('bad_status');
+      return;
+    }
+    const { deviceId, retained, receivedAt } = message;
+    const hasTime = typeof ts === 'number' && ts >= 0 && ts <= MAX_TIME_MS;
+    if (!retained) {
+      this.retained.sawLiveStatus(deviceId);
+    } else if (!this.retained.admitsStatus(deviceId, online, hasTime)) {
+      message.finish('retained');
+      return;
+    }
+    this.retained.sawStatus(deviceId, online, hasTime);
+    const status: DeviceStatus = {
+      isOnline: online,
+      lastSeen: hasTime ? ts : receivedAt,
+      serverTs: receivedAt,
+    };
+    const onlyIfUnknown = retained && this.retained.onlyIfUnknown;
+    this.finishAfter(message, this.rooms.setStatus(deviceId, status, onlyIfUnknown));
+  }
+
+  /** A JSON object; an empty payload forgets it, down to what METADATA_FILE says. */
+  @EventPattern('devices/+/meta', DEVICE_TRANSPORT, route({ method: 'meta', kind: 'meta', qos: 1 }))
+  meta(message: InboundMessage): void {
+    const { deviceId, retained, start, end } = message;
+    const payload = start === end ? null : jsonValue(message.buffer, start, end);
+    if (payload === null && start !== end) {
+      message.finish('not_json');
+      return;
+    }
+    if (payload !== null && payload[0] !== OPEN_OBJECT) {
+      message.finish('not_object');
+      return;
+    }
+    if (!retained) {
+      this.retained.sawLiveMeta(deviceId);
+    } else if (!this.retained.admitsMeta(deviceId)) {
+      message.finish('retained');
+      return;
+    }
+    this.finishAfter(message, this.rooms.setMeta(deviceId, payload ?? this.metadata.get(deviceId)));
+  }
+
+  private finishAfter(message: InboundMessage, stored: Promise<void>): void {
+    stored.then(
+      () => message.finish(message.retained ? 'retained' : 'accepted'),
+      (error: unknown) => {
+        this.logger.error(
+          `A ${message.route.kind} message could not be stored`,
+          error instanceof Error ? error.stack : error,
+        );
+        message.finish('failed');
+      },
+    );
+  }
+}

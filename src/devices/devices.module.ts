@@ -1,0 +1,25 @@
+import { Module } from '@nestjs/common';
+import { CommandPublisher } from './command-publisher.js';
+import { DeviceTrace } from './device-trace.js';
+import { DeviceController } from './device.controller.js';
+import { IngestCounters } from './ingest-counters.js';
+import { MqttTransport } from './mqtt-transport.js';
+import { RetainedState } from './retained-state.js';
+import { StaticMetadata } from './static-metadata.js';
+import { Upstream } from './upstream.js';
+
+/** The broker's side: device messages in, commands out. */
+@Module({
+  controllers: [DeviceController],
+  providers: [
+    MqttTransport,
+    CommandPublisher,
+    Upstream,
+    IngestCounters,
+    DeviceTrace,
+    RetainedState,
+    StaticMetadata,
+  ],
+  exports: [MqttTransport, CommandPublisher, Upstream],
+})
+export class DevicesModule {}

@@ -1,0 +1,55 @@
+import { Injectable } from '@nestjs/common';
+import type { Counter } from 'prom-client';
+import { Metrics } from '../metrics/metrics.js';
+
+export const MESSAGE_KINDS = ['telemetry', 'status', 'meta', 'other'] as const;
+export type MessageKind = (typeof MESSAGE_KINDS)[number];
+
+/** Every end a device message can meet; the label of `sluice_ingest_messages_total`. */
+export const MESSAGE_OUTCOMES = [
+  'accepted',
+  'duplicate',
+  'refused',
+  'retained',
+  'not_json',
+  'not_object',
+  'bad_status',
+  'too_large',
+  'bad_topic',
+  'bad_device_id',
+  'failed',
+] as const;
+export type MessageOutcome = (typeof MESSAGE_OUTCOMES)[number];
+
+/** Plain numbers per kind and outcome, read by the registry when it is scraped: a labelled counter costs 0.5 µs a message. */
+@Injectable()
+export class IngestCounters {
+  private readonly counts = new Map<MessageKind, Map<MessageOutcome, { now: number; seen: number }>>();
+
+  constructor(metrics: Metrics) {
+    for (const kind of MESSAGE_KINDS) {
+      this.counts.set(kind, new Map(MESSAGE_OUTCOMES.map((outcome) => [outcome, { now: 0, seen: 0 }])));
+    }
+    const counts = this.counts;
+    Object.assign(metrics.ingest, {
+      collect(this: Counter): void {
+        for (const [kind, outcomes] of counts) {
+          for (const [outcome, count] of outcomes) {
+            if (count.now > count.seen) {
+              this.inc({ kind, outcome }, count.now - count.seen);
+              count.seen = count.now;
+            }
+          }
+        }
+      },
+    });
+  }
+
+  count(kind: MessageKind, outcome: MessageOutcome): void {
+    this.counts.get(kind)!.get(outcome)!.now++;
+  }
+
+  read(kind: MessageKind, outcome: MessageOutcome): number {
+    return this.counts.get(kind)!.get(outcome)!.now;
+  }
+}

@@ -1,0 +1,149 @@
+import type { Duplex } from 'node:stream';
+import { InboundMessage, type SettlementListener } from './inbound-message.js';
+import { FLAG_DUP, FLAG_RETAIN } from './incoming-packets.js';
+import type { MessageKind, MessageOutcome } from './ingest-counters.js';
+import type { IngestContext } from './ingest-session.js';
+import { PacketReader, type PublishHandler } from './packet-reader.js';
+
+/** Messages handed to the rooms and not settled before reading pauses; it goes on at half of it. */
+const MAX_UNSETTLED = 16_384;
+
+export interface IngestLinkEvents {
+  /** A retained message was handed on. */
+  retained(): void;
+  /** A handler threw. */
+  failed(message: InboundMessage, error: unknown): void;
+}
+
+/** One network connection of a session: what is in flight on it ends with it. */
+export class IngestLink implements PublishHandler, SettlementListener {
+  reader!: PacketReader;
+  private unsettled = 0;
+  private held = false;
+  private receivedAt = 0;
+  private receivedMono = 0;
+
+  constructor(
+    private readonly context: IngestContext,
+    private readonly retainedOnly: boolean,
+    private readonly events: IngestLinkEvents,
+  ) {}
+
+  attach(network: Duplex): PacketReader {
+    this.reader = new PacketReader(network, this, {
+      protocolVersion: this.context.broker.protocolVersion,
+      maxPayloadBytes: this.context.limits.maxPayloadBytes,
+    });
+    return this.reader;
+  }
+
+  chunkReceived(): void {
+    this.receivedAt = Date.now();
+    this.receivedMono = performance.now();
+  }
+
+  publish(
+    buffer: Buffer,
+    flags: number,
+    packetId: number,
+    topicStart: number,
+    topicEnd: number,
+    payloadStart: number,
+    payloadEnd: number,
+  ): void {
+    const retained = (flags & FLAG_RETAIN) !== 0;
+    if (this.retainedOnly && !retained) {
+      return;
+    }
+    const sequence = packetId === 0 ? -1 : this.reader.received(packetId, this.receivedMono);
+    const { router } = this.context;
+    const destination = router.resolve(buffer, topicStart, topicEnd);
+    if (destination.route === null) {
+      this.refuse(
+        destination.kind,
+        destination.outcome,
+        destination.deviceId,
+        payloadEnd - payloadStart,
+        sequence,
+      );
+      return;
+    }
+    const message = new InboundMessage(
+      destination.deviceId,
+      destination.route,
+      buffer,
+      payloadStart,
+      payloadEnd,
+      this.receivedAt,
+      this.receivedMono,
+      packetId,
+      (flags & FLAG_DUP) !== 0,
+      retained,
+      sequence,
+      this,
+    );
+    if (++this.unsettled >= MAX_UNSETTLED && !this.held) {
+      this.held = true;
+      this.reader.hold();
+    }
+    try {
+      destination.route.handle(message);
+    } catch (error) {
+      this.events.failed(message, error);
+      message.finish('failed');
+    }
+    if (retained) {
+      this.events.retained();
+    }
+  }
+
+  oversized(
+    buffer: Buffer,
+    flags: number,
+    packetId: number,
+    topicStart: number,
+    topicEnd: number,
+    bytes: number,
+  ): void {
+    if (this.retainedOnly && (flags & FLAG_RETAIN) === 0) {
+      return;
+    }
+    const sequence = packetId === 0 ? -1 : this.reader.received(packetId, this.receivedMono);
+    const destination = this.context.router.resolve(buffer, topicStart, topicEnd);
+    const { kind } = destination.route ?? destination;
+    this.refuse(kind, 'too_large', destination.deviceId, bytes, sequence);
+  }
+
+  settled(message: InboundMessage, outcome: MessageOutcome): void {
+    const { kind } = message.route;
+    this.context.counters.count(kind, outcome);
+    if (this.context.trace.active) {
+      this.context.trace.message(message.deviceId, kind, outcome, message.end - message.start);
+    }
+    if (message.sequence >= 0) {
+      this.reader.settle(message.sequence);
+    }
+    this.unsettled--;
+    if (this.held && this.unsettled <= MAX_UNSETTLED / 2) {
+      this.held = false;
+      this.reader.release();
+    }
+  }
+
+  /** Counts a message that no handler gets. It is acknowledged, or the broker would send it for ever. */
+  private refuse(
+    kind: MessageKind,
+    outcome: MessageOutcome,
+    deviceId: string,
+    bytes: number,
+    sequence: number,
+  ): void {
+    this.context.counters.count(kind, outcome);
+    if (this.context.trace.active) {
+      this.context.trace.message(deviceId, kind, outcome, bytes);
+    }
+    if (sequence >= 0) {
+      this.reader.settle(sequence);
+    }
+  }
+}

@@ -1,0 +1,231 @@
+import { Logger } from '@nestjs/common';
+import type { IConnackPacket, ISubscriptionMap, MqttClient } from 'mqtt';
+import type { Config } from '../config/config.js';
+import { Backoff } from './backoff.js';
+import { BrokerConnection, type LeaveOptions, type Will } from './broker-connection.js';
+import type { BrokerSettings } from './broker-settings.js';
+import type { DeviceTrace } from './device-trace.js';
+import type { InboundMessage } from './inbound-message.js';
+import type { IngestCounters } from './ingest-counters.js';
+import { IngestLink } from './ingest-link.js';
+import { SESSION_TAKEN_OVER, adviceFor } from './reason-codes.js';
+import type { TopicRouter } from './topic-router.js';
+
+/** An error of a handler is a defect of ours, and may come with every message: one line per this time. */
+const ERROR_LOG_INTERVAL_MS = 5_000;
+
+export interface SubscriptionOptions {
+  filter: string;
+  qos: 0 | 1;
+  /** MQTT 5: 0 sends retained messages with every subscribing, 2 never. */
+  retainHandling?: 0 | 1 | 2;
+}
+
+export interface IngestSessionOptions {
+  /** For the log. */
+  name: string;
+  clientId: string;
+  /**
+   * Clean start: `always` on every connect; `first` only on the first one of this session object, so that what the broker queued
+   * while the connection was lost is not; `never` takes over whatever the broker has for the client id.
+   */
+  cleanStart: 'always' | 'first' | 'never';
+  /** Seconds the broker keeps the session without a connection. MQTT 5; on 3.1.1 a session that is not clean stays for ever. */
+  sessionExpiryS?: number;
+  receiveMaximum?: number;
+  will?: Will;
+  subscriptions: readonly SubscriptionOptions[];
+  /** Only retained messages are handed on; live ones are passed over unseen. */
+  retainedOnly?: boolean;
+}
+
+/** What a session tells its owner. */
+export interface IngestSessionEvents {
+  /** CONNACK received, nothing subscribed yet. */
+  connected?(sessionPresent: boolean): void;
+  /** Every subscription is granted: from here on device messages arrive. */
+  up?(sessionPresent: boolean): void;
+  /** The connection is lost; the session reconnects by itself. */
+  down?(reason: string): void;
+  /** The broker refused a subscription; it is asked again, with backoff, and the session is not up. */
+  refused?(filter: string, code: number): void;
+  /** Another connection took the session over (MQTT 5). This one has ended and does not come back. */
+  takenOver?(): void;
+  /** A retained message was handed on. */
+  retained?(): void;
+}
+
+export interface IngestContext {
+  readonly broker: BrokerSettings;
+  readonly limits: Pick<Config['mqtt'], 'maxPayloadBytes'>;
+  readonly router: TopicRouter;
+  readonly counters: IngestCounters;
+  readonly trace: DeviceTrace;
+}
+
+/**
+ * One MQTT session that reads device topics: a connection that always comes back, its subscriptions, the packets past mqtt.js and
+ * the window of messages that are not acknowledged. Who needs several sessions (a lease holder's and a local one, say)
+ * makes several objects.
+ */
+export class IngestSession {
+  private readonly logger: Logger;
+  private readonly connection: BrokerConnection;
+  private readonly subscribeBackoff: Backoff;
+  private link: IngestLink | undefined;
+  private subscribeTimer: NodeJS.Timeout | undefined;
+  private connects = 0;
+  private granted = false;
+  private lastErrorLogAt = -Infinity;
+
+  constructor(
+    private readonly context: IngestContext,
+    private readonly options: IngestSessionOptions,
+    private readonly events: IngestSessionEvents,
+  ) {
+    const { broker } = context;
+    this.logger = new Logger(`Ingest/${options.name}`);
+    this.subscribeBackoff = new Backoff(broker.reconnectMinMs, broker.reconnectMaxMs);
+    this.connection = new BrokerConnection(broker, {
+      name: options.name,
+      clientId: options.clientId,
+      clean: () => options.cleanStart === 'always' || (options.cleanStart === 'first' && this.connects === 0),
+      sessionExpiryS: options.sessionExpiryS,
+      receiveMaximum: options.receiveMaximum,
+      will: options.will,
+      wrap: (network) => {
+        const link = new IngestLink(context, options.retainedOnly ?? false, {
+          retained: () => events.retained?.(),
+          failed: (message, error) => this.handlerFailed(message, error),
+        });
+        this.link = link;
+        return link.attach(network);
+      },
+      onUp: (client, connack) => this.subscribeAll(client, connack),
+      onDown: (reason, code) => this.disconnected(reason, code),
+    });
+  }
+
+  /** Connected and every subscription granted. */
+  get up(): boolean {
+    return this.granted;
+  }
+
+  /** CONNACK received and not lost since. */
+  get connected(): boolean {
+    return this.connection.connected;
+  }
+
+  /** QoS 1 messages of the current connection that are not acknowledged. */
+  get unacknowledged(): number {
+    return this.link?.reader.window.size ?? 0;
+  }
+
+  /** performance.now() of receipt of the oldest of them. */
+  get oldestMono(): number | undefined {
+    return this.link?.reader.window.oldestMono;
+  }
+
+  start(): void {
+    this.connection.open();
+  }
+
+  /**
+   * Acknowledges what is settled, then leaves in order: the broker does not publish the will (unless asked to), and keeps the
+   * session for its expiry (unless told to discard it). What is not settled stays with the session.
+   */
+  async end(leave: LeaveOptions = {}): Promise<void> {
+    clearTimeout(this.subscribeTimer);
+    this.link?.reader.flushAcks();
+    this.granted = false;
+    await this.connection.close(leave);
+  }
+
+  /** A handler threw: said, but not for every message. */
+  private handlerFailed(message: InboundMessage, error: unknown): void {
+    const now = performance.now();
+    if (now - this.lastErrorLogAt >= ERROR_LOG_INTERVAL_MS) {
+      this.lastErrorLogAt = now;
+      this.logger.error(
+        `A ${message.route.kind} message could not be processed`,
+        error instanceof Error ? error.stack : error,
+      );
+    }
+  }
+
+  private subscribeAll(client: MqttClient, connack: IConnackPacket): void {
+    this.connects++;
+    this.subscribeBackoff.reset();
+    this.events.connected?.(connack.sessionPresent);
+    this.subscribe(client, connack.sessionPresent, this.options.subscriptions);
+  }
+
+  private disconnected(reason: string, code: number | undefined): boolean {
+    clearTimeout(this.subscribeTimer);
+    this.granted = false;
+    this.link = undefined;
+    this.events.down?.(reason);
+    if (code === SESSION_TAKEN_OVER) {
+      this.logger.warn(`Another connection took over the session ${this.options.clientId}`);
+      this.events.takenOver?.();
+      return false;
+    }
+    return true;
+  }
+
+  /**
+   * Subscribes after every connect, also when the broker says that it has the session: Mosquitto says so and has forgotten
+   * shared subscriptions. A filter that is refused is asked for again; a SUBACK that does not come ends the connection.
+   */
+  private subscribe(
+    client: MqttClient,
+    sessionPresent: boolean,
+    subscriptions: readonly SubscriptionOptions[],
+  ): void {
+    const { broker } = this.context;
+    const topics: ISubscriptionMap = Object.fromEntries(
+      subscriptions.map(({ filter, qos, retainHandling = 0 }) => [
+        filter,
+        { qos, ...(broker.protocolVersion === 5 ? { nl: false, rap: false, rh: retainHandling } : {}) },
+      ]),
+    );
+    this.subscribeTimer = setTimeout(
+      () => this.connection.reset(`no SUBACK within ${broker.connectTimeoutMs} ms`),
+      broker.connectTimeoutMs,
+    );
+    client.subscribe(topics, (_error, _asked, packet) => {
+      clearTimeout(this.subscribeTimer);
+      if (!client.connected) {
+        return;
+      }
+      const codes = packet?.granted ?? [];
+      const refused = subscriptions.filter((subscription, i) => this.isRefused(subscription, codes[i]));
+      if (refused.length === 0) {
+        this.granted = true;
+        this.events.up?.(sessionPresent);
+        return;
+      }
+      const waitMs = this.subscribeBackoff.nextMs();
+      this.subscribeTimer = setTimeout(() => this.subscribe(client, sessionPresent, refused), waitMs);
+    });
+  }
+
+  private isRefused({ filter, qos }: SubscriptionOptions, code: unknown): boolean {
+    const granted = typeof code === 'number' ? code : 0x80;
+    if (granted < 0x80) {
+      if (granted < qos) {
+        this.logger.warn(
+          `The broker grants ${filter} only at QoS ${granted}: messages can be lost on the way`,
+        );
+      }
+      return false;
+    }
+    if (this.subscribeBackoff.failures % 16 === 0) {
+      this.logger.error(
+        `The broker refuses the subscription ${filter}${adviceFor(granted)}; allow this user to read it. Trying again`,
+      );
+    }
+    this.events.refused?.(filter, granted);
+    return true;
+  }
+}

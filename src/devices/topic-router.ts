@@ -1,0 +1,103 @@
+import { isUtf8 } from 'node:buffer';
+import { isDeviceId } from '../protocol/device-id.js';
+import type { MessageKind } from './ingest-counters.js';
+import type { InboundMessage } from './inbound-message.js';
+
+/** A topic filter with one `+`, the device id, and the method that takes its messages. */
+export interface Route {
+  readonly filter: string;
+  /** Quality of service of the subscription. */
+  readonly qos: 0 | 1;
+  readonly kind: MessageKind;
+  readonly handle: (message: InboundMessage) => void;
+}
+
+/** A topic that was understood. */
+export interface Destination {
+  readonly deviceId: string;
+  readonly route: Route;
+}
+
+/** A topic that leads nowhere. */
+export interface BadTopic {
+  readonly route: null;
+  readonly kind: MessageKind;
+  readonly outcome: 'bad_topic' | 'bad_device_id';
+  /** The device id level as it was, for the trace log; empty when the topic has none. */
+  readonly deviceId: string;
+}
+
+interface CompiledRoute {
+  readonly prefix: string;
+  readonly suffix: string;
+  readonly route: Route;
+}
+
+/**
+ * From the bytes of a topic to device id and handler. A fleet publishes to the same topics over and over: they are remembered
+ * by their bytes, so that the usual case is one lookup. Two generations bound the memory without bookkeeping per lookup.
+ */
+export class TopicRouter {
+  private readonly compiled: CompiledRoute[];
+  private recent = new Map<string, Destination>();
+  private older = new Map<string, Destination>();
+
+  /** @param maxRemembered topics per generation; at most twice that many are remembered */
+  constructor(
+    readonly routes: readonly Route[],
+    private readonly maxRemembered: number,
+  ) {
+    this.compiled = routes.map((route) => {
+      const [prefix, suffix, more] = route.filter.split('+');
+      if (prefix === undefined || suffix === undefined || more !== undefined || /[#]/.test(route.filter)) {
+        throw new Error(`the topic filter ${route.filter} must have exactly one level +, the device id`);
+      }
+      return { prefix, suffix, route };
+    });
+  }
+
+  resolve(buffer: Buffer, start: number, end: number): Destination | BadTopic {
+    // latin1 maps bytes to characters one to one: as a key it needs no decoding and no check.
+    const key = buffer.toString('latin1', start, end);
+    const known = this.recent.get(key);
+    if (known !== undefined) {
+      return known;
+    }
+    const found = this.older.get(key) ?? this.find(buffer.subarray(start, end));
+    if (found.route !== null) {
+      this.remember(key, found);
+    }
+    return found;
+  }
+
+  private remember(key: string, destination: Destination): void {
+    if (this.recent.size >= this.maxRemembered) {
+      this.older = this.recent;
+      this.recent = new Map();
+    }
+    this.recent.set(key, destination);
+  }
+
+  private find(bytes: Buffer): Destination | BadTopic {
+    if (!isUtf8(bytes)) {
+      return { route: null, kind: 'other', outcome: 'bad_topic', deviceId: '' };
+    }
+    const topic = bytes.toString();
+    for (const { prefix, suffix, route } of this.compiled) {
+      if (
+        topic.length >= prefix.length + suffix.length &&
+        topic.startsWith(prefix) &&
+        topic.endsWith(suffix)
+      ) {
+        const deviceId = topic.slice(prefix.length, topic.length - suffix.length);
+        if (deviceId.includes('/')) {
+          continue;
+        }
+        return isDeviceId(deviceId)
+          ? { deviceId, route }
+          : { route: null, kind: route.kind, outcome: 'bad_device_id', deviceId };
+      }
+    }
+    return { route: null, kind: 'other', outcome: 'bad_topic', deviceId: '' };
+  }
+}

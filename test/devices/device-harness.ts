@@ -1,0 +1,208 @@
+import { randomBytes } from 'node:crypto';
+import { connectAsync, type IClientOptions, type IClientPublishOptions, type MqttClient } from 'mqtt';
+import { NestFactory } from '@nestjs/core';
+import type { INestApplication } from '@nestjs/common';
+import type { MicroserviceOptions } from '@nestjs/microservices';
+import type { Config } from '../../src/config/config.js';
+import { ConfigModule } from '../../src/config/config.module.js';
+import { type Environment, loadConfig } from '../../src/config/load-config.js';
+import { CommandPublisher } from '../../src/devices/command-publisher.js';
+import { DevicesModule } from '../../src/devices/devices.module.js';
+import { MqttTransport } from '../../src/devices/mqtt-transport.js';
+import { Upstream } from '../../src/devices/upstream.js';
+import { Metrics } from '../../src/metrics/metrics.js';
+import { MetricsModule } from '../../src/metrics/metrics.module.js';
+import type { DeviceMessage } from '../../src/rooms/device-message.js';
+import type { DeviceStatus, MetaBytes } from '../../src/rooms/publication.js';
+import { RoomsService } from '../../src/rooms/rooms.service.js';
+
+/** What the rooms were told, in order. */
+export interface Told {
+  what: 'publish' | 'fill' | 'status' | 'meta';
+  deviceId: string;
+  payload: string | null;
+  status?: DeviceStatus;
+  onlyIfUnknown?: boolean;
+}
+
+/** Rooms that write down what they are told, and settle when the test says so. */
+export class RecordingRooms {
+  readonly told: Told[] = [];
+  /** Whether messages are settled at once. */
+  settles = true;
+  readonly open: (() => void)[] = [];
+  private waiters: { holds: () => boolean; resolve: () => void }[] = [];
+
+  publish(message: DeviceMessage): void {
+    this.add({ what: 'publish', deviceId: message.deviceId, payload: message.payload.toString() });
+    if (this.settles) {
+      message.settle('accepted');
+    } else {
+      this.open.push(() => message.settle('accepted'));
+    }
+  }
+
+  fillTelemetry(deviceId: string, payload: Buffer): void {
+    this.add({ what: 'fill', deviceId, payload: payload.toString() });
+  }
+
+  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
+    this.add({ what: 'status', deviceId, payload: null, status, onlyIfUnknown });
+    return this.stored();
+  }
+
+  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
+    this.add({ what: 'meta', deviceId, payload: meta?.toString() ?? null });
+    return this.stored();
+  }
+
+  of(what: Told['what']): Told[] {
+    return this.told.filter((entry) => entry.what === what);
+  }
+
+  /** Resolves when the condition holds; looked at after every message. */
+  async until(holds: () => boolean, timeoutMs = 15_000): Promise<void> {
+    if (holds()) {
+      return;
+    }
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(
+        () =>
+          reject(
+            new Error(
+              `not told in time; the last of ${this.told.length}: ${JSON.stringify(this.told.slice(-5))}`,
+            ),
+          ),
+        timeoutMs,
+      );
+      this.waiters.push({
+        holds,
+        resolve: () => {
+          clearTimeout(timer);
+          resolve();
+        },
+      });
+    });
+  }
+
+  private stored(): Promise<void> {
+    if (this.settles) {
+      return Promise.resolve();
+    }
+    return new Promise((resolve) => this.open.push(resolve));
+  }
+
+  private add(entry: Told): void {
+    this.told.push(entry);
+    const due = this.waiters.filter(({ holds }) => holds());
+    this.waiters = this.waiters.filter((waiter) => !due.includes(waiter));
+    due.forEach(({ resolve }) => resolve());
+  }
+}
+
+export interface DevicesApp {
+  rooms: RecordingRooms;
+  transport: MqttTransport;
+  upstream: Upstream;
+  commands: CommandPublisher;
+  metrics: Metrics;
+  config: Config;
+  /** Resolves when upstream is (or already is) as asked. */
+  upstreamIs(up: boolean, timeoutMs?: number): Promise<void>;
+  /** sluice_ingest_messages_total of one kind and outcome. */
+  counted(kind: string, outcome: string): Promise<number>;
+  stop(): Promise<void>;
+}
+
+/** The devices module of one instance, with rooms that record, against a broker of the test. */
+export async function startDevices(env: Environment, rooms = new RecordingRooms()): Promise<DevicesApp> {
+  const config = loadConfig({
+    NODE_ENV: 'production',
+    JWT_SECRET: randomBytes(32).toString('hex'),
+    WS_ALLOWED_ORIGINS: '*',
+    MQTT_RECONNECT_MAX_MS: '500',
+    ...env,
+  });
+
+  const app: INestApplication = await NestFactory.create(
+    {
+      module: class Root {},
+      imports: [
+        ConfigModule.forRoot(config),
+        MetricsModule,
+        {
+          module: class Rooms {},
+          global: true,
+          providers: [{ provide: RoomsService, useValue: rooms }],
+          exports: [RoomsService],
+        },
+        DevicesModule,
+      ],
+    },
+    { logger: process.env['TEST_LOG'] ? undefined : false },
+  );
+  const transport = app.get(MqttTransport);
+  app.connectMicroservice<MicroserviceOptions>({ strategy: transport });
+  await app.init();
+  await app.startAllMicroservices();
+  const upstream = app.get(Upstream);
+  const metrics = app.get(Metrics);
+  return {
+    rooms,
+    transport,
+    upstream,
+    commands: app.get(CommandPublisher),
+    metrics,
+    config,
+    async upstreamIs(up, timeoutMs = 15_000) {
+      if (upstream.up === up) {
+        return;
+      }
+      await new Promise<void>((resolve, reject) => {
+        const timer = setTimeout(
+          () => reject(new Error(`upstream did not go ${up ? 'up' : 'down'}`)),
+          timeoutMs,
+        );
+        const stop = upstream.onChange((now) => {
+          if (now === up) {
+            clearTimeout(timer);
+            stop();
+            resolve();
+          }
+        });
+      });
+    },
+    async counted(kind, outcome) {
+      const { values } = await metrics.ingest.get();
+      return (
+        values.find(({ labels }) => labels['kind'] === kind && labels['outcome'] === outcome)?.value ?? 0
+      );
+    },
+    stop: () => app.close(),
+  };
+}
+
+/** A device (or anybody else) at the broker. */
+export interface Device {
+  readonly client: MqttClient;
+  /** Resolves once the broker has it. Default QoS 1, not retained. */
+  publish(topic: string, payload: string | Buffer, options?: IClientPublishOptions): Promise<void>;
+  /** Leaves in order: no will. */
+  stop(): Promise<void>;
+  /** Breaks the connection: the broker publishes the will. */
+  crash(): void;
+}
+
+/** Connects a device. */
+export async function connectDevice(url: string, options: IClientOptions = {}): Promise<Device> {
+  const client = await connectAsync(url, { protocolVersion: 5, reconnectPeriod: 0, ...options }, false);
+  client.on('error', () => undefined);
+  return {
+    client,
+    async publish(topic, payload, publishOptions) {
+      await client.publishAsync(topic, payload, { qos: 1, ...publishOptions });
+    },
+    stop: () => client.endAsync(true),
+    crash: () => void client.stream.destroy(),
+  };
+}
