@@ -86,10 +86,13 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
     async start() {
       try {
         ports = await listen(nest, filled.http, steps);
-      } finally {
-        // Last of the steps: everything else talks to its broker.
-        steps.add(async () => development?.stop());
+      } catch (error) {
+        await nest.close();
+        await development?.stop();
+        throw error;
       }
+      // Last of the steps: everything else talks to its broker.
+      steps.add(async () => development?.stop());
       nest.connectMicroservice({ strategy: nest.get(MqttTransport, { strict: false }) });
       await nest.startAllMicroservices();
       development?.start();

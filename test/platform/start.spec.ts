@@ -1,0 +1,166 @@
+import { fileURLToPath } from 'node:url';
+import { decodeJwt } from 'jose';
+import { stopAfterEach } from '../support/cleanup.js';
+import { DashboardClient } from '../support/dashboard-client.js';
+import { freePort } from '../support/free-port.js';
+import { Program } from '../support/program.js';
+import { TEST_SECRET, signToken } from '../support/tokens.js';
+
+const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+
+describe('node dist/main.js', () => {
+  const own = stopAfterEach();
+
+  function run(env: Record<string, string>): Program {
+    return own(
+      new Program('sluice', process.execPath, [main], { env: { PATH: process.env['PATH'], ...env } }),
+    );
+  }
+
+  describe('in production', () => {
+    it('refuses to start without settings, naming every missing one together', async () => {
+      const program = run({ NODE_ENV: 'production' });
+      expect(await program.exited).toEqual({ code: 1, signal: null });
+      for (const name of ['JWT_SECRET', 'MQTT_URL', 'WS_ALLOWED_ORIGINS']) {
+        expect(program.output).toMatch(new RegExp(`^  - ${name}: `, 'm'));
+      }
+      expect(program.output).not.toMatch(/\n\s+at /);
+    });
+
+    it('names wrong settings beside the missing ones', async () => {
+      const program = run({ NODE_ENV: 'production', PORT: 'eighty', JWT_SECRET: 'short' });
+      expect(await program.exited).toEqual({ code: 1, signal: null });
+      for (const name of ['PORT', 'JWT_SECRET', 'MQTT_URL', 'WS_ALLOWED_ORIGINS']) {
+        expect(program.output).toMatch(new RegExp(`^  - ${name}: `, 'm'));
+      }
+      expect(program.output).not.toContain('short"');
+    });
+
+    it('listens while its broker is away, logs JSON, prints no token, and leaves with 0', async () => {
+      const port = await freePort();
+      const program = run({
+        NODE_ENV: 'production',
+        PORT: String(port),
+        HOST: '127.0.0.1',
+        JWT_SECRET: TEST_SECRET,
+        MQTT_URL: `mqtt://127.0.0.1:${await freePort()}`,
+        WS_ALLOWED_ORIGINS: '*',
+      });
+      await program.line(/SLUICE listening/);
+      expect((await fetch(`http://127.0.0.1:${port}/health/live`)).status).toBe(200);
+      expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(503);
+      expect(await program.stop()).toEqual({ code: 0, signal: null });
+      for (const line of program.lines) {
+        expect(JSON.parse(line)).toMatchObject({ service: 'sluice', level: expect.any(String) });
+      }
+      expect(program.output).not.toMatch(/token|eyJ/);
+    });
+  });
+
+  describe('in development', () => {
+    it('needs no settings and prints one line with the dashboard and a token that works', async () => {
+      const port = await freePort();
+      const program = run({ PORT: String(port), HOST: '127.0.0.1', MQTT_EMBEDDED_PORT: '0' });
+      const [, url, token = ''] = await program.line(/^Dashboard: (\S+)#token=(\S+)$/);
+      expect(url).toBe(`http://localhost:${port}/`);
+      await program.line(/SLUICE ready/);
+      const { deviceIds } = decodeJwt<{ deviceIds: string[] }>(token);
+      expect(deviceIds).toHaveLength(13);
+      expect(deviceIds.at(-1)).toBe('*');
+
+      const client = own(await DashboardClient.connect(`ws://127.0.0.1:${port}/ws`, { token }));
+      const { rooms, denied } = await client.next('subscribed');
+      expect(rooms.map(({ deviceId }) => deviceId).sort()).toEqual(deviceIds.slice(0, -1).sort());
+      expect(denied).toEqual([]);
+      const telemetry = await client.next('telemetry', ({ deviceId }) => deviceId === 'hall-1.pump');
+      expect(telemetry.meta).toMatchObject({ name: 'Pump', units: { flow: 'l/min' } });
+
+      client.send({ type: 'command', deviceId: 'hall-1.pump', command: { action: 'stop' }, id: 1 });
+      await client.next('command_sent', ({ id }) => id === 1);
+      await client.next(
+        'telemetry',
+        ({ deviceId, payload }) =>
+          deviceId === 'hall-1.pump' && (payload as { running: boolean }).running === false,
+      );
+      await program.stop();
+      expect(program.lines.filter((line) => line.includes(token))).toHaveLength(1);
+      expect(program.lines.filter((line) => line.includes('eyJ'))).toHaveLength(1);
+    });
+
+    it('signs no token with a secret that somebody chose', async () => {
+      const program = run({
+        PORT: '0',
+        HOST: '127.0.0.1',
+        MQTT_EMBEDDED_PORT: '0',
+        DEMO_DEVICES: '0',
+        JWT_SECRET: TEST_SECRET,
+      });
+      await program.line(/SLUICE ready/);
+      expect(await program.stop()).toEqual({ code: 0, signal: null });
+      expect(program.output).not.toMatch(/token|eyJ/);
+    });
+
+    it('logs no token, however it travels and whatever becomes of it', async () => {
+      const port = await freePort();
+      const program = run({
+        PORT: String(port),
+        HOST: '127.0.0.1',
+        MQTT_EMBEDDED_PORT: '0',
+        DEMO_DEVICES: '0',
+        JWT_SECRET: TEST_SECRET,
+        LOG_LEVEL: 'trace',
+      });
+      await program.line(/SLUICE ready/);
+      const address = `ws://127.0.0.1:${port}/ws`;
+      const good = await signToken({ deviceIds: ['a'] });
+      const expired = await signToken({ deviceIds: ['a'], lifetimeS: -3_600 });
+      const tokens = [good, expired, `${good.slice(0, -6)}AAAAAA`, 'opaque-secret-token'];
+      for (const token of tokens) {
+        for (const via of ['header', 'subprotocol', 'query', 'message'] as const) {
+          const client = own(await DashboardClient.connect(address, { token, via }));
+          await (token === good ? client.next('subscribed') : client.closed);
+        }
+      }
+      await fetch(`http://127.0.0.1:${port}/nothing?token=${good}`);
+      await program.stop();
+      for (const token of tokens) {
+        expect(program.output).not.toContain(token);
+        expect(program.output).not.toContain(token.split('.')[1] ?? token);
+      }
+    });
+  });
+
+  it('names PORT when it is taken', async () => {
+    const port = await freePort();
+    const env = { PORT: String(port), HOST: '127.0.0.1', MQTT_EMBEDDED_PORT: '0', DEMO_DEVICES: '0' };
+    await run(env).line(/SLUICE listening/);
+    const second = run(env);
+    expect(await second.exited).toEqual({ code: 1, signal: null });
+    expect(second.output).toContain(`PORT: port ${port} is taken`);
+    expect(second.output).not.toMatch(/\n\s+at /);
+  });
+
+  it('names MQTT_EMBEDDED_PORT when that was asked for and is taken', async () => {
+    const port = String(await freePort());
+    const env = { PORT: '0', HOST: '127.0.0.1', MQTT_EMBEDDED_PORT: port, DEMO_DEVICES: '0' };
+    await run(env).line(/SLUICE listening/);
+    const second = run(env);
+    expect(await second.exited).toEqual({ code: 1, signal: null });
+    expect(second.output).toContain('MQTT_EMBEDDED_PORT: ');
+  });
+
+  it('exits at once at a second signal', async () => {
+    const program = run({
+      PORT: '0',
+      HOST: '127.0.0.1',
+      MQTT_EMBEDDED_PORT: '0',
+      DEMO_DEVICES: '0',
+      DRAIN_NOTICE_MS: '20000',
+    });
+    await program.line(/SLUICE ready/);
+    program.send('SIGTERM');
+    await program.line(/Draining/);
+    program.send('SIGTERM');
+    expect(await program.exited).toEqual({ code: 1, signal: null });
+  });
+});
