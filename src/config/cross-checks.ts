@@ -1,4 +1,5 @@
 import type { Config } from './config.js';
+import { checkMetadataFile } from './metadata-file.js';
 import { checkPublicKey } from './public-key.js';
 
 const MIN_SECRET_BYTES = 32;
@@ -15,7 +16,7 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
       problems.push(`${name}: ${advice}`);
     }
   };
-  const { auth, mqtt, production, ws, redis } = config;
+  const { auth, metadata, mqtt, production, ws, redis } = config;
   const keySources = [auth.jwtSecret, auth.jwtPublicKey, auth.jwtJwksUrl].filter(
     (source) => source !== undefined,
   );
@@ -51,6 +52,8 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
     'MQTT_USERNAME',
     'must be set when MQTT_PASSWORD is',
   );
+  const metadataFault = metadata.file === undefined ? undefined : checkMetadataFile(metadata.file);
+  demand(metadataFault === undefined, 'METADATA_FILE', metadataFault ?? '');
   demand(
     mqtt.reconnectMinMs <= mqtt.reconnectMaxMs,
     'MQTT_RECONNECT_MIN_MS',

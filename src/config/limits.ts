@@ -183,9 +183,9 @@ export const amountSettings = {
     reconnectMaxMs: int('MQTT_RECONNECT_MAX_MS', 5_000, [10, 600_000], 'Longest wait before a reconnect'),
     receiveMaximum: int(
       'MQTT_RECEIVE_MAXIMUM',
-      4_096,
+      65_535,
       [1, 65_535],
-      'QoS 1 messages the broker may have in flight to this instance before it waits for PUBACK',
+      'QoS 1 messages the broker may have in flight to this instance before it waits for PUBACK (MQTT 5). What is over it waits in the queue of the broker, which drops when that is full: Mosquitto keeps 1 000 by default, so the window is as large as MQTT allows',
     ),
     sessionExpiryS: int(
       'MQTT_SESSION_EXPIRY_S',

@@ -37,6 +37,16 @@ export function readMetadataFile(path: string): ReadonlyMap<string, Buffer> {
   return devices;
 }
 
+/** @returns what is wrong with the file; undefined when it is good */
+export function checkMetadataFile(path: string): string | undefined {
+  try {
+    readMetadataFile(path);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

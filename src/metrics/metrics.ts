@@ -73,7 +73,7 @@ export class Metrics {
 
   readonly ingest = this.counter(
     'ingest_messages_total',
-    'Device messages by kind (telemetry, status, meta, other) and outcome: accepted, duplicate, refused, retained, not_json, not_object, too_large, bad_topic, bad_device_id, too_many_devices',
+    'Device messages by kind (telemetry, status, meta, other) and outcome: accepted, duplicate, refused (by the store: MAX_DEVICES, say), retained, not_json, not_object, bad_status, too_large, bad_topic, bad_device_id, failed',
     ['kind', 'outcome'],
   );
   readonly ingestUnacknowledged = this.gauge(
@@ -143,6 +143,35 @@ export class Metrics {
   readonly redisDegraded = this.gauge(
     'redis_degraded',
     '1 while this instance serves its rooms without Redis',
+  );
+  readonly redisPending = this.gauge(
+    'redis_pending_operations',
+    'Publications and state changes on their way to Redis; ingest is told to wait at REDIS_MAX_PENDING_PUBLICATIONS',
+  );
+  readonly redisBatches = this.counter('redis_batches_total', 'Script calls that stored publications');
+  readonly redisBatchBytes = this.counter('redis_batch_bytes_total', 'Bytes of those script calls');
+  readonly redisConnectionsLost = this.counter(
+    'redis_connections_lost_total',
+    'Connections to Redis that ended, were refused or were replaced, by connection: commands, subscriber',
+    ['connection'],
+  );
+  readonly redisGaps = this.counter(
+    'redis_gaps_total',
+    'Publications that did not arrive through their channel, by outcome: filled from history, reset by a snapshot',
+    ['outcome'],
+  );
+  readonly redisUnreadable = this.counter(
+    'redis_unreadable_messages_total',
+    'Messages in a format of a newer release that this one cannot read',
+  );
+  readonly redisFenced = this.counter(
+    'redis_fenced_total',
+    'Batches refused because a newer ingest holder has taken over',
+  );
+  readonly redisModeChanges = this.counter(
+    'redis_mode_changes_total',
+    'Changes between rooms in Redis and rooms in this process, by new mode: store, local',
+    ['mode'],
   );
   readonly leaseHeld = this.gauge(
     'ingest_lease_held',
