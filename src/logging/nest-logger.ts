@@ -1,4 +1,5 @@
 import type { LoggerService } from '@nestjs/common';
+import { inspect } from 'node:util';
 import type { Level, Logger } from 'pino';
 
 /** Contexts of the framework whose lines at start say nothing to an operator: one level down. */
@@ -74,7 +75,8 @@ export class NestLogger implements LoggerService {
       } else if (typeof part === 'string' && part.includes('\n    at ')) {
         fields['stack'] = part;
       } else if (part !== undefined) {
-        text = text === '' ? String(part) : `${text} ${String(part)}`;
+        const words = typeof part === 'string' ? part : inspect(part);
+        text = text === '' ? words : `${text} ${words}`;
       }
     }
     const msg = typeof fields['msg'] === 'string' ? fields['msg'] : text;

@@ -70,7 +70,7 @@ describe('health', () => {
     await eventually(isReady(app, 200, 'ok'));
     await eventually(async () => {
       const end = performance.now() + 200;
-      while (performance.now() < end);
+      while (performance.now() < end) {}
       return (await readiness(app)).body.details.eventLoop.status === 'degraded';
     });
     expect((await readiness(app)).code).toBe(200);
