@@ -17,10 +17,8 @@ async function main() {
     log(options.help ? USAGE : `cases: ${caseNames.join(', ')}\npeers: ${Object.keys(peers).join(', ')}`);
     return;
   }
-  prepare(
-    options.peers.some((name) => peers[name].isSluice),
-    log,
-  );
+  const measuresProduct = options.peers.some((name) => peers[name].isSluice);
+  await prepare(measuresProduct && options.product === undefined, log);
   const startedAt = performance.now();
   for (const item of cases.filter(({ name }) => options.cases.includes(name))) {
     log(`\n${item.title}`);

@@ -10,6 +10,7 @@ export const USAGE = `npm run bench -- [options]
   --peer a,b     only these peers (printed, not written: ratios need all of them)
   --runs n       runs per peer, alternated (default ${RUNS})
   --seconds n    length of a measured stretch
+  --product dir  measure the product built in this directory (printed, not written)
   --quick        a few cases, one short run (printed, not written)
   --list         names of cases and peers
 `;
@@ -27,6 +28,7 @@ export function parseOptions(argv, caseNames, peerNames) {
       peer: { type: 'string' },
       runs: { type: 'string' },
       seconds: { type: 'string' },
+      product: { type: 'string' },
       quick: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -40,7 +42,8 @@ export function parseOptions(argv, caseNames, peerNames) {
     peers: names(values.peer, peerNames, 'peer') ?? (quick ? QUICK_PEERS : peerNames),
     runs: amount(values.runs, 'runs', 20) ?? (quick ? 1 : RUNS),
     seconds: amount(values.seconds, 'seconds', 60) ?? (quick ? 2 : undefined),
-    shouldWrite: !quick && values.peer === undefined,
+    product: values.product,
+    shouldWrite: !quick && values.peer === undefined && values.product === undefined,
   };
 }
 

@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs';
 import { availableParallelism, platform } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
+import { ensureBuild } from '../../scripts/setup/build.js';
+
 const BENCH = fileURLToPath(new URL('../', import.meta.url));
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 /**
  * Makes sure that everything to be measured is there: the peers' own packages, which nobody else needs, and the product
@@ -13,7 +14,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
  * @param {boolean} needsProduct
  * @param {(text: string) => void} log
  */
-export function prepare(needsProduct, log) {
+export async function prepare(needsProduct, log) {
   if (platform() !== 'linux' || availableParallelism() < 2) {
     throw new Error('the benchmark needs Linux (it reads /proc) and two cores');
   }
@@ -21,8 +22,7 @@ export function prepare(needsProduct, log) {
     log('installing the peers');
     execFileSync('npm', ['ci', '--ignore-scripts'], { cwd: BENCH, stdio: 'inherit' });
   }
-  if (needsProduct && !existsSync(`${ROOT}dist/main.js`)) {
-    log('building');
-    execFileSync('npm', ['run', 'build'], { cwd: ROOT, stdio: 'inherit' });
+  if (needsProduct) {
+    await ensureBuild();
   }
 }

@@ -8,7 +8,7 @@ const TRIAL_TIMEOUT_MS = 180_000;
  * Runs a case: every peer once, then every peer again, so that what the machine does meanwhile meets all of them.
  *
  * @param {import('../cases/index.js').Case} item
- * @param {{runs: number, seconds?: number, peers: string[]}} options
+ * @param {{runs: number, seconds?: number, peers: string[], product?: string}} options
  * @param {(text: string) => void} log
  * @returns {Promise<import('../report/results.js').CaseResult>}
  */
@@ -23,7 +23,7 @@ export async function runCase(item, options, log) {
   for (let run = 1; run <= runs; run++) {
     for (const entry of entries) {
       try {
-        const values = await runTrial(item, entry, seconds);
+        const values = await runTrial(item, entry, seconds, options.product);
         measured.get(entry.key).push(values);
         log(`  ${item.name} ${run}/${runs} ${entry.key}: ${summary(item, values)}`);
       } catch (error) {
@@ -45,8 +45,8 @@ export async function runCase(item, options, log) {
   };
 }
 
-async function runTrial(item, entry, seconds) {
-  const trial = new Trial(peers[entry.peer], entry.trial);
+async function runTrial(item, entry, seconds, product) {
+  const trial = new Trial(peers[entry.peer], { ...entry.trial, product });
   let timer;
   const timeout = new Promise((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error('took too long')), TRIAL_TIMEOUT_MS);

@@ -27,13 +27,14 @@ export class Trial {
 
   /**
    * @param {import('../peers/index.js').Peer} peer
-   * @param {{instances?: number, generators?: number, env?: Record<string, string>}} [options]
+   * @param {{instances?: number, generators?: number, env?: Record<string, string>, product?: string}} [options]
    */
-  constructor(peer, { instances = 1, generators = 1, env = {} } = {}) {
+  constructor(peer, { instances = 1, generators = 1, env = {}, product = ROOT } = {}) {
     this.peer = peer;
     this.instances = instances;
     this.generators = generators;
     this.env = env;
+    this.directory = peer.isSluice ? product : ROOT;
   }
 
   async start() {
@@ -109,7 +110,7 @@ export class Trial {
   async #startServer(brokerPort, redisUrl) {
     const port = await freePort();
     const child = startPinned(SERVER_CORE, [process.execPath, this.peer.script], {
-      cwd: ROOT,
+      cwd: this.directory,
       env: {
         PATH: process.env.PATH,
         HOST: '127.0.0.1',
