@@ -9,7 +9,7 @@ export const PAYLOAD_BYTES = 120;
  * so much in one turn of its event loop that coalescing looks better than it is.
  */
 export const FAN_OUT_WINDOW = 400;
-export const INGEST_WINDOW = 1_000;
+export const INGEST_WINDOW = 4_000;
 
 /** 1 000 dashboards with 10 rooms each of 100 devices: 100 receivers a publication. */
 export const FAN_OUT = Object.freeze({

@@ -69,8 +69,9 @@ export class Flood {
     }
     for (const [copy, takers] of this.#copies.entries()) {
       for (const { stream } of takers) {
-        const minimum = Math.min(16, this.#options.window / 4);
-        while (stream.room >= minimum && this.#send(copy, stream, stream.room) > 0) {
+        // Even for a single free place: the next packet carries the TCP acknowledgement without which a peer that
+        // writes every PUBACK on its own, under Nagle's algorithm, would wait 40 ms for a delayed one.
+        while (stream.room > 0 && this.#send(copy, stream, stream.room) > 0) {
           // Until the window is full.
         }
       }
