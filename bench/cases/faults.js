@@ -62,6 +62,7 @@ async function reconnectStorm(trial) {
       name: 'crowd',
       count: STORM_CLIENTS,
       keepTokens: true,
+      retryMs: 200,
       plan: { kind: 'block', rooms: 10, devices: 10_000, first: STEADY_DEVICES },
     },
     crowd,

@@ -4,7 +4,7 @@ import { connect, createServer } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 
 const POLL_MS = 25;
-const TERMINATION_MS = 2_000;
+const TERMINATION_MS = 5_000;
 
 /** Everything that this run has started and not yet ended, so that nothing outlives it. */
 const running = new Set();

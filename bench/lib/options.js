@@ -11,6 +11,7 @@ export const USAGE = `npm run bench -- [options]
   --runs n       runs per peer, alternated (default ${RUNS})
   --seconds n    length of a measured stretch
   --product dir  measure the product built in this directory (printed, not written)
+  --profile      where Sluice's CPU time goes: one run with the profiler on (printed, not written)
   --quick        a few cases, one short run (printed, not written)
   --list         names of cases and peers
 `;
@@ -28,22 +29,25 @@ export function parseOptions(argv, caseNames, peerNames) {
       peer: { type: 'string' },
       runs: { type: 'string' },
       seconds: { type: 'string' },
+      profile: { type: 'boolean', default: false },
       product: { type: 'string' },
       quick: { type: 'boolean', default: false },
       list: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
-  const { quick } = values;
+  const { quick, profile } = values;
+  const isPartial = quick || profile || values.peer !== undefined || values.product !== undefined;
   return {
     help: values.help,
     list: values.list,
     cases: names(values.case, caseNames, 'case') ?? (quick ? QUICK_CASES : caseNames),
     peers: names(values.peer, peerNames, 'peer') ?? (quick ? QUICK_PEERS : peerNames),
-    runs: amount(values.runs, 'runs', 20) ?? (quick ? 1 : RUNS),
+    runs: profile ? 1 : (amount(values.runs, 'runs', 20) ?? (quick ? 1 : RUNS)),
     seconds: amount(values.seconds, 'seconds', 60) ?? (quick ? 2 : undefined),
     product: values.product,
-    shouldWrite: !quick && values.peer === undefined && values.product === undefined,
+    profile,
+    shouldWrite: !isPartial,
   };
 }
 

@@ -1,20 +1,22 @@
 import { peers } from '../peers/index.js';
+import { monotonicMicros, profileDirectory, readProfiles } from './profile.js';
 import { medians } from './statistics.js';
 import { Trial } from './trial.js';
 
 const TRIAL_TIMEOUT_MS = 180_000;
+const PROFILE_LINES = 25;
 
 /**
  * Runs a case: every peer once, then every peer again, so that what the machine does meanwhile meets all of them.
  *
  * @param {import('../cases/index.js').Case} item
- * @param {{runs: number, seconds?: number, peers: string[], product?: string}} options
+ * @param {{runs: number, seconds?: number, peers: string[], product?: string, profile: boolean}} options
  * @param {(text: string) => void} log
  * @returns {Promise<import('../report/results.js').CaseResult>}
  */
 export async function runCase(item, options, log) {
   const entries = item.entries
-    .filter(({ peer }) => options.peers.includes(peer))
+    .filter(({ peer }) => options.peers.includes(peer) && (!options.profile || peers[peer].isSluice))
     .map((entry) => ({ ...entry, key: entry.key ?? entry.peer }));
   const runs = Math.min(options.runs, item.maxRuns ?? options.runs);
   const seconds = item.seconds === 0 ? 0 : (options.seconds ?? item.seconds);
@@ -23,7 +25,7 @@ export async function runCase(item, options, log) {
   for (let run = 1; run <= runs; run++) {
     for (const entry of entries) {
       try {
-        const values = await runTrial(item, entry, seconds, options.product);
+        const values = await runTrial(item, entry, seconds, options, log);
         measured.get(entry.key).push(values);
         log(`  ${item.name} ${run}/${runs} ${entry.key}: ${summary(item, values)}`);
       } catch (error) {
@@ -45,14 +47,17 @@ export async function runCase(item, options, log) {
   };
 }
 
-async function runTrial(item, entry, seconds, product) {
-  const trial = new Trial(peers[entry.peer], { ...entry.trial, product });
+async function runTrial(item, entry, seconds, { product, profile }, log) {
+  const { directory, nodeArguments } = profile ? profileDirectory() : {};
+  const trial = new Trial(peers[entry.peer], { ...entry.trial, product, nodeArguments });
   let timer;
+  let readyAt = 0;
   const timeout = new Promise((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error('took too long')), TRIAL_TIMEOUT_MS);
   });
   const work = async () => {
     await trial.start();
+    readyAt = monotonicMicros();
     return await item.run(trial, { seconds, ...entry.load });
   };
   try {
@@ -63,6 +68,15 @@ async function runTrial(item, entry, seconds, product) {
   } finally {
     clearTimeout(timer);
     await trial.stop();
+    if (directory !== undefined) {
+      logProfiles(readProfiles(directory, PROFILE_LINES, readyAt), log);
+    }
+  }
+}
+
+function logProfiles(profiles, log) {
+  for (const functions of profiles) {
+    log(functions.map(({ name, percent }) => `  ${percent.toFixed(1).padStart(5)} % ${name}`).join('\n'));
   }
 }
 

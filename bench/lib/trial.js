@@ -27,13 +27,14 @@ export class Trial {
 
   /**
    * @param {import('../peers/index.js').Peer} peer
-   * @param {{instances?: number, generators?: number, env?: Record<string, string>, product?: string}} [options]
+   * @param {{instances?: number, generators?: number, env?: Record<string, string>, product?: string, nodeArguments?: string[]}} [options]
    */
-  constructor(peer, { instances = 1, generators = 1, env = {}, product = ROOT } = {}) {
+  constructor(peer, { instances = 1, generators = 1, env = {}, product = ROOT, nodeArguments = [] } = {}) {
     this.peer = peer;
     this.instances = instances;
     this.generators = generators;
     this.env = env;
+    this.nodeArguments = nodeArguments;
     this.directory = peer.isSluice ? product : ROOT;
   }
 
@@ -109,7 +110,7 @@ export class Trial {
 
   async #startServer(brokerPort, redisUrl) {
     const port = await freePort();
-    const child = startPinned(SERVER_CORE, [process.execPath, this.peer.script], {
+    const child = startPinned(SERVER_CORE, [process.execPath, ...this.nodeArguments, this.peer.script], {
       cwd: this.directory,
       env: {
         PATH: process.env.PATH,

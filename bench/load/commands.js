@@ -43,13 +43,13 @@ export class Commands {
     this.#publisher = await connectPublisher(port, () => this.#flood?.pump());
   }
 
-  async openDashboards({ count, concurrency, timeoutMs, ...options }) {
+  async openDashboards({ count, concurrency, timeoutMs, retryMs, ...options }) {
     let group = this.#groups.get(options.name);
     if (group === undefined) {
       group = new DashboardGroup(options);
       this.#groups.set(options.name, group);
     }
-    return await group.open(count, concurrency, timeoutMs);
+    return await group.open(count, concurrency, timeoutMs, retryMs);
   }
 
   pauseDashboards({ name, isPaused }) {

@@ -1,3 +1,5 @@
+import { setTimeout as pause } from 'node:timers/promises';
+
 import { Dashboard } from './dashboard.js';
 import { DeliverySink } from './delivery-sink.js';
 import { dialects } from './dialects.js';
@@ -49,18 +51,23 @@ export class DashboardGroup {
    * @param {number} count
    * @param {number} concurrency
    * @param {number} timeoutMs for all of them
+   * @param {number} [retryMs] try again when refused, so much later
    * @returns {Promise<{opened: number, failed: number, ms: number}>}
    */
-  async open(count, concurrency, timeoutMs) {
+  async open(count, concurrency, timeoutMs, retryMs) {
     const startedAt = performance.now();
     const deadline = startedAt + timeoutMs;
     const last = this.#nextIndex + count;
     let failed = 0;
     const worker = async () => {
       while (this.#nextIndex < last && performance.now() < deadline) {
-        if (!(await this.openOne(this.#nextIndex++))) {
-          failed++;
+        const index = this.#nextIndex++;
+        let isReady = await this.openOne(index);
+        while (!isReady && retryMs > 0 && performance.now() < deadline) {
+          await pause(retryMs);
+          isReady = await this.openOne(index);
         }
+        failed += isReady ? 0 : 1;
       }
     };
     await Promise.all(Array.from({ length: Math.min(concurrency, count) }, worker));
