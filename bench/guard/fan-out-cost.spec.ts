@@ -1,0 +1,96 @@
+import { jest } from '@jest/globals';
+import { testRooms, type TestMember } from '../../test/support/test-rooms.js';
+import { allocatedBytes } from './allocated-bytes.js';
+
+const DEVICE = 'device-1';
+const READING = {
+  temperature: 21.57,
+  humidity: 48.2,
+  pressure: 1013.25,
+  status: 'running',
+  n: 'x'.repeat(50),
+};
+
+async function audience(receivers: number, batchMs = 0) {
+  const harness = testRooms();
+  const members: TestMember[] = [];
+  for (let index = 0; index < receivers; index += 1) {
+    const member = harness.member();
+    member.outbound.setBatching(batchMs);
+    await harness.rooms.subscribe(member, { deviceIds: [DEVICE], denied: [], delivery: { mode: 'every' } });
+    members.push(member);
+  }
+  await harness.settle();
+  const forget = (): void => members.forEach(({ socket }) => (socket.chunks.length = 0));
+  forget();
+  const publish = (publications: number): void => {
+    for (let index = 0; index < publications; index += 1) {
+      harness.publish(DEVICE, READING);
+    }
+  };
+  return { ...harness, members, publish, forget };
+}
+
+/** Every buffer that `work` makes, by any of the ways in which the product makes them. */
+function countBuffers(work: () => void): number {
+  const spies = [jest.spyOn(Buffer, 'allocUnsafe'), jest.spyOn(Buffer, 'from'), jest.spyOn(Buffer, 'concat')];
+  try {
+    work();
+    return spies.reduce((sum, spy) => sum + spy.mock.calls.length, 0);
+  } finally {
+    spies.forEach((spy) => spy.mockRestore());
+  }
+}
+
+/**
+ * What a delivery costs, in things that can be counted: a test that measured time would fail on a busy machine and pass on a fast one.
+ * The figures in docs/benchmarks.md rest on these properties.
+ */
+describe('the cost of a delivery', () => {
+  it('is one buffer per publication, whatever the number of receivers', async () => {
+    const few = await audience(10);
+    const many = await audience(1_000);
+    const forFew = countBuffers(() => few.publish(20));
+    const forMany = countBuffers(() => many.publish(20));
+    expect(forMany).toBe(forFew);
+  });
+
+  it('is one write per connection and turn, of bytes that all receivers share', async () => {
+    const { members, publish, settle } = await audience(100);
+    publish(50);
+    await settle();
+    expect(members.map(({ socket }) => socket.chunks.length)).toEqual(members.map(() => 1));
+    expect(new Set(members.flatMap(({ socket }) => socket.chunks)).size).toBe(1);
+    expect(members[99]?.messages('telemetry')).toHaveLength(50);
+  });
+
+  it('is one batch per window for all connections that receive the same', async () => {
+    const { members, publish, settle } = await audience(100, 5);
+    publish(50);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await settle();
+    expect(new Set(members.flatMap(({ socket }) => socket.chunks)).size).toBe(1);
+    const batches = members[99]?.messages('batch') as { messages: unknown[] }[];
+    expect(batches.map(({ messages }) => messages.length)).toEqual([50]);
+  });
+
+  it('is no object on the heap per delivery', async () => {
+    const receivers = 1_000;
+    const publications = 100;
+    const one = await audience(1);
+    const many = await audience(receivers);
+    const measure = async ({ publish, settle, forget }: typeof many): Promise<number> =>
+      await allocatedBytes(
+        () => publish(publications),
+        async () => {
+          await settle();
+          forget();
+        },
+      );
+    await measure(many); // compiled by now
+    await measure(one);
+    const perDelivery = ((await measure(many)) - (await measure(one))) / (publications * (receivers - 1));
+    // The smallest object takes 16 bytes, a frame of its own about 300, a promise or closure 60 and more.
+    expect(perDelivery).toBeLessThan(12);
+  });
+});
