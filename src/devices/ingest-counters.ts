@@ -18,6 +18,7 @@ export const MESSAGE_OUTCOMES = [
   'bad_topic',
   'bad_device_id',
   'failed',
+  'malformed',
 ] as const;
 export type MessageOutcome = (typeof MESSAGE_OUTCOMES)[number];
 

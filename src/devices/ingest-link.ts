@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { InboundMessage, type SettlementListener } from './inbound-message.js';
-import { FLAG_DUP, FLAG_RETAIN } from './incoming-packets.js';
+import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './incoming-packets.js';
 import type { MessageKind, MessageOutcome } from './ingest-counters.js';
 import type { IngestContext } from './ingest-session.js';
 import { PacketReader, type PublishHandler } from './packet-reader.js';
@@ -33,6 +33,11 @@ export class IngestLink implements PublishHandler, SettlementListener {
     this.reader = new PacketReader(network, this, {
       protocolVersion: this.context.broker.protocolVersion,
       maxPayloadBytes: this.context.limits.maxPayloadBytes,
+    });
+    this.reader.on('error', (error) => {
+      if (error instanceof MalformedStreamError) {
+        this.context.counters.count('other', 'malformed');
+      }
     });
     return this.reader;
   }

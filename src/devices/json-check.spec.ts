@@ -1,0 +1,162 @@
+import fc from 'fast-check';
+import { isUtf8 } from 'node:buffer';
+import { jsonValue } from './json-check.js';
+
+const check = (bytes: Buffer): string | null => jsonValue(bytes, 0, bytes.length)?.toString('latin1') ?? null;
+
+/** What JSON.parse thinks of the same bytes. */
+function isJson(bytes: Buffer): boolean {
+  if (!isUtf8(bytes)) {
+    return false;
+  }
+  try {
+    // latin1, since toString('utf8') would hide a byte order mark.
+    JSON.parse(bytes.toString('latin1'));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const SAMPLES = [
+  '',
+  ' ',
+  '\n',
+  'null',
+  'true',
+  'false',
+  'nul',
+  'nulll',
+  'True',
+  'undefined',
+  'NaN',
+  'Infinity',
+  '0',
+  '-0',
+  '-',
+  '+1',
+  '01',
+  '1.',
+  '.5',
+  '1.5',
+  '1e5',
+  '1E+5',
+  '1e',
+  '1e+',
+  '-1.25e-7',
+  '1 2',
+  '0x10',
+  '"',
+  '""',
+  '"a',
+  '"\\"',
+  '"\\u12"',
+  '"\\u12aF"',
+  '"\\x41"',
+  '"\\uD800"',
+  '"\u0000"',
+  '"\t"',
+  '"\u007f"',
+  '"ü€😀"',
+  "'a'",
+  '[]',
+  '[ ]',
+  '[',
+  ']',
+  '[1]',
+  '[1,]',
+  '[,1]',
+  '[1 2]',
+  '[1,2,[3,{"a":[]}]]',
+  '{}',
+  '{ }',
+  '{"a"}',
+  '{"a":}',
+  '{"a":1,}',
+  '{"a":1,"a":2}',
+  '{a:1}',
+  '{"a":1}}',
+  '{"a" : [ 1 , 2 ] } ',
+  '{"__proto__":null}',
+  '{"id":1}',
+  '{"data":1}',
+  '[}',
+  '{]',
+  '[{]}',
+  '{"a":1]',
+  '/**/1',
+  '\ufeff1',
+  '\u00a01',
+  '1\u00a0',
+  '\u000b1',
+  'truefalse',
+  '"a""b"',
+  '{"a":1 "b":2}',
+  '[true,false,null]',
+];
+
+describe(jsonValue.name, () => {
+  it.each(SAMPLES)('judges %j as JSON.parse does', (text) => {
+    const bytes = Buffer.from(text);
+    expect(check(bytes) !== null).toBe(isJson(bytes));
+  });
+
+  it('judges any JSON value and any mutation of it as JSON.parse does', () => {
+    fc.assert(
+      fc.property(
+        fc.jsonValue({ maxDepth: 4 }),
+        fc.nat(4),
+        fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { maxLength: 2 }),
+        (value, indent, changes) => {
+          const bytes = Buffer.from(JSON.stringify(value, null, indent));
+          expect(check(bytes) !== null).toBe(isJson(bytes));
+          for (const [at, byte] of changes) {
+            bytes[at % bytes.length] = byte;
+          }
+          expect(check(bytes) !== null).toBe(isJson(bytes));
+          const cut = bytes.subarray(0, (changes[0]?.[0] ?? 0) % (bytes.length + 1));
+          expect(check(cut) !== null).toBe(isJson(cut));
+        },
+      ),
+      { numRuns: 3_000 },
+    );
+  });
+
+  it('judges any text made of JSON characters as JSON.parse does', () => {
+    const characters = fc.constantFrom(...'{}[],:"\\ue-+.0123456789 \ntrfalsn\u0001\u00ff');
+    fc.assert(
+      fc.property(fc.array(characters, { maxLength: 12 }), (text) => {
+        const bytes = Buffer.from(text.join(''));
+        expect(check(bytes) !== null).toBe(isJson(bytes));
+      }),
+      { numRuns: 20_000 },
+    );
+  });
+
+  it('keeps the bytes and trims white space at the ends only', () => {
+    expect(check(Buffer.from(' \r\n\t{ "a" :\n1.50 } \n'))).toBe('{ "a" :\n1.50 }');
+  });
+
+  it('looks only between start and end', () => {
+    expect(jsonValue(Buffer.from('xx[1]yy'), 2, 5)?.toString()).toBe('[1]');
+  });
+
+  it.each([
+    ['an overlong form', [0x22, 0xc0, 0x80, 0x22]],
+    ['a surrogate', [0x22, 0xed, 0xa0, 0x80, 0x22]],
+    ['a cut character', [0x22, 0xe2, 0x82, 0x22]],
+    ['a lone continuation byte', [0x22, 0x80, 0x22]],
+    ['latin1', [0x22, 0xfc, 0x22]],
+  ])('refuses UTF-8 with %s', (_what, bytes) => {
+    expect(check(Buffer.from(bytes))).toBeNull();
+  });
+
+  it('takes nesting as deep as a payload allows', () => {
+    const depth = 128 * 1024;
+    const nested = Buffer.from('['.repeat(depth) + ']'.repeat(depth));
+    expect(jsonValue(nested, 0, nested.length)?.length).toBe(nested.length);
+    expect(jsonValue(nested, 0, nested.length - 1)).toBeNull();
+    const objects = Buffer.from('{"a":'.repeat(40_000));
+    expect(jsonValue(objects, 0, objects.length)).toBeNull();
+  });
+});
