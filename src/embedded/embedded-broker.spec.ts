@@ -1,7 +1,10 @@
 import { type MqttClient, connectAsync } from 'mqtt';
 import { type Server, createServer } from 'node:net';
-import { once } from 'node:events';
+import { type EventEmitter, once } from 'node:events';
 import { type EmbeddedBroker, startEmbeddedBroker } from './embedded-broker.js';
+
+/** mqtt.js types its events so narrowly that `once` does not know them. */
+const happens = (client: MqttClient, event: string) => once(client as unknown as EventEmitter, event);
 
 describe(startEmbeddedBroker.name, () => {
   const open: { end(): Promise<unknown> }[] = [];
@@ -33,7 +36,7 @@ describe(startEmbeddedBroker.name, () => {
   }
 
   const next = async (client: MqttClient): Promise<[string, string]> => {
-    const [topic, payload] = (await once(client, 'message')) as [string, Buffer];
+    const [topic, payload] = (await happens(client, 'message')) as [string, Buffer];
     return [topic, payload.toString()];
   };
 
@@ -99,7 +102,7 @@ describe(startEmbeddedBroker.name, () => {
   it('ends a client that publishes to the broker’s own topics', async () => {
     const broker = await start(0);
     const client = await connect(broker);
-    const closed = once(client, 'close');
+    const closed = happens(client, 'close');
     client.publish('$SYS/x', '1');
     await closed;
   });

@@ -1,3 +1,4 @@
+import { describe, expect, it } from '@jest/globals';
 import { Devices } from '../../src/dashboard/public/js/devices.js';
 import {
   fieldsOf,

@@ -46,7 +46,7 @@ describe('HTTP', () => {
     await client.next('subscribed');
     const response = await app.get('/metrics', { headers: { accept: 'application/json' } });
     expect(response.headers.get('content-type')).toMatch(/^application\/json/);
-    const summary = await response.json();
+    const summary = (await response.json()) as Record<string, number>;
     expect(summary).toEqual({
       connections: 1,
       deviceRooms: 2,
@@ -54,8 +54,8 @@ describe('HTTP', () => {
       uptime: expect.any(Number),
       memoryMB: expect.any(Number),
     });
-    expect(Number.isInteger(summary.uptime) && Number.isInteger(summary.memoryMB)).toBe(true);
-    expect(summary.memoryMB).toBeGreaterThan(5);
+    expect(Number.isInteger(summary['uptime']) && Number.isInteger(summary['memoryMB'])).toBe(true);
+    expect(summary['memoryMB']).toBeGreaterThan(5);
   });
 
   it('serves the dashboard with a strict policy and answers 304 to who has it', async () => {
