@@ -20,6 +20,10 @@ import { ShutdownSteps } from './shutdown-steps.js';
 @Module({})
 export class AppModule {
   static forRoot(config: Config): DynamicModule {
+    if (config.redis.url !== undefined) {
+      // Instances that believe to share their rooms and do not would each publish every message.
+      throw new Error('REDIS_URL: this release keeps rooms in memory, one instance alone; unset it');
+    }
     return {
       module: AppModule,
       imports: [

@@ -9,6 +9,7 @@ const logger = new Logger('Main');
 
 /** Settings, application, ports, signals: a start that fails says in one line what to change. */
 async function main(): Promise<void> {
+  installFaultHandlers();
   const config = readConfig();
   if (config === undefined) {
     return;
@@ -16,7 +17,6 @@ async function main(): Promise<void> {
   let app: SluiceApp;
   try {
     app = await createApp(config);
-    installFaultHandlers();
     installSignalHandlers(app.nest);
     const { port, managementPort } = await app.start();
     const management = managementPort === port ? '' : `, health and metrics on ${managementPort}`;

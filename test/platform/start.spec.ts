@@ -149,6 +149,29 @@ describe('node dist/main.js', () => {
     expect(second.output).toContain('MQTT_EMBEDDED_PORT: ');
   });
 
+  it('logs what nobody foresaw and exits with 1', async () => {
+    const fault = 'process.once("SIGUSR2",()=>{Promise.reject(new Error("boom"))})';
+    const program = run({
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(fault)}`,
+      PORT: '0',
+      HOST: '127.0.0.1',
+      MQTT_EMBEDDED_PORT: '0',
+      DEMO_DEVICES: '0',
+      LOG_FORMAT: 'json',
+    });
+    await program.line(/SLUICE ready/);
+    program.send('SIGUSR2');
+    expect(await program.exited).toEqual({ code: 1, signal: null });
+    const [, line = ''] = await program.line(/^(\{.*Unhandled rejection.*\})$/);
+    expect(JSON.parse(line)).toMatchObject({ level: 'fatal', err: { message: 'boom' } });
+  });
+
+  it('refuses a Redis that it would not use', async () => {
+    const program = run({ PORT: '0', MQTT_EMBEDDED_PORT: '0', REDIS_URL: 'redis://127.0.0.1:1' });
+    expect(await program.exited).toEqual({ code: 1, signal: null });
+    expect(program.output).toMatch(/^Sluice cannot start: REDIS_URL: /m);
+  });
+
   it('exits at once at a second signal', async () => {
     const program = run({
       PORT: '0',
