@@ -1,0 +1,41 @@
+# Any image with Node 20.19 or newer, npm and a C library that node_modules' few binaries know; a current LTS by default.
+ARG NODE_IMAGE=node:24-bookworm-slim
+
+FROM ${NODE_IMAGE} AS build
+WORKDIR /app
+COPY package.json package-lock.json .npmrc ./
+# Two optional build secrets, for networks with a registry or a certificate authority of their own: neither gets into a layer.
+RUN --mount=type=secret,id=npmrc,target=/root/.npmrc,required=false \
+    --mount=type=secret,id=ca,target=/run/secrets/ca,required=false \
+    NODE_EXTRA_CA_CERTS=/run/secrets/ca npm ci --ignore-scripts --no-audit --no-fund
+COPY tsconfig.json tsconfig.build.json ./
+COPY scripts ./scripts
+COPY src ./src
+RUN npm run build
+# What the running service never reads: development packages, type declarations, source maps, sources of bundled packages.
+RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund --offline \
+ && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.tsbuildinfo' \) -delete \
+ && rm -rf node_modules/.cache node_modules/.package-lock.json node_modules/rxjs/src \
+ && find dist -name '*.map' -delete \
+ && find node_modules -type d -empty -delete
+
+FROM ${NODE_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Sluice" \
+      org.opencontainers.image.description="The control layer between an MQTT broker and live dashboards" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+ENV NODE_ENV=production
+WORKDIR /app
+COPY --from=build /app/package.json ./
+COPY --from=build /app/node_modules ./node_modules
+COPY --from=build /app/dist ./dist
+# By number, so that Kubernetes can see that it is not root. Nothing is written: the root file system can be read-only.
+USER 1000:1000
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=6 \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.MANAGEMENT_PORT || process.env.PORT || 8080}/health/live`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+# Node itself is process 1: SIGTERM reaches it, and it drains.
+ENTRYPOINT ["node", "dist/main.js"]
