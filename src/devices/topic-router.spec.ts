@@ -17,12 +17,9 @@ const ROUTES = [
 function resolve(topic: string | Buffer, router = new TopicRouter(ROUTES, 10)) {
   const bytes = Buffer.from(topic);
   const padded = Buffer.concat([Buffer.from('##'), bytes, Buffer.from('##')]);
-  const { deviceId, ...found } = router.resolve(padded, 2, padded.length - 2);
-  return {
-    deviceId,
-    kind: found.route?.kind ?? found.kind,
-    outcome: found.route === null ? found.outcome : 'ok',
-  };
+  const found = router.resolve(padded, 2, padded.length - 2);
+  const { kind } = found.route ?? found;
+  return { deviceId: found.deviceId, kind, outcome: found.route === null ? found.outcome : 'ok' };
 }
 
 describe(TopicRouter.name, () => {

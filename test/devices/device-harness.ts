@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { connectAsync, type IClientOptions, type IClientPublishOptions, type MqttClient } from 'mqtt';
 import { NestFactory } from '@nestjs/core';
-import type { INestApplication } from '@nestjs/common';
+import type { INestApplication, LoggerService } from '@nestjs/common';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import type { Config } from '../../src/config/config.js';
 import { ConfigModule } from '../../src/config/config.module.js';
@@ -107,6 +108,8 @@ export interface DevicesApp {
   commands: CommandPublisher;
   metrics: Metrics;
   config: Config;
+  /** Log lines so far: `level context message`. */
+  logs: string[];
   /** Resolves when upstream is (or already is) as asked. */
   upstreamIs(up: boolean, timeoutMs?: number): Promise<void>;
   /** sluice_ingest_messages_total of one kind and outcome. */
@@ -124,6 +127,7 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
     ...env,
   });
 
+  const logs: string[] = [];
   const app: INestApplication = await NestFactory.create(
     {
       module: class Root {},
@@ -139,7 +143,7 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
         DevicesModule,
       ],
     },
-    { logger: process.env['TEST_LOG'] ? undefined : false },
+    { logger: recordingLogger(logs) },
   );
   const transport = app.get(MqttTransport);
   app.connectMicroservice<MicroserviceOptions>({ strategy: transport });
@@ -154,6 +158,7 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
     commands: app.get(CommandPublisher),
     metrics,
     config,
+    logs,
     async upstreamIs(up, timeoutMs = 15_000) {
       if (upstream.up === up) {
         return;
@@ -182,6 +187,14 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
   };
 }
 
+function recordingLogger(logs: string[]): LoggerService {
+  const level =
+    (name: string) =>
+    (message: unknown, ...rest: unknown[]): void =>
+      void logs.push(`${name} ${String(rest.at(-1))} ${String(message)}`);
+  return { log: level('log'), error: level('error'), warn: level('warn'), debug: level('debug') };
+}
+
 /** A device (or anybody else) at the broker. */
 export interface Device {
   readonly client: MqttClient;
@@ -205,4 +218,20 @@ export async function connectDevice(url: string, options: IClientOptions = {}): 
     stop: () => client.endAsync(true),
     crash: () => void client.stream.destroy(),
   };
+}
+
+/** Looks again every few milliseconds until it holds. */
+export async function eventually(holds: () => boolean): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  while (!holds()) {
+    if (Date.now() > deadline) {
+      throw new Error(`did not come to hold: ${holds.toString()}`);
+    }
+    await pause(10);
+  }
+}
+
+/** PUBACKs that a broker with `log_type all` has received from Sluice. */
+export function acknowledged(broker: { log: string }): number {
+  return broker.log.match(/Received PUBACK from sluice-ingest/g)?.length ?? 0;
 }

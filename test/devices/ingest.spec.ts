@@ -2,24 +2,204 @@ import { stopAfterAll } from '../support/cleanup.js';
 import { startMosquitto } from '../support/mosquitto.js';
 import { type Device, type DevicesApp, connectDevice, startDevices } from './device-harness.js';
 
+/** Payloads of telemetry, status and meta that must be dropped, and the outcome they are counted under. */
+const BAD_PAYLOADS: [kind: string, what: string, payload: string | Buffer, outcome: string][] = [
+  ['telemetry', 'nothing', '', 'not_json'],
+  ['telemetry', 'white space', ' \n', 'not_json'],
+  ['telemetry', 'text', 'hello', 'not_json'],
+  ['telemetry', 'half an object', '{"a":1', 'not_json'],
+  ['telemetry', 'two values', '1 2', 'not_json'],
+  ['telemetry', 'a lone quote', '"', 'not_json'],
+  ['telemetry', 'NaN', 'NaN', 'not_json'],
+  ['telemetry', 'a byte order mark', '\ufeff{}', 'not_json'],
+  ['telemetry', 'bad UTF-8', Buffer.from([0x22, 0xff, 0x22]), 'not_json'],
+  ['telemetry', 'binary', Buffer.from([0, 1, 2, 3, 0xfe]), 'not_json'],
+  ['telemetry', 'unbalanced nesting', '['.repeat(200_000), 'not_json'],
+  ['telemetry', 'more than the limit', `"${'x'.repeat(256 * 1024)}"`, 'too_large'],
+  ['telemetry', '10 MB', Buffer.alloc(10 * 1024 * 1024, 0x20), 'too_large'],
+  ['status', 'nothing', '', 'not_json'],
+  ['status', 'a number', '1', 'not_object'],
+  ['status', 'an array', '[true]', 'not_object'],
+  ['status', 'null', 'null', 'not_object'],
+  ['status', 'no online', '{"ts":1}', 'bad_status'],
+  ['status', 'online as text', '{"online":"true"}', 'bad_status'],
+  ['status', 'online only in the prototype', '{"__proto__":{"online":true}}', 'bad_status'],
+  ['status', '10 MB', Buffer.alloc(10 * 1024 * 1024, 0x20), 'too_large'],
+  ['meta', 'text', 'name', 'not_json'],
+  ['meta', 'an array', '[]', 'not_object'],
+  ['meta', 'a string', '"pump"', 'not_object'],
+  ['meta', 'white space', '  ', 'not_json'],
+];
+
+/** JSON that other servers stumble over, and deep nesting: all of it is telemetry like any other. */
+const ODD_BUT_GOOD = [
+  '{"id":1}',
+  '{"data":1}',
+  '{"id":"42","data":{}}',
+  '{"pattern":"x","data":{"a":1},"isDisposed":true}',
+  '{"__proto__":{"polluted":true}}',
+  '{"constructor":{"prototype":{"polluted":true}}}',
+  'null',
+  '""',
+  '0',
+  '-1.5e300',
+  '"\\ud800"',
+  `${'['.repeat(100_000)}${']'.repeat(100_000)}`,
+  `"${'x'.repeat(256 * 1024 - 2)}"`,
+];
+
+const BAD_DEVICE_IDS = ['', '$SYS', 'x'.repeat(129), '😀'.repeat(65)];
+const GOOD_DEVICE_IDS = [
+  '__proto__',
+  'constructor',
+  'toString',
+  'Größe 😀',
+  'x'.repeat(128),
+  'a.b-c_d:e',
+  ' ',
+];
+
 describe('device messages from a real broker', () => {
   const own = stopAfterAll();
   let app: DevicesApp;
   let device: Device;
+  /** Topics of what the device itself hears. */
+  const heard: string[] = [];
 
   beforeAll(async () => {
     const broker = own(await startMosquitto());
     app = own(await startDevices({ MQTT_URL: broker.url }));
     await app.upstreamIs(true);
     device = own(await connectDevice(broker.url));
+    device.client.on('message', (topic) => heard.push(topic));
   });
+
+  /** Everything published before it has been processed when this resolves: one connection, one order. */
+  let fences = 0;
+  async function fence(): Promise<void> {
+    const deviceId = `fence-${fences++}`;
+    await device.publish(`devices/${deviceId}/telemetry`, '1');
+    await app.rooms.until(() => app.rooms.of('publish').some((told) => told.deviceId === deviceId));
+  }
+
+  const toldOf = (deviceId: string) => app.rooms.told.filter((told) => told.deviceId === deviceId);
 
   it('hands telemetry to the rooms byte for byte, white space at the ends aside', async () => {
     await device.publish('devices/pump-1/telemetry', ' {"t": 21.50,\n "ü":"\\u00e4"} \n');
-    await app.rooms.until(() => app.rooms.of('publish').length === 1);
-    expect(app.rooms.of('publish')[0]).toMatchObject({
-      deviceId: 'pump-1',
-      payload: '{"t": 21.50,\n "ü":"\\u00e4"}',
+    await fence();
+    expect(toldOf('pump-1')).toEqual([
+      { what: 'publish', deviceId: 'pump-1', payload: '{"t": 21.50,\n "ü":"\\u00e4"}' },
+    ]);
+  });
+
+  it.each([0, 1] as const)('keeps the order of a device at QoS %i', async (qos) => {
+    const deviceId = `ordered-${qos}`;
+    const sent = Array.from({ length: 500 }, (_, i) => String(i));
+    await Promise.all(
+      sent.map((payload) => device.publish(`devices/${deviceId}/telemetry`, payload, { qos })),
+    );
+    await fence();
+    expect(toldOf(deviceId).map(({ payload }) => payload)).toEqual(sent);
+  });
+
+  it.each(BAD_PAYLOADS)('counts and drops %s with %s', async (kind, _what, payload, outcome) => {
+    const before = await app.counted(kind, outcome);
+    for (const qos of [0, 1] as const) {
+      await device.publish(`devices/bad-payload/${kind}`, payload, { qos });
+    }
+    await fence();
+    expect(await app.counted(kind, outcome)).toBe(before + 2);
+    expect(toldOf('bad-payload')).toEqual([]);
+  });
+
+  it.each(ODD_BUT_GOOD.map((payload) => [payload.slice(0, 60), payload]))(
+    'takes %s as it is, and publishes nothing in answer',
+    async (_start, payload) => {
+      await device.client.subscribeAsync('devices/odd/#');
+      const before = toldOf('odd').length;
+      await device.publish('devices/odd/telemetry', payload);
+      await fence();
+      const told = toldOf('odd').slice(before);
+      expect(told.map((entry) => entry.payload === payload)).toEqual([true]);
+      expect(heard.filter((topic) => topic !== 'devices/odd/telemetry')).toEqual([]);
+      expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
+    },
+  );
+
+  it.each(BAD_DEVICE_IDS)('counts and drops the device id %j', async (deviceId) => {
+    const before = await app.counted('telemetry', 'bad_device_id');
+    await device.publish(`devices/${deviceId}/telemetry`, '1');
+    await fence();
+    expect(await app.counted('telemetry', 'bad_device_id')).toBe(before + 1);
+    expect(toldOf(deviceId)).toEqual([]);
+  });
+
+  it.each(GOOD_DEVICE_IDS)('takes the device id %j', async (deviceId) => {
+    await device.publish(`devices/${deviceId}/telemetry`, '1');
+    await device.publish(`devices/${deviceId}/meta`, '{}');
+    await fence();
+    expect(toldOf(deviceId).map(({ what }) => what)).toEqual(['publish', 'meta']);
+  });
+
+  it('hears nothing of other topics', async () => {
+    const before = app.rooms.told.length;
+    for (const topic of [
+      'devices/a/b/telemetry',
+      'devices/telemetry',
+      'devices/a/commands',
+      'telemetry',
+      'devices/a/x',
+    ]) {
+      await device.publish(topic, '1');
+    }
+    await fence();
+    expect(app.rooms.told).toHaveLength(before + 1);
+  });
+
+  it('takes status in the order of arrival, with its time if it has a valid one', async () => {
+    const start = Date.now();
+    const sent = [
+      '{"online":true,"ts":1700000000000}',
+      '{"online":false,"ts":1600000000000}',
+      ' {"online":true} ',
+      '{"online":true,"ts":"1700000000000"}',
+      '{"online":true,"ts":-1}',
+      '{"online":true,"ts":1e300}',
+      '{"online":false,"ts":null,"reason":"sleep"}',
+    ];
+    for (const payload of sent) {
+      await device.publish('devices/s-1/status', payload);
+    }
+    await fence();
+    const states = toldOf('s-1').map(({ status }) => status!);
+    expect(states.map(({ isOnline }) => isOnline)).toEqual([true, false, true, true, true, true, false]);
+    expect(states.slice(0, 2).map(({ lastSeen }) => lastSeen)).toEqual([1700000000000, 1600000000000]);
+    for (const { lastSeen } of states.slice(2)) {
+      expect(lastSeen).toBeGreaterThanOrEqual(start);
+      expect(lastSeen).toBeLessThanOrEqual(Date.now());
+    }
+    expect(toldOf('s-1').every(({ onlyIfUnknown }) => onlyIfUnknown === false)).toBe(true);
+  });
+
+  it('hears the will of a device that dies', async () => {
+    const mortal = await connectDevice(`mqtt://127.0.0.1:${new URL(app.config.mqtt.url!).port}`, {
+      will: {
+        topic: 'devices/mortal/status',
+        payload: Buffer.from('{"online":false,"ts":5}'),
+        qos: 1,
+        retain: true,
+      },
     });
+    await mortal.publish('devices/mortal/status', '{"online":true,"ts":5}', { retain: true });
+    mortal.crash();
+    await app.rooms.until(() => toldOf('mortal').length === 2);
+    expect(toldOf('mortal').map(({ status }) => status!.isOnline)).toEqual([true, false]);
+  });
+
+  it('takes metadata as it is and forgets it on an empty payload', async () => {
+    await device.publish('devices/m-1/meta', ' {"name":"Pump",  "unit":"°C"} ', { retain: true });
+    await device.publish('devices/m-1/meta', '', { retain: true });
+    await fence();
+    expect(toldOf('m-1').map(({ payload }) => payload)).toEqual(['{"name":"Pump",  "unit":"°C"}', null]);
   });
 });
