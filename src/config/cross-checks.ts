@@ -1,5 +1,6 @@
 import type { Config } from './config.js';
 import { checkMetadataFile } from './metadata-file.js';
+import { checkTransformFile } from './transform-file.js';
 import { checkPublicKey } from './public-key.js';
 
 const MIN_SECRET_BYTES = 32;
@@ -16,7 +17,7 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
       problems.push(`${name}: ${advice}`);
     }
   };
-  const { auth, metadata, mqtt, production, ws, redis } = config;
+  const { auth, metadata, mqtt, production, ws, redis, transform } = config;
   const keySources = [auth.jwtSecret, auth.jwtPublicKey, auth.jwtJwksUrl].filter(
     (source) => source !== undefined,
   );
@@ -38,6 +39,11 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
     'must not contain a user name or password',
   );
   demand(
+    mqtt.url === undefined || !hasCredentials(mqtt.url),
+    'MQTT_URL',
+    'must not contain a user name or password: set MQTT_USERNAME and MQTT_PASSWORD',
+  );
+  demand(
     (mqtt.cert === undefined) === (mqtt.key === undefined),
     'MQTT_CERT',
     'set MQTT_CERT and MQTT_KEY together',
@@ -54,6 +60,8 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
   );
   const metadataFault = metadata.file === undefined ? undefined : checkMetadataFile(metadata.file);
   demand(metadataFault === undefined, 'METADATA_FILE', metadataFault ?? '');
+  const transformFault = transform.file === undefined ? undefined : checkTransformFile(transform.file);
+  demand(transformFault === undefined, 'TRANSFORM_FILE', transformFault ?? '');
   demand(
     mqtt.reconnectMinMs <= mqtt.reconnectMaxMs,
     'MQTT_RECONNECT_MIN_MS',

@@ -62,9 +62,10 @@ function readSetting(
   }
   const parsed = setting.schema.safeParse(raw);
   if (parsed.success) {
-    return parsed.data;
+    return Array.isArray(parsed.data) ? Object.freeze(parsed.data) : parsed.data;
   }
-  const said = setting.secret ? '' : `, not ${JSON.stringify(raw)}`;
+  // Not every value with a password in it is in a variable for secrets.
+  const said = setting.secret ? '' : `, not ${JSON.stringify(raw.replace(/\/\/[^/]*@/g, '//***@'))}`;
   problems.push(`${setting.env}: ${parsed.error.issues[0]?.message ?? 'is not valid'}${said}`);
   return fallback();
 }

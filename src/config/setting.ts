@@ -12,7 +12,6 @@ export interface Setting<T> {
   env: string;
   /** Why it exists, with its unit, and the reason for its default. Written to `.env.example` and docs/settings.md. */
   doc: string;
-  /** Heading under which the docs list it. */
   schema: z.ZodType<T>;
   fallback: T | ((context: SettingContext) => T);
   /** What the docs print as the default. */
@@ -36,8 +35,7 @@ function setting<T>(
   doc: string,
   extra: Extra = {},
 ): Setting<T> {
-  const printable =
-    typeof fallback === 'function' || fallback === undefined ? '' : String(fallback as unknown);
+  const printable = typeof fallback === 'function' || fallback === undefined ? '' : String(fallback);
   return {
     env,
     doc,

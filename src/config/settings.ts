@@ -131,6 +131,18 @@ export const settings = {
       'JSON file {"<deviceId>": {…}} with metadata for devices that publish none; retained meta messages win',
     ),
   },
+  transform: {
+    file: optionalText(
+      'TRANSFORM_FILE',
+      'JSON file {"rules": [{"devices": "<id or pattern>", "fields": {"<field>": {"rename", "scale", "offset", "decimals", "unit"}}}]} applied to payloads before they are stored',
+    ),
+    fromMeta: oneOf(
+      'TRANSFORM_FROM_META',
+      ['true', 'false'],
+      'false',
+      "Whether the `transform` member of a device's metadata adds rules for its payloads",
+    ),
+  },
   log: {
     level: oneOf(
       'LOG_LEVEL',

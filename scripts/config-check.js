@@ -1,0 +1,51 @@
+#!/usr/bin/env node
+/**
+ * `npm run config:check [file]`: says whether Sluice would start with the settings of an env file (without one: of the
+ * environment), and if not, everything that is wrong, unknown names included. Values of secrets are not printed.
+ */
+import { readFileSync } from 'node:fs';
+import { parseEnv } from 'node:util';
+import { ensureBuild } from './setup/build.js';
+import { ensureDependencies } from './setup/dependencies.js';
+
+const file = process.argv[2];
+const problems = [];
+let settings = process.env;
+if (file !== undefined) {
+  try {
+    settings = parseEnv(readFileSync(file, 'utf8'));
+  } catch (error) {
+    console.error(`${file} cannot be read (${error.code ?? error.message}).`);
+    process.exit(1);
+  }
+}
+
+await ensureDependencies();
+await ensureBuild();
+const { settingNames } = await import('../dist/config/describe-settings.js');
+const { ConfigError, loadConfig } = await import('../dist/config/load-config.js');
+
+if (file !== undefined) {
+  const known = new Set(settingNames());
+  problems.push(
+    ...Object.keys(settings)
+      .filter((name) => !known.has(name))
+      .map((name) => `${name}: is no setting of Sluice`),
+  );
+}
+try {
+  loadConfig(settings);
+} catch (error) {
+  if (!(error instanceof ConfigError)) {
+    throw error;
+  }
+  problems.push(...error.problems);
+}
+if (problems.length > 0) {
+  console.error(
+    `${problems.length} setting(s) to correct:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
+  );
+  process.exitCode = 1;
+} else {
+  console.log('Sluice would start with these settings.');
+}
