@@ -48,12 +48,11 @@ export class Batch {
     }
     if (this.joined === null) {
       const joined = Buffer.allocUnsafe(this.bytes);
-      let end = this.bytes;
-      let node: Batch | null = this;
-      while (node !== null) {
+      let end = this.bytes - this.frame.length;
+      joined.set(this.frame, end);
+      for (let node: Batch | null = this.previous; node !== null; node = node.previous) {
         end -= node.frame.length;
         joined.set(node.frame, end);
-        node = node.previous;
       }
       this.joined = joined;
     }
@@ -79,10 +78,11 @@ export class Batch {
   /** The frames of the path, oldest first. */
   frames(): Buffer[] {
     const frames = new Array<Buffer>(this.count);
-    let node: Batch | null = this;
-    for (let at = this.count - 1; node !== null; at -= 1) {
+    let at = this.count - 1;
+    frames[at] = this.frame;
+    for (let node: Batch | null = this.previous; node !== null; node = node.previous) {
+      at -= 1;
       frames[at] = node.frame;
-      node = node.previous;
     }
     return frames;
   }

@@ -1,6 +1,6 @@
 import type { HotCounters } from '../metrics/metrics.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
-import type { Publication } from '../rooms/publication.js';
+import type { Publication } from './publication.js';
 import { Aggregate } from './aggregate.js';
 import type { Feed } from './feed.js';
 import { FieldSelection } from './field-selection.js';
@@ -120,7 +120,7 @@ export class DeliveryGroup implements Feed {
     const { members } = this.live;
     this.hot.due += members.length;
     for (const subscription of members) {
-      subscription.member.outbound.telemetry(subscription, frames);
+      subscription.outbound.telemetry(subscription, frames);
     }
   }
 

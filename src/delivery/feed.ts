@@ -1,4 +1,4 @@
-import type { Publication } from '../rooms/publication.js';
+import type { Publication } from './publication.js';
 import type { LiveList } from './live-list.js';
 import type { TelemetryFrames } from './telemetry-frame.js';
 

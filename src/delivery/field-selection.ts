@@ -29,7 +29,8 @@ export class FieldSelection {
         if (at === names.length - 1) {
           selection.whole = true;
         } else {
-          level = selection.within ??= new Map();
+          selection.within ??= new Map<string, Selection>();
+          level = selection.within;
         }
       });
     }

@@ -1,4 +1,4 @@
-import type { Subscription } from '../rooms/subscription.js';
+import type { Recipient } from './recipient.js';
 import type { DeliveryContext } from './delivery-context.js';
 
 /** Taken places at the head of a lane are cleared away in bulk. */
@@ -6,7 +6,7 @@ const COMPACT_AT = 1_024;
 
 /** A telemetry frame that waits, or (frame null) the mark that the subscription's newest value waits. */
 interface Waiting {
-  subscription: Subscription;
+  subscription: Recipient;
   generation: number;
   frame: Buffer | null;
 }
@@ -50,7 +50,7 @@ export class Lanes {
     return frame;
   }
 
-  pushTelemetry(subscription: Subscription, frame: Buffer | null): void {
+  pushTelemetry(subscription: Recipient, frame: Buffer | null): void {
     this.telemetry.push({ subscription, generation: subscription.generation, frame });
     this.telemetryBytes += frame === null ? 0 : frame.length;
   }

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { DropReason } from '../metrics/metrics.js';
 import type { ReplyMessage } from '../protocol/server-messages.js';
-import type { Subscription } from '../rooms/subscription.js';
+import type { Recipient } from './recipient.js';
 import type { Batch } from './batch.js';
 import type { DeliveryContext } from './delivery-context.js';
 import type { Flushable, FlushWindow } from './flush-window.js';
@@ -102,7 +102,7 @@ export class Outbound implements Flushable {
   }
 
   /** The next publication of a live subscription. */
-  telemetry(subscription: Subscription, frames: TelemetryFrames): void {
+  telemetry(subscription: Recipient, frames: TelemetryFrames): void {
     const { offset } = frames.publication;
     const skipped = offset - subscription.lastOffset - 1;
     if (skipped < 0) {
@@ -191,7 +191,7 @@ export class Outbound implements Flushable {
     }
   }
 
-  private hold(subscription: Subscription, frames: TelemetryFrames, skipped: number): void {
+  private hold(subscription: Recipient, frames: TelemetryFrames, skipped: number): void {
     const { lanes, context } = this;
     if (lanes === null) {
       context.metrics.dropped.inc({ reason: this.ended ?? 'closed' });

@@ -1,4 +1,4 @@
-import type { Publication } from '../rooms/publication.js';
+import type { Publication } from './publication.js';
 
 let lastPayload: Buffer | null = null;
 let lastValue: unknown = undefined;

@@ -1,4 +1,4 @@
-import type { Publication } from '../rooms/publication.js';
+import type { Publication } from './publication.js';
 import { headerLength, writeHeader } from './text-frame.js';
 
 /** Documented by Node only as `write(text, at, 'latin1')`, which spends half its time on finding the encoding. */

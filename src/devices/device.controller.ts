@@ -2,6 +2,7 @@ import { Controller, Logger, type OnApplicationBootstrap } from '@nestjs/common'
 import { EventPattern } from '@nestjs/microservices';
 import type { DeviceStatus } from '../rooms/publication.js';
 import { RoomsService } from '../rooms/rooms.service.js';
+import { Transformer } from '../transform/transformer.js';
 import { DEVICE_TRANSPORT, type IngestRoute } from './ingest-route.js';
 import type { InboundMessage } from './inbound-message.js';
 import { jsonValue } from './json-check.js';
@@ -27,6 +28,7 @@ export class DeviceController implements OnApplicationBootstrap {
     private readonly rooms: RoomsService,
     private readonly retained: RetainedState,
     private readonly metadata: StaticMetadata,
+    private readonly transformer: Transformer,
     transport: MqttTransport,
   ) {
     transport.serve(this);
@@ -34,7 +36,7 @@ export class DeviceController implements OnApplicationBootstrap {
 
   async onApplicationBootstrap(): Promise<void> {
     for (const [deviceId, meta] of this.metadata.entries()) {
-      await this.rooms.setMeta(deviceId, meta);
+      await this.rooms.setMeta(deviceId, this.transformer.meta(deviceId, meta));
     }
   }
 
@@ -44,10 +46,13 @@ export class DeviceController implements OnApplicationBootstrap {
     route({ method: 'telemetry', kind: 'telemetry', qos: 1 }),
   )
   telemetry(message: InboundMessage): void {
-    const payload = jsonValue(message.buffer, message.start, message.end);
-    if (payload === null) {
+    const json = jsonValue(message.buffer, message.start, message.end);
+    if (json === null) {
       message.finish('not_json');
-    } else if (message.retained) {
+      return;
+    }
+    const payload = this.transformer.payload(message.deviceId, json);
+    if (message.retained) {
       this.rooms.fillTelemetry(message.deviceId, payload, message.receivedAt);
       message.finish('retained');
     } else {
@@ -110,7 +115,8 @@ export class DeviceController implements OnApplicationBootstrap {
       message.finish('retained');
       return;
     }
-    this.finishAfter(message, this.rooms.setMeta(deviceId, payload ?? this.metadata.get(deviceId)));
+    const meta = this.transformer.meta(deviceId, payload ?? this.metadata.get(deviceId));
+    this.finishAfter(message, this.rooms.setMeta(deviceId, meta));
   }
 
   private finishAfter(message: InboundMessage, stored: Promise<void>): void {

@@ -6,10 +6,12 @@ import { IngestCounters } from './ingest-counters.js';
 import { MqttTransport } from './mqtt-transport.js';
 import { RetainedState } from './retained-state.js';
 import { StaticMetadata } from './static-metadata.js';
+import { TransformModule } from '../transform/transform.module.js';
 import { Upstream } from './upstream.js';
 
 /** The broker's side: device messages in, commands out. */
 @Module({
+  imports: [TransformModule],
   controllers: [DeviceController],
   providers: [
     MqttTransport,

@@ -163,6 +163,8 @@ export class FleetSubscriptions {
     const { member, audience, delivery } = subscription;
     const joined = deviceIds.map((deviceId) => this.registry.joinByPattern(member, deviceId, delivery));
     await this.registry.attach(joined);
+    const byPattern = joined.filter(({ explicit }) => !explicit); // what was asked for by id keeps its own options
+    await this.introductions.takeBack(member, byPattern, delivery);
     if (!this.isRegistered(subscription)) {
       return; // left, or the connection went meanwhile
     }
@@ -171,7 +173,12 @@ export class FleetSubscriptions {
     member.outbound.addSource(
       new SubscribedSource({ pattern: audience.pattern.source, id, subscriptions: current, maxFrameBytes }),
     );
-    this.introductions.begin(member, current, undefined, id !== undefined);
+    this.introductions.begin(
+      member,
+      current.filter((one) => one.feed === null),
+      undefined,
+      id !== undefined,
+    );
   }
 
   private isRegistered(subscription: PatternSubscription): boolean {

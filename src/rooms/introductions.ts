@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { Position } from '../protocol/client-messages.js';
+import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import type { Member } from './member.js';
 import { ResumeSource } from './resume-source.js';
@@ -18,6 +19,28 @@ export class Introductions {
     private readonly config: Config,
     private readonly metrics: Metrics,
   ) {}
+
+  /**
+   * Takes subscriptions that are live already back to before their snapshot, with new options: subscribing again starts again. What waits
+   * for the client is let out first, so that no publication of mode `every` is lost by it; a resume (`since`) says itself where it starts.
+   */
+  async takeBack(
+    member: Member,
+    subscriptions: readonly Subscription[],
+    delivery: DeliveryOptions,
+    since?: ReadonlyMap<string, Position>,
+  ): Promise<void> {
+    const isNamed = ({ room }: Subscription): boolean => since?.has(room.deviceId) === true;
+    if (member.outbound.blocked && subscriptions.some((one) => one.feed !== null && !isNamed(one))) {
+      await member.outbound.drained();
+    }
+    for (const subscription of subscriptions) {
+      if (subscription.feed !== null || isNamed(subscription)) {
+        subscription.room.hold(subscription);
+      }
+      subscription.delivery = delivery;
+    }
+  }
 
   /** Which of the rooms named in `since` can go on where the client stood. */
   async recover(

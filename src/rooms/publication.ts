@@ -1,5 +1,6 @@
-/** JSON bytes of device metadata (one object), or null when nothing is known. */
-export type MetaBytes = Buffer | null;
+import type { MetaBytes, Publication } from '../delivery/publication.js';
+
+export type { MetaBytes, Publication };
 
 /** Whether a device is online, as the device (or its will) said last. */
 export interface DeviceStatus {
@@ -8,22 +9,6 @@ export interface DeviceStatus {
   readonly lastSeen: number;
   /** Unix ms at which Sluice took it in. */
   readonly serverTs: number;
-}
-
-/**
- * One update of a device as rooms store and deliver it. Immutable; shared by all receivers.
- * `payload` and `meta` are JSON bytes as they arrived, never parsed on the way.
- */
-export interface Publication {
-  readonly deviceId: string;
-  /** Globally unique name of the numbering. */
-  readonly epoch: string;
-  /** 1 for the first publication of the epoch, then exactly 1 more each; 0 only for a retained value that was never a publication. */
-  readonly offset: number;
-  /** Unix ms of acceptance. */
-  readonly serverTs: number;
-  readonly payload: Buffer;
-  readonly meta: MetaBytes;
 }
 
 /** All that is known of a device at one moment. */

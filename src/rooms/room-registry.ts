@@ -29,33 +29,16 @@ export class RoomRegistry {
     return this.rooms.get(deviceId);
   }
 
-  /**
-   * The member's subscription of a room, made when there is none yet.
-   * @param restart begin anew where there is one: what waits for it is void
-   */
-  join(member: Member, deviceId: string, delivery: DeliveryOptions, restart: boolean): Subscription {
-    const existing = member.subscriptions.get(deviceId);
-    if (existing !== undefined) {
-      existing.room.redeliver(existing, delivery);
-      if (restart) {
-        existing.room.hold(existing);
-      }
-    }
-    const subscription = existing ?? this.create(member, deviceId, delivery);
+  /** The member's subscription of a room, asked for by id; made when there is none yet. */
+  join(member: Member, deviceId: string, delivery: DeliveryOptions): Subscription {
+    const subscription = this.joinByPattern(member, deviceId, delivery);
     subscription.explicit = true;
     return subscription;
   }
 
-  /** The same for a room that a pattern covers. What was asked for by id keeps its own options. */
+  /** The same for a room that a pattern covers. */
   joinByPattern(member: Member, deviceId: string, delivery: DeliveryOptions): Subscription {
-    const existing = member.subscriptions.get(deviceId);
-    if (existing === undefined) {
-      return this.create(member, deviceId, delivery);
-    }
-    if (!existing.explicit) {
-      existing.room.redeliver(existing, delivery);
-    }
-    return existing;
+    return member.subscriptions.get(deviceId) ?? this.create(member, deviceId, delivery);
   }
 
   private create(member: Member, deviceId: string, delivery: DeliveryOptions): Subscription {

@@ -1,10 +1,10 @@
 import { DeliveryGroup, groupKey } from '../delivery/delivery-group.js';
 import type { Feed } from '../delivery/feed.js';
 import { LiveList } from '../delivery/live-list.js';
+import type { Recipient } from '../delivery/recipient.js';
 import type { Scheduler } from '../delivery/scheduler.js';
 import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
 import type { HotCounters } from '../metrics/metrics.js';
-import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
 import type { Subscription } from './subscription.js';
 
@@ -81,8 +81,8 @@ export class Room implements Feed {
     const { members } = this.live;
     this.hot.due += members.length;
     for (let at = 0; at < members.length; at += 1) {
-      const subscription = members[at] as Subscription;
-      subscription.member.outbound.telemetry(subscription, frames);
+      const subscription = members[at] as Recipient;
+      subscription.outbound.telemetry(subscription, frames);
     }
     if (this.groups !== null) {
       for (const group of this.groups.values()) {
@@ -117,34 +117,8 @@ export class Room implements Feed {
 
   /** Publications no longer go to this subscription, and what waits for it is void. */
   hold(subscription: Subscription): void {
-    subscription.generation += 1;
-    this.leaveFeed(subscription);
-  }
-
-  /**
-   * New options for a subscription, at once. Frames that wait stay in order; a value that a limit held back is sent now, so that
-   * nothing is left behind in a group that the subscription leaves.
-   */
-  redeliver(subscription: Subscription, delivery: DeliveryOptions): void {
-    const moves =
-      subscription.feed !== null &&
-      (subscription.waiting || groupKey(delivery) !== groupKey(subscription.delivery));
-    if (!moves) {
-      subscription.delivery = delivery;
-      return;
-    }
-    this.leaveFeed(subscription);
-    subscription.delivery = delivery;
-    this.goLive(subscription);
-    const newest = this.telemetry === null ? null : this.feedOf(subscription).shape(this.telemetry);
-    if (newest !== null && newest.offset > subscription.lastOffset) {
-      this.hot.due += 1;
-      subscription.member.outbound.telemetry(subscription, new TelemetryFrames(newest, this.template));
-    }
-  }
-
-  private leaveFeed(subscription: Subscription): void {
     const { feed } = subscription;
+    subscription.generation += 1;
     subscription.waiting = false;
     if (feed === null) {
       return;

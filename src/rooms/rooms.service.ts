@@ -100,10 +100,9 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
    */
   async subscribe(member: Member, request: SubscribeRequest): Promise<void> {
     const { deviceIds, since, delivery } = request;
-    const subscriptions = deviceIds.map((deviceId) =>
-      this.registry.join(member, deviceId, delivery, since?.has(deviceId) ?? false),
-    );
+    const subscriptions = deviceIds.map((deviceId) => this.registry.join(member, deviceId, delivery));
     await this.registry.attach(subscriptions);
+    await this.introductions.takeBack(member, subscriptions, delivery, since);
     const recovered = await this.introductions.recover(subscriptions, since);
     const current = subscriptions.filter((subscription) => subscription.current);
     if (current.length === 0 && deviceIds.length > 0) {

@@ -93,13 +93,9 @@ export class SnapshotSource implements PacedSource {
   }
 
   private telemetryOf(subscription: Subscription): Publication | null {
-    const { room, feed, lastOffset } = subscription;
+    const { room } = subscription;
     const { telemetry } = room;
     if (telemetry === null || this.request.recovered.has(subscription)) {
-      return null;
-    }
-    // A subscription that was live before keeps its order: while older publications wait, the newest is no snapshot for it.
-    if (feed !== null && lastOffset !== telemetry.offset) {
       return null;
     }
     return room.feedOf(subscription).shape(telemetry);

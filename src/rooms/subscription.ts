@@ -1,10 +1,13 @@
 import type { Feed } from '../delivery/feed.js';
+import type { Outbound } from '../delivery/outbound.js';
+import type { Recipient } from '../delivery/recipient.js';
 import { DEFAULT_DELIVERY, type DeliveryOptions } from '../protocol/delivery-options.js';
 import type { Member } from './member.js';
 import type { Room } from './room.js';
 
 /** One connection in one room. */
-export class Subscription {
+export class Subscription implements Recipient {
+  readonly outbound: Outbound;
   /** Offset of the last publication sent (or put into the queue in order); the next one is numbered against it. */
   lastOffset = 0;
   /** The first snapshot has been sent, so changes of status and metadata make sense to the client. */
@@ -24,7 +27,9 @@ export class Subscription {
     readonly member: Member,
     readonly room: Room,
     public delivery: DeliveryOptions = DEFAULT_DELIVERY,
-  ) {}
+  ) {
+    this.outbound = member.outbound;
+  }
 
   /** Whether this is still the member's subscription of the room. */
   get current(): boolean {

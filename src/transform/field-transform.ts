@@ -1,0 +1,121 @@
+import type { FieldRule, FieldRules } from '../config/transform-file.js';
+
+type JsonObject = Record<string, unknown>;
+
+interface Step {
+  rule: FieldRule | null;
+  within: Map<string, Step> | null;
+}
+
+/** Digits of a double that are certain; the rest is what 21.3 * 0.1 leaves behind. */
+const CERTAIN_DIGITS = 15;
+
+/** The compiled rules of one device: what happens to its payloads and to the units in its metadata. */
+export class FieldTransform {
+  private readonly root = new Map<string, Step>();
+  /** Units by the new names of fields. */
+  private readonly units = new Map<string, string>();
+  private readonly renamed = new Map<string, string>();
+
+  constructor(rules: FieldRules) {
+    for (const [field, rule] of Object.entries(rules)) {
+      this.add(field, rule);
+      const name = renamedPath(field, rule.rename);
+      if (name !== field) {
+        this.renamed.set(field, name);
+      }
+      if (rule.unit !== undefined) {
+        this.units.set(name, rule.unit);
+      }
+    }
+  }
+
+  /** The payload with the rules applied; the same buffer where none of its fields is concerned. */
+  payload(payload: Buffer): Buffer {
+    const value: unknown = JSON.parse(payload.toString());
+    if (!isObject(value) || !this.concerns(value)) {
+      return payload;
+    }
+    return Buffer.from(JSON.stringify(apply(value, this.root)));
+  }
+
+  /** Metadata whose `units` speak of the fields as they are now called and scaled. */
+  meta(meta: Buffer): Buffer {
+    if (this.units.size === 0 && this.renamed.size === 0) {
+      return meta;
+    }
+    const value = JSON.parse(meta.toString()) as JsonObject;
+    const own = isObject(value['units']) ? value['units'] : {};
+    const units = new Map<string, unknown>();
+    for (const [field, unit] of Object.entries(own)) {
+      units.set(this.renamed.get(field) ?? field, unit);
+    }
+    for (const [field, unit] of this.units) {
+      units.set(field, unit);
+    }
+    return Buffer.from(
+      JSON.stringify(units.size === 0 ? value : { ...value, units: Object.fromEntries(units) }),
+    );
+  }
+
+  private add(field: string, rule: FieldRule): void {
+    let level = this.root;
+    const names = field.split('.');
+    names.forEach((name, at) => {
+      let step = level.get(name);
+      if (step === undefined) {
+        step = { rule: null, within: null };
+        level.set(name, step);
+      }
+      if (at === names.length - 1) {
+        step.rule = rule;
+      } else {
+        step.within ??= new Map<string, Step>();
+        level = step.within;
+      }
+    });
+  }
+
+  private concerns(value: JsonObject): boolean {
+    return Object.keys(value).some((name) => this.root.has(name));
+  }
+}
+
+function apply(value: JsonObject, level: ReadonlyMap<string, Step>): JsonObject {
+  // Without a prototype: `__proto__` is a legal member name. Members keep their places.
+  const result = Object.create(null) as JsonObject;
+  for (const name of Object.keys(value)) {
+    const step = level.get(name);
+    const member = value[name];
+    if (step === undefined) {
+      result[name] = member;
+      continue;
+    }
+    const inner = step.within !== null && isObject(member) ? apply(member, step.within) : member;
+    result[step.rule?.rename ?? name] = step.rule === null ? inner : convert(inner, step.rule);
+  }
+  return result;
+}
+
+function convert(value: unknown, { scale = 1, offset = 0, decimals }: FieldRule): unknown {
+  if (typeof value !== 'number') {
+    return value;
+  }
+  const converted =
+    scale === 1 && offset === 0 ? value : Number((value * scale + offset).toPrecision(CERTAIN_DIGITS));
+  const rounded = decimals === undefined ? converted : Number(converted.toFixed(decimals));
+  // JSON has no infinity: a value that the rule would push out of range is better left as the device sent it.
+  return Number.isFinite(rounded) ? rounded : value;
+}
+
+function renamedPath(field: string, rename: string | undefined): string {
+  if (rename === undefined) {
+    return field;
+  }
+  const parent = field.lastIndexOf('.');
+  return parent < 0 ? rename : `${field.slice(0, parent + 1)}${rename}`;
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
