@@ -33,7 +33,7 @@ export function extendPath() {
  * Installs what is missing, if it can be (Debian, root or password-less sudo).
  * @returns {Promise<SystemPackage[]>} what is missing all the same
  */
-export async function ensureSystemPackages() {
+async function ensureSystemPackages() {
   extendPath();
   const toInstall = systemPackages().filter((entry) => entry.apt && !onPath(entry.command));
   if (toInstall.length > 0) {
@@ -44,6 +44,23 @@ export async function ensureSystemPackages() {
     const { code } = await runCommand(process.execPath, [join(root, entry.script)], { quiet: true });
     if (code !== 0) {
       missing.push(entry);
+    }
+  }
+  return missing;
+}
+
+/**
+ * {@link ensureSystemPackages}, and one line about what is missing all the same; with CI=true that ends the process.
+ * @returns {Promise<SystemPackage[]>} what is missing
+ */
+export async function demandSystemPackages() {
+  const missing = await ensureSystemPackages();
+  if (missing.length > 0) {
+    console.error(
+      `Not to be had here: ${missing.map((entry) => `${entry.command} (${entry.for})`).join(', ')}.`,
+    );
+    if (process.env['CI'] === 'true') {
+      process.exit(1);
     }
   }
   return missing;
