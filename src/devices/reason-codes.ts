@@ -5,7 +5,7 @@ const ADVICE = new Map<number, string>([
   [0x04, 'check MQTT_USERNAME and MQTT_PASSWORD'],
   [0x86, 'check MQTT_USERNAME and MQTT_PASSWORD'],
   [0x05, "not authorized: check MQTT_USERNAME, MQTT_PASSWORD and the broker's ACL"],
-  [0x87, "not authorized: check the broker's ACL"],
+  [0x87, "not authorized: check MQTT_USERNAME, MQTT_PASSWORD and the broker's ACL"],
   [0x85, 'the broker does not take the client id: see NAMESPACE'],
   [0x8e, 'another connection took the session over with the same client id: is NAMESPACE used twice?'],
   [0x95, "a packet was larger than the broker takes: raise the broker's limit"],

@@ -71,7 +71,7 @@ export class RecordingRooms {
         () =>
           reject(
             new Error(
-              `not told in time; the last of ${this.told.length}: ${JSON.stringify(this.told.slice(-5))}`,
+              `not told in time; the last of ${this.told.length}: ${JSON.stringify(this.told.slice(-5)).slice(0, 500)}`,
             ),
           ),
         timeoutMs,
