@@ -1,0 +1,120 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ApiServer } from './support/api-server.js';
+import { type HelmResult, type TemplateOptions, chart, helm, templateArguments } from './support/helm.js';
+
+/** The real Helm against a stand-in for the API server: what an operator does with a release. */
+describe('a release', () => {
+  let api: ApiServer;
+  let home: string;
+
+  beforeEach(async () => {
+    api = await ApiServer.start();
+    home = await mkdtemp(join(tmpdir(), 'sluice-release-'));
+    await writeFile(join(home, 'kubeconfig'), api.kubeconfig);
+  });
+
+  afterEach(async () => {
+    await api.close();
+    await rm(home, { recursive: true });
+  });
+
+  function run(command: string, args: string[] = [], options: TemplateOptions = {}): Promise<HelmResult> {
+    const env = {
+      KUBECONFIG: join(home, 'kubeconfig'),
+      HELM_CACHE_HOME: join(home, 'cache'),
+      HELM_CONFIG_HOME: join(home, 'config'),
+      HELM_DATA_HOME: join(home, 'data'),
+    };
+    const charts = ['install', 'upgrade'].includes(command) ? [chart] : [];
+    return helm(
+      [command, 'live', ...charts, '--namespace', 'iot', ...args, ...templateArguments(options)],
+      env,
+    );
+  }
+
+  async function succeed(...parameters: Parameters<typeof run>): Promise<string> {
+    const { status, stdout, stderr } = await run(...parameters);
+    expect([stderr, status]).toEqual(['', 0]);
+    return stdout;
+  }
+
+  const logLevel = (): string | undefined => api.get('ConfigMap', 'live-sluice')?.data?.['LOG_LEVEL'];
+  const revisions = (text: string): [number, string][] =>
+    (JSON.parse(text) as { revision: number; status: string }[]).map(({ revision, status }) => [
+      revision,
+      status,
+    ]);
+  const history = async (): Promise<[number, string][]> =>
+    revisions(await succeed('history', ['--output', 'json']));
+
+  it('is installed with every object of the production values, and leaves nothing behind', async () => {
+    const notes = await succeed('install', ['--wait', '--timeout=20s'], { values: 'production' });
+    expect(notes).toContain('wss://dash.example.com/ws');
+    expect(api.names).toEqual([
+      'ConfigMap/live-sluice',
+      'ConfigMap/live-sluice-dashboard',
+      'Deployment/live-sluice',
+      'HorizontalPodAutoscaler/live-sluice',
+      'Ingress/live-sluice',
+      'NetworkPolicy/live-sluice',
+      'PodDisruptionBudget/live-sluice',
+      'PrometheusRule/live-sluice',
+      'Service/live-sluice',
+      'Service/live-sluice-management',
+      'ServiceAccount/live-sluice',
+      'ServiceMonitor/live-sluice',
+    ]);
+    await succeed('uninstall');
+    expect([...api.objects.keys()]).toEqual([]);
+  });
+
+  it('is upgraded and rolled back', async () => {
+    await succeed('install', [], { values: 'defaults' });
+    const selector = JSON.stringify(api.get('Deployment', 'live-sluice')?.spec.selector);
+    await succeed('upgrade', [], { values: 'defaults', set: ['settings.LOG_LEVEL=debug'] });
+    expect(logLevel()).toBe('debug');
+    await succeed('rollback', ['1']);
+    expect(logLevel()).toBeUndefined();
+    expect(JSON.stringify(api.get('Deployment', 'live-sluice')?.spec.selector)).toBe(selector);
+    expect(await history()).toEqual([
+      [1, 'superseded'],
+      [2, 'superseded'],
+      [3, 'deployed'],
+    ]);
+  });
+
+  it('stays as it is when the values of an upgrade cannot work', async () => {
+    await succeed('install', [], { values: 'defaults' });
+    const before = api.changes.length;
+    const { status, stderr } = await run('upgrade', [], { values: 'defaults', set: ['replicaCount=3'] });
+    expect(status).not.toBe(0);
+    expect(stderr).toContain('3 pods without Redis would each have rooms of their own');
+    expect(api.changes).toHaveLength(before);
+    expect(await history()).toEqual([[1, 'deployed']]);
+  });
+
+  it('goes back by itself when the API server refuses an upgrade', async () => {
+    await succeed('install', [], { values: 'defaults' });
+    const { status, stderr } = await run('upgrade', ['--rollback-on-failure', '--timeout=20s'], {
+      values: 'defaults',
+      // A selector of a living Deployment cannot change.
+      set: ['nameOverride=other', 'fullnameOverride=live-sluice', 'settings.LOG_LEVEL=debug'],
+    });
+    expect(status).not.toBe(0);
+    expect(stderr).toContain('field is immutable');
+    expect(logLevel()).toBeUndefined();
+    expect((await history()).at(-1)).toEqual([3, 'deployed']);
+  });
+
+  it('keeps the generated key of the demo through upgrades', async () => {
+    await succeed('install', [], { values: 'demo' });
+    const key = (): string | undefined => api.get('Secret', 'live-sluice-secret')?.data?.['jwt-secret'];
+    const generated = key();
+    expect(Buffer.from(generated ?? '', 'base64').toString()).toMatch(/^[A-Za-z0-9]{48}$/);
+    await succeed('upgrade', [], { values: 'demo', set: ['replicaCount=3'] });
+    expect(key()).toBe(generated);
+    expect(api.get('Deployment', 'live-sluice')?.spec.replicas).toBe(3);
+  });
+});
