@@ -11,6 +11,12 @@ export interface AdmissionLimits {
   maxPendingConnections: number;
 }
 
+/** The places that one client address holds; connections share it, and so the text of their address. */
+interface AddressPlaces {
+  readonly address: string;
+  count: number;
+}
+
 /**
  * Counts connections and says no before anything expensive happens. What is admitted holds a place until {@link release};
  * one without a token also holds a place among the pending until {@link settle}.
@@ -22,7 +28,7 @@ export class Admission {
   private pendingCount = 0;
   private rateDue = 0;
   private readonly rate: RateLimit;
-  private readonly byAddress = new Map<string, number>();
+  private readonly byAddress = new Map<string, AddressPlaces>();
 
   constructor(private readonly limits: AdmissionLimits) {
     // Bursts of twice the rate: a page that opens several connections, a proxy that restarts.
@@ -50,14 +56,14 @@ export class Admission {
    * @returns null when admitted, else the reason
    */
   admit(address: string, hasToken: boolean, now: number): AdmissionRefusal | null {
-    const ofAddress = this.byAddress.get(address) ?? 0;
+    const places = this.byAddress.get(address);
     if (this.draining) {
       return 'refused_draining';
     }
     if (this.total >= this.limits.maxConnections) {
       return 'refused_capacity';
     }
-    if (ofAddress >= this.limits.maxConnectionsPerAddress) {
+    if (places !== undefined && places.count >= this.limits.maxConnectionsPerAddress) {
       return 'refused_address';
     }
     if (!hasToken && this.pendingCount >= this.limits.maxPendingConnections) {
@@ -69,7 +75,11 @@ export class Admission {
     }
     this.rateDue = due;
     this.total += 1;
-    this.byAddress.set(address, ofAddress + 1);
+    if (places === undefined) {
+      this.byAddress.set(address, { address, count: 1 });
+    } else {
+      places.count += 1;
+    }
     this.pendingCount += hasToken ? 0 : 1;
     return null;
   }
@@ -82,11 +92,14 @@ export class Admission {
   /** A connection is over. Once per admitted one. */
   release(address: string): void {
     this.total -= 1;
-    const left = (this.byAddress.get(address) ?? 1) - 1;
-    if (left > 0) {
-      this.byAddress.set(address, left);
-    } else {
+    const places = this.byAddress.get(address);
+    if (places !== undefined && (places.count -= 1) === 0) {
       this.byAddress.delete(address);
     }
+  }
+
+  /** The one text that all connections from an address share; each request brings a copy of its own. */
+  shared(address: string): string {
+    return this.byAddress.get(address)?.address ?? address;
   }
 }

@@ -42,6 +42,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
   /** Takes over an upgraded connection that admission has let in. */
   accept(connection: Connection, token: UpgradeToken): void {
     this.connections.add(connection);
+    connection.address = this.admission.shared(connection.address);
     this.metrics.connectionsPending.inc();
     if (token instanceof AuthError) {
       this.reject(connection, token);

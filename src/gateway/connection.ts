@@ -8,6 +8,7 @@ import type { Subscription } from '../rooms/subscription.js';
 import type { Deadline } from './deadline-queue.js';
 import type { Expiring } from './expiry-heap.js';
 import type { Inbound } from './inbound.js';
+import { SparingWebSocket } from './sparing-web-socket.js';
 
 /** Where a connection stands. It only ever moves down this list. */
 export enum ConnectionState {
@@ -35,7 +36,13 @@ export interface ConnectionOwner {
 
 const CODE_NONE = 1005;
 const CODE_ABNORMAL = 1006;
-const ID_BYTES = 12;
+/** Makes ids of this process' connections unique among all processes. */
+const ID_PREFIX = randomBytes(9).toString('base64url');
+let connections = 0;
+
+function rest(connection: Connection): void {
+  connection.rest();
+}
 
 /**
  * One WebSocket connection and all that Sluice keeps of it.
@@ -44,10 +51,8 @@ const ID_BYTES = 12;
  * option) instead of a second one beside it; it gets its events by `emit` instead of listeners, its deadlines by links in itself
  * instead of timers, and what most never need (the state of incoming messages) is made when it is first used.
  */
-export class Connection extends WebSocket implements Member, Deadline<Connection>, Expiring {
-  declare readonly _socket: Socket;
-  /** Unique among all connections of all instances. */
-  readonly id = randomBytes(ID_BYTES).toString('base64url');
+export class Connection extends SparingWebSocket implements Member, Deadline<Connection>, Expiring {
+  private readonly serial = (connections += 1);
   state = ConnectionState.Pending;
   /** Its good token; the guard asks for it by this name. */
   auth: VerifiedToken | undefined = undefined;
@@ -81,6 +86,12 @@ export class Connection extends WebSocket implements Member, Deadline<Connection
     this.owner = owner;
     this.address = address;
     this.autoSubscribe = autoSubscribe;
+    this.spare(owner);
+  }
+
+  /** Unique among all connections of all instances. */
+  get id(): string {
+    return `${ID_PREFIX}-${this.serial.toString(36)}`;
   }
 
   get socket(): Socket {
@@ -138,6 +149,7 @@ export class Connection extends WebSocket implements Member, Deadline<Connection
         return true;
       case 'pong':
         this.awaitsPong = false;
+        process.nextTick(rest, this); // an idle connection says nothing else until the next ping
         return true;
       case 'close':
         owner.onClosed(this);

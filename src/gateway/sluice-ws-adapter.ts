@@ -1,7 +1,8 @@
 import type { INestApplication } from '@nestjs/common';
 import { WsAdapter } from '@nestjs/platform-ws';
 import type { MessageMappingProperties } from '@nestjs/websockets';
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
+import type { Socket } from 'node:net';
 import type { WebSocketServer } from 'ws';
 import { Connection } from './connection.js';
 import type { Handler } from './inbound.js';
@@ -33,6 +34,7 @@ export class SluiceWsAdapter extends WsAdapter {
 
   override create(): WebSocketServer {
     this.http.on('upgrade', this.upgrades.handle);
+    this.upgrades.server.on('headers', joinFirstWrites);
     return this.upgrades.server;
   }
 
@@ -61,4 +63,14 @@ export class SluiceWsAdapter extends WsAdapter {
   override async dispose(): Promise<void> {
     // Nothing of the parent's is in use.
   }
+}
+
+/** The answer to the upgrade and what a connection opens with are due in the same turn: one system call instead of two or three. */
+function joinFirstWrites(_headers: string[], { socket }: IncomingMessage): void {
+  socket.cork();
+  setImmediate(uncork, socket);
+}
+
+function uncork(socket: Socket): void {
+  socket.uncork();
 }
