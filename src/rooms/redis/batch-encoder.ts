@@ -22,16 +22,23 @@ export interface EncodedBatch {
   readonly groups: readonly (readonly Operation[])[];
 }
 
-/** Finds what was sent before: see {@link encodeBatch}. */
-export type TagOf = (message: DeviceMessage) => number;
+/** Numbers that name the publications of a batch among those of all instances in the stored window. */
+interface Tags {
+  next: number;
+}
 
 /**
  * Packs operations, grouped by device with each device's order kept. Publications of a device in a row become one block: offset, last
  * value, history entry and fan-out cost the store once for all of them.
- * @param tagOf a number that names this message among those of all instances in the stored window
+ * @param firstTag publications are named by this number and those after it; the same when the batch is sent again
  * @param again the batch was sent before on a connection that broke: what the store has already is not stored twice
  */
-export function encodeBatch(operations: readonly Operation[], tagOf: TagOf, again: boolean): EncodedBatch {
+export function encodeBatch(
+  operations: readonly Operation[],
+  firstTag: number,
+  again: boolean,
+): EncodedBatch {
+  const tags: Tags = { next: firstTag };
   const devices = new Map<string, Operation[]>();
   for (const operation of operations) {
     const list = devices.get(operation.deviceId);
@@ -57,9 +64,9 @@ export function encodeBatch(operations: readonly Operation[], tagOf: TagOf, agai
     const before = groups.length;
     at = head + DEVICE_HEAD_BYTES + idBytes;
     const start = at;
-    for (let index = 0; index < list.length; ) {
+    for (let index = 0; index < list.length;) {
       const group = nextGroup(list, index, again);
-      at = writeGroup(bytes, at, group, tagOf, again);
+      at = writeGroup(bytes, at, group, tags, again);
       groups.push(group);
       index += group.length;
     }
@@ -87,7 +94,7 @@ function nextGroup(list: Operation[], from: number, again: boolean): Operation[]
   return from === 0 && end === list.length ? list : list.slice(from, end);
 }
 
-function writeGroup(bytes: Buffer, at: number, group: Operation[], tagOf: TagOf, again: boolean): number {
+function writeGroup(bytes: Buffer, at: number, group: Operation[], tags: Tags, again: boolean): number {
   const first = group[0] as Operation;
   if (isStateChange(first)) {
     return writeChange(bytes, at, first);
@@ -100,7 +107,8 @@ function writeGroup(bytes: Buffer, at: number, group: Operation[], tagOf: TagOf,
     const message = operation as DeviceMessage;
     last = end;
     lastTs = message.receivedAt;
-    end = writeRecord(bytes, end, message.payload, lastTs, message.packetId, tagOf(message));
+    end = writeRecord(bytes, end, message.payload, lastTs, message.packetId, tags.next);
+    tags.next = (tags.next + 1) >>> 0;
   }
   const flags = (first.dup ? BY_PACKET : 0) + (again ? BY_TAG : 0);
   const op = flags === 0 ? OP_PUBLICATIONS : OP_REDELIVERED;

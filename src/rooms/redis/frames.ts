@@ -1,3 +1,4 @@
+import type { DeviceStatus } from '../publication.js';
 import { FORMAT_VERSION, UnreadableError, readEpoch, readRecord } from './stored-state.js';
 
 const FRAME_BLOCK = 1;
@@ -60,10 +61,11 @@ export class Block {
 
 /** Receives what a fanned-out message says, in its order. */
 export interface FrameSink {
-  block(block: Block): void;
-  status(epoch: string, revision: number, isOnline: boolean, lastSeen: number, serverTs: number): void;
-  meta(epoch: string, version: number, bytes: Buffer): void;
-  filled(epoch: string, metaVersion: number, serverTs: number, payload: Buffer): void;
+  onBlock(block: Block): void;
+  onStatus(epoch: string, revision: number, status: DeviceStatus): void;
+  /** @param bytes empty when the metadata is forgotten */
+  onMeta(epoch: string, version: number, bytes: Buffer): void;
+  onFilled(epoch: string, serverTs: number, payload: Buffer): void;
 }
 
 /**
@@ -79,23 +81,21 @@ export function readFrames(bytes: Buffer, sink: FrameSink): void {
     const body = at + (bytes[at + 2] as number);
     switch (bytes[at + 1]) {
       case FRAME_BLOCK:
-        sink.block(new Block(bytes, at));
+        sink.onBlock(new Block(bytes, at));
         break;
       case FRAME_STATUS:
-        sink.status(
-          readEpoch(bytes, at + 24),
-          bytes.readUInt32LE(at + 4),
-          bytes[at + 3] === 1,
-          bytes.readDoubleLE(at + 8),
-          bytes.readDoubleLE(at + 16),
-        );
+        sink.onStatus(readEpoch(bytes, at + 24), bytes.readUInt32LE(at + 4), {
+          isOnline: bytes[at + 3] === 1,
+          lastSeen: bytes.readDoubleLE(at + 8),
+          serverTs: bytes.readDoubleLE(at + 16),
+        });
         break;
       case FRAME_META:
-        sink.meta(readEpoch(bytes, at + 8), bytes.readUInt32LE(at + 4), bytes.subarray(body, next));
+        sink.onMeta(readEpoch(bytes, at + 8), bytes.readUInt32LE(at + 4), bytes.subarray(body, next));
         break;
       case FRAME_FILLED: {
         const { serverTs, payload } = readRecord(bytes, body, bytes[at + 3] as number);
-        sink.filled(readEpoch(bytes, at + 8), bytes.readUInt32LE(at + 4), serverTs, payload);
+        sink.onFilled(readEpoch(bytes, at + 8), serverTs, payload);
         break;
       }
       default:

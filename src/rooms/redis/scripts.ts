@@ -52,7 +52,10 @@ export function scriptTexts(
     .map(([name, value]) => `local ${name} = ${value}\n`)
     .join('');
   return new Map(
-    Object.entries(PARTS).map(([name, parts]) => [name, head + parts.map((part) => luaText(part)).join('\n')]),
+    Object.entries(PARTS).map(([name, parts]) => [
+      name,
+      head + parts.map((part) => luaText(part)).join('\n'),
+    ]),
   );
 }
 

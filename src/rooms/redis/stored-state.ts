@@ -123,5 +123,5 @@ export function readEpoch(bytes: Buffer, at: number): string {
   while (end > at && bytes[end - 1] === 0) {
     end -= 1;
   }
-  return bytes.latin1Slice(at, end);
+  return bytes.toString('latin1', at, end);
 }

@@ -1,0 +1,252 @@
+import type { Config } from '../config/config.js';
+import type { Metrics } from '../metrics/metrics.js';
+import type { Position } from '../protocol/client-messages.js';
+import { BroadcastAdapter, type BroadcastReceiver, type HistoryPage } from './broadcast-adapter.js';
+import type { DeviceMessage } from './device-message.js';
+import type { DeviceStatus, MetaBytes, RoomState } from './publication.js';
+import { AttachedRooms } from './redis/attached-rooms.js';
+import { DeviceWatch } from './redis/device-watch.js';
+import { Listeners, type StoreMode, type Unsubscribe } from './redis/listeners.js';
+import { ModeSwitch } from './redis/mode-switch.js';
+import type { Partition } from './redis/partitions.js';
+import type { NodeEvents } from './redis/redis-node.js';
+import { RedisStore } from './redis/redis-store.js';
+import type { StoreNodes } from './redis/store-nodes.js';
+import { StoreWriter } from './redis/store-writer.js';
+
+/** What the adapter says to the log. */
+export interface AdapterLog {
+  log(message: string): void;
+  warn(message: string): void;
+}
+
+const STOP_TIMEOUT_MS = 2_000;
+
+/**
+ * Rooms in Redis, shared by all instances. While Redis is away (no answer for REDIS_TIMEOUT_MS, or it takes no writes) the rooms of this
+ * instance are served from this process, fed by whoever takes device messages from the broker: see {@link mode}.
+ */
+export class RedisBroadcastAdapter extends BroadcastAdapter {
+  /** Writes into the store whatever the mode: for a session whose messages belong there, also before the return to it. */
+  readonly storeWriter: StoreWriter;
+  private readonly store: RedisStore;
+  private rooms!: AttachedRooms;
+  private devices!: DeviceWatch;
+  private modes!: ModeSwitch;
+  private nodes!: StoreNodes;
+  private readonly modeListeners = new Listeners<StoreMode>();
+  private readonly reachableListeners = new Listeners<boolean>();
+  private readonly congestionListeners = new Listeners<boolean>();
+  private readonly fencedListeners = new Listeners<void>();
+  private returnsByItself = true;
+
+  /** @param createNodes makes the servers' connections; given the events of each */
+  constructor(
+    private readonly config: Config,
+    private readonly metrics: Metrics,
+    private readonly logger: AdapterLog,
+    private readonly createNodes: (store: RedisStore, events: StoreNodesEvents) => StoreNodes,
+  ) {
+    super();
+    this.store = new RedisStore(config, metrics, {
+      fenced: () => this.fencedListeners.tell(),
+      congested: (congested) => this.congestionListeners.tell(congested),
+    });
+    this.storeWriter = new StoreWriter(this.store);
+  }
+
+  // What the ingest side needs besides the port
+
+  /** `store`: rooms are in Redis. `local`: Redis is away, and publications that arrive here are shown to the rooms of this instance only. */
+  get mode(): StoreMode {
+    return this.modes.mode;
+  }
+
+  /** Told in the step of the change. At `local` the session that fed the store ends; at `store` local sessions do. */
+  onModeChange(listener: (mode: StoreMode) => void): Unsubscribe {
+    return this.modeListeners.add(listener);
+  }
+
+  /** Redis answers and takes writes, whatever the mode. */
+  get storeReachable(): boolean {
+    return this.modes.reachable;
+  }
+
+  /** Redis has been reached at least once. */
+  get reached(): boolean {
+    return this.modes.reached;
+  }
+
+  onReachable(listener: (reachable: boolean) => void): Unsubscribe {
+    return this.reachableListeners.add(listener);
+  }
+
+  /** From now on the return to the store is not made by itself: {@link resumeStore} is called when ingest has caught up. */
+  coordinateReturn(): void {
+    this.returnsByItself = false;
+  }
+
+  /**
+   * Ends local mode: rooms switch to the store one by one, told by onReset; then the mode changes.
+   * @throws when Redis is lost again before that
+   */
+  resumeStore(): Promise<void> {
+    return this.modes.resume();
+  }
+
+  /** More publications are under way than REDIS_MAX_PENDING_PUBLICATIONS: the sender stops reading from its socket until told. */
+  get congested(): boolean {
+    return this.store.congested;
+  }
+
+  onCongestion(listener: (congested: boolean) => void): Unsubscribe {
+    return this.congestionListeners.add(listener);
+  }
+
+  /**
+   * Makes this instance the one whose publications are stored: those of holders with lower tokens are refused in every partition.
+   * @param token greater than all before; a whole number below 2^53
+   * @throws when a higher one is there already, or Redis does not answer
+   */
+  async raiseFence(token: number): Promise<void> {
+    if (!(await this.store.raiseFence(token))) {
+      throw new Error('a newer ingest holder has raised the fence higher');
+    }
+    this.store.token = String(token);
+  }
+
+  /** Publishes without a fence from now on; for MQTT_INGEST=shared. */
+  dropFence(): void {
+    this.store.token = '';
+  }
+
+  /** A newer holder's fence refused what this instance published; nothing of it was stored or settled. */
+  onFenced(listener: () => void): Unsubscribe {
+    return this.fencedListeners.add(listener);
+  }
+
+  /** Takes a message of a local session: shown while rooms are local, passed over when the store has taken them back. */
+  publishLocal(message: DeviceMessage): void {
+    const local = this.modes.localFor(message.deviceId);
+    if (local === null) {
+      message.settle('accepted');
+    } else {
+      local.publish(message);
+    }
+  }
+
+  // The port
+
+  get healthy(): boolean {
+    return this.modes.mode === 'store' && this.modes.reachable;
+  }
+
+  get roomCount(): number {
+    return this.rooms.size;
+  }
+
+  bind(receiver: BroadcastReceiver): void {
+    const { config, metrics, store } = this;
+    this.rooms = new AttachedRooms(store, receiver, metrics, config.rooms.deviceExpiryS * 1000);
+    this.devices = new DeviceWatch(store, receiver);
+    this.modes = new ModeSwitch(config, metrics, this.logger, store, this.rooms, receiver, {
+      mode: (mode) => {
+        if (mode === 'store') {
+          void this.devices.announceAll();
+        }
+        this.modeListeners.tell(mode);
+      },
+      reachable: (reachable) => this.reachableListeners.tell(reachable),
+      returnsByItself: () => this.returnsByItself,
+    });
+    this.nodes = this.createNodes(store, this.events());
+    store.use(this.nodes);
+    this.modes.use(this.nodes);
+  }
+
+  async start(): Promise<void> {
+    this.nodes.start();
+    this.rooms.start();
+    await this.modes.settled();
+  }
+
+  async stop(): Promise<void> {
+    await this.store.settled(STOP_TIMEOUT_MS);
+    this.modes.stop();
+    this.rooms.stop();
+    this.nodes.stop();
+    this.store.drop('stopping');
+  }
+
+  publish(message: DeviceMessage): void {
+    if (this.modes.mode === 'store') {
+      this.store.push(message);
+    } else {
+      this.publishLocal(message);
+    }
+  }
+
+  fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
+    const local = this.modes.localFor(deviceId);
+    (local ?? this.storeWriter).fillTelemetry(deviceId, payload, receivedAt);
+  }
+
+  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
+    return (this.modes.localFor(deviceId) ?? this.storeWriter).setStatus(deviceId, status, onlyIfUnknown);
+  }
+
+  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
+    return (this.modes.localFor(deviceId) ?? this.storeWriter).setMeta(deviceId, meta);
+  }
+
+  attach(deviceIds: readonly string[]): Promise<RoomState[]> {
+    return this.modes.attach(deviceIds);
+  }
+
+  detach(deviceId: string): void {
+    this.modes.detach(deviceId);
+  }
+
+  async history(deviceId: string, after: Position, maxPublications: number): Promise<HistoryPage | null> {
+    const local = this.modes.localFor(deviceId);
+    if (local !== null) {
+      return local.history(deviceId, after, maxPublications);
+    }
+    // What cannot be read just now cannot be continued: the client gets a snapshot.
+    return this.store.readHistory(deviceId, after, maxPublications).catch(() => null);
+  }
+
+  watchDevices(): Promise<readonly string[]> {
+    return this.modes.watchDevices(this.devices);
+  }
+
+  private events(): StoreNodesEvents {
+    return {
+      commandsUp: () => this.modes.check(),
+      subscriberUp: () => this.modes.check(),
+      down: (_node, connection, why) => {
+        this.metrics.redisConnectionsLost.inc({ connection });
+        this.modes.noteTrouble(`${connection}: ${why}`);
+      },
+      message: (channel, message) => {
+        if (!this.devices.message(channel, message)) {
+          this.rooms.message(channel, message);
+        }
+      },
+      confirmed: (channels) => {
+        this.rooms.confirmed(channels);
+        this.devices.confirmed(channels);
+      },
+      moved: () => this.nodes.refresh(),
+      tick: () => this.modes.check(),
+      partitionsMoved: (partitions) => {
+        this.rooms.moved(partitions);
+        this.devices.subscribe();
+      },
+    };
+  }
+}
+
+export interface StoreNodesEvents extends NodeEvents {
+  partitionsMoved(partitions: ReadonlySet<Partition>): void;
+}

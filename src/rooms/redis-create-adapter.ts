@@ -1,0 +1,68 @@
+import { Logger } from '@nestjs/common';
+import type { Config } from '../config/config.js';
+import type { Metrics } from '../metrics/metrics.js';
+import { ClusterNodes } from './redis/cluster-nodes.js';
+import { connectTo } from './redis/redis-connections.js';
+import { RedisNode } from './redis/redis-node.js';
+import type { RedisStore } from './redis/redis-store.js';
+import { parseRedisUrl } from './redis/redis-url.js';
+import { scriptTexts } from './redis/scripts.js';
+import { checkServer } from './redis/start-checks.js';
+import { SingleNode, type StoreNodes } from './redis/store-nodes.js';
+import { type AdapterLog, RedisBroadcastAdapter, type StoreNodesEvents } from './redis-broadcast-adapter.js';
+
+/**
+ * The adapter for REDIS_URL: one server, Sentinel or Cluster. Nothing is connected before it is started.
+ * @throws when REDIS_URL cannot be read
+ */
+export function createRedisAdapter(
+  config: Config,
+  metrics: Metrics,
+  logger: AdapterLog = new Logger('Redis'),
+): RedisBroadcastAdapter {
+  const address = parseRedisUrl(config.redis.url ?? '');
+  const { timeoutMs, probeMs, namespace, partitions } = config.redis;
+  const sharded = address.kind === 'cluster';
+  const scripts = scriptTexts(config, sharded);
+
+  return new RedisBroadcastAdapter(config, metrics, logger, (store, outer): StoreNodes => {
+    const events: StoreNodesEvents = {
+      ...outer,
+      commandsUp: (node, redis) => {
+        outer.commandsUp(node, redis);
+        void checkServer(redis, config, (warning) => logger.warn(warning));
+      },
+    };
+    const { all } = store.partitions;
+    const slotByPrefix = new Map(all.map(({ prefix, slot }) => [prefix, slot]));
+    const shared = { scripts, sharded, timeoutMs, probeMs, partitionCount: partitions };
+    const create = (home: RedisNodeHome, at?: { host: string; port: number }): RedisNode =>
+      new RedisNode(
+        {
+          ...shared,
+          instanceId: store.instanceId,
+          connect: connectTo(address, timeoutMs, `${namespace}-commands`, at),
+          connectSubscriber: connectTo(address, timeoutMs, `${namespace}-subscriber`, at),
+          home,
+          slotOf: sharded
+            ? (channel) => slotByPrefix.get(channel.slice(0, channel.indexOf('}') + 2)) ?? 0
+            : () => 0,
+        },
+        events,
+      );
+    if (!sharded) {
+      return new SingleNode(create(() => all[0]));
+    }
+    return new ClusterNodes({
+      partitions: all,
+      seeds: address.hosts,
+      timeoutMs,
+      createNode: (at, home) => create(home, at),
+      connect: (at) => connectTo(address, timeoutMs, `${namespace}-topology`, at)(),
+      moved: (moved) => outer.partitionsMoved(new Set(moved)),
+      retired: () => undefined,
+    });
+  });
+}
+
+type RedisNodeHome = () => RedisStore['partitions']['all'][number] | undefined;

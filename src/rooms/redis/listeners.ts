@@ -1,0 +1,20 @@
+/** Where rooms are served from: Redis, or this process while Redis is away. */
+export type StoreMode = 'store' | 'local';
+
+export type Unsubscribe = () => void;
+
+/** Listeners of one kind of event; each is called in turn, in the order in which they came. */
+export class Listeners<T> {
+  private readonly listeners = new Set<(value: T) => void>();
+
+  add(listener: (value: T) => void): Unsubscribe {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  tell(value: T): void {
+    for (const listener of [...this.listeners]) {
+      listener(value);
+    }
+  }
+}

@@ -1,0 +1,250 @@
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../../config/config.js';
+import type { Metrics } from '../../metrics/metrics.js';
+import type { Position } from '../../protocol/client-messages.js';
+import type { HistoryPage } from '../broadcast-adapter.js';
+import { readHistoryPage } from './history-page.js';
+import { type BatchReply, PartitionQueue } from './partition-queue.js';
+import { type Partition, Partitions } from './partitions.js';
+import type { RedisNode } from './redis-node.js';
+import type { StoreNodes } from './store-nodes.js';
+import { isStateChange, type Operation, StoreLostError } from './store-operations.js';
+import { decodeState, type StoredState } from './stored-state.js';
+
+/** Wait before a call that failed is sent again. */
+const RETRY_MS = 50;
+/** Rooms that one call reads: bounds the time for which one call keeps Redis busy. */
+const MAX_ROOMS_PER_READ = 64;
+/** Packets that MQTT lets be in flight; those of QoS 1 are taken beyond the bound, since the broker waits for them anyway. */
+const MAX_PACKETS_IN_FLIGHT = 65_535;
+
+/** Calls to Redis: what is written, in batches per partition, and what is read. */
+export class RedisStore {
+  readonly instanceId = randomBytes(6).toString('base64url');
+  readonly partitions: Partitions;
+  private readonly queues: PartitionQueue[];
+  private readonly dirty = new Set<PartitionQueue>();
+  private pending = 0;
+  private scheduled = false;
+  private retry: NodeJS.Timeout | null = null;
+  private readonly retries = new Set<PartitionQueue>();
+  private wasCongested = false;
+  private nodes!: StoreNodes;
+  /** Of this ingest holder; empty without fencing. */
+  token = '';
+
+  constructor(
+    private readonly config: Pick<Config, 'rooms' | 'redis'>,
+    private readonly metrics: Metrics,
+    private readonly events: { fenced(): void; congested(congested: boolean): void },
+  ) {
+    const { redis } = config;
+    this.partitions = new Partitions(redis.namespace, redis.partitions);
+    const context = {
+      maxBatchOperations: redis.batchMaxPublications,
+      send: (partition: Partition, batch: Parameters<RedisNode['publish']>[1]) =>
+        this.send(partition, batch.bytes.length, batch),
+      fenced: () => {
+        metrics.redisFenced.inc();
+        events.fenced();
+      },
+      done: (operations: number) => this.done(operations),
+      retryLater: (queue: PartitionQueue) => this.retryLater(queue),
+    };
+    this.queues = this.partitions.all.map((partition) => new PartitionQueue(partition, context));
+    Object.assign(metrics.redisPending, { collect: () => metrics.redisPending.set(this.pending) });
+  }
+
+  /** Where the partitions live; given once, before anything else. */
+  use(nodes: StoreNodes): void {
+    this.nodes = nodes;
+  }
+
+  /** Every partition is served. */
+  get usable(): boolean {
+    return this.partitions.all.every((partition) => this.nodes.nodeOf(partition)?.up === true);
+  }
+
+  /** As many publications are under way as REDIS_MAX_PENDING_PUBLICATIONS allows. */
+  get congested(): boolean {
+    return this.wasCongested;
+  }
+
+  nodeOf(partition: Partition): RedisNode | undefined {
+    return this.nodes.nodeOf(partition);
+  }
+
+  /** Queues an operation; all of one event-loop turn leave together. */
+  push(operation: Operation): void {
+    const { maxPendingPublications } = this.config.redis;
+    if (this.pending >= maxPendingPublications && !this.take(operation)) {
+      return;
+    }
+    this.pending += 1;
+    if (this.pending >= maxPendingPublications && !this.wasCongested) {
+      this.wasCongested = true;
+      this.events.congested(true);
+    }
+    const queue = this.queues[this.partitions.of(operation.deviceId).index] as PartitionQueue;
+    queue.push(operation);
+    this.dirty.add(queue);
+    if (!this.scheduled) {
+      this.scheduled = true;
+      setImmediate(() => this.flush());
+    }
+  }
+
+  /** Lets go of all that waits; see {@link PartitionQueue.drop}. */
+  drop(why: string): void {
+    for (const queue of this.queues) {
+      queue.drop(why);
+    }
+    for (const node of this.nodes.nodes) {
+      node.forgetFailures();
+    }
+  }
+
+  /** Resolves when nothing waits any more, or the time is over. */
+  async settled(timeoutMs: number): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    while (this.pending > 0 && Date.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  /** Where rooms of one partition stand; rooms nobody knows get an epoch. In the order of the ids. */
+  async readStates(partition: Partition, deviceIds: readonly string[]): Promise<StoredState[]> {
+    const states: StoredState[] = [];
+    for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
+      const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_READ);
+      const answer = await this.call(partition, (redis, node) =>
+        redis.sluiceAttachBuffer(partition.headKey, node.serverRunId, node.freshGeneration, ...ids),
+      );
+      ids.forEach((deviceId, at) => {
+        const [state, meta, telemetryMeta] = answer.slice(at * 3, at * 3 + 3) as [Buffer, Buffer, Buffer];
+        states.push(decodeState(deviceId, state, meta ?? Buffer.alloc(0), telemetryMeta ?? Buffer.alloc(0)));
+      });
+    }
+    return states;
+  }
+
+  async readHistory(deviceId: string, after: Position, maxPublications: number): Promise<HistoryPage | null> {
+    const { rooms } = this.config;
+    const partition = this.partitions.of(deviceId);
+    const answer = await this.call(partition, (redis) =>
+      redis.sluiceHistoryBuffer(
+        partition.headKey,
+        deviceId,
+        after.epoch,
+        String(after.offset),
+        String(maxPublications),
+      ),
+    );
+    const limits = {
+      maxPublications: rooms.historyMaxPublications,
+      maxAgeMs: rooms.historyMaxAgeMs,
+      maxBytes: rooms.historyMaxBytes,
+    };
+    return answer === null ? null : readHistoryPage(deviceId, answer, after.offset, maxPublications, limits);
+  }
+
+  /** Drops rooms of which nothing is known, once nobody watches them on any instance. */
+  async forget(partition: Partition, deviceIds: readonly string[]): Promise<void> {
+    for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
+      const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_READ);
+      await this.call(partition, (redis) => redis.sluiceForget(partition.headKey, ...ids));
+    }
+  }
+
+  /** Devices of which something is known. */
+  async listDevices(): Promise<string[]> {
+    const oldest = Date.now() - this.config.rooms.deviceExpiryS * 1000 * (9 / 8);
+    const lists = await Promise.all(
+      this.partitions.all.map((partition) =>
+        this.call(partition, (redis) => redis.zrangebyscore(partition.devicesChannel, oldest, '+inf')),
+      ),
+    );
+    return lists.flat();
+  }
+
+  /** @returns false when some partition has seen a higher token */
+  async raiseFence(token: number): Promise<boolean> {
+    const raised = await Promise.all(
+      this.partitions.all.map((partition) =>
+        this.call(partition, (redis) => redis.sluiceFence(partition.headKey, String(token))),
+      ),
+    );
+    return raised.every((answer) => answer === 1);
+  }
+
+  private async call<T>(
+    partition: Partition,
+    ask: (redis: NonNullable<RedisNode['redis']>, node: RedisNode) => Promise<T>,
+  ): Promise<T> {
+    const node = this.nodes.nodeOf(partition);
+    const redis = node?.redis ?? null;
+    if (node === undefined || redis === null) {
+      throw new StoreLostError('not connected');
+    }
+    try {
+      return await ask(redis, node);
+    } catch (error) {
+      if (error instanceof Error) {
+        node.failed(error);
+      }
+      throw error;
+    }
+  }
+
+  private send(
+    partition: Partition,
+    bytes: number,
+    batch: Parameters<RedisNode['publish']>[1],
+  ): Promise<BatchReply> | null {
+    const sent = this.nodes.nodeOf(partition)?.publish(partition, batch, this.token) ?? null;
+    if (sent !== null) {
+      this.metrics.redisBatches.inc();
+      this.metrics.redisBatchBytes.inc(bytes);
+    }
+    return sent;
+  }
+
+  private flush(): void {
+    this.scheduled = false;
+    for (const queue of this.dirty) {
+      queue.flush();
+    }
+    this.dirty.clear();
+  }
+
+  /** What is over the bound: refused where it is counted as lost anyway (QoS 0), taken where the sender waits (QoS 1). */
+  private take(operation: Operation): boolean {
+    if (isStateChange(operation)) {
+      return true;
+    }
+    const { maxPendingPublications } = this.config.redis;
+    if (operation.packetId === 0 || this.pending >= maxPendingPublications + MAX_PACKETS_IN_FLIGHT) {
+      operation.settle('refused');
+      return false;
+    }
+    return true;
+  }
+
+  private done(operations: number): void {
+    this.pending -= operations;
+    if (this.wasCongested && this.pending < this.config.redis.maxPendingPublications / 2) {
+      this.wasCongested = false;
+      this.events.congested(false);
+    }
+  }
+
+  private retryLater(queue: PartitionQueue): void {
+    this.retries.add(queue);
+    this.retry ??= setTimeout(() => {
+      this.retry = null;
+      const queues = [...this.retries];
+      this.retries.clear();
+      queues.forEach((each) => each.flush());
+    }, RETRY_MS);
+  }
+}

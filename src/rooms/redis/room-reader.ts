@@ -1,0 +1,167 @@
+import type { Metrics } from '../../metrics/metrics.js';
+import type { AttachedRoom } from './attached-room.js';
+import type { Partition } from './partitions.js';
+import type { RedisStore } from './redis-store.js';
+import type { StoredState } from './stored-state.js';
+
+/** Rooms of one partition that are read at a time; paces what a lost connection makes necessary. */
+const MAX_ROOMS_AT_ONCE = 256;
+const PAGE_PUBLICATIONS = 256;
+const RETRY_MS = 100;
+
+export interface ReaderEvents {
+  /** Still attached, and the store still in use. */
+  isCurrent(room: AttachedRoom): boolean;
+  /** The room has caught up: these messages came meanwhile. */
+  replay(room: AttachedRoom, messages: readonly Buffer[]): void;
+}
+
+/**
+ * Reads rooms from the store and brings them up to date: nothing missing and nothing twice, else a reset. While a room is read its messages
+ * are held back; they are applied after what was read, which tells the old among them by offset.
+ */
+export class RoomReader {
+  private readonly waiting = new Map<Partition, Set<AttachedRoom>>();
+  private readonly busy = new Set<Partition>();
+  private scheduled = false;
+  private generation = 0;
+
+  constructor(
+    private readonly store: RedisStore,
+    private readonly metrics: Metrics,
+    private readonly events: ReaderEvents,
+  ) {}
+
+  /** Reads a room soon. A room that is being read is read once more after that. */
+  read(room: AttachedRoom): void {
+    if (room.held === null) {
+      room.held = [];
+      room.heldBytes = 0;
+    } else if (this.waiting.get(room.partition)?.has(room) !== true) {
+      room.readAgain = true;
+      return;
+    }
+    const set = this.waiting.get(room.partition) ?? new Set();
+    this.waiting.set(room.partition, set.add(room));
+    if (!this.scheduled) {
+      this.scheduled = true;
+      setImmediate(() => {
+        this.scheduled = false;
+        for (const partition of this.waiting.keys()) {
+          void this.work(partition);
+        }
+      });
+    }
+  }
+
+  /** Forgets all that waits. */
+  clear(): void {
+    this.generation += 1;
+    this.waiting.clear();
+    this.busy.clear();
+  }
+
+  private async work(partition: Partition): Promise<void> {
+    if (this.busy.has(partition)) {
+      return;
+    }
+    this.busy.add(partition);
+    const { generation } = this;
+    for (
+      let set = this.waiting.get(partition);
+      set !== undefined && set.size > 0;
+      set = this.waiting.get(partition)
+    ) {
+      const rooms = [...set].slice(0, MAX_ROOMS_AT_ONCE);
+      rooms.forEach((room) => set?.delete(room));
+      const good = await this.readAll(partition, rooms, generation);
+      if (generation !== this.generation) {
+        return;
+      }
+      if (!good) {
+        rooms.filter((room) => this.events.isCurrent(room)).forEach((room) => set.add(room));
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        if (generation !== this.generation) {
+          return;
+        }
+      }
+    }
+    this.busy.delete(partition);
+  }
+
+  private async readAll(partition: Partition, rooms: AttachedRoom[], generation: number): Promise<boolean> {
+    let states: StoredState[];
+    try {
+      states = await this.store.readStates(
+        partition,
+        rooms.map(({ deviceId }) => deviceId),
+      );
+    } catch {
+      return false;
+    }
+    if (generation !== this.generation) {
+      return true;
+    }
+    await Promise.all(rooms.map((room, at) => this.bring(room, states[at] as StoredState, generation)));
+    return true;
+  }
+
+  private async bring(room: AttachedRoom, state: StoredState, generation: number): Promise<void> {
+    const goesOn = (): boolean => generation === this.generation && this.events.isCurrent(room);
+    if (goesOn()) {
+      if (!room.known || state.epoch !== room.epoch || state.offset < room.offset) {
+        room.set(state);
+      } else if (state.offset === room.offset) {
+        room.catchUp(state);
+      } else {
+        await this.fillGap(room, state, goesOn);
+      }
+    }
+    if (generation !== this.generation) {
+      return;
+    }
+    const { waiters } = room;
+    room.waiters = [];
+    const { telemetry, status, meta, epoch, offset } = goesOn() ? room : state;
+    waiters.forEach((resolve) =>
+      resolve({ deviceId: room.deviceId, epoch, offset, telemetry, status, meta }),
+    );
+    if (goesOn()) {
+      const held = room.held ?? [];
+      room.held = null;
+      if (room.readAgain) {
+        room.readAgain = false;
+        this.read(room);
+        (room.held as Buffer[] | null)?.push(...held);
+      } else {
+        this.events.replay(room, held);
+      }
+    }
+  }
+
+  /** Delivers what is missing up to a state, in order; where history no longer has it, the room goes on from the state by a reset. */
+  private async fillGap(room: AttachedRoom, state: StoredState, goesOn: () => boolean): Promise<void> {
+    while (room.offset < state.offset) {
+      const page = await this.store
+        .readHistory(room.deviceId, { epoch: room.epoch, offset: room.offset }, PAGE_PUBLICATIONS)
+        .catch(() => undefined);
+      if (!goesOn()) {
+        return;
+      }
+      if (page === undefined) {
+        room.readAgain = true; // not reachable just now
+        return;
+      }
+      if (page === null || page.publications.length === 0) {
+        this.metrics.redisGaps.inc({ outcome: 'reset' });
+        room.set(state);
+        return;
+      }
+      for (const publication of page.publications) {
+        room.deliver(publication);
+      }
+    }
+    this.metrics.redisGaps.inc({ outcome: 'filled' });
+    room.catchUp(state);
+  }
+}

@@ -1,0 +1,112 @@
+import type { Redis } from 'ioredis';
+import { ChannelSubscriptions } from './channel-subscriptions.js';
+import type { Connect } from './redis-connections.js';
+import { RedisLink } from './redis-link.js';
+
+export interface SubscriberEvents {
+  up(): void;
+  down(why: string): void;
+  message(channel: string, message: Buffer): void;
+  confirmed(channels: readonly string[]): void;
+  refused(error: Error): void;
+}
+
+/**
+ * The subscriber connection to one Redis node. A half-open one looks healthy and delivers nothing, so it is probed through a channel of
+ * its own: a probe that was published but does not arrive has the connection replaced.
+ */
+export class Subscriber {
+  readonly channels: ChannelSubscriptions;
+  private readonly link: RedisLink<Redis>;
+  private lastProbe = 0;
+  private probeSent = 0;
+
+  /**
+   * @param probeChannel on this node; read at each connect, since slots move
+   * @param slotOf groups channels that may share a command
+   */
+  constructor(
+    connect: Connect,
+    timeoutMs: number,
+    private readonly sharded: boolean,
+    private readonly probeChannel: () => string | undefined,
+    slotOf: (channel: string) => number,
+    private readonly events: SubscriberEvents,
+  ) {
+    this.channels = new ChannelSubscriptions(sharded, slotOf, events);
+    this.link = new RedisLink(connect, timeoutMs, {
+      prepare: (redis) => this.prepare(redis),
+      up: (redis) => {
+        this.lastProbe = Date.now();
+        this.probeSent = 0;
+        this.channels.connected(redis);
+        events.up();
+      },
+      down: (why) => {
+        this.channels.disconnected();
+        events.down(why);
+      },
+    });
+  }
+
+  get up(): boolean {
+    return this.link.current !== null;
+  }
+
+  start(): void {
+    this.link.start();
+  }
+
+  stop(): void {
+    this.link.stop();
+    this.channels.disconnected();
+  }
+
+  replace(why: string): void {
+    this.link.replace(why);
+  }
+
+  /**
+   * Publishes the next probe through the command connection, and judges the last one.
+   * @param publish resolves when Redis has published
+   * @param patienceMs time a published probe may take to arrive
+   */
+  probe(publish: (channel: string) => Promise<unknown>, patienceMs: number): void {
+    const channel = this.probeChannel();
+    if (channel === undefined || !this.up) {
+      return;
+    }
+    if (this.probeSent > this.lastProbe) {
+      if (Date.now() - this.probeSent > patienceMs) {
+        this.replace(`a probe did not arrive within ${patienceMs} ms`);
+      }
+      return;
+    }
+    const connection = this.link.current;
+    publish(channel).then(
+      () => {
+        if (this.link.current === connection && this.probeSent <= this.lastProbe) {
+          this.probeSent = Math.max(Date.now(), this.lastProbe + 1);
+        }
+      },
+      () => undefined, // the command connection's own trouble says nothing about this one
+    );
+  }
+
+  private async prepare(redis: Redis): Promise<Redis> {
+    const probe = this.probeChannel();
+    redis.on(this.sharded ? 'smessageBuffer' : 'messageBuffer', (channelBytes: Buffer, message: Buffer) => {
+      const channel = channelBytes.toString();
+      if (channel === probe) {
+        this.lastProbe = Date.now();
+        this.probeSent = 0;
+      } else {
+        this.events.message(channel, message);
+      }
+    });
+    if (probe !== undefined) {
+      await (this.sharded ? redis.ssubscribe(probe) : redis.subscribe(probe));
+    }
+    return redis;
+  }
+}

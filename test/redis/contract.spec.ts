@@ -1,0 +1,19 @@
+import { RedisBroadcastAdapter } from '../../src/rooms/redis-broadcast-adapter.js';
+import { describeBroadcastAdapter } from '../contract/broadcast-adapter.contract.js';
+import { startRedis, type RedisServer } from '../support/redis.js';
+import { createInstance } from './redis-fixture.js';
+
+let redis: RedisServer;
+let runs = 0;
+
+beforeAll(async () => {
+  redis = await startRedis();
+});
+
+afterAll(() => redis.stop());
+
+describeBroadcastAdapter(RedisBroadcastAdapter.name, () => {
+  runs += 1;
+  const { adapter, stop } = createInstance(redis.url, { redis: { namespace: `contract-${runs}` } });
+  return Promise.resolve({ adapter, stop });
+});

@@ -1,0 +1,60 @@
+import type { Config } from '../../src/config/config.js';
+import { loadConfig } from '../../src/config/load-config.js';
+import { Metrics } from '../../src/metrics/metrics.js';
+import type { RedisBroadcastAdapter } from '../../src/rooms/redis-broadcast-adapter.js';
+import { createRedisAdapter } from '../../src/rooms/redis-create-adapter.js';
+import { CONTRACT_LIMITS, RecordingReceiver } from '../contract/broadcast-adapter.contract.js';
+
+/** An instance's adapter with what it told and logged. */
+export interface Instance {
+  adapter: RedisBroadcastAdapter;
+  receiver: RecordingReceiver;
+  metrics: Metrics;
+  log: string[];
+  modes: string[];
+  stop(): Promise<void>;
+}
+
+export function createInstance(
+  url: string,
+  { rooms = {}, redis = {} }: { rooms?: Partial<Config['rooms']>; redis?: Partial<Config['redis']> } = {},
+): Instance {
+  const defaults = loadConfig({ REDIS_URL: url });
+  const config: Config = {
+    ...defaults,
+    rooms: { ...defaults.rooms, ...CONTRACT_LIMITS, ...rooms },
+    redis: { ...defaults.redis, ...redis },
+  };
+  const metrics = new Metrics();
+  const log: string[] = [];
+  const modes: string[] = [];
+  const adapter = createRedisAdapter(config, metrics, {
+    log: (message) => log.push(message),
+    warn: (message) => log.push(message),
+  });
+  const receiver = new RecordingReceiver();
+  adapter.bind(receiver);
+  adapter.onModeChange((mode) => modes.push(mode));
+  return { adapter, receiver, metrics, log, modes, stop: () => adapter.stop() };
+}
+
+export async function startInstance(...args: Parameters<typeof createInstance>): Promise<Instance> {
+  const instance = createInstance(...args);
+  await instance.adapter.start();
+  return instance;
+}
+
+/** Looks again and again, every 10 ms. */
+export async function eventually(
+  holds: () => boolean | Promise<boolean>,
+  what: string,
+  timeoutMs = 15_000,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await holds())) {
+    if (Date.now() > deadline) {
+      throw new Error(`not in time: ${what}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
