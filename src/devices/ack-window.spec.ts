@@ -5,11 +5,11 @@ describe(AckWindow.name, () => {
   it('acknowledges in the order of receipt, whatever the order of settling', () => {
     const window = new AckWindow();
     const [a, b, c] = [window.receive(10, 0), window.receive(300, 0), window.receive(7, 0)];
-    window.settle(c!);
+    window.settle(c);
     expect(window.take()).toBeNull();
-    window.settle(a!);
+    window.settle(a);
     expect(window.take()).toEqual(puback(10));
-    window.settle(b!);
+    window.settle(b);
     expect(window.ready).toBe(true);
     expect(window.take()).toEqual(puback(300, 7));
     expect(window.size).toBe(0);

@@ -60,7 +60,7 @@ export class BrokerConnection {
   private timer: NodeJS.Timeout | undefined;
   private upSince = 0;
   private up = false;
-  private ended = false;
+  private isEnded = false;
   private reason = '';
   private disconnectCode: number | undefined;
 
@@ -82,6 +82,11 @@ export class BrokerConnection {
     return this.backoff.failures;
   }
 
+  /** It does not come back: closed, or told to stay away. */
+  get ended(): boolean {
+    return this.isEnded;
+  }
+
   open(): void {
     this.attempt();
   }
@@ -95,7 +100,7 @@ export class BrokerConnection {
 
   /** Leaves in order (DISCONNECT), or at once when the broker does not answer. Never comes back. */
   async close(leave: LeaveOptions = {}): Promise<void> {
-    this.ended = true;
+    this.isEnded = true;
     clearTimeout(this.timer);
     const client = this.client;
     if (client === undefined) {
@@ -174,8 +179,8 @@ export class BrokerConnection {
       this.backoff.reset();
     }
     const again = !wasUp || this.options.onDown(reason, disconnectCode);
-    if (this.ended || !again) {
-      this.ended = true;
+    if (this.isEnded || !again) {
+      this.isEnded = true;
       return;
     }
     const waitMs = this.backoff.nextMs();

@@ -1,5 +1,6 @@
 import { packet, publishPacket, variableInt } from '../../test/devices/packets.js';
-import { FLAG_DUP, FLAG_RETAIN, IncomingPackets, MalformedStreamError } from './incoming-packets.js';
+import { IncomingPackets } from './incoming-packets.js';
+import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './packet-fields.js';
 
 const MAX_PAYLOAD_BYTES = 1_000;
 

@@ -1,3 +1,6 @@
+import { MalformedStreamError, afterProperties, withHeader } from './packet-fields.js';
+import type { PacketSink } from './packet-sink.js';
+
 const PUBLISH = 3;
 const PINGRESP = 13;
 /** Fixed header: type and flags, then a remaining length of at most four bytes. */
@@ -8,52 +11,6 @@ const MAX_TOPIC_BYTES = 65_535;
 const MAX_PROPERTIES_BYTES = 64 * 1024;
 /** CONNACK, SUBACK and the like are small; a broker that announces more of one is not speaking MQTT. */
 const MAX_CONTROL_BYTES = 256 * 1024;
-
-export const FLAG_RETAIN = 1;
-export const FLAG_DUP = 8;
-
-/** The bytes are not MQTT: nothing after this place can be understood, so the connection must go. */
-export class MalformedStreamError extends Error {
-  readonly code = 'ERR_MQTT_MALFORMED';
-
-  constructor(what: string) {
-    super(`malformed MQTT stream from the broker: ${what}`);
-    this.name = 'MalformedStreamError';
-  }
-}
-
-/** Receives what {@link IncomingPackets} finds. Buffers are the network's chunks: who keeps something small of one copies it. */
-export interface PacketSink {
-  /**
-   * One PUBLISH of QoS 0 or 1; positions are offsets into `buffer`.
-   * @param flags of the fixed header: see FLAG_RETAIN, FLAG_DUP
-   * @param packetId 0 for QoS 0
-   */
-  publish(
-    buffer: Buffer,
-    flags: number,
-    packetId: number,
-    topicStart: number,
-    topicEnd: number,
-    payloadStart: number,
-    payloadEnd: number,
-  ): void;
-  /**
-   * A PUBLISH whose payload is over the limit; its payload was not kept.
-   * @param bytes of the packet after its topic
-   */
-  oversized(
-    buffer: Buffer,
-    flags: number,
-    packetId: number,
-    topicStart: number,
-    topicEnd: number,
-    bytes: number,
-  ): void;
-  /** Any other packet, whole. */
-  control(packet: Buffer): void;
-  pingResponse(packet: Buffer): void;
-}
 
 export interface IncomingPacketsOptions {
   protocolVersion: 4 | 5;
@@ -240,35 +197,4 @@ export class IncomingPackets {
       this.sink.publish(buffer, flags, packetId, topicStart, topicEnd, pos, end);
     }
   }
-}
-
-/** @returns the position after the MQTT 5 properties */
-function afterProperties(buffer: Buffer, start: number, end: number): number {
-  let pos = start;
-  let length = 0;
-  for (let shift = 0; shift < 28; shift += 7) {
-    if (pos >= end) {
-      break;
-    }
-    const byte = buffer[pos++]!;
-    length |= (byte & 0x7f) << shift;
-    if (byte < 0x80) {
-      if (pos + length > end) {
-        break;
-      }
-      return pos + length;
-    }
-  }
-  throw new MalformedStreamError('a PUBLISH with broken properties');
-}
-
-function withHeader(first: number, body: Buffer): Buffer {
-  const header = [first];
-  let length = body.length;
-  do {
-    const byte = length & 0x7f;
-    length >>>= 7;
-    header.push(length > 0 ? byte | 0x80 : byte);
-  } while (length > 0);
-  return Buffer.concat([Buffer.from(header), body]);
 }

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { InboundMessage, type SettlementListener } from './inbound-message.js';
-import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './incoming-packets.js';
+import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './packet-fields.js';
 import type { MessageKind, MessageOutcome } from './ingest-counters.js';
 import type { IngestContext } from './ingest-session.js';
 import { PacketReader, type PublishHandler } from './packet-reader.js';

@@ -45,11 +45,14 @@ export interface IngestSessionEvents {
   connected?(sessionPresent: boolean): void;
   /** Every subscription is granted: from here on device messages arrive. */
   up?(sessionPresent: boolean): void;
-  /** The connection is lost; the session reconnects by itself. */
-  down?(reason: string): void;
+  /**
+   * The connection is lost; the session reconnects by itself unless this returns false: then it has ended. Who may not come back
+   * without asking (a lease holder) says so here for every loss, since Mosquitto 2.0.11 does not tell a takeover from any other.
+   */
+  down?(reason: string): false | void;
   /** The broker refused a subscription; it is asked again, with backoff, and the session is not up. */
   refused?(filter: string, code: number): void;
-  /** Another connection took the session over (MQTT 5). This one has ended and does not come back. */
+  /** The broker says that another connection took the session over (MQTT 5). This one has ended and does not come back. */
   takenOver?(): void;
   /** A retained message was handed on. */
   retained?(): void;
@@ -116,6 +119,11 @@ export class IngestSession {
     return this.connection.connected;
   }
 
+  /** It does not come back. */
+  get ended(): boolean {
+    return this.connection.ended;
+  }
+
   /** QoS 1 messages of the current connection that are not acknowledged. */
   get unacknowledged(): number {
     return this.link?.reader.window.size ?? 0;
@@ -164,13 +172,13 @@ export class IngestSession {
     clearTimeout(this.subscribeTimer);
     this.granted = false;
     this.link = undefined;
-    this.events.down?.(reason);
+    const again = this.events.down?.(reason) !== false;
     if (code === SESSION_TAKEN_OVER) {
       this.logger.warn(`Another connection took over the session ${this.options.clientId}`);
       this.events.takenOver?.();
       return false;
     }
-    return true;
+    return again;
   }
 
   /**

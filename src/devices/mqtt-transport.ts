@@ -84,30 +84,8 @@ export class MqttTransport extends Server {
     const broker = brokerSettings(mqtt, mqtt.url);
     const router = new TopicRouter(this.routes(), Math.max(10_000, rooms.maxDevices));
     this.context = { broker, limits: mqtt, router, counters: this.counters, trace: this.trace };
-    this.session = new IngestSession(
-      this.context,
-      {
-        name: 'live',
-        clientId: `${redis.namespace}-ingest-${this.instance}`,
-        // MQTT 3.1.1 has no expiry: a session that is kept would queue for a process that is gone, for ever.
-        cleanStart: broker.protocolVersion === 5 ? 'first' : 'always',
-        sessionExpiryS: SESSION_EXPIRY_S,
-        receiveMaximum: mqtt.receiveMaximum,
-        subscriptions: router.routes.map(({ filter, qos }) => ({ filter, qos, retainHandling: 2 })),
-      },
-      {
-        connected: (sessionPresent) => {
-          this.metrics.mqttConnected.set(1);
-          this.retained.begin(!sessionPresent);
-        },
-        up: () => this.up(),
-        down: () => this.down(),
-        takenOver: () =>
-          this.logger.error('Device messages are read by somebody else: is NAMESPACE used twice?'),
-      },
-    );
     this.commands.open(broker, `${redis.namespace}-commands-${this.instance}`);
-    this.session.start();
+    this.openSession(this.context);
     callback();
   }
 
@@ -123,6 +101,39 @@ export class MqttTransport extends Server {
 
   override unwrap<T>(): T {
     return this.session as T;
+  }
+
+  private openSession(context: IngestContext): void {
+    const { broker, router } = context;
+    const { mqtt, redis } = this.config;
+    const session = new IngestSession(
+      context,
+      {
+        name: 'live',
+        // Its own: whatever takes it over is a mistake, and must not be fought.
+        clientId: `${redis.namespace}-ingest-${randomBytes(6).toString('hex')}`,
+        // MQTT 3.1.1 has no expiry: a session that is kept would queue for a process that is gone, for ever.
+        cleanStart: broker.protocolVersion === 5 ? 'first' : 'always',
+        sessionExpiryS: SESSION_EXPIRY_S,
+        receiveMaximum: mqtt.receiveMaximum,
+        subscriptions: router.routes.map(({ filter, qos }) => ({ filter, qos, retainHandling: 2 })),
+      },
+      {
+        connected: (sessionPresent) => {
+          this.metrics.mqttConnected.set(1);
+          this.retained.begin(!sessionPresent);
+        },
+        up: () => this.up(),
+        down: () => this.down(),
+        takenOver: () => {
+          if (this.closed === undefined) {
+            this.openSession(context);
+          }
+        },
+      },
+    );
+    this.session = session;
+    session.start();
   }
 
   private async leave(): Promise<void> {

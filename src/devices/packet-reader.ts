@@ -1,12 +1,9 @@
 import { Duplex } from 'node:stream';
 import { AckWindow } from './ack-window.js';
-import {
-  IncomingPackets,
-  MalformedStreamError,
-  type IncomingPacketsOptions,
-  type PacketSink,
-} from './incoming-packets.js';
+import { IncomingPackets, type IncomingPacketsOptions } from './incoming-packets.js';
 import { OutgoingPackets } from './outgoing-packets.js';
+import { MalformedStreamError } from './packet-fields.js';
+import type { PacketSink } from './packet-sink.js';
 
 const PINGRESP = Buffer.from([0xd0, 0x00]);
 /** Bytes read before other work gets its turn: under load libuv would hand over 2 MiB at once. */
@@ -51,8 +48,8 @@ export class PacketReader extends Duplex {
       options,
     );
     network.on('data', (chunk: Buffer) => this.receive(chunk));
-    // The broker's end of the stream is the end of the connection: nothing is gained by waiting for ours.
-    network.on('end', () => this.destroy());
+    // The broker's end of the stream is the end of the connection. One turn later, so that mqtt.js still reads its last words.
+    network.on('end', () => setImmediate(() => this.destroy()));
     network.on('close', () => this.destroy());
     network.on('error', (error) => this.destroy(error));
   }
