@@ -67,6 +67,18 @@ export const amountSettings = {
       [1, 1_000_000],
       'Devices one connection may watch by id; more are answered too_many_rooms',
     ),
+    maxPatternsPerConnection: int(
+      'WS_MAX_PATTERNS_PER_CONNECTION',
+      100,
+      [0, 10_000],
+      'Pattern subscriptions of one connection; more are answered too_many_rooms',
+    ),
+    maxPatternRoomsPerConnection: int(
+      'WS_MAX_PATTERN_ROOMS_PER_CONNECTION',
+      100_000,
+      [1, 10_000_000],
+      'Devices one connection may watch when patterns stand for them; about 300 bytes each',
+    ),
     maxMessagesPerSecond: int(
       'WS_MAX_MESSAGES_PER_SECOND',
       100,

@@ -8,7 +8,7 @@ import type { CommandSentMessage } from '../protocol/server-messages.js';
 import type { Connection } from './connection.js';
 
 /** The `outcome` label of `sluice_commands_total`, and of the audit line. */
-type CommandOutcome = 'sent' | 'undelivered' | 'forbidden' | 'unavailable' | 'too_large';
+type CommandOutcome = 'sent' | 'undelivered' | 'forbidden' | 'unavailable' | 'too_large' | 'invalid';
 
 /** Commands of people to machines: checked, published, answered, and each one in the log with who sent it. */
 @Injectable()
@@ -41,7 +41,7 @@ export class CommandsService {
     try {
       outcome = await this.publisher.send(deviceId, payload);
     } catch (error) {
-      this.record(connection, message, 'unavailable');
+      this.record(connection, message, outcomeOf(error));
       throw error;
     }
     this.record(connection, message, outcome === 'delivered' ? 'sent' : 'undelivered');
@@ -63,4 +63,10 @@ export class CommandsService {
     this.metrics.commands.inc({ outcome });
     this.audit.log({ msg: 'command', userId, connectionId, deviceId, id, outcome });
   }
+}
+
+/** The publisher knows limits of the broker that are not known here. */
+function outcomeOf(error: unknown): CommandOutcome {
+  const code = error instanceof ProtocolError ? error.code : 'internal';
+  return code === 'payload_too_large' ? 'too_large' : code === 'invalid_message' ? 'invalid' : 'unavailable';
 }

@@ -10,8 +10,10 @@ import { RoomsService } from '../rooms/rooms.service.js';
 import { Admission } from './admission.js';
 import { type Connection, type ConnectionOwner, ConnectionState } from './connection.js';
 import { ConnectionTimers, type TimerActions } from './connection-timers.js';
-import { InboundDispatcher, parseFrame } from './inbound-dispatcher.js';
+import { closeCodeLabel } from './close-code-label.js';
+import { InboundDispatcher } from './inbound-dispatcher.js';
 import { Opening } from './opening.js';
+import { tokenOfFirstMessage } from './parse-frame.js';
 import { Presence } from './presence.js';
 import { CloseReason, closeForAuthError } from './replies.js';
 
@@ -66,7 +68,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     }
     this.stopWaitingForToken(connection);
     connection.state = ConnectionState.Joining;
-    const token = tokenOfFirstMessage(data, isBinary);
+    const token = tokenOfFirstMessage({ data, isBinary });
     if (token === undefined) {
       this.reject(connection, new AuthError('missing', 'the first message must be auth with a token'));
       return;
@@ -112,7 +114,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     }
     this.connections.delete(connection);
     this.admission.release(connection.address);
-    this.metrics.connectionsClosed.inc({ code: codeLabel(connection.closeCode) });
+    this.metrics.connectionsClosed.inc({ code: closeCodeLabel(connection.closeCode) });
   }
 
   onAuthTimeout(connection: Connection): void {
@@ -234,30 +236,4 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
       this.presence.leave(connection.userId, connection.id);
     }
   }
-}
-
-function tokenOfFirstMessage(data: Buffer, isBinary: boolean): string | undefined {
-  try {
-    const message = parseFrame({ data, isBinary });
-    return message.type === 'auth' ? message.token : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-const KNOWN_CODES = new Set<number>([
-  1000,
-  1001,
-  1002,
-  1003,
-  1005,
-  1006,
-  1007,
-  1011,
-  ...Object.values(CloseCode),
-]);
-
-/** A client may send any code: those that mean nothing to us share a label. */
-function codeLabel(code: number): string {
-  return KNOWN_CODES.has(code) ? String(code) : 'other';
 }

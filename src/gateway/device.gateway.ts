@@ -2,7 +2,6 @@ import { Inject, UseFilters, UseGuards } from '@nestjs/common';
 import { ConnectedSocket, MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { AUTH_CLOCK, type Clock } from '../auth/clock.js';
 import { WsJwtGuard } from '../auth/ws-jwt.guard.js';
-import { CONFIG, type Config } from '../config/config.js';
 import type {
   AuthMessage,
   CommandMessage,
@@ -10,18 +9,16 @@ import type {
   SubscribeMessage as Subscribe,
   UnsubscribeMessage as Unsubscribe,
 } from '../protocol/client-messages.js';
-import { DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
 import type {
   AuthenticatedMessage,
   CommandSentMessage,
   PongMessage,
   UnsubscribedMessage,
 } from '../protocol/server-messages.js';
-import { RoomsService } from '../rooms/rooms.service.js';
 import { CommandsService } from './commands.service.js';
 import type { Connection } from './connection.js';
 import { ErrorReplyFilter } from './error-reply.filter.js';
-import { roomLimit, tooManyRooms } from './room-limit.js';
+import { SubscriptionsService } from './subscriptions.service.js';
 import { TokenRefresh } from './token-refresh.js';
 
 /**
@@ -33,9 +30,8 @@ import { TokenRefresh } from './token-refresh.js';
 @UseFilters(ErrorReplyFilter)
 export class DeviceGateway {
   constructor(
-    @Inject(CONFIG) private readonly config: Config,
     @Inject(AUTH_CLOCK) private readonly clock: Clock,
-    private readonly rooms: RoomsService,
+    private readonly subscriptions: SubscriptionsService,
     private readonly commands: CommandsService,
     private readonly tokens: TokenRefresh,
   ) {}
@@ -43,38 +39,18 @@ export class DeviceGateway {
   @SubscribeMessage('subscribe')
   async subscribe(
     @ConnectedSocket() connection: Connection,
-    @MessageBody() { deviceIds, id, since, delivery = DEFAULT_DELIVERY }: Subscribe,
+    @MessageBody() message: Subscribe,
   ): Promise<null> {
-    const { auth: token, subscriptions } = connection;
-    if (token === undefined || !connection.isOpen) {
-      return null; // it ended while the guard was asked
-    }
-    const granted: string[] = [];
-    const denied: string[] = [];
-    let fresh = 0;
-    for (const deviceId of deviceIds) {
-      if (token.grants.canRead(deviceId)) {
-        granted.push(deviceId);
-        fresh += subscriptions.has(deviceId) ? 0 : 1;
-      } else {
-        denied.push(deviceId);
-      }
-    }
-    const limit = roomLimit(connection, this.config.ws.maxRoomsPerConnection);
-    if (fresh > 0 && subscriptions.size + fresh > limit) {
-      throw tooManyRooms(limit);
-    }
-    await this.rooms.subscribe(connection, { deviceIds: granted, denied, id, since, delivery });
+    await this.subscriptions.subscribe(connection, message);
     return null;
   }
 
   @SubscribeMessage('unsubscribe')
   unsubscribe(
     @ConnectedSocket() connection: Connection,
-    @MessageBody() { deviceIds, id }: Unsubscribe,
+    @MessageBody() message: Unsubscribe,
   ): UnsubscribedMessage {
-    this.rooms.unsubscribe(connection, deviceIds);
-    return { type: 'unsubscribed', ...(id !== undefined && { id }), deviceIds };
+    return this.subscriptions.unsubscribe(connection, message);
   }
 
   @SubscribeMessage('command')

@@ -54,7 +54,7 @@ export class DrainService {
   }
 
   /** Waits for a step until `deadline` at most; one that fails or hangs must not keep the others from their turn. */
-  private async step(name: string, work: Promise<unknown> | unknown, deadline: number): Promise<void> {
+  private async step(name: string, work: Promise<unknown>, deadline: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<'late'>((resolve) => {
       timer = setTimeout(() => resolve('late'), Math.max(0, deadline - performance.now()));

@@ -13,6 +13,7 @@ import { ErrorReplyFilter } from './error-reply.filter.js';
 import { InboundDispatcher } from './inbound-dispatcher.js';
 import { Opening } from './opening.js';
 import { MemoryPresence, Presence } from './presence.js';
+import { SubscriptionsService } from './subscriptions.service.js';
 import { TokenRefresh } from './token-refresh.js';
 import { UpgradeHandler } from './upgrade-handler.js';
 import { UpstreamAnnouncer } from './upstream-announcer.js';
@@ -36,6 +37,7 @@ import { UpstreamAnnouncer } from './upstream-announcer.js';
     ErrorReplyFilter,
     InboundDispatcher,
     Opening,
+    SubscriptionsService,
     TokenRefresh,
     UpgradeHandler,
     UpstreamAnnouncer,

@@ -4,10 +4,10 @@ import { Metrics } from '../metrics/metrics.js';
 import type { ClientMessage } from '../protocol/client-messages.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { ProtocolError } from '../protocol/errors.js';
-import { parseClientMessage } from '../protocol/parse-client-message.js';
 import type { ReplyMessage } from '../protocol/server-messages.js';
 import { type Connection, ConnectionState } from './connection.js';
 import { Inbound, type WaitingFrame } from './inbound.js';
+import { asProtocolError, echoOfFrame, parseFrame } from './parse-frame.js';
 import { RateLimit } from './rate-limit.js';
 import { CloseReason, type Echo, echoOf, errorReply } from './replies.js';
 
@@ -193,24 +193,4 @@ export class InboundDispatcher {
       }
     }
   }
-}
-
-/** @throws {ProtocolError} */
-export function parseFrame({ data, isBinary }: WaitingFrame): ClientMessage {
-  if (isBinary) {
-    throw new ProtocolError('invalid_message', 'Binary frames are not understood; send JSON as text');
-  }
-  return parseClientMessage(data.toString('utf8'));
-}
-
-function echoOfFrame(frame: WaitingFrame): Echo {
-  try {
-    return echoOf(parseFrame(frame));
-  } catch (error) {
-    return asProtocolError(error).details as Echo;
-  }
-}
-
-function asProtocolError(error: unknown): ProtocolError {
-  return error instanceof ProtocolError ? error : new ProtocolError('internal', 'Internal error');
 }

@@ -1,6 +1,7 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { AUTH_CLOCK, type Clock } from '../auth/clock.js';
 import { CONFIG, type Config } from '../config/config.js';
+import { capDelivery } from '../delivery/cap-delivery.js';
 import { Upstream } from '../devices/upstream.js';
 import { DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
 import { ProtocolError } from '../protocol/errors.js';
@@ -54,7 +55,7 @@ export class Opening {
       await this.rooms.subscribe(connection, {
         deviceIds: exactIds.slice(0, limit),
         denied: [],
-        delivery: DEFAULT_DELIVERY,
+        delivery: capDelivery(DEFAULT_DELIVERY, connection.auth?.maxRateHz),
         opening: true,
       });
       if (exactIds.length > limit) {

@@ -1,7 +1,7 @@
 import type { AuthError } from '../auth/auth-error.js';
 import type { ClientMessage, MessageId } from '../protocol/client-messages.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import { ProtocolError } from '../protocol/errors.js';
+import { type ProtocolError } from '../protocol/errors.js';
 import type { ErrorMessage } from '../protocol/server-messages.js';
 import type { Connection } from './connection.js';
 

@@ -6,6 +6,11 @@ export function roomLimit({ auth: token }: Connection, maxRoomsPerConnection: nu
   return Math.min(maxRoomsPerConnection, token?.maxRooms ?? maxRoomsPerConnection);
 }
 
+/** The same for rooms that patterns stand for, which are many by nature. */
+export function patternRoomLimit({ auth: token }: Connection, maxPatternRoomsPerConnection: number): number {
+  return Math.min(maxPatternRoomsPerConnection, token?.maxRooms ?? maxPatternRoomsPerConnection);
+}
+
 export function tooManyRooms(limit: number): ProtocolError {
   return new ProtocolError('too_many_rooms', `A connection may watch ${limit} devices at most`);
 }

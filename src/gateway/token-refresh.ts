@@ -3,9 +3,9 @@ import { AuthError } from '../auth/auth-error.js';
 import { TokenVerifier } from '../auth/token-verifier.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { AuthenticatedMessage } from '../protocol/server-messages.js';
-import { RoomsService } from '../rooms/rooms.service.js';
 import type { Connection } from './connection.js';
 import { ConnectionTimers } from './connection-timers.js';
+import { SubscriptionsService } from './subscriptions.service.js';
 
 /** A newer token for a living connection: its end and its grants count from that moment on. */
 @Injectable()
@@ -13,7 +13,7 @@ export class TokenRefresh {
   constructor(
     private readonly verifier: TokenVerifier,
     private readonly timers: ConnectionTimers,
-    private readonly rooms: RoomsService,
+    private readonly subscriptions: SubscriptionsService,
     private readonly metrics: Metrics,
   ) {}
 
@@ -27,17 +27,13 @@ export class TokenRefresh {
     if (!connection.isOpen) {
       return null;
     }
-    const { userId, expiresAt, grants } = token;
+    const { userId, expiresAt } = token;
     if (userId !== connection.userId) {
       throw new AuthError('invalid', 'the token is of another user');
     }
     connection.auth = token;
     this.timers.expires(connection);
-    const lost = [...connection.subscriptions.keys()].filter((deviceId) => !grants.canRead(deviceId));
-    if (lost.length > 0) {
-      this.rooms.unsubscribe(connection, lost);
-      connection.outbound.send({ type: 'unsubscribed', deviceIds: lost });
-    }
+    this.subscriptions.applyGrants(connection);
     this.metrics.auth.inc({ outcome: 'refreshed' });
     return { type: 'authenticated', userId, expiresAt };
   }

@@ -22,6 +22,24 @@ const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
   refused_address: 10,
 };
 
+/** Longest span a client may have its messages collected for. */
+const MAX_BATCH_MS = 1_000;
+
+interface AdmittedUpgrade {
+  address: string;
+  autoSubscribe: boolean;
+  batchMs: number;
+  token: UpgradeToken;
+}
+
+function parseBatchMs(text: string | null): number | undefined {
+  if (text === null) {
+    return 0;
+  }
+  const batchMs = /^\d{1,4}$/.test(text) ? Number(text) : Number.NaN;
+  return batchMs <= MAX_BATCH_MS ? batchMs : undefined;
+}
+
 function destroyOnError(this: Socket): void {
   this.destroy();
 }
@@ -88,6 +106,12 @@ export class UpgradeHandler {
       this.refuse(socket, 'refused_origin', 403, 'This origin may not connect');
       return;
     }
+    const query = new URLSearchParams(queryAt < 0 ? '' : url.slice(queryAt + 1));
+    const batchMs = parseBatchMs(query.get('batchMs'));
+    if (batchMs === undefined) {
+      this.refuse(socket, 'refused_request', 400, `batchMs must be a whole number from 0 to ${MAX_BATCH_MS}`);
+      return;
+    }
     const { token } = tokenFromUpgrade(request);
     const address = this.addressOf(request);
     const refusal = this.admission.admit(address, token !== undefined, performance.now());
@@ -96,11 +120,10 @@ export class UpgradeHandler {
       this.refuse(socket, refusal, 503, 'Too many connections now', Math.ceil(seconds));
       return;
     }
-    const autoSubscribe =
-      queryAt < 0 || new URLSearchParams(url.slice(queryAt + 1)).get('subscribe') !== 'none';
+    const autoSubscribe = query.get('subscribe') !== 'none';
     const known = token === undefined ? undefined : this.verifier.verifyCached(token);
     const verified = token === undefined ? undefined : (known ?? (await this.verify(token)));
-    this.complete(request, socket, head, { address, autoSubscribe, token: verified });
+    this.complete(request, socket, head, { address, autoSubscribe, batchMs, token: verified });
   }
 
   private async verify(token: string): Promise<VerifiedToken | AuthError> {
@@ -119,7 +142,7 @@ export class UpgradeHandler {
     request: IncomingMessage,
     socket: Socket,
     head: Buffer,
-    { address, autoSubscribe, token }: { address: string; autoSubscribe: boolean; token: UpgradeToken },
+    { address, autoSubscribe, batchMs, token }: AdmittedUpgrade,
   ): void {
     let upgraded = false;
     socket.removeListener('error', destroyOnError); // ws has its own from here on
@@ -127,6 +150,9 @@ export class UpgradeHandler {
       upgraded = true;
       const connection = socketOfWs as Connection;
       connection.attach(this.lifecycle, address, autoSubscribe);
+      if (batchMs > 0) {
+        connection.outbound.setBatching(batchMs);
+      }
       this.lifecycle.accept(connection, token);
     });
     if (!upgraded) {

@@ -12,7 +12,10 @@ export interface Position {
 
 export interface SubscribeMessage {
   type: 'subscribe';
+  /** Empty with `pattern`. */
   deviceIds: string[];
+  /** All present and future devices whose ids match, in place of `deviceIds`. */
+  pattern?: string;
   id?: MessageId;
   delivery?: DeliveryOptions;
   /** By device id; a Map because `__proto__` is a legal id. */
@@ -21,7 +24,9 @@ export interface SubscribeMessage {
 
 export interface UnsubscribeMessage {
   type: 'unsubscribe';
+  /** Empty with `pattern`. */
   deviceIds: string[];
+  pattern?: string;
   id?: MessageId;
 }
 

@@ -7,6 +7,7 @@ import type {
 } from './client-messages.js';
 import { DEVICE_ID_MAX_LENGTH, isDeviceId } from './device-id.js';
 import { type ErrorCode, ProtocolError } from './errors.js';
+import { normalPattern } from './id-pattern.js';
 import { parseDeliveryOptions } from './parse-delivery-options.js';
 import { rawMember } from './raw-member.js';
 
@@ -64,7 +65,7 @@ function parseFields(
     case 'subscribe':
       return { ...parseSubscribe(fields), ...echo };
     case 'unsubscribe':
-      return { type, deviceIds: parseDeviceIds(fields), ...echo };
+      return { type, ...parseTargets(fields), ...echo };
     case 'command':
       return parseCommand(text, fields, echo);
     case 'auth':
@@ -93,6 +94,24 @@ function parseId(id: unknown): MessageId | undefined {
   throw refused(`id must be a number or a string of up to ${MAX_ID_LENGTH} characters`);
 }
 
+/** Either `deviceIds` or `pattern`. */
+function parseTargets(fields: Fields): { deviceIds: string[]; pattern?: string } {
+  const { pattern } = fields;
+  if (pattern === undefined) {
+    return { deviceIds: parseDeviceIds(fields) };
+  }
+  if (fields['deviceIds'] !== undefined) {
+    throw refused('deviceIds and pattern exclude each other');
+  }
+  if (fields['since'] !== undefined) {
+    throw refused('since belongs to deviceIds; resume rooms of a pattern by their ids');
+  }
+  if (typeof pattern !== 'string' || (!isDeviceId(pattern) && normalPattern(pattern) === undefined)) {
+    throw refused('pattern must be a device id in which * stands for any run of characters');
+  }
+  return { deviceIds: [], pattern };
+}
+
 /** The strings as they came; whether each is legal and granted is answered one by one. */
 function parseDeviceIds(fields: Fields): string[] {
   const { deviceIds } = fields;
@@ -103,7 +122,7 @@ function parseDeviceIds(fields: Fields): string[] {
 }
 
 function parseSubscribe(fields: Fields): SubscribeMessage {
-  const message: SubscribeMessage = { type: 'subscribe', deviceIds: parseDeviceIds(fields) };
+  const message: SubscribeMessage = { type: 'subscribe', ...parseTargets(fields) };
   if (fields['delivery'] !== undefined) {
     message.delivery = parseDeliveryOptions(fields['delivery']);
   }

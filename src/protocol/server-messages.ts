@@ -28,6 +28,7 @@ export interface SubscribedMessage {
 export interface UnsubscribedMessage {
   type: 'unsubscribed';
   id?: MessageId;
+  pattern?: string;
   deviceIds: string[];
 }
 

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { type SignalSource, installSignalHandlers } from '../../src/gateway/signal-handlers.js';
-import { DashboardClient, connect } from '../support/dashboard-client.js';
+import { type DashboardClient, connect } from '../support/dashboard-client.js';
 import { GatewayApp } from './gateway-app.js';
 import { tryUpgrade } from './raw-upgrade.js';
 import { until } from './until.js';

@@ -15,7 +15,7 @@ describe('the heartbeat', () => {
     const live = await connect(app.url, { claims: { deviceIds: ['a'] } });
     const token = await signToken({ deviceIds: ['a', 'b'] });
     const dead = new DashboardClient(
-      new WebSocket(app.url, ['sluice.v1', `bearer.${token}`], { autoPong: false } as object),
+      new WebSocket(app.url, ['sluice.v1', `bearer.${token}`], { autoPong: false }),
     );
     let pings = 0;
     dead.socket.on('ping', () => (pings += 1));

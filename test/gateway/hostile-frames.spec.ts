@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { DashboardClient, connect } from '../support/dashboard-client.js';
+import { type DashboardClient, connect } from '../support/dashboard-client.js';
 import { signToken } from '../support/tokens.js';
 import { GatewayApp } from './gateway-app.js';
 import { clientFrame } from './raw-upgrade.js';

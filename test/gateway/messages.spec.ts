@@ -1,5 +1,7 @@
+import { jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
 import { ProtocolError } from '../../src/protocol/errors.js';
-import { DashboardClient, connect } from '../support/dashboard-client.js';
+import { type DashboardClient, connect } from '../support/dashboard-client.js';
 import { GatewayApp } from './gateway-app.js';
 import { until } from './until.js';
 
@@ -190,6 +192,25 @@ describe('messages of a client', () => {
         id: 2,
         deviceId: 'a',
       });
+    });
+
+    it('leaves one line in the log with who, what device, which message and the outcome, never what it said', async () => {
+      const lines: unknown[] = [];
+      const log = jest
+        .spyOn(Logger.prototype, 'log')
+        .mockImplementation((line: unknown) => void lines.push(line));
+      const client = await open({ deviceIds: ['a'] });
+      client.send({ type: 'command', deviceId: 'a', command: 'open the sesame', id: 'c1' });
+      client.send({ type: 'command', deviceId: 'b', command: 'open the sesame' });
+      await client.next('command_sent');
+      await client.next('error');
+      log.mockRestore();
+      const connectionId = client.all('connected')[0]?.connectionId;
+      expect(lines).toEqual([
+        { msg: 'command', userId: 'ann', connectionId, deviceId: 'b', id: undefined, outcome: 'forbidden' },
+        { msg: 'command', userId: 'ann', connectionId, deviceId: 'a', id: 'c1', outcome: 'sent' },
+      ]);
+      expect(JSON.stringify(lines)).not.toContain('sesame');
     });
 
     it('does not hold up other messages, until as many are in work as allowed; then reading pauses', async () => {

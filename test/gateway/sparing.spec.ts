@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Connection } from '../../src/gateway/connection.js';
-import { DashboardClient, connect } from '../support/dashboard-client.js';
+import { type DashboardClient, connect } from '../support/dashboard-client.js';
 import { GatewayApp } from './gateway-app.js';
 import { clientFrame } from './raw-upgrade.js';
 import { until } from './until.js';

@@ -1,0 +1,105 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { capDelivery } from '../delivery/cap-delivery.js';
+import type { SubscribeMessage, UnsubscribeMessage } from '../protocol/client-messages.js';
+import { DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
+import { ProtocolError } from '../protocol/errors.js';
+import { IdPattern, normalPattern } from '../protocol/id-pattern.js';
+import type { UnsubscribedMessage } from '../protocol/server-messages.js';
+import { RoomsService } from '../rooms/rooms.service.js';
+import type { Connection } from './connection.js';
+import { patternRoomLimit, roomLimit, tooManyRooms } from './room-limit.js';
+
+/** What a connection watches: by id or by pattern, within the grants and limits of its token. */
+@Injectable()
+export class SubscriptionsService {
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly rooms: RoomsService,
+  ) {}
+
+  /** Answers by itself, in order with what follows. @throws {ProtocolError} forbidden, too_many_rooms */
+  async subscribe(connection: Connection, message: SubscribeMessage): Promise<void> {
+    const { auth: token } = connection;
+    if (token === undefined || !connection.isOpen) {
+      return; // it ended while the guard was asked
+    }
+    const delivery = capDelivery(message.delivery ?? DEFAULT_DELIVERY, token.maxRateHz);
+    if (message.pattern !== undefined) {
+      await this.subscribePattern(connection, message.pattern, { ...message, delivery });
+      return;
+    }
+    const granted: string[] = [];
+    const denied: string[] = [];
+    let fresh = 0;
+    for (const deviceId of message.deviceIds) {
+      if (token.grants.canRead(deviceId)) {
+        granted.push(deviceId);
+        fresh += connection.subscriptions.has(deviceId) ? 0 : 1;
+      } else {
+        denied.push(deviceId);
+      }
+    }
+    const limit = roomLimit(connection, this.config.ws.maxRoomsPerConnection);
+    if (fresh > 0 && connection.subscriptions.size + fresh > limit) {
+      throw tooManyRooms(limit);
+    }
+    const { id, since } = message;
+    await this.rooms.subscribe(connection, { deviceIds: granted, denied, id, since, delivery });
+  }
+
+  unsubscribe(connection: Connection, { deviceIds, pattern, id }: UnsubscribeMessage): UnsubscribedMessage {
+    if (pattern !== undefined) {
+      this.rooms.fleet.unsubscribe(connection, normalPattern(pattern) ?? pattern);
+    } else {
+      this.rooms.unsubscribe(connection, deviceIds);
+    }
+    return {
+      type: 'unsubscribed',
+      ...(id !== undefined && { id }),
+      ...(pattern !== undefined && { pattern }),
+      deviceIds,
+    };
+  }
+
+  /** A newer token: leaves the patterns and rooms that it does not grant, which the client learns by `unsubscribed` without id. */
+  applyGrants(connection: Connection): void {
+    const { auth: token, outbound } = connection;
+    if (token === undefined) {
+      return;
+    }
+    for (const pattern of this.rooms.fleet.patternsOf(connection)) {
+      if (!token.grants.coversPattern(pattern)) {
+        this.rooms.fleet.unsubscribe(connection, pattern);
+        outbound.send({ type: 'unsubscribed', pattern, deviceIds: [] });
+      }
+    }
+    const lost = [...connection.subscriptions.keys()].filter((deviceId) => !token.grants.canRead(deviceId));
+    if (lost.length > 0) {
+      this.rooms.unsubscribe(connection, lost);
+      outbound.send({ type: 'unsubscribed', deviceIds: lost });
+    }
+  }
+
+  private async subscribePattern(
+    connection: Connection,
+    text: string,
+    { id, delivery }: Required<Pick<SubscribeMessage, 'delivery'>> & Pick<SubscribeMessage, 'id'>,
+  ): Promise<void> {
+    const { grants } = connection.auth as NonNullable<Connection['auth']>;
+    if (!grants.coversPattern(text)) {
+      throw new ProtocolError('forbidden', 'Forbidden');
+    }
+    const { maxPatternsPerConnection, maxPatternRoomsPerConnection } = this.config.ws;
+    const pattern = new IdPattern(normalPattern(text) ?? text);
+    const patterns = this.rooms.fleet.patternsOf(connection);
+    if (!patterns.includes(pattern.source) && patterns.length >= maxPatternsPerConnection) {
+      throw new ProtocolError(
+        'too_many_rooms',
+        `A connection may have ${maxPatternsPerConnection} patterns at most`,
+      );
+    }
+    const maxRooms = patternRoomLimit(connection, maxPatternRoomsPerConnection);
+    await this.rooms.fleet.subscribe(connection, { pattern, id, delivery, maxRooms });
+  }
+}
