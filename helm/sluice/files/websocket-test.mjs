@@ -21,10 +21,12 @@ const socket = new WebSocket(url, {
 });
 
 function end(status, text) {
-  console.log(text);
-  clearTimeout(deadline);
-  socket.terminate();
-  process.exitCode = status;
+  if (process.exitCode === undefined) {
+    process.exitCode = status;
+    console.log(text);
+    clearTimeout(deadline);
+    socket.terminate();
+  }
 }
 
 const deadline = setTimeout(() => end(1, `no answer from ${url} within 30 s`), 30_000);
@@ -33,8 +35,6 @@ socket.on('message', (data) => {
   const { type, protocol } = JSON.parse(data);
   end(type === 'connected' ? 0 : 1, `${url} answered ${type} (${protocol})`);
 });
-socket.on('close', (code) => {
-  if (process.exitCode === undefined) {
-    end(!file && code === 4001 ? 0 : 1, `${url} closed the connection with ${code}`);
-  }
-});
+socket.on('close', (code) =>
+  end(!file && code === 4001 ? 0 : 1, `${url} closed the connection with ${code}`),
+);
