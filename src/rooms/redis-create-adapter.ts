@@ -13,14 +13,17 @@ import { type AdapterLog, RedisBroadcastAdapter, type StoreNodesEvents } from '.
 
 /**
  * The adapter for REDIS_URL: one server, Sentinel or Cluster. Nothing is connected before it is started.
+ * @param subscriberUrl another way for subscriptions than REDIS_URL; for tests that break them alone
  * @throws when REDIS_URL cannot be read
  */
 export function createRedisAdapter(
   config: Config,
   metrics: Metrics,
   logger: AdapterLog = new Logger('Redis'),
+  subscriberUrl = config.redis.url,
 ): RedisBroadcastAdapter {
   const address = parseRedisUrl(config.redis.url ?? '');
+  const subscriberAddress = parseRedisUrl(subscriberUrl ?? '');
   const { timeoutMs, probeMs, namespace, partitions } = config.redis;
   const sharded = address.kind === 'cluster';
   const scripts = scriptTexts(config, sharded);
@@ -42,7 +45,7 @@ export function createRedisAdapter(
           ...shared,
           instanceId: store.instanceId,
           connect: connectTo(address, timeoutMs, `${namespace}-commands`, at),
-          connectSubscriber: connectTo(address, timeoutMs, `${namespace}-subscriber`, at),
+          connectSubscriber: connectTo(subscriberAddress, timeoutMs, `${namespace}-subscriber`, at),
           home,
           slotOf: sharded
             ? (channel) => slotByPrefix.get(channel.slice(0, channel.indexOf('}') + 2)) ?? 0

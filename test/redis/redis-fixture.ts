@@ -15,9 +15,16 @@ export interface Instance {
   stop(): Promise<void>;
 }
 
+export interface InstanceOptions {
+  rooms?: Partial<Config['rooms']>;
+  redis?: Partial<Config['redis']>;
+  /** Another way for the subscriber connections, to break them alone. */
+  subscriberUrl?: string;
+}
+
 export function createInstance(
   url: string,
-  { rooms = {}, redis = {} }: { rooms?: Partial<Config['rooms']>; redis?: Partial<Config['redis']> } = {},
+  { rooms = {}, redis = {}, subscriberUrl }: InstanceOptions = {},
 ): Instance {
   const defaults = loadConfig({ REDIS_URL: url });
   const config: Config = {
@@ -28,10 +35,12 @@ export function createInstance(
   const metrics = new Metrics();
   const log: string[] = [];
   const modes: string[] = [];
-  const adapter = createRedisAdapter(config, metrics, {
-    log: (message) => log.push(message),
-    warn: (message) => log.push(message),
-  });
+  const adapter = createRedisAdapter(
+    config,
+    metrics,
+    { log: (message) => log.push(message), warn: (message) => log.push(message) },
+    subscriberUrl,
+  );
   const receiver = new RecordingReceiver();
   adapter.bind(receiver);
   adapter.onModeChange((mode) => modes.push(mode));

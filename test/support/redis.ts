@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { freePort } from './free-port.js';
 import { type ExitStatus, pathWithDaemons, Program } from './program.js';
 
@@ -45,6 +47,14 @@ export class RedisServer {
       { env: pathWithDaemons(), stopTimeoutMs: 5_000 },
     );
     await this.program.ready(/Ready to accept connections/);
+  }
+
+  /** One command through redis-cli, as an operator would. */
+  async command(...words: string[]): Promise<string> {
+    const { stdout } = await promisify(execFile)('redis-cli', ['-p', String(this.port), ...words], {
+      env: pathWithDaemons(),
+    });
+    return stdout.trim();
   }
 
   async kill(): Promise<void> {

@@ -93,6 +93,8 @@ export class AttachedRooms {
     this.rooms.delete(deviceId);
     this.byChannel.delete(room.channel);
     room.node?.subscriber.channels.drop(room.channel);
+    // Whoever still waits for the attach does not follow the room any more: an answer without a position.
+    room.takeWaiters().forEach((resolve) => resolve(room.state));
     if (room.known && room.empty) {
       this.toForget.add(deviceId);
     }

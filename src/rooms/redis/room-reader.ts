@@ -117,16 +117,8 @@ export class RoomReader {
         await this.fillGap(room, state, goesOn);
       }
     }
-    if (generation !== this.generation) {
-      return;
-    }
-    const { waiters } = room;
-    room.waiters = [];
-    const { telemetry, status, meta, epoch, offset } = goesOn() ? room : state;
-    waiters.forEach((resolve) =>
-      resolve({ deviceId: room.deviceId, epoch, offset, telemetry, status, meta }),
-    );
     if (goesOn()) {
+      room.takeWaiters().forEach((resolve) => resolve(room.state));
       const held = room.held ?? [];
       room.held = null;
       if (room.readAgain) {

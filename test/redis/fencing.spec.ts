@@ -1,0 +1,53 @@
+import { publish } from '../contract/broadcast-adapter.contract.js';
+import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
+import { startRedis, type RedisServer } from '../support/redis.js';
+import { startInstance } from './redis-fixture.js';
+
+describe('the fence between ingest holders', () => {
+  const shared = stopAfterAll();
+  const own = stopAfterEach();
+  let redis: RedisServer;
+
+  beforeAll(async () => {
+    redis = shared(await startRedis());
+  });
+
+  it('refuses what a former holder publishes in any partition, and stores nothing of it', async () => {
+    const old = own(await startInstance(redis.url, { redis: { namespace: 'fence-1' } }));
+    const next = own(await startInstance(redis.url, { redis: { namespace: 'fence-1' } }));
+    let fenced = 0;
+    old.adapter.onFenced(() => (fenced += 1));
+    await old.adapter.raiseFence(1_000);
+    expect(await publish(old.adapter, 'd1', 'old')).toBe('accepted');
+    await next.adapter.raiseFence(1_001);
+    const devices = Array.from({ length: 40 }, (_, n) => `device-${n}`);
+    const settled: unknown[] = [];
+    devices.forEach(
+      (device) => void publish(old.adapter, device, 'late').then((outcome) => settled.push(outcome)),
+    );
+    await Promise.all(devices.map((device) => publish(next.adapter, device, 'new')));
+    const states = await next.adapter.attach(devices);
+    expect(states.map(({ offset }) => offset)).toEqual(devices.map(() => 1));
+    expect(states.every(({ telemetry }) => telemetry?.payload.toString() === '"new"')).toBe(true);
+    expect(fenced).toBeGreaterThan(0);
+    expect(settled).toEqual([]);
+    await expect(old.adapter.raiseFence(1_000)).rejects.toThrow('higher');
+    await old.adapter.raiseFence(1_002);
+    expect(await publish(old.adapter, 'd1', 'again')).toBe('accepted');
+  });
+
+  it('tells changes of a fenced holder that they are not stored', async () => {
+    const old = own(await startInstance(redis.url, { redis: { namespace: 'fence-2' } }));
+    const next = own(await startInstance(redis.url, { redis: { namespace: 'fence-2' } }));
+    await old.adapter.raiseFence(1);
+    await next.adapter.raiseFence(2);
+    await expect(old.adapter.setMeta('d1', Buffer.from('{}'))).rejects.toThrow('fenced');
+  });
+
+  it('does not fence who has no token', async () => {
+    const leased = own(await startInstance(redis.url, { redis: { namespace: 'fence-3' } }));
+    const without = own(await startInstance(redis.url, { redis: { namespace: 'fence-3' } }));
+    await leased.adapter.raiseFence(5);
+    expect(await publish(without.adapter, 'd1', 1)).toBe('accepted');
+  });
+});
