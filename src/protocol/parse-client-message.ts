@@ -118,7 +118,7 @@ function parseDeviceIds(fields: Fields): string[] {
   if (!Array.isArray(deviceIds) || !deviceIds.every((id) => typeof id === 'string')) {
     throw refused('deviceIds must be a list of strings');
   }
-  return [...new Set(deviceIds as string[])];
+  return [...new Set(deviceIds)];
 }
 
 function parseSubscribe(fields: Fields): SubscribeMessage {

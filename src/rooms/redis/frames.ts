@@ -106,7 +106,7 @@ export function readFrames(bytes: Buffer, sink: FrameSink): void {
 /** Reads a message of a partition's channel of new devices; undefined for what this release does not know. */
 export function readDeviceAnnouncement(bytes: Buffer): string | undefined {
   checkFormat(bytes, 0);
-  return bytes[1] === FRAME_DEVICE ? bytes.toString('utf8', bytes[2] as number) : undefined;
+  return bytes[1] === FRAME_DEVICE ? bytes.toString('utf8', bytes[2]) : undefined;
 }
 
 function checkFormat(bytes: Buffer, at: number): void {

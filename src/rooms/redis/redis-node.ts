@@ -18,7 +18,7 @@ export interface NodeOptions {
   readonly instanceId: string;
   /** A partition that this node serves. */
   home(): Partition | undefined;
-  slotOf(channel: string): number;
+  slotOf: (channel: string) => number;
 }
 
 export interface NodeEvents {

@@ -51,7 +51,7 @@ export async function checkServer(
 ): Promise<void> {
   const config = await redis
     .config('GET', 'maxmemory-policy', 'client-output-buffer-limit')
-    .then((answer) => new Map(pairs(answer as string[])))
+    .then((answer) => new Map(pairs(answer)))
     .catch(() => new Map<string, string>());
   const policy = config.get('maxmemory-policy');
   if (policy !== undefined && policy !== 'noeviction') {
@@ -83,7 +83,7 @@ async function missingRights(redis: Redis): Promise<string[]> {
     const user = await redis.acl('WHOAMI');
     const missing: string[] = [];
     for (const command of NEEDED) {
-      const answer = await redis.acl('DRYRUN', user as string, command, ...argumentsOf(command));
+      const answer = await redis.acl('DRYRUN', user, command, ...argumentsOf(command));
       if (String(answer).includes('no permissions to run')) {
         missing.push(command);
       }
