@@ -18,13 +18,13 @@ export interface BrokerSettings {
 }
 
 export function brokerSettings(config: Config['mqtt'], url: string): BrokerSettings {
-  const { protocol, host, username, password } = new URL(url);
+  const { protocol, host } = new URL(url);
   return {
     url,
     name: `${protocol}//${host}`,
     protocolVersion: config.protocolVersion === '5' ? 5 : 4,
-    username: config.username ?? (decodeURIComponent(username) || undefined),
-    password: config.password ?? (decodeURIComponent(password) || undefined),
+    username: config.username,
+    password: config.password,
     ca: config.ca,
     cert: config.cert,
     key: config.key,

@@ -125,7 +125,7 @@ describe(IngestSession.name, () => {
     const broker = own(await startFakeBroker((socket) => socket.end(packet(0xe0, Buffer.from([0x8e, 0])))));
     const reader = own(openSession(broker.url, {}));
     await eventually(() => reader.events.includes('taken over'));
-    expect(reader.events).toEqual(['connected false', 'up false', 'down', 'taken over']);
+    expect(reader.events.slice(-2)).toEqual(['down', 'taken over']);
     expect(reader.session.ended).toBe(true);
     expect(broker.connections).toBe(1);
   });
