@@ -1,0 +1,64 @@
+/**
+ * What was published, by device and number, and which (epoch, offset) the instances gave to which publication.
+ * "Published" is what the broker acknowledged; a number whose PUBACK never came may arrive or not.
+ */
+export class Ledger {
+  /** @type {Map<string, { sent: number, acknowledged: Set<number> }>} */
+  devices = new Map();
+  /** Positions that named two publications. */
+  conflicts = 0;
+  /** @type {string[]} the first of them, in words */
+  conflictExamples = [];
+  /** @type {Map<string, Map<number, number>>} `device epoch` -> offset -> number */
+  #names = new Map();
+
+  /** @param {string[]} deviceIds */
+  constructor(deviceIds) {
+    for (const id of deviceIds) {
+      this.devices.set(id, { sent: 0, acknowledged: new Set() });
+    }
+  }
+
+  get published() {
+    let sum = 0;
+    for (const { acknowledged } of this.devices.values()) {
+      sum += acknowledged.size;
+    }
+    return sum;
+  }
+
+  get sent() {
+    let sum = 0;
+    for (const { sent } of this.devices.values()) {
+      sum += sent;
+    }
+    return sum;
+  }
+
+  /** Epochs in which the device was numbered so far. */
+  epochs(deviceId) {
+    let count = 0;
+    for (const key of this.#names.keys()) {
+      count += key.startsWith(`${deviceId} `) ? 1 : 0;
+    }
+    return count;
+  }
+
+  /** Remembers that a position names a number, and counts when it named another before, at whichever dashboard. */
+  name(deviceId, epoch, offset, number) {
+    const key = `${deviceId} ${epoch}`;
+    let names = this.#names.get(key);
+    if (!names) {
+      this.#names.set(key, (names = new Map()));
+    }
+    const known = names.get(offset);
+    if (known === undefined) {
+      names.set(offset, number);
+    } else if (known !== number) {
+      this.conflicts += 1;
+      if (this.conflictExamples.length < 5) {
+        this.conflictExamples.push(`${key} ${offset} named ${known} and ${number}`);
+      }
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import { startMosquitto, type Mosquitto } from '../../support/mosquitto.js';
+import { RedisServer } from '../../support/redis.js';
+import { SIZE, TIME_FACTOR } from '../form.js';
+import { Balancer } from './balancer.js';
+import { FaultProxy } from './fault-proxy.js';
+import { Fleet, type FleetOptions } from './fleet.js';
+import { Instance } from './instance.js';
+
+/** What docs/operations.md asks of Mosquitto, so that its queue outlasts a takeover. */
+const BROKER_CONFIG = 'max_queued_messages 1000000\nmax_inflight_messages 0';
+/** A connection of a client that has subscribed in Redis. */
+const SUBSCRIBER = /\$\d+\r\ns?p?subscribe\r\n/i;
+
+export interface StageOptions {
+  /** Default 3. */
+  instances?: number;
+  ingest?: 'leased' | 'shared';
+  /** `own` starts a Redis, `none` runs on rooms in memory, a URL is used as it stands (Cluster, Sentinel). Default `own`. */
+  redis?: 'own' | 'none' | { url: string };
+  /** Broker sessions survive a kill. */
+  brokerPersistence?: boolean;
+  env?: Record<string, string>;
+  fleet?: Partial<FleetOptions>;
+}
+
+/** Everything a fault needs: broker, Redis, instances, the ways between them, a load balancer, devices and dashboards. */
+export class Stage {
+  broker!: Mosquitto;
+  redis!: RedisServer;
+  /** The way of the instance of the same index to Redis. */
+  redisLinks: FaultProxy[] = [];
+  /** The way of all instances to the broker; the devices have their own. */
+  brokerLink!: FaultProxy;
+  instances: Instance[] = [];
+  balancer!: Balancer;
+  fleet!: Fleet;
+  private readonly stoppables: { stop(): unknown }[] = [];
+
+  static async start(options: StageOptions = {}): Promise<Stage> {
+    const stage = new Stage();
+    try {
+      await stage.build(options);
+      return stage;
+    } catch (error) {
+      const logs = stage.instances.flatMap(({ logs }) => logs.slice(-15)).map((line) => JSON.stringify(line));
+      await stage.stop();
+      throw new Error(`${String(error)}\n${logs.join('\n')}`, { cause: error });
+    }
+  }
+
+  /** Adds what is to be stopped with the stage, the newest first. */
+  own<T extends { stop(): unknown }>(part: T): T {
+    this.stoppables.push(part);
+    return part;
+  }
+
+  async startFleet(options: Partial<FleetOptions> = {}): Promise<Fleet> {
+    return this.own(
+      await Fleet.start({
+        url: this.balancer.url,
+        brokerPort: this.broker.port,
+        deviceCount: SIZE.devices,
+        dashboardCount: SIZE.dashboards,
+        devicesPerDashboard: SIZE.devicesPerDashboard,
+        perSecond: SIZE.perSecond,
+        name: 'd',
+        ...options,
+      }),
+    );
+  }
+
+  /** The instance that reads the device topics (leased). */
+  async holder(): Promise<Instance> {
+    const deadline = Date.now() + 5_000 * TIME_FACTOR;
+    while (Date.now() < deadline) {
+      for (const instance of this.instances) {
+        if (instance.running && (await instance.metric('sluice_ingest_lease_held')) === 1) {
+          return instance;
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    throw new Error('nobody holds the ingest lease');
+  }
+
+  /** Error lines that no fault explains, and what was written past the logger. */
+  unexpectedErrors(expected: RegExp[] = []): string[] {
+    return this.instances.flatMap(({ name, logs, strayOutput }) => [
+      ...logs
+        .filter(({ level }) => level === 'error' || level === 'fatal')
+        .map((line) => JSON.stringify(line))
+        .filter((line) => !expected.some((pattern) => pattern.test(line)))
+        .map((line) => `${name}: ${line}`),
+      ...strayOutput.map((line) => `${name}: ${line}`),
+    ]);
+  }
+
+  async stop(): Promise<void> {
+    for (let part = this.stoppables.pop(); part; part = this.stoppables.pop()) {
+      await part.stop();
+    }
+  }
+
+  private async build({
+    instances = 3,
+    ingest = 'leased',
+    redis = 'own',
+    brokerPersistence = false,
+    env = {},
+    fleet = {},
+  }: StageOptions): Promise<void> {
+    this.broker = this.own(await startMosquitto({ config: BROKER_CONFIG, persistence: brokerPersistence }));
+    this.brokerLink = this.own(await FaultProxy.to(this.broker.port));
+    if (redis === 'own') {
+      this.redis = this.own(await RedisServer.start());
+    }
+    for (let index = 0; index < instances; index += 1) {
+      let redisUrl = typeof redis === 'object' ? redis.url : undefined;
+      if (redis === 'own') {
+        const link = this.own(await FaultProxy.to(this.redis.port, SUBSCRIBER));
+        this.redisLinks.push(link);
+        redisUrl = `redis://127.0.0.1:${link.port}`;
+      }
+      this.instances.push(
+        await Instance.create(`sluice-${index + 1}`, {
+          MQTT_URL: `mqtt://127.0.0.1:${this.brokerLink.port}`,
+          MQTT_INGEST: ingest,
+          ...(redisUrl !== undefined && { REDIS_URL: redisUrl }),
+          ...env,
+        }),
+      );
+    }
+    this.own({
+      stop: () => Promise.all(this.instances.filter(({ running }) => running).map((one) => one.kill())),
+    });
+    await Promise.all(this.instances.map((one) => one.start()));
+    this.balancer = this.own(await Balancer.start(this.instances));
+    this.fleet = await this.startFleet(fleet);
+    await this.fleet.connect(60_000 * TIME_FACTOR);
+  }
+}
