@@ -308,11 +308,22 @@ describe(RoomsService.name, () => {
     expect([rooms.roomCount, rooms.subscriptionCount]).toEqual([0, 0]);
   });
 
+  it('answers a subscribe whose rooms were all left before it was through', async () => {
+    const { rooms, member, settle } = testRooms();
+    const m = member();
+    const subscribing = rooms.subscribe(m, { deviceIds: ['d1'], denied: [], id: 7, delivery: EVERY });
+    rooms.unsubscribe(m, ['d1']);
+    await subscribing;
+    await settle();
+    expect(m.messages()).toEqual([{ type: 'subscribed', id: 7, rooms: [], denied: [] }]);
+  });
+
   it('does not answer or join for a connection that left while it was subscribing', async () => {
     const { rooms, member, settle } = testRooms();
     const m = member();
     const subscribing = rooms.subscribe(m, { deviceIds: ['d1'], denied: [], delivery: EVERY });
     rooms.leave(m);
+    m.outbound.close();
     await subscribing;
     await settle();
     expect(m.messages()).toEqual([]);

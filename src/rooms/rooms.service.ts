@@ -105,9 +105,6 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     await this.introductions.takeBack(member, subscriptions, delivery, since);
     const recovered = await this.introductions.recover(subscriptions, since);
     const current = subscriptions.filter((subscription) => subscription.current);
-    if (current.length === 0 && deviceIds.length > 0) {
-      return; // the connection went, or left all of them meanwhile
-    }
     member.outbound.send({
       type: 'subscribed',
       id: request.id,
