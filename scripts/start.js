@@ -10,10 +10,12 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ensureBuild } from './setup/build.js';
 import { ensureDependencies } from './setup/dependencies.js';
+import { mergeSignals } from './setup/merge-signals.js';
 import { root } from './setup/paths.js';
 
 await ensureDependencies();
 await ensureBuild();
+mergeSignals();
 const main = join(root, 'dist', 'main.js');
 process.argv[1] = main;
 await import(pathToFileURL(main).href);

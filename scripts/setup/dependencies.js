@@ -19,7 +19,8 @@ export async function ensureDependencies() {
     console.error('Installing the dependencies from package-lock.json (once, about a minute) ...');
     const [command, ...prefix] = npmCommand();
     // Development dependencies hold the compiler: NODE_ENV=production must not leave them out.
-    await mustRun('npm ci', command, [...prefix, 'ci', '--include=dev', '--loglevel=error']);
+    const options = ['--include=dev', '--prefer-offline', '--loglevel=error'];
+    await mustRun('npm ci', command, [...prefix, 'ci', ...options]);
   });
 }
 

@@ -7,6 +7,9 @@ import { TEST_SECRET } from './tokens.js';
 
 const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
+/** A loaded two-core machine takes its time to start Node. */
+const START_TIMEOUT_MS = 60_000;
+
 export interface SluiceOptions {
   /** Settings of the instance; nothing of the test's own environment is passed on but the PATH. */
   env?: Record<string, string>;
@@ -42,7 +45,7 @@ export class Sluice {
     const path = waitForReady ? '/health/ready' : '/health/live';
     const answers = async (): Promise<boolean> => (await instance.fetchQuietly(path))?.status === 200;
     try {
-      await program.poll(answers, waitForReady ? 'ready' : 'live', 20_000);
+      await program.poll(answers, waitForReady ? 'ready' : 'live', START_TIMEOUT_MS);
     } catch (error) {
       await program.kill();
       throw error;
