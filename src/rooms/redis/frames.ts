@@ -1,6 +1,9 @@
 import type { DeviceStatus } from '../publication.js';
 import { FORMAT_VERSION, UnreadableError, readEpoch, readRecord } from './stored-state.js';
 
+/** Each frame has its length before it, in a channel's message as well as in history. */
+export const FRAME_LENGTH_BYTES = 4;
+
 const FRAME_BLOCK = 1;
 const FRAME_STATUS = 2;
 const FRAME_META = 3;
@@ -20,7 +23,7 @@ export class Block {
   /** @param bytes must stay unchanged: payloads are views of it */
   constructor(
     private readonly bytes: Buffer,
-    private readonly at = 0,
+    private readonly at: number,
   ) {
     checkFormat(bytes, at);
     this.headBytes = bytes[at + 2] as number;
@@ -74,8 +77,8 @@ export interface FrameSink {
  */
 export function readFrames(bytes: Buffer, sink: FrameSink): void {
   let next = 0;
-  while (next + 8 <= bytes.length) {
-    const at = next + 4;
+  while (next + FRAME_LENGTH_BYTES < bytes.length) {
+    const at = next + FRAME_LENGTH_BYTES;
     next = at + bytes.readUInt32LE(next);
     checkFormat(bytes, at);
     const body = at + (bytes[at + 2] as number);

@@ -1,7 +1,7 @@
 import type { HistoryPage } from '../broadcast-adapter.js';
 import type { HistoryLimits } from '../history-log.js';
 import type { Publication } from '../publication.js';
-import { Block } from './frames.js';
+import { Block, FRAME_LENGTH_BYTES } from './frames.js';
 import { decodeState } from './stored-state.js';
 
 const NOTHING = Buffer.alloc(0);
@@ -31,7 +31,7 @@ export function readHistoryPage(
   const publications: Publication[] = [];
   let next = afterOffset + 1;
   for (const bytes of answer.slice(3 + 2 * versions)) {
-    const block = new Block(bytes as Buffer);
+    const block = new Block(bytes as Buffer, FRAME_LENGTH_BYTES);
     const meta = metas.get(block.metaVersion) ?? null;
     if (block.firstOffset > next || meta === null || block.epoch !== state.epoch) {
       break;

@@ -1,5 +1,4 @@
-/** Where rooms are served from: Redis, or this process while Redis is away. */
-export type StoreMode = 'store' | 'local';
+export type { StoreMode } from '../shared-store.js';
 
 export type Unsubscribe = () => void;
 

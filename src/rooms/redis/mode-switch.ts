@@ -173,7 +173,8 @@ export class ModeSwitch {
       void this.local.start();
       this.metrics.redisDegraded.set(1);
       this.metrics.redisModeChanges.inc({ mode: 'local' });
-      this.logger.warn(`Redis is away (${this.trouble}): rooms are served from this instance`);
+      const why = this.trouble || `no answer for ${this.nodes.silentMs} ms`;
+      this.logger.warn(`Redis is away (${why}): rooms are served from this instance`);
     }
     const switched = [...this.rooms.all()].filter((room) => fromStore || room.known);
     const waiting = [...this.rooms.all()].filter((room) => room.waiters.length > 0);

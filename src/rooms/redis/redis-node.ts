@@ -36,6 +36,9 @@ export interface NodeEvents {
 /** Answer of redis/lua/publish.lua to a batch that comes too late. */
 export const TOO_LATE = 'L';
 
+const GENERATION_BYTES = 9;
+const GENERATION_LETTERS = 12;
+
 /** Heartbeats within the time after which a silent server counts as lost. */
 const BEATS_PER_TIMEOUT = 8;
 
@@ -62,6 +65,8 @@ export class RedisNode {
   /** Since when no batch was stored though the node answers; 0 while they are. */
   private failingSince = 0;
   private corked = false;
+  private random = '';
+  private randomAt = 0;
 
   constructor(
     private readonly options: NodeOptions,
@@ -70,7 +75,12 @@ export class RedisNode {
     const { timeoutMs, sharded, connect, connectSubscriber, slotOf } = options;
     this.commands = new RedisLink(connect, timeoutMs * 2, {
       prepare: (redis) => this.prepare(withScripts(redis, options.scripts)),
-      up: (redis) => events.commandsUp(this, redis),
+      up: (redis) => {
+        events.commandsUp(this, redis);
+        if (this.refusal !== null) {
+          events.down(this, 'commands', this.refusal);
+        }
+      },
       down: (why) => {
         this.beatSentAt = 0;
         events.down(this, 'commands', why);
@@ -115,7 +125,14 @@ export class RedisNode {
 
   /** A name that no generation had before; given to scripts for the case that they begin one. */
   get freshGeneration(): string {
-    return randomBytes(9).toString('base64url');
+    // Drawn ahead for many calls: the system's random numbers cost as much as the rest of a small call.
+    if (this.randomAt >= this.random.length) {
+      this.random = randomBytes(GENERATION_BYTES * 512).toString('base64url');
+      this.randomAt = 0;
+    }
+    const at = this.randomAt;
+    this.randomAt += GENERATION_LETTERS;
+    return this.random.slice(at, this.randomAt);
   }
 
   get serverRunId(): string {

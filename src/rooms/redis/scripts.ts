@@ -40,6 +40,11 @@ export function scriptTexts(
 ): ReadonlyMap<string, string> {
   const constants: Record<string, number | string> = {
     MAX_PUBLICATIONS: rooms.historyMaxPublications,
+    // Entries after which history is trimmed by count: each holds at least one publication.
+    MAX_ENTRIES: Math.ceil(rooms.historyMaxPublications * 1.125) + 16,
+    KEEPS_HISTORY: String(
+      rooms.historyMaxPublications > 0 && rooms.historyMaxAgeMs > 0 && rooms.historyMaxBytes > 0,
+    ),
     MAX_AGE_MS: rooms.historyMaxAgeMs,
     MAX_BYTES: rooms.historyMaxBytes,
     EXPIRY_MS: rooms.deviceExpiryS * 1000,

@@ -4,41 +4,32 @@ import type { Config } from '../../config/config.js';
 /** Bytes of output that a subscriber may fall behind by for the largest publications to pass. */
 const MIN_PUBSUB_LIMIT_BYTES = 8 * 1024 * 1024;
 
-/** Commands the scripts and connections use; asked of ACL where the server lets us. */
+/** What the scripts and connections use, each with arguments that pass the server's check of their number. */
 const NEEDED = [
-  'evalsha',
-  'eval',
-  'info',
-  'subscribe',
-  'unsubscribe',
-  'publish',
-  'getrange',
-  'setrange',
-  'get',
-  'set',
-  'xadd',
-  'xrange',
-  'xrevrange',
-  'xtrim',
-  'hset',
-  'hget',
-  'hmget',
-  'hincrby',
-  'hdel',
-  'hkeys',
-  'hlen',
-  'hstrlen',
-  'zadd',
-  'zcard',
-  'zrangebyscore',
-  'zremrangebyscore',
-  'pexpire',
-  'rename',
-  'exists',
-  'del',
-  'time',
-  'pubsub',
-];
+  ...[
+    'info',
+    'time',
+    'pubsub channels',
+    'subscribe c',
+    'unsubscribe',
+    'publish c m',
+    'eval s 0',
+    'evalsha s 0',
+  ],
+  ...[
+    'get k',
+    'set k v',
+    'getrange k 0 1',
+    'setrange k 0 v',
+    'del k',
+    'exists k',
+    'pexpire k 1',
+    'rename k k',
+  ],
+  ...['rpush k v', 'lrange k 0 1', 'lindex k 0', 'llen k', 'ltrim k 0 1'],
+  ...['hset k f v', 'hget k f', 'hmget k f', 'hincrby k f 1', 'hdel k f', 'hkeys k', 'hlen k', 'hstrlen k f'],
+  ...['zadd k 0 m', 'zcard k', 'zrangebyscore k 0 1', 'zremrangebyscore k 0 1'],
+].map((line) => line.split(' '));
 
 /**
  * Looks at what would lose data silently, once per connection; each finding names the setting. What the server does not let us see is
@@ -81,54 +72,15 @@ function pubsubLimit(value: string | undefined): number | undefined {
 async function missingRights(redis: Redis): Promise<string[]> {
   try {
     const user = await redis.acl('WHOAMI');
-    const missing: string[] = [];
-    for (const command of NEEDED) {
-      const answer = await redis.acl('DRYRUN', user, command, ...argumentsOf(command));
-      if (String(answer).includes('no permissions to run')) {
-        missing.push(command);
-      }
-    }
-    return missing;
+    const answers = await Promise.all(
+      NEEDED.map(([command, ...args]) => redis.acl('DRYRUN', user as string, command as string, ...args)),
+    );
+    return NEEDED.map(([command]) => command as string).filter((_command, at) =>
+      String(answers[at]).includes('no permissions to run'),
+    );
   } catch {
-    return []; // no ACL rights, or a server older than 7
+    return []; // no right to ask, or a server older than 7
   }
-}
-
-/** DRYRUN checks the number of arguments first. */
-function argumentsOf(command: string): string[] {
-  const counts: Record<string, number> = {
-    info: 0,
-    time: 0,
-    subscribe: 1,
-    unsubscribe: 0,
-    get: 1,
-    hkeys: 1,
-    hlen: 1,
-    zcard: 1,
-    del: 1,
-    exists: 1,
-    evalsha: 2,
-    eval: 2,
-    publish: 2,
-    set: 2,
-    hget: 2,
-    hmget: 2,
-    hdel: 2,
-    hstrlen: 2,
-    pexpire: 2,
-    rename: 2,
-    pubsub: 1,
-    xadd: 4,
-    hincrby: 3,
-  };
-  const count = counts[command] ?? 3;
-  if (command === 'pubsub') {
-    return ['CHANNELS'];
-  }
-  if (command === 'xadd') {
-    return ['k', '*', 'f', 'v'];
-  }
-  return Array.from({ length: count }, (_, index) => (index === 1 ? '0' : 'k'));
 }
 
 function pairs(flat: string[]): [string, string][] {

@@ -1,13 +1,8 @@
 import type { DeviceMessage } from '../device-message.js';
 import type { DeviceStatus, MetaBytes } from '../publication.js';
+import { StoreLostError } from '../shared-store.js';
 
-/** The store was lost before it answered: whether the operation took effect is not known. */
-export class StoreLostError extends Error {
-  constructor(why: string) {
-    super(`the store was lost: ${why}`);
-    this.name = 'StoreLostError';
-  }
-}
+export { StoreLostError };
 
 /** A change of what is known of a device, on its way into the store. */
 export interface StateChange {

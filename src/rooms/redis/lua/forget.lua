@@ -2,7 +2,7 @@
 for index = 1, #ARGV do
   local id = ARGV[index]
   local key = prefix .. 'r:' .. id
-  local stored = call('GETRANGE', key, 0, HEAD_BYTES - 1)
+  local stored = call('GETRANGE', key, '0', LAST_HEAD_BYTE)
   if stored ~= '' and not bits(decode_head(stored).flags, LISTED) and call('PUBSUB', WATCHERS, prefix .. 'c:' .. id)[2] == 0 then
     call('DEL', key)
   end

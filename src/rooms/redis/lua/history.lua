@@ -4,7 +4,7 @@
 local id = ARGV[1]
 local after = tonumber(ARGV[3])
 local most = tonumber(ARGV[4])
-local stored = call('GETRANGE', prefix .. 'r:' .. id, 0, HEAD_BYTES - 1)
+local stored = call('GETRANGE', prefix .. 'r:' .. id, '0', LAST_HEAD_BYTE)
 if stored == '' then
   return nil
 end
@@ -15,23 +15,26 @@ end
 local blocks, versions, found = {}, {}, 0
 if after < room.offset then
   local history = prefix .. 'h:' .. id
-  local start = call('XREVRANGE', history, (after + 1) .. '-0', '-', 'COUNT', 1)[1]
-  if not start then
-    return nil
-  end
-  local from = start[1]
-  repeat
-    local entries = call('XRANGE', history, from, '+', 'COUNT', 4)
-    for _, entry in ipairs(entries) do
-      local block = entry[2][2]
-      local count, meta_version, first = unpack_bytes('<I2xxI4d', block, 5)
-      if first + count - 1 > after then
-        blocks[#blocks + 1] = block
-        found = found + math.min(count, first + count - 1 - after)
-        versions[meta_version] = true
-      end
-      from = '(' .. entry[1]
+  -- The first block that ends after the offset, by bisection: blocks hold from one to many publications.
+  local low, high = 0, call('LLEN', history)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local count, _, first = unpack_bytes('<I2xxI4d', call('LINDEX', history, middle), 9)
+    if first + count - 1 > after then
+      high = middle
+    else
+      low = middle + 1
     end
+  end
+  repeat
+    local entries = call('LRANGE', history, low, low + 3)
+    for _, entry in ipairs(entries) do
+      local count, meta_version, first = unpack_bytes('<I2xxI4d', entry, 9)
+      blocks[#blocks + 1] = entry
+      found = found + math.min(count, first + count - 1 - after)
+      versions[meta_version] = true
+    end
+    low = low + 4
   until found >= most or #entries < 4
 end
 local answer = { stored, tostring(now), 0 }

@@ -23,6 +23,18 @@ local function frame(bytes)
   return pack('<I4', #bytes) .. bytes
 end
 
+local function remember(room, id, block)
+  local history = prefix .. 'h:' .. id
+  local entries = call('RPUSH', history, block)
+  if now >= room.history_refresh_at then
+    call('PEXPIRE', history, MAX_AGE_MS * 5 / 4 + 1000)
+    room.history_refresh_at = now + MAX_AGE_MS / 4
+  end
+  if entries >= MAX_ENTRIES or room.bytes >= room.trim_bytes or now >= room.trim_at then
+    trim(room, id)
+  end
+end
+
 -- Puts a device on the list of those of which something is known, and tells who watches for new ones.
 local function enlist(id)
   local devices = prefix .. 'devices'
@@ -40,7 +52,7 @@ local outcomes, all_accepted = {}, true
 -- Applies the operations between two places of the input to one room; writes, then fans out, what came of them.
 local function apply(id, at, stop)
   local key = prefix .. 'r:' .. id
-  local stored = call('GETRANGE', key, 0, HEAD_BYTES - 1)
+  local stored = call('GETRANGE', key, '0', LAST_HEAD_BYTE)
   local existed = stored ~= ''
   local room = existed and decode_head(stored) or new_room()
   if not bits(room.flags, LISTED) then
@@ -77,23 +89,15 @@ local function apply(id, at, stop)
       end
       if outcome == 'a' then
         local first = room.offset + 1
-        local block = pack('<BBBBI2I2I4dddc24', FORMAT, 1, BLOCK_HEAD_BYTES, RECORD_HEAD_BYTES, count, 0, room.meta_version, first,
-          room.bytes, last_ts, room.epoch) .. records
+        local block = pack('<I4BBBBI2I2I4dddc24', BLOCK_HEAD_BYTES + length, FORMAT, 1, BLOCK_HEAD_BYTES, RECORD_HEAD_BYTES, count, 0,
+          room.meta_version, first, room.bytes, last_ts, room.epoch) .. records
         room.offset = room.offset + count
         room.bytes = room.bytes + length
         room.telemetry_meta = room.meta_version
-        telemetry = sub(records, last_at + 1)
-        frames[#frames + 1] = frame(block)
-        if MAX_PUBLICATIONS > 0 and MAX_AGE_MS > 0 and MAX_BYTES > 0 then
-          local history = prefix .. 'h:' .. id
-          call('XADD', history, 'MINID', '~', math.max(0, room.offset - MAX_PUBLICATIONS - 128), first .. '-0', 'b', block)
-          if now >= room.history_refresh_at then
-            call('PEXPIRE', history, MAX_AGE_MS * 5 / 4 + 1000)
-            room.history_refresh_at = now + MAX_AGE_MS / 4
-          end
-          if room.bytes >= room.trim_bytes or now >= room.trim_at then
-            trim(room, id)
-          end
+        telemetry = last_at == 0 and records or sub(records, last_at + 1)
+        frames[#frames + 1] = block
+        if KEEPS_HISTORY then
+          remember(room, id, block)
         end
       end
     elseif op == 3 then
@@ -147,7 +151,7 @@ local function apply(id, at, stop)
     end
   end
   if #frames > 0 then
-    call(PUBLISH, prefix .. 'c:' .. id, table.concat(frames))
+    call(PUBLISH, prefix .. 'c:' .. id, #frames == 1 and frames[1] or table.concat(frames))
   end
   return true
 end
@@ -155,7 +159,7 @@ end
 -- Errors of the whole store; anything else concerns one device, whose operations are refused while the others go on.
 local function is_store_error(text)
   for _, name in ipairs({ 'OOM', 'READONLY', 'MISCONF', 'NOREPLICAS', 'CLUSTERDOWN', 'MOVED', 'ASK', 'TRYAGAIN', 'LOADING',
-    'MASTERDOWN', 'NOPERM', 'BUSY' }) do
+    'MASTERDOWN', 'NOPERM', 'BUSY', 'user executing the script' }) do
     if string.find(text, name, 1, true) then
       return true
     end

@@ -5,13 +5,12 @@ local sub = string.sub
 local function stored_window(id)
   local seen = {}
   for _, kind in ipairs({ 'h:', 'o:' }) do
-    for _, entry in ipairs(call('XRANGE', prefix .. kind .. id, '-', '+')) do
-      local block = entry[2][2]
-      local head_bytes, record_head, count = unpack_bytes('<BBI2', block, 3)
-      local at = head_bytes + 1
+    for _, entry in ipairs(call('LRANGE', prefix .. kind .. id, '0', '-1')) do
+      local head_bytes, record_head, count = unpack_bytes('<BBI2', entry, 7)
+      local at = head_bytes + 5
       for _ = 1, count do
-        local length, packet, tag = unpack_bytes('<I4I2I4', block, at)
-        local payload = sub(block, at + record_head, at + record_head + length - 1)
+        local length, packet, tag = unpack_bytes('<I4I2I4', entry, at)
+        local payload = sub(entry, at + record_head, at + record_head + length - 1)
         seen['p' .. packet .. payload] = true
         seen['t' .. tag .. payload] = true
         at = at + record_head + length
@@ -24,24 +23,24 @@ end
 -- Lets go of blocks that count, age or bytes no longer hold, but never of the newest.
 local function trim(room, id)
   local history = prefix .. 'h:' .. id
-  local start, keep, oldest_meta = '-', nil, nil
+  local drop, oldest_meta = 0, nil
   repeat
-    local entries = call('XRANGE', history, start, '+', 'COUNT', 16)
+    local entries = call('LRANGE', history, drop, drop + 15)
     for _, entry in ipairs(entries) do
-      local block = entry[2][2]
-      local head_bytes, _, count, meta_version, first, before, last_at = unpack_bytes('<BBI2xxI4ddd', block, 3)
-      if first + count - 1 >= room.offset or not (room.bytes - before - (#block - head_bytes) >= MAX_BYTES
-        or last_at < now - MAX_AGE_MS or first + count - 1 <= room.offset - MAX_PUBLICATIONS) then
-        keep, oldest_meta = entry[1], meta_version
+      local head_bytes, _, count, meta_version, first, before, last_at = unpack_bytes('<BBI2xxI4ddd', entry, 7)
+      local last = first + count - 1
+      if last >= room.offset or (room.bytes - before - (#entry - head_bytes - 4) < MAX_BYTES
+        and last_at >= now - MAX_AGE_MS and last > room.offset - MAX_PUBLICATIONS) then
+        oldest_meta = meta_version
         break
       end
-      start = '(' .. entry[1]
+      drop = drop + 1
     end
-  until keep or #entries == 0
-  if keep and start ~= '-' then
-    call('XTRIM', history, 'MINID', keep)
+  until oldest_meta or #entries == 0
+  if drop > 0 then
+    call('LTRIM', history, drop, -1)
     local metas = prefix .. 'm:' .. id
-    if room.meta_version > 1 and call('HLEN', metas) > 1 then
+    if oldest_meta and room.meta_version > 1 and call('HLEN', metas) > 1 then
       for _, version in ipairs(call('HKEYS', metas)) do
         local number = tonumber(version)
         if number < oldest_meta and number ~= room.telemetry_meta then
