@@ -20,8 +20,9 @@ describe('subscriptions that come and go', () => {
     const start = Date.now();
     let changes = 0;
     let published = 0;
-    while (Date.now() - start < SECONDS * 1_000) {
-      const due = ((Date.now() - start) / 1_000) * CHANGES_PER_SECOND;
+    while (changes < SECONDS * CHANGES_PER_SECOND) {
+      // The pace of the clock; a machine that cannot keep it takes longer, and makes every change all the same.
+      const due = Math.min(((Date.now() - start) / 1_000) * CHANGES_PER_SECOND, SECONDS * CHANGES_PER_SECOND);
       for (; changes < due; changes += 1) {
         const device = devices[Math.floor(Math.random() * DEVICES)]!;
         if (attached.delete(device)) {
@@ -36,7 +37,6 @@ describe('subscriptions that come and go', () => {
       }
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    expect(changes).toBeGreaterThanOrEqual(SECONDS * CHANGES_PER_SECOND * 0.95);
     await Promise.all(attaching);
     const client = new Redis(redis.port);
     try {
@@ -59,5 +59,5 @@ describe('subscriptions that come and go', () => {
         attached.size,
     );
     expect(receiver.resets).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 });
