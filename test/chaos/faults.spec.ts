@@ -1,10 +1,47 @@
 import { TEST_TIMEOUT_MS } from './form.js';
+import { brokerKilled } from './faults/broker-killed.js';
+import { halfOpenSubscriber } from './faults/half-open-subscriber.js';
+import { killedInstances } from './faults/killed-instances.js';
 import { noFault } from './faults/no-fault.js';
+import { partitionedInstance } from './faults/partitioned-instance.js';
+import { reconnectStorm } from './faults/reconnect-storm.js';
+import { FROZEN, redisAway, STOPPED } from './faults/redis-away.js';
+import { rollingRestart } from './faults/rolling-restart.js';
 
-describe('one instance', () => {
-  it(
-    'delivers every publication once and in order',
-    () => noFault('one instance, no fault', { instances: 1, redis: 'none' }),
-    TEST_TIMEOUT_MS,
+/**
+ * What a deployment of three instances, Redis and Mosquitto holds to when its parts fail. All in one file, one after the
+ * other: each of them loads the machine by itself. Every test says in one line what it measured.
+ */
+function fault(name: string, run: (title: string) => Promise<void>): void {
+  it(name, () => run(name), TEST_TIMEOUT_MS);
+}
+
+describe('three instances with MQTT_INGEST=leased', () => {
+  fault('deliver everything once and in order, also in bursts', (title) => noFault(title, {}));
+  fault('lose nothing when the ingest holder is killed, and then another', (title) =>
+    killedInstances(title, {}),
   );
+  fault('lose nothing in a rolling restart, and spread who comes back', rollingRestart);
+  fault('serve on when Redis stops and comes back empty', (title) => redisAway(title, STOPPED));
+  fault('serve on when Redis freezes and thaws', (title) => redisAway(title, FROZEN));
+  fault('serve on where one of them alone loses Redis', (title) => partitionedInstance(title, 'other'));
+  fault('serve on where the ingest holder alone loses Redis', (title) =>
+    partitionedInstance(title, 'holder'),
+  );
+  fault('notice a half-open subscriber connection, and fill the gap', halfOpenSubscriber);
+  fault('lose nothing that the broker acknowledged before it was killed', (title) => brokerKilled(title, {}));
+  fault('carry a crowd that comes back at once', (title) => reconnectStorm(title));
+});
+
+describe('three instances with MQTT_INGEST=shared', () => {
+  fault('deliver everything once', (title) => noFault(title, { ingest: 'shared' }, true));
+});
+
+describe('one instance with rooms in memory', () => {
+  const alone = { instances: 1, redis: 'none' } as const;
+  fault('delivers everything once and in order, also in bursts', (title) => noFault(title, alone));
+  fault('loses nothing that the broker acknowledged before it was killed', (title) =>
+    brokerKilled(title, alone),
+  );
+  fault('carries a crowd that comes back at once', (title) => reconnectStorm(title, alone));
 });

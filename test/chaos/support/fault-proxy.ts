@@ -29,6 +29,7 @@ export class FaultProxy {
   private readonly pairs = new Set<Pair>();
   private readonly targetOfPort = new Map<number, string>();
   private refusing = false;
+  private swallowing = false;
 
   private constructor(
     private readonly server: Server,
@@ -56,8 +57,9 @@ export class FaultProxy {
     return (this.server.address() as AddressInfo).port;
   }
 
+  /** Marked connections that work. */
   get marked(): number {
-    return [...this.pairs].filter(({ marked }) => marked).length;
+    return [...this.pairs].filter(({ marked, stalled }) => marked && !stalled).length;
   }
 
   /** The name of the target that a client's source port was last connected to. */
@@ -69,8 +71,8 @@ export class FaultProxy {
   cut(name?: string): void {
     for (const pair of [...this.pairs]) {
       if (name === undefined || pair.to.name === name) {
-        pair.client.resetAndDestroy();
-        pair.target.resetAndDestroy();
+        reset(pair.client);
+        reset(pair.target);
       }
     }
   }
@@ -95,19 +97,41 @@ export class FaultProxy {
     return count;
   }
 
+  /** Lets nothing through any more, on old connections and new ones, and closes none: the packets get lost. */
+  swallow(): void {
+    this.swallowing = true;
+    for (const pair of this.pairs) {
+      pair.stalled = true;
+      pair.client.pause();
+      pair.target.pause();
+    }
+  }
+
+  /** Ends {@link refuse} and {@link swallow}; what was swallowed stays so, its connections are reset as a network does. */
   heal(): void {
     this.refusing = false;
+    this.swallowing = false;
+    for (const pair of [...this.pairs]) {
+      if (pair.stalled) {
+        reset(pair.client);
+        reset(pair.target);
+      }
+    }
   }
 
   async stop(): Promise<void> {
-    this.refuse();
+    this.refusing = true;
+    for (const { client, target } of this.pairs) {
+      client.destroy();
+      target.destroy();
+    }
     await new Promise((resolve) => this.server.close(resolve));
   }
 
   private accept(client: Socket): void {
     client.on('error', () => client.destroy());
     if (this.refusing) {
-      client.resetAndDestroy();
+      reset(client);
       return;
     }
     client.pause();
@@ -118,7 +142,7 @@ export class FaultProxy {
   private dial(client: Socket, attempt: number): void {
     const to = this.options.choose(attempt);
     if (to === undefined) {
-      client.resetAndDestroy();
+      reset(client);
       return;
     }
     const target = connect({ host: '127.0.0.1', port: to.port, noDelay: true });
@@ -127,7 +151,7 @@ export class FaultProxy {
       if (attempt < (this.options.attempts ?? 1) && !client.destroyed) {
         this.dial(client, attempt + 1);
       } else {
-        client.resetAndDestroy();
+        reset(client);
       }
     };
     target.once('error', failed);
@@ -139,7 +163,10 @@ export class FaultProxy {
         target.destroy();
         return;
       }
-      this.join({ client, target, to, port: client.remotePort ?? 0, marked: false, stalled: false });
+      this.join({
+        ...{ client, target, to, port: client.remotePort ?? 0 },
+        ...{ marked: false, stalled: this.swallowing },
+      });
     });
   }
 
@@ -148,7 +175,11 @@ export class FaultProxy {
     this.targetOfPort.set(pair.port, pair.to.name);
     this.forward(pair, pair.client, pair.target);
     this.forward(pair, pair.target, pair.client);
-    pair.client.resume();
+    if (!pair.stalled) {
+      pair.client.resume();
+    } else {
+      pair.target.pause();
+    }
   }
 
   private forward(pair: Pair, from: Socket, to: Socket): void {
@@ -173,5 +204,17 @@ export class FaultProxy {
         to.destroy();
       }
     });
+  }
+}
+
+/**
+ * A reset instead of an orderly end. A socket whose end is under way cannot be reset any more: libuv refuses and Node then
+ * keeps the handle for ever.
+ */
+function reset(socket: Socket): void {
+  if (socket.readableEnded || socket.writableEnded) {
+    socket.destroy();
+  } else {
+    socket.resetAndDestroy();
   }
 }

@@ -1,0 +1,43 @@
+import { form, SIZE, seconds } from '../form.js';
+import { Stage, type StageOptions } from '../support/stage.js';
+import { until } from '../support/until.js';
+import { expectConsistent, say } from '../support/verdict.js';
+
+/** SIGKILL to Mosquitto, once under load, and once while what it has acknowledged waits for the instances. */
+export async function brokerKilled(title: string, options: StageOptions): Promise<void> {
+  const stage = await Stage.start({ ...options, brokerPersistence: true });
+  try {
+    await stage.fleet.publish();
+    await seconds(SIZE.beforeMs / 1000);
+    await stage.fleet.mark();
+    await stage.broker.kill();
+    await seconds(form(10, 3));
+    await stage.broker.restart();
+    const upMs = await until('every instance reads again', 15_000, async () =>
+      (await Promise.all(stage.instances.map((one) => one.metric('sluice_mqtt_upstream_up')))).every(
+        (up) => up === 1,
+      ),
+    );
+    await seconds(SIZE.afterMs / 1000);
+    const { dashboards } = await stage.fleet.report();
+
+    stage.brokerLink.refuse();
+    await seconds(form(5, 1.5));
+    const { published: beforeKill } = await stage.fleet.report();
+    await stage.broker.kill();
+    await seconds(1);
+    await stage.broker.restart();
+    stage.brokerLink.heal();
+    await seconds(SIZE.afterMs / 1000);
+    await stage.fleet.halt();
+    await stage.fleet.settle(8_000);
+    const report = await stage.fleet.report();
+    say(title, report, { 'up again after ms': upMs, 'waiting at the kill': beforeKill });
+    expectConsistent(stage, report);
+    for (const { upstream, closes } of dashboards) {
+      expect({ upstream, closes }).toEqual({ upstream: ['down', 'up'], closes: [] });
+    }
+  } finally {
+    await stage.stop();
+  }
+}
