@@ -65,7 +65,7 @@ describe('connections that come and go', () => {
     const client = await connect(app.url, { claims: { deviceIds: ['shared'] } });
     await client.next('subscribed');
     await client.close();
-  }, 120_000);
+  }, 300_000);
 });
 
 const COMMAND = '{"type":"command","deviceId":"shared","command":1}';
