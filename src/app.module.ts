@@ -13,6 +13,11 @@ import { Metrics } from './metrics/metrics.js';
 import { MetricsModule } from './metrics/metrics.module.js';
 import { MemoryBroadcastAdapter } from './rooms/memory-broadcast-adapter.js';
 import { BroadcastAdapter } from './rooms/broadcast-adapter.js';
+import { IngestLease } from './rooms/ingest-lease.js';
+import type { RedisBroadcastAdapter } from './rooms/redis-broadcast-adapter.js';
+import { createRedisAdapter } from './rooms/redis-create-adapter.js';
+import { RedisIngestLease } from './rooms/redis-ingest-lease.js';
+import { SharedStore } from './rooms/shared-store.js';
 import { RoomsModule } from './rooms/rooms.module.js';
 import { ShutdownSteps } from './shutdown-steps.js';
 
@@ -20,21 +25,13 @@ import { ShutdownSteps } from './shutdown-steps.js';
 @Module({})
 export class AppModule {
   static forRoot(config: Config): DynamicModule {
-    if (config.redis.url !== undefined) {
-      // Instances that believe to share their rooms and do not would each publish every message.
-      throw new Error('REDIS_URL: this release keeps rooms in memory, one instance alone; unset it');
-    }
     return {
       module: AppModule,
       imports: [
         ConfigModule.forRoot(config),
         MetricsModule,
         AuthModule,
-        RoomsModule.withAdapter({
-          provide: BroadcastAdapter,
-          inject: [CONFIG, Metrics],
-          useFactory: ({ rooms }: Config, metrics: Metrics) => new MemoryBroadcastAdapter(rooms, metrics),
-        }),
+        config.redis.url === undefined ? roomsInMemory() : roomsInRedis(),
         DevicesModule,
         GatewayModule,
         HealthModule.forRoot({
@@ -48,6 +45,39 @@ export class AppModule {
       providers: [ShutdownSteps],
     };
   }
+}
+
+/** One instance alone. */
+function roomsInMemory(): DynamicModule {
+  return RoomsModule.withAdapter({
+    provide: BroadcastAdapter,
+    inject: [CONFIG, Metrics],
+    useFactory: ({ rooms }: Config, metrics: Metrics) => new MemoryBroadcastAdapter(rooms, metrics),
+  });
+}
+
+/** Several instances that share rooms, and the work of reading device topics. */
+function roomsInRedis(): DynamicModule {
+  return RoomsModule.withAdapter(
+    {
+      provide: BroadcastAdapter,
+      inject: [CONFIG, Metrics],
+      useFactory: (config: Config, metrics: Metrics) => createRedisAdapter(config, metrics),
+    },
+    [
+      {
+        provide: SharedStore,
+        inject: [BroadcastAdapter],
+        useFactory: (adapter: RedisBroadcastAdapter): SharedStore => adapter,
+      },
+      {
+        provide: IngestLease,
+        inject: [BroadcastAdapter, CONFIG],
+        useFactory: ({ leasePlace }: RedisBroadcastAdapter, { redis }: Config) =>
+          new RedisIngestLease(leasePlace, redis.leaseMs),
+      },
+    ],
+  );
 }
 
 function healthSources(

@@ -26,6 +26,11 @@ export class AckWindow {
     return this.size === 0 ? undefined : this.receivedMono[this.head & (this.ids.length - 1)];
   }
 
+  /** Sequence number of the oldest of them, or of the next message: everything before it is acknowledged. */
+  get oldestSequence(): number {
+    return this.head;
+  }
+
   /** Whether {@link take} would return something. */
   get ready(): boolean {
     return this.size > 0 && this.settled[this.head & (this.ids.length - 1)] === 1;

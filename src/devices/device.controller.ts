@@ -1,9 +1,10 @@
-import { Controller, Logger, type OnApplicationBootstrap } from '@nestjs/common';
+import { Controller, Inject, Logger, type OnApplicationBootstrap, Optional } from '@nestjs/common';
 import { EventPattern } from '@nestjs/microservices';
 import type { DeviceStatus } from '../rooms/publication.js';
 import { RoomsService } from '../rooms/rooms.service.js';
+import { type DeviceSink, SharedStore, StoreLostError } from '../rooms/shared-store.js';
 import { Transformer } from '../transform/transformer.js';
-import { DEVICE_TRANSPORT, type IngestRoute } from './ingest-route.js';
+import { DEVICE_TRANSPORT, type DeviceHandlers, type IngestRoute } from './ingest-route.js';
 import type { InboundMessage } from './inbound-message.js';
 import { jsonValue } from './json-check.js';
 import { MqttTransport } from './mqtt-transport.js';
@@ -21,22 +22,35 @@ const route = (extras: IngestRoute): IngestRoute => extras;
  * Each method ends its message exactly once, now or later: that is what acknowledges it to the broker.
  */
 @Controller()
-export class DeviceController implements OnApplicationBootstrap {
+export class DeviceController implements OnApplicationBootstrap, DeviceHandlers {
   private readonly logger = new Logger(DeviceController.name);
 
   constructor(
-    private readonly rooms: RoomsService,
+    @Inject(RoomsService) private readonly rooms: DeviceSink,
     private readonly retained: RetainedState,
     private readonly metadata: StaticMetadata,
     private readonly transformer: Transformer,
     transport: MqttTransport,
+    @Optional() @Inject(SharedStore) private readonly store?: SharedStore,
   ) {
     transport.serve(this);
   }
 
   async onApplicationBootstrap(): Promise<void> {
+    if (this.store === undefined) {
+      await this.applyMetadataFile();
+    }
+  }
+
+  into(sink: (rooms: DeviceSink) => DeviceSink, retained: RetainedState): DeviceController {
+    return Object.assign(Object.create(this) as DeviceController, { rooms: sink(this.rooms), retained });
+  }
+
+  async applyMetadataFile(): Promise<void> {
     for (const [deviceId, meta] of this.metadata.entries()) {
-      await this.rooms.setMeta(deviceId, this.transformer.meta(deviceId, meta));
+      if (!this.retained.knowsMeta(deviceId)) {
+        await this.rooms.setMeta(deviceId, this.transformer.meta(deviceId, meta));
+      }
     }
   }
 
@@ -115,6 +129,7 @@ export class DeviceController implements OnApplicationBootstrap {
       message.finish('retained');
       return;
     }
+    this.retained.sawMeta(deviceId, payload !== null);
     const meta = this.transformer.meta(deviceId, payload ?? this.metadata.get(deviceId));
     this.finishAfter(message, this.rooms.setMeta(deviceId, meta));
   }
@@ -123,6 +138,9 @@ export class DeviceController implements OnApplicationBootstrap {
     stored.then(
       () => message.finish(message.retained ? 'retained' : 'accepted'),
       (error: unknown) => {
+        if (error instanceof StoreLostError) {
+          return; // not acknowledged: the broker delivers it again
+        }
         this.logger.error(
           `A ${message.route.kind} message could not be stored`,
           error instanceof Error ? error.stack : error,

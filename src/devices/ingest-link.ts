@@ -19,7 +19,10 @@ export interface IngestLinkEvents {
 export class IngestLink implements PublishHandler, SettlementListener {
   reader!: PacketReader;
   private unsettled = 0;
+  /** Too many messages are not settled. */
   private held = false;
+  /** The rooms asked for a pause. */
+  private paused = false;
   private receivedAt = 0;
   private receivedMono = 0;
 
@@ -89,7 +92,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
     );
     if (++this.unsettled >= MAX_UNSETTLED && !this.held) {
       this.held = true;
-      this.reader.hold();
+      this.holdOrRelease();
     }
     try {
       destination.route.handle(message);
@@ -131,6 +134,22 @@ export class IngestLink implements PublishHandler, SettlementListener {
     this.unsettled--;
     if (this.held && this.unsettled <= MAX_UNSETTLED / 2) {
       this.held = false;
+      this.holdOrRelease();
+    }
+  }
+
+  /** Stops reading, or goes on, as the rooms ask. */
+  pause(paused: boolean): void {
+    if (paused !== this.paused) {
+      this.paused = paused;
+      this.holdOrRelease();
+    }
+  }
+
+  private holdOrRelease(): void {
+    if (this.held || this.paused) {
+      this.reader.hold();
+    } else {
       this.reader.release();
     }
   }

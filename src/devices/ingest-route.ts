@@ -1,4 +1,6 @@
+import type { DeviceSink } from '../rooms/shared-store.js';
 import type { MessageKind } from './ingest-counters.js';
+import type { RetainedState } from './retained-state.js';
 
 /** The transport of the device patterns: keeps other transports of the application from taking them. */
 export const DEVICE_TRANSPORT = Symbol('SLUICE:DEVICE_TRANSPORT');
@@ -11,4 +13,12 @@ export interface IngestRoute {
   readonly kind: MessageKind;
   /** Quality of service of the subscription. */
   readonly qos: 0 | 1;
+}
+
+/** The controller that the patterns stand on, as the transport uses it. */
+export interface DeviceHandlers {
+  /** The same methods for another session: with another place for what devices say, and its own retained messages. */
+  into(sink: (rooms: DeviceSink) => DeviceSink, retained: RetainedState): DeviceHandlers;
+  /** Sets the metadata of METADATA_FILE for devices of which no other was seen. */
+  applyMetadataFile(): Promise<void>;
 }

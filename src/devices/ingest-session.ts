@@ -42,7 +42,7 @@ export interface IngestSessionOptions {
 /** What a session tells its owner. */
 export interface IngestSessionEvents {
   /** CONNACK received, nothing subscribed yet. */
-  connected?(sessionPresent: boolean): void;
+  connected?(sessionPresent: boolean, connack: IConnackPacket): void;
   /** Every subscription is granted: from here on device messages arrive. */
   up?(sessionPresent: boolean): void;
   /**
@@ -79,6 +79,7 @@ export class IngestSession {
   private subscribeTimer: NodeJS.Timeout | undefined;
   private connects = 0;
   private granted = false;
+  private paused = false;
   private lastErrorLogAt = -Infinity;
 
   constructor(
@@ -134,8 +135,21 @@ export class IngestSession {
     return this.link?.reader.window.oldestMono;
   }
 
+  /** Sequence number of the oldest of them, or of the next message; see {@link InboundMessage.sequence}. */
+  get oldestSequence(): number {
+    return this.link?.reader.window.oldestSequence ?? 0;
+  }
+
   start(): void {
     this.connection.open();
+  }
+
+  /** Stops reading, or goes on. Connections to come are held once they are subscribed. */
+  pause(paused: boolean): void {
+    this.paused = paused;
+    if (this.granted || !paused) {
+      this.link?.pause(paused);
+    }
   }
 
   /**
@@ -164,7 +178,7 @@ export class IngestSession {
   private subscribeAll(client: MqttClient, connack: IConnackPacket): void {
     this.connects++;
     this.subscribeBackoff.reset();
-    this.events.connected?.(connack.sessionPresent);
+    this.events.connected?.(connack.sessionPresent, connack);
     this.subscribe(client, connack.sessionPresent, this.options.subscriptions);
   }
 
@@ -210,6 +224,7 @@ export class IngestSession {
       const refused = subscriptions.filter((subscription, i) => this.isRefused(subscription, codes[i]));
       if (refused.length === 0) {
         this.granted = true;
+        this.link?.pause(this.paused);
         this.events.up?.(sessionPresent);
         return;
       }

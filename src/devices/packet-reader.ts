@@ -106,7 +106,10 @@ export class PacketReader extends Duplex {
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     this.outgoing.write(chunk);
     this.network.write(chunk, done);
-    if (this.held) {
+    if (this.outgoing.disconnected) {
+      // Also who was told to hold has to see the broker close the connection.
+      this.network.resume();
+    } else if (this.held) {
       this.answerPings();
     }
     if (this.ackScheduled === undefined && this.window.ready) {

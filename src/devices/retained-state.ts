@@ -13,6 +13,8 @@ export class RetainedState {
   private missed = false;
   private readonly liveStatus = new Set<string>();
   private readonly liveMeta = new Set<string>();
+  /** Devices that have published metadata of their own, and not forgotten it since. */
+  private readonly ownMeta = new Set<string>();
   /** isOnline of devices whose last status carried no time: a retained repeat of it is no news, and must not move lastSeen. */
   private readonly timeless = new Map<string, boolean>();
 
@@ -55,6 +57,20 @@ export class RetainedState {
 
   admitsMeta(deviceId: string): boolean {
     return !this.liveMeta.has(deviceId);
+  }
+
+  /** Remembers that a device published metadata of its own, or that it forgot it. */
+  sawMeta(deviceId: string, published: boolean): void {
+    if (!published) {
+      this.ownMeta.delete(deviceId);
+    } else if (this.ownMeta.size < this.config.rooms.maxDevices) {
+      this.ownMeta.add(deviceId);
+    }
+  }
+
+  /** Whether a device has metadata of its own, as far as this process has seen it. */
+  knowsMeta(deviceId: string): boolean {
+    return this.ownMeta.has(deviceId);
   }
 
   /** Whether a retained status only fills what is unknown. */

@@ -4,6 +4,8 @@ import type { Position } from '../protocol/client-messages.js';
 import { BroadcastAdapter, type BroadcastReceiver, type HistoryPage } from './broadcast-adapter.js';
 import type { DeviceMessage } from './device-message.js';
 import type { DeviceStatus, MetaBytes, RoomState } from './publication.js';
+import type { LeasePlace } from './redis-ingest-lease.js';
+import type { SharedStore } from './shared-store.js';
 import { AttachedRooms } from './redis/attached-rooms.js';
 import { DeviceWatch } from './redis/device-watch.js';
 import { Listeners, type StoreMode, type Unsubscribe } from './redis/listeners.js';
@@ -26,7 +28,7 @@ const STOP_TIMEOUT_MS = 2_000;
  * Rooms in Redis, shared by all instances. While Redis is away (no answer for REDIS_TIMEOUT_MS, or it takes no writes) the rooms of this
  * instance are served from this process, fed by whoever takes device messages from the broker: see {@link mode}.
  */
-export class RedisBroadcastAdapter extends BroadcastAdapter {
+export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedStore {
   /** Writes into the store whatever the mode: for a session whose messages belong there, also before the return to it. */
   readonly storeWriter: StoreWriter;
   private readonly store: RedisStore;
@@ -125,6 +127,12 @@ export class RedisBroadcastAdapter extends BroadcastAdapter {
     return this.fencedListeners.add(listener);
   }
 
+  /** Where the ingest lease lies: with the first partition. */
+  get leasePlace(): LeasePlace {
+    const partition = this.store.partitions.all[0] as Partition;
+    return { prefix: partition.prefix, connection: () => this.store.nodeOf(partition)?.redis ?? null };
+  }
+
   /** Takes a message of a local session: shown while rooms are local, passed over when the store has taken them back. */
   publishLocal(message: DeviceMessage): void {
     const local = this.modes.localFor(message.deviceId);
@@ -148,7 +156,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter {
   bind(receiver: BroadcastReceiver): void {
     const { config, metrics, store } = this;
     this.rooms = new AttachedRooms(store, receiver, metrics, config.rooms.deviceExpiryS * 1000);
-    this.devices = new DeviceWatch(store, receiver);
+    this.devices = new DeviceWatch(store, receiver, metrics);
     this.modes = new ModeSwitch(config, metrics, this.logger, store, this.rooms, receiver, {
       mode: (mode) => {
         if (mode === 'store') {

@@ -166,12 +166,6 @@ describe('node dist/main.js', () => {
     expect(JSON.parse(line)).toMatchObject({ level: 'fatal', err: { message: 'boom' } });
   });
 
-  it('refuses a Redis that it would not use', async () => {
-    const program = run({ PORT: '0', MQTT_EMBEDDED_PORT: '0', REDIS_URL: 'redis://127.0.0.1:1' });
-    expect(await program.exited).toEqual({ code: 1, signal: null });
-    expect(program.output).toMatch(/^Sluice cannot start: REDIS_URL: /m);
-  });
-
   it('exits at once at a second signal', async () => {
     const program = run({
       PORT: '0',

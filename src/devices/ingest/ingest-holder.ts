@@ -1,0 +1,267 @@
+import { Logger } from '@nestjs/common';
+import type { LeasePhase } from '../../rooms/ingest-lease.js';
+import { warnOfGrants } from '../broker-grants.js';
+import type { InboundMessage } from '../inbound-message.js';
+import type { DeviceHandlers } from '../ingest-route.js';
+import { IngestSession } from '../ingest-session.js';
+import { RetainedReader } from '../retained-reader.js';
+import { RetainedState } from '../retained-state.js';
+import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
+import type { IngestNotes } from './ingest-notes.js';
+
+/** At a clean stop: time for what is under way to be stored, so that the next holder does not get it again. */
+const SETTLE_TIMEOUT_MS = 100;
+const SETTLE_LOOK_MS = 5;
+/** Renewals within the life of a lease. */
+export const RENEWALS_PER_LEASE = 3;
+/** Time a marker of our own has to come back, once nothing else is under way, before the broker is taken to hold it back. */
+const MARKER_TIMEOUT_MS = 5_000;
+
+export interface HolderEvents {
+  /** Reads live; then: has caught up with what the broker had queued and retained. */
+  phase(phase: LeasePhase): void;
+  /** It is over, whatever the reason; the lease is given up if there was anything to give up. Called once. */
+  ended(reason: string): void;
+}
+
+/**
+ * One time of holding the ingest lease, under one token: fence, persistent session, renewals. It ends at the first loss of
+ * anything and never comes back: whoever goes on takes the lease anew, under a higher token.
+ */
+export class IngestHolder {
+  readonly session: IngestSession;
+  private readonly logger = new Logger('Ingest');
+  private readonly handlers: DeviceHandlers;
+  private readonly retained: RetainedState;
+  private retainedReader: RetainedReader | undefined;
+  private phase: LeasePhase = 'claimed';
+  private ending: Promise<void> | undefined;
+  private brokerTimer: NodeJS.Timeout | undefined;
+  private renewTimer: NodeJS.Timeout | undefined;
+  private renewedAt = performance.now();
+  private renewing = false;
+  /** Markers that wait for what came before them, by place in the session. */
+  private markers: InboundMessage[] = [];
+  private markerTimer: NodeJS.Timeout | undefined;
+  private readonly ownMarker: string;
+  private markerSentAt = Infinity;
+  private retainedRead = false;
+  private passed = false;
+  private readonly forgetCongestion: () => void;
+
+  /** @param brokerTimeoutMs time without the broker after which the lease is given up */
+  constructor(
+    private readonly parts: SharedIngestParts,
+    private readonly notes: IngestNotes,
+    readonly token: number,
+    private readonly brokerTimeoutMs: number,
+    private readonly events: HolderEvents,
+  ) {
+    const { config, store } = parts;
+    this.ownMarker = `own-${token}`;
+    this.retained = new RetainedState(config);
+    this.handlers = parts.handlers.into(() => store.storeWriter, this.retained);
+    const routes = parts.routes(this.handlers);
+    routes.push({
+      filter: notes.markerFilter,
+      qos: 1,
+      kind: 'other',
+      handle: (message) => this.markerArrived(message),
+    });
+    const expiry = config.mqtt.sessionExpiryS;
+    this.session = new IngestSession(
+      contextFor(parts, routes),
+      {
+        name: 'live',
+        // The same for every holder: the next one takes over what the broker has queued for the last one.
+        clientId: `${config.redis.namespace}-ingest`,
+        cleanStart: 'never',
+        sessionExpiryS: expiry,
+        receiveMaximum: config.mqtt.receiveMaximum,
+        will: notes.will(token),
+        subscriptions: liveSubscriptions(routes),
+      },
+      {
+        connected: (sessionPresent, connack) => {
+          clearTimeout(this.brokerTimer);
+          warnOfGrants(this.logger, connack, { sessionExpiryS: expiry, shared: false });
+          this.retained.begin(!sessionPresent);
+          if (sessionPresent) {
+            this.setPhase('reading');
+          }
+        },
+        up: () => this.reading(),
+        down: (reason) => {
+          void this.end(reason);
+          return false;
+        },
+      },
+    );
+    this.forgetCongestion = store.onCongestion((congested) => this.session.pause(congested));
+  }
+
+  /** Raises the fence, then reads. */
+  async start(): Promise<void> {
+    const { store, config } = this.parts;
+    this.renewTimer = setInterval(() => this.renew(), config.redis.leaseMs / RENEWALS_PER_LEASE);
+    try {
+      await store.raiseFence(this.token);
+    } catch (error) {
+      await this.end((error as Error).message);
+      return;
+    }
+    if (this.ending === undefined) {
+      this.brokerTimer = setTimeout(
+        () => void this.end(`no connection to the broker within ${this.brokerTimeoutMs} ms`),
+        this.brokerTimeoutMs,
+      );
+      this.session.pause(store.congested);
+      this.session.start();
+    }
+  }
+
+  /** Hands over: lets what is under way be stored, then gives session and lease free and says so. */
+  async handOver(reason: string): Promise<void> {
+    this.session.pause(true);
+    const deadline = performance.now() + SETTLE_TIMEOUT_MS;
+    while (this.session.unacknowledged > 0 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, SETTLE_LOOK_MS));
+    }
+    await this.end(reason);
+  }
+
+  /** Ends in order, so that the broker publishes no will and keeps the session for the next holder. */
+  end(reason: string): Promise<void> {
+    this.ending ??= this.leave(reason);
+    return this.ending;
+  }
+
+  private async leave(reason: string): Promise<void> {
+    clearTimeout(this.brokerTimer);
+    clearInterval(this.renewTimer);
+    clearInterval(this.markerTimer);
+    this.forgetCongestion();
+    await Promise.all([this.retainedReader?.stop(), this.session.end()]);
+    // A store that does not answer forgets the lease by itself.
+    const { leaseMs } = this.parts.config.redis;
+    await within(leaseMs, this.parts.lease.release(this.token)).catch(() => undefined);
+    this.notes.tell({ event: 'gone', token: this.token });
+    this.events.ended(reason);
+  }
+
+  private setPhase(phase: LeasePhase): void {
+    if (this.ending !== undefined || this.phase === phase || this.phase === 'caught-up') {
+      return;
+    }
+    this.phase = phase;
+    if (phase !== 'claimed') {
+      this.notes.tell({ event: phase, token: this.token });
+    }
+    this.renew();
+    this.events.phase(phase);
+  }
+
+  private reading(): void {
+    this.setPhase('reading');
+    const { parts } = this;
+    const { broker, router } = contextFor(parts, parts.routes(this.handlers));
+    this.logger.log(`Reading device topics from ${broker.name} for all instances`);
+    this.retainedReader = new RetainedReader(
+      { ...parts.context, router },
+      `${parts.config.redis.namespace}-retained-${parts.instance}`,
+      () => this.retainedDone(),
+    );
+    this.retainedReader.start();
+    this.markerSentAt = performance.now();
+    this.notes.sendMarker(this.ownMarker);
+  }
+
+  private retainedDone(): void {
+    this.retained.end();
+    this.handlers.applyMetadataFile().catch(() => undefined); // the store is lost: the next holder does it
+    this.retainedRead = true;
+    this.considerCaughtUp();
+  }
+
+  private considerCaughtUp(): void {
+    if (this.retainedRead && this.passed) {
+      this.setPhase('caught-up');
+    }
+  }
+
+  private renew(): void {
+    const { lease, config } = this.parts;
+    if (performance.now() - this.renewedAt >= config.redis.leaseMs) {
+      void this.end('the lease could not be renewed');
+      return;
+    }
+    this.lookForOwnMarker();
+    if (this.renewing) {
+      return;
+    }
+    this.renewing = true;
+    const askedAt = performance.now();
+    lease
+      .renew(this.token, this.phase)
+      .then(
+        (held) => {
+          this.renewedAt = askedAt;
+          if (!held) {
+            void this.end('another instance has the lease');
+          }
+        },
+        () => undefined, // tried again until the lease's life is over
+      )
+      .finally(() => (this.renewing = false));
+  }
+
+  private markerArrived(message: InboundMessage): void {
+    this.markers.push(message);
+    this.markerTimer ??= setInterval(() => this.passMarkers(), SETTLE_LOOK_MS);
+    this.passMarkers();
+  }
+
+  /** A marker has passed when everything before it is stored. */
+  private passMarkers(): void {
+    const stored = this.session.oldestSequence;
+    const passed = this.markers.filter(({ sequence }) => sequence <= stored);
+    if (passed.length === 0) {
+      return;
+    }
+    this.markers = this.markers.filter(({ sequence }) => sequence > stored);
+    for (const message of passed) {
+      message.finish('accepted');
+      if (message.deviceId === this.ownMarker) {
+        this.passed = true;
+        this.considerCaughtUp();
+      } else {
+        this.notes.tell({ event: 'passed', marker: message.deviceId });
+      }
+    }
+    if (this.markers.length === 0) {
+      clearInterval(this.markerTimer);
+      this.markerTimer = undefined;
+    }
+  }
+
+  /** A broker that does not pass our markers on must not keep anybody from the store. */
+  private lookForOwnMarker(): void {
+    if (
+      !this.passed &&
+      performance.now() - this.markerSentAt > MARKER_TIMEOUT_MS &&
+      this.session.unacknowledged === 0
+    ) {
+      this.passed = true;
+      this.notes.warnOfRights();
+      this.considerCaughtUp();
+    }
+  }
+}
+
+async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), timeoutMs);
+  });
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}

@@ -1,0 +1,170 @@
+import { randomBytes } from 'node:crypto';
+import { Logger } from '@nestjs/common';
+import type { MqttClient } from 'mqtt';
+import { BrokerConnection, type Will } from '../broker-connection.js';
+import type { BrokerSettings } from '../broker-settings.js';
+
+/** What instances tell each other through the broker about the holder of the ingest lease. */
+export type HolderNote =
+  /** The holder of this token reads; has caught up; or is gone, so that its lease may be taken at once. */
+  | { readonly event: 'reading' | 'caught-up' | 'gone'; readonly token: number }
+  /** Everything that the broker had for the holder before this marker is stored. */
+  | { readonly event: 'passed'; readonly marker: string };
+
+export interface NotesEvents {
+  /** The connection stands and notes are heard, or not any more. */
+  connected(connected: boolean): void;
+  note(note: HolderNote): void;
+}
+
+/** Time a marker has to come back through the holder's session. */
+const MARKER_TIMEOUT_MS = 2_000;
+
+/**
+ * A connection to the broker for notes about the ingest lease. They only save time: whoever misses one learns the same from
+ * Redis a little later.
+ */
+export class IngestNotes {
+  private readonly logger = new Logger(IngestNotes.name);
+  private readonly connection: BrokerConnection;
+  private readonly holderTopic: string;
+  private readonly markers = new Map<string, () => void>();
+  private client: MqttClient | undefined;
+  private subscribed = false;
+  private refusalSaid = false;
+
+  constructor(
+    broker: BrokerSettings,
+    private readonly namespace: string,
+    instance: string,
+    private readonly events: NotesEvents,
+  ) {
+    this.holderTopic = `${namespace}/ingest/holder`;
+    this.connection = new BrokerConnection(broker, {
+      name: 'notes',
+      clientId: `${namespace}-notes-${instance}`,
+      clean: () => true,
+      sessionExpiryS: 0,
+      onUp: (client) => this.up(client),
+      onDown: () => this.down(),
+    });
+  }
+
+  /** Topic filter of markers; `+` is the marker's name. */
+  get markerFilter(): string {
+    return `${this.namespace}/ingest/+/marker`;
+  }
+
+  /** Notes are heard. */
+  get connected(): boolean {
+    return this.subscribed;
+  }
+
+  open(): void {
+    this.connection.open();
+  }
+
+  close(): Promise<void> {
+    return this.connection.close();
+  }
+
+  /** The will of a holder's session: published by the broker the moment its connection dies. */
+  will(token: number): Will {
+    const note: HolderNote = { event: 'gone', token };
+    return { topic: this.holderTopic, payload: Buffer.from(JSON.stringify(note)), qos: 1, retain: false };
+  }
+
+  /** Tells everybody, this instance too; nothing when there is no connection. */
+  tell(note: HolderNote): void {
+    this.client?.publish(this.holderTopic, JSON.stringify(note), { qos: 0 });
+  }
+
+  /**
+   * Sends a marker through the session of the holder.
+   * @param marker its name, for the one who only sends it
+   * @returns whether it has passed: everything that the broker had taken before is stored. False after 2 s
+   */
+  async passMarker(): Promise<boolean> {
+    const marker = randomBytes(8).toString('hex');
+    return new Promise((resolve) => {
+      const finish = (passed: boolean): void => {
+        clearTimeout(timer);
+        this.markers.delete(marker);
+        resolve(passed);
+      };
+      const timer = setTimeout(() => finish(false), MARKER_TIMEOUT_MS);
+      this.markers.set(marker, () => finish(true));
+      this.sendMarker(marker);
+    });
+  }
+
+  sendMarker(marker: string): void {
+    this.client?.publish(`${this.namespace}/ingest/${marker}/marker`, '', { qos: 1 }, () => undefined);
+  }
+
+  /** Says which right is missing, once. */
+  warnOfRights(): void {
+    if (!this.refusalSaid) {
+      this.refusalSaid = true;
+      this.logger.warn(
+        `The broker does not pass ${this.namespace}/ingest/… on: allow Sluice's user to read and write ${this.namespace}/ingest/#. Until then a takeover takes as long as REDIS_LEASE_MS`,
+      );
+    }
+  }
+
+  private up(client: MqttClient): void {
+    this.client = client;
+    client.on('message', (topic, payload) => {
+      const note = topic === this.holderTopic ? parseNote(payload) : undefined;
+      if (note !== undefined) {
+        this.take(note);
+      }
+    });
+    client.subscribe(this.holderTopic, { qos: 1 }, (_error, _granted, packet) => {
+      if (this.client !== client || !client.connected) {
+        return;
+      }
+      const [code = 0x80] = (packet?.granted ?? []) as number[];
+      if (code >= 0x80) {
+        this.warnOfRights();
+      }
+      this.subscribed = true;
+      this.events.connected(true);
+    });
+  }
+
+  private down(): boolean {
+    this.client = undefined;
+    this.subscribed = false;
+    this.events.connected(false);
+    return true;
+  }
+
+  private take(note: HolderNote): void {
+    if (note.event === 'passed') {
+      this.markers.get(note.marker)?.();
+    } else {
+      this.events.note(note);
+    }
+  }
+}
+
+/** Anybody with the right may publish there: what is no note is passed over. */
+function parseNote(payload: Buffer): HolderNote | undefined {
+  try {
+    const { event, token, marker } = JSON.parse(payload.toString()) as Record<string, unknown>;
+    if (event === 'passed' && typeof marker === 'string') {
+      return { event, marker };
+    }
+    if (
+      (event === 'reading' || event === 'caught-up' || event === 'gone') &&
+      Number.isSafeInteger(token) &&
+      (token as number) > 0
+    ) {
+      return { event, token: token as number };
+    }
+  } catch {
+    // no JSON
+  }
+  return undefined;
+}

@@ -1,0 +1,275 @@
+import { Logger } from '@nestjs/common';
+import type { LeasePhase, LeaseState } from '../../rooms/ingest-lease.js';
+import type { StoreMode } from '../../rooms/shared-store.js';
+import { Backoff } from '../backoff.js';
+import type { IngestSession } from '../ingest-session.js';
+import { Ingest, type SharedIngestParts } from './ingest.js';
+import { IngestHolder, RENEWALS_PER_LEASE } from './ingest-holder.js';
+import { type HolderNote, IngestNotes } from './ingest-notes.js';
+import { LocalIngest } from './local-ingest.js';
+import { ReturnPace } from './return-pace.js';
+import { UpstreamGrace } from './upstream-grace.js';
+
+/** Wait before the lease is taken again after a time of holding it that failed. */
+const FIRST_WAIT_MS = 200;
+const LONGEST_WAIT_MS = 5_000;
+/** Tokens are times in µs. A note that names one further ahead is none of ours. */
+const MAX_CLOCK_DIFFERENCE_US = 3_600_000_000;
+/** Time a new holder has to reach the broker; doubles with each failure, since a broker may be slow to let anybody in. */
+const BROKER_TIMEOUT_MS = 1_000;
+/** A time of holding that lasted this long was good. */
+const GOOD_HOLDER_MS = 5_000;
+
+/**
+ * One instance at a time reads the device topics, on one persistent session, for all. Every instance watches the lease: through
+ * notes at the broker (the holder's will among them) at once, through Redis a little later. While Redis is away every
+ * instance reads for itself.
+ */
+export class LeasedIngest extends Ingest {
+  private readonly logger = new Logger('Ingest');
+  private readonly notes: IngestNotes;
+  private readonly grace: UpstreamGrace;
+  private readonly pace = new ReturnPace();
+  private readonly backoff = new Backoff(FIRST_WAIT_MS, LONGEST_WAIT_MS);
+  private readonly listeners: (() => void)[] = [];
+  private holder: IngestHolder | undefined;
+  private holderSince = 0;
+  private local: LocalIngest | undefined;
+  /** The lease as far as it is known here; `until` is performance.now(). */
+  private lease: { token: number; phase: LeasePhase; until: number } | null = null;
+  private lastSeen = 0;
+  private acquiring = false;
+  private notBefore = 0;
+  private looking = false;
+  private givingBack = false;
+  private timer: NodeJS.Timeout | undefined;
+  private stopped = false;
+
+  constructor(private readonly parts: SharedIngestParts) {
+    super();
+    const { config, context, instance, metrics, upstream } = parts;
+    this.grace = new UpstreamGrace(upstream);
+    this.notes = new IngestNotes(context.broker, config.redis.namespace, instance, {
+      connected: (connected) => {
+        metrics.mqttConnected.set(connected ? 1 : 0);
+        if (!connected && !this.stopped) {
+          metrics.mqttReconnects.inc();
+        }
+        void this.look();
+      },
+      note: (note) => this.heard(note),
+    });
+  }
+
+  get connected(): boolean {
+    return this.notes.connected;
+  }
+
+  get sessions(): readonly IngestSession[] {
+    return [this.holder?.session, this.local?.session].filter((session) => session !== undefined);
+  }
+
+  start(): void {
+    const { store } = this.parts;
+    store.coordinateReturn();
+    this.listeners.push(
+      store.onModeChange((mode) => this.modeChanged(mode)),
+      store.onReachable((reachable) => {
+        this.pace.reachable(reachable);
+        void this.look();
+      }),
+      store.onFenced(() => void this.holder?.end('a newer holder has been in the store')),
+    );
+    this.pace.reachable(store.storeReachable);
+    this.notes.open();
+    if (store.mode === 'local') {
+      this.modeChanged('local');
+    }
+    void this.look();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    this.grace.stop();
+    this.listeners.forEach((forget) => forget());
+    await Promise.all([this.holder?.handOver('this instance stops'), this.local?.stop()]);
+    await this.notes.close();
+  }
+
+  /** Reads who has the lease, draws the consequences, and looks again in time. */
+  private async look(): Promise<void> {
+    if (this.looking || this.stopped) {
+      this.evaluate();
+      return;
+    }
+    this.looking = true;
+    clearTimeout(this.timer);
+    if (this.holder === undefined && this.parts.store.storeReachable) {
+      const asked = this.lastSeen;
+      // What cannot be read keeps what was known until its time is over.
+      const state = await this.parts.lease.read().catch(() => undefined);
+      if (state !== undefined && this.holder === undefined && this.lastSeen === asked) {
+        this.see(state);
+      }
+    }
+    this.looking = false;
+    if (!this.stopped) {
+      this.evaluate();
+      this.timer = setTimeout(() => void this.look(), this.nextLookMs());
+    }
+  }
+
+  private nextLookMs(): number {
+    const usualMs = this.parts.config.redis.leaseMs / RENEWALS_PER_LEASE;
+    const now = performance.now();
+    const moments = [this.lease?.until ?? Infinity, this.notBefore].filter((moment) => moment > now);
+    return Math.max(1, Math.min(usualMs, ...moments.map((moment) => Math.ceil(moment - now) + 1)));
+  }
+
+  private see(state: LeaseState | null): void {
+    if (state === null) {
+      this.lease = null;
+      return;
+    }
+    this.lastSeen = Math.max(this.lastSeen, state.token);
+    this.lease = { token: state.token, phase: state.phase, until: performance.now() + state.expiresInMs };
+  }
+
+  private heard(note: HolderNote): void {
+    if (note.event === 'passed') {
+      return;
+    }
+    const { token, event } = note;
+    const latest = Date.now() * 1000 + MAX_CLOCK_DIFFERENCE_US;
+    if (this.holder !== undefined || token < this.lastSeen || token > latest) {
+      return;
+    }
+    this.lastSeen = token;
+    if (event === 'gone') {
+      this.lease = null;
+      void this.acquire(token);
+    } else {
+      this.lease = { token, phase: event, until: performance.now() + this.parts.config.redis.leaseMs };
+      this.evaluate();
+    }
+  }
+
+  /** Acts on what is known. */
+  private evaluate(): void {
+    if (this.stopped) {
+      return;
+    }
+    const { store } = this.parts;
+    const alive = this.leaseAlive();
+    this.grace.set(
+      store.mode === 'local'
+        ? this.local?.session.up === true
+        : alive && this.lease?.phase !== 'claimed' && store.storeReachable,
+      this.notes.connected,
+    );
+    if (!alive) {
+      void this.acquire(0);
+    } else if (this.lease?.phase === 'caught-up') {
+      void this.giveBack();
+    }
+  }
+
+  private leaseAlive(): boolean {
+    return this.lease !== null && performance.now() < this.lease.until;
+  }
+
+  /** @param replacing token of a holder that is known to be gone */
+  private async acquire(replacing: number): Promise<void> {
+    const { parts } = this;
+    const may =
+      !this.stopped &&
+      !this.acquiring &&
+      this.holder === undefined &&
+      this.notes.connected &&
+      parts.store.storeReachable &&
+      performance.now() >= this.notBefore;
+    if (!may) {
+      return;
+    }
+    this.acquiring = true;
+    let token: number | null = null;
+    try {
+      token = await parts.lease.acquire(replacing, this.lastSeen);
+    } catch {
+      this.notBefore = performance.now() + this.backoff.nextMs();
+    } finally {
+      this.acquiring = false;
+    }
+    if (token === null) {
+      void this.look();
+    } else if (this.stopped) {
+      await parts.lease.release(token).catch(() => undefined);
+      this.notes.tell({ event: 'gone', token });
+    } else {
+      this.hold(token);
+    }
+  }
+
+  private hold(token: number): void {
+    const { parts } = this;
+    this.lastSeen = token;
+    this.holderSince = performance.now();
+    this.lease = { token, phase: 'claimed', until: Infinity };
+    this.logger.log('This instance reads device topics for all: it has taken the ingest lease');
+    parts.metrics.leaseHeld.set(1);
+    const { failures } = this.backoff;
+    const brokerTimeoutMs = Math.min(BROKER_TIMEOUT_MS * 2 ** failures, parts.config.mqtt.connectTimeoutMs);
+    const holder = new IngestHolder(parts, this.notes, token, brokerTimeoutMs, {
+      phase: (phase) => {
+        this.lease = { token, phase, until: Infinity };
+        this.evaluate();
+      },
+      ended: (reason) => this.holderEnded(reason),
+    });
+    this.holder = holder;
+    void holder.start();
+  }
+
+  private holderEnded(reason: string): void {
+    this.holder = undefined;
+    this.lease = null;
+    this.parts.metrics.leaseHeld.set(0);
+    if (this.stopped) {
+      return;
+    }
+    this.logger.warn(`This instance no longer reads device topics for all: ${reason}`);
+    if (performance.now() - this.holderSince >= GOOD_HOLDER_MS) {
+      this.backoff.reset();
+    }
+    this.notBefore = performance.now() + this.backoff.nextMs();
+    void this.look();
+  }
+
+  private modeChanged(mode: StoreMode): void {
+    this.pace.changed(mode);
+    if (mode === 'local') {
+      void this.holder?.end('Redis is away');
+      this.local ??= new LocalIngest(this.parts, () => this.evaluate());
+      this.local.start();
+    } else {
+      void this.local?.stop();
+      this.local = undefined;
+    }
+    this.evaluate();
+  }
+
+  /** From local mode back to the store, once the holder has stored all that the broker had queued. */
+  private async giveBack(): Promise<void> {
+    const { store } = this.parts;
+    const { local } = this;
+    if (this.givingBack || local === undefined || !store.storeReachable || !this.pace.mayReturn()) {
+      return;
+    }
+    this.givingBack = true;
+    // Without the broker there is nothing of it that is shown here and not stored.
+    await local.giveBack(() => (this.notes.connected ? this.notes.passMarker() : Promise.resolve(true)));
+    this.givingBack = false;
+    void this.look();
+  }
+}
