@@ -69,6 +69,11 @@ export class Outbound implements Flushable {
     return this.lanes === null ? 0 : this.lanes.controlBytes + this.lanes.telemetryBytes;
   }
 
+  /** Whether anything can still be sent: the connection is neither closed nor slow. */
+  get open(): boolean {
+    return this.ended === null;
+  }
+
   /** Whether the socket has not taken yet what it was given. */
   get blocked(): boolean {
     return this.lanes !== null;
@@ -268,8 +273,8 @@ export class Outbound implements Flushable {
     }
     if (next.telemetry) {
       context.hot.due += 1;
-    } else if (this.window !== context.window) {
-      // A snapshot page has its own bound; within a batch it would pass it.
+    } else if (this.window !== context.window && next.frame.length > WRITE_AT_BYTES) {
+      // A large snapshot page has its own bound; within a batch it would pass it.
       this.flush();
       context.hot.control += 1;
       this.write(next.frame);

@@ -92,14 +92,13 @@ export class SubscriptionsService {
     }
     const { maxPatternsPerConnection, maxPatternRoomsPerConnection } = this.config.ws;
     const pattern = new IdPattern(normalPattern(text) ?? text);
-    const patterns = this.rooms.fleet.patternsOf(connection);
-    if (!patterns.includes(pattern.source) && patterns.length >= maxPatternsPerConnection) {
-      throw new ProtocolError(
-        'too_many_rooms',
-        `A connection may have ${maxPatternsPerConnection} patterns at most`,
-      );
-    }
     const maxRooms = patternRoomLimit(connection, maxPatternRoomsPerConnection);
-    await this.rooms.fleet.subscribe(connection, { pattern, id, delivery, maxRooms });
+    await this.rooms.fleet.subscribe(connection, {
+      pattern,
+      id,
+      delivery,
+      maxRooms,
+      maxPatterns: maxPatternsPerConnection,
+    });
   }
 }

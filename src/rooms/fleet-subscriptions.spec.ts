@@ -8,6 +8,7 @@ const request = (pattern: string, id?: string, maxRooms = 200_000) => ({
   id,
   delivery: EVERY,
   maxRooms,
+  maxPatterns: 100,
 });
 const ids = (m: TestMember): string[] =>
   m
@@ -134,6 +135,25 @@ describe(FleetSubscriptions.name, () => {
     ['b.1', 'b.2', 'b.3'].forEach((id) => publish(id, 1));
     await settle();
     expect(rooms.subscriptionCount).toBe(2);
+  });
+
+  it('joins nothing for a connection that goes while it subscribes, or while new devices are announced', async () => {
+    const { rooms, member, publish, settle } = testRooms();
+    publish('a.1', 1);
+    const gone = member();
+    const subscribing = rooms.fleet.subscribe(gone, request('a.*', 'q'));
+    rooms.leave(gone);
+    gone.outbound.close();
+    await subscribing;
+    const going = member();
+    await rooms.fleet.subscribe(going, request('b.*', 'q'));
+    publish('b.1', 1);
+    await Promise.resolve();
+    rooms.leave(going);
+    going.outbound.close();
+    await settle();
+    expect([rooms.roomCount, rooms.subscriptionCount]).toEqual([0, 0]);
+    expect(rooms.fleet.patternsOf(gone)).toEqual([]);
   });
 
   it('leaves nothing behind when the connection goes', async () => {

@@ -20,6 +20,8 @@ export interface PatternRequest {
   delivery: DeliveryOptions;
   /** Rooms the connection may be in, all together. */
   maxRooms: number;
+  /** Patterns the connection may have. */
+  maxPatterns: number;
 }
 
 interface PatternSubscription {
@@ -59,10 +61,18 @@ export class FleetSubscriptions {
 
   /**
    * Subscribes to all present and future devices of a pattern; answers with paged `subscribed` and one paged snapshot.
-   * @throws {ProtocolError} too_many_rooms when the present ones are more than the connection may watch
+   * @throws {ProtocolError} too_many_rooms when it has too many patterns, or the present devices are more than it may watch
    */
-  async subscribe(member: Member, { pattern, id, delivery, maxRooms }: PatternRequest): Promise<void> {
+  async subscribe(member: Member, request: PatternRequest): Promise<void> {
+    const { pattern, id, delivery, maxRooms, maxPatterns } = request;
     await this.loadDirectory();
+    if (!member.outbound.open) {
+      return; // the connection went meanwhile
+    }
+    const patterns = this.byMember.get(member);
+    if (patterns !== undefined && patterns.size >= maxPatterns && !patterns.has(pattern.source)) {
+      throw new ProtocolError('too_many_rooms', `A connection may have ${maxPatterns} patterns at most`);
+    }
     const audience = this.audienceOf(pattern);
     const fresh = [...audience.deviceIds].filter((deviceId) => !member.subscriptions.has(deviceId)).length;
     if (member.subscriptions.size + fresh > maxRooms) {
@@ -145,6 +155,9 @@ export class FleetSubscriptions {
   private async joinFresh(subscription: PatternSubscription): Promise<void> {
     const { member, maxRooms, fresh } = subscription;
     subscription.fresh = [];
+    if (!this.isRegistered(subscription)) {
+      return; // left, or the connection went meanwhile
+    }
     const room = Math.max(0, maxRooms - member.subscriptions.size);
     const deviceIds = fresh.filter((deviceId) => !member.subscriptions.has(deviceId)).slice(0, room);
     if (deviceIds.length > 0) {

@@ -95,6 +95,12 @@ export interface ErrorReply {
   retryAfterMs?: number;
 }
 
+/** All that was due within `batchMs`. */
+export interface Batch {
+  type: 'batch';
+  messages: WireMessage[];
+}
+
 export type WireMessage =
   | Telemetry
   | DeviceStatus
@@ -107,7 +113,8 @@ export type WireMessage =
   | Authenticated
   | Pong
   | Upstream
-  | ErrorReply;
+  | ErrorReply
+  | Batch;
 
 export type WireType = WireMessage['type'];
 export type WireOf<T extends WireType> = Extract<WireMessage, { type: T }>;
