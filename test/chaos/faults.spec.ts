@@ -6,6 +6,7 @@ import { noFault } from './faults/no-fault.js';
 import { partitionedInstance } from './faults/partitioned-instance.js';
 import { reconnectStorm } from './faults/reconnect-storm.js';
 import { FROZEN, redisAway, STOPPED } from './faults/redis-away.js';
+import { cluster, redisFailover, sentinel } from './faults/redis-failover.js';
 import { rollingRestart } from './faults/rolling-restart.js';
 
 /**
@@ -35,6 +36,11 @@ describe('three instances with MQTT_INGEST=leased', () => {
 
 describe('three instances with MQTT_INGEST=shared', () => {
   fault('deliver everything once', (title) => noFault(title, { ingest: 'shared' }, true));
+});
+
+describe('three instances on a Redis that fails over', () => {
+  fault('lose nothing when a master of a Redis Cluster is killed', (title) => redisFailover(title, cluster));
+  fault('lose nothing when the master behind Sentinel is killed', (title) => redisFailover(title, sentinel));
 });
 
 describe('one instance with rooms in memory', () => {

@@ -43,9 +43,9 @@ export async function partitionedInstance(title: string, who: 'holder' | 'other'
     );
     expect(after.dashboards.flatMap(({ closes }) => closes)).toEqual([]);
     expect(own.length).toBeGreaterThan(0);
-    expect(away.dashboards.filter(isOwn).filter(({ resets }) => resets === 0)).toEqual([]);
+    expect(away.dashboards.filter(isOwn).filter(({ resets }) => resets === 0).length).toBe(0);
     expectWithin(worstGapMs(own), 2_000);
-    expect(others.filter(({ resets }) => resets > 0)).toEqual([]);
+    expect(others.filter(({ resets }) => resets > 0).length).toBe(0);
     expectWithin(worstGapMs(others), who === 'holder' ? 2_000 : NO_GAP_MS);
   } finally {
     await stage.stop();

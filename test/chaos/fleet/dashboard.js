@@ -50,6 +50,8 @@ export class Dashboard {
   }
 
   mark() {
+    // Nothing was known when it subscribed, so that no snapshot came: the next one is no answer.
+    this.#answerDue = false;
     this.closes = [];
     this.refusals = 0;
     this.retryAfterMs = [];

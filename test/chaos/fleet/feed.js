@@ -21,6 +21,8 @@ export class Feed {
   resumedTo = 0;
   /** @type {string[]} */
   examples = [];
+  /** Unix ms of each reset. */
+  resetLog = [];
   #newest = 0;
   #seen = new Set();
   /** @type {Set<number>} numbers that a reset stands for */
@@ -144,6 +146,7 @@ export class Feed {
   #reset(counts) {
     if (counts) {
       this.resets += 1;
+      this.resetLog.push(Date.now());
     }
     this.#resetPending = true;
   }

@@ -106,6 +106,13 @@ function report() {
     latency: latencies.summary(),
     subscribed: subscribedCount(),
     examples: [...ledger.conflictExamples, ...dashboards.flatMap(examplesOf)].slice(0, 20),
+    resetTimes: [
+      ...new Set(
+        dashboards.flatMap(({ feeds }) =>
+          [...feeds.values()].flatMap(({ resetLog }) => resetLog.map((at) => Math.floor(at / 250) * 250)),
+        ),
+      ),
+    ].sort((a, b) => a - b),
     errors: dashboards.flatMap(({ errors }) => errors).slice(0, 20),
     dashboards: dashboards.map((dashboard) => ({
       port: dashboard.localPort,

@@ -52,6 +52,8 @@ export interface FleetReport {
   conflicts: number;
   latency: { count: number; p50: number; p99: number; max: number };
   subscribed: number;
+  /** Quarters of a second (Unix ms) in which rooms began anew. */
+  resetTimes: number[];
   examples: string[];
   errors: string[];
   dashboards: DashboardReport[];

@@ -1,3 +1,5 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { startMosquitto, type Mosquitto } from '../../support/mosquitto.js';
 import { RedisServer } from '../../support/redis.js';
 import { SIZE, TIME_FACTOR } from '../form.js';
@@ -8,8 +10,8 @@ import { Instance } from './instance.js';
 
 /** What docs/operations.md asks of Mosquitto, so that its queue outlasts a takeover. */
 const BROKER_CONFIG = 'max_queued_messages 1000000\nmax_inflight_messages 0';
-/** A connection of a client that has subscribed in Redis. */
-const SUBSCRIBER = /\$\d+\r\ns?p?subscribe\r\n/i;
+/** A connection whose client has sent SUBSCRIBE or SSUBSCRIBE (as a command, not as the argument of an ACL check). */
+const SUBSCRIBER = /\*\d+\r\n\$\d+\r\ns?subscribe\r\n/i;
 
 export interface StageOptions {
   /** Default 3. */
@@ -95,10 +97,29 @@ export class Stage {
     ]);
   }
 
+  /** Ends everything. With CHAOS_LOG_DIR set, the logs of the instances are written there. */
   async stop(): Promise<void> {
+    const directory = process.env['CHAOS_LOG_DIR'];
+    if (directory !== undefined) {
+      this.writeLogs(directory);
+    }
     for (let part = this.stoppables.pop(); part; part = this.stoppables.pop()) {
       await part.stop();
     }
+  }
+
+  private writeLogs(directory: string): void {
+    mkdirSync(directory, { recursive: true });
+    const lines = this.instances.flatMap(({ name, logs, strayOutput }) => [
+      ...logs.map(({ time, pid, hostname, service, ...line }) => ({ time, name, ...line })),
+      ...strayOutput.map((text) => ({ time: 0, name, text })),
+    ]);
+    const sorted = lines.sort((a, b) => Number(a.time) - Number(b.time));
+    const file = join(
+      directory,
+      `${(expect.getState().currentTestName ?? 'stage').replace(/\W+/g, '-')}.log`,
+    );
+    writeFileSync(file, sorted.map((line) => `${JSON.stringify(line)}\n`).join(''));
   }
 
   private async build({

@@ -47,7 +47,10 @@ export function expectConsistent(stage: Stage, report: FleetReport, allowed: All
   const clean = Object.values(problems).every(
     (value) => value === 0 || (Array.isArray(value) && value.length === 0),
   );
-  expect({ ...problems, examples: clean ? [] : report.examples }).toEqual({
+  expect({
+    ...problems,
+    examples: clean ? [] : [...report.examples, `resets at ${report.resetTimes.join(' ')}`],
+  }).toEqual({
     lost: 0,
     superseded: 0,
     duplicated: 0,
