@@ -44,8 +44,8 @@ export function createRedisAdapter(
         {
           ...shared,
           instanceId: store.instanceId,
-          connect: connectTo(address, timeoutMs, `${namespace}-commands`, at),
-          connectSubscriber: connectTo(subscriberAddress, timeoutMs, `${namespace}-subscriber`, at),
+          connect: connectTo(address, config.redis, `${namespace}-commands`, at),
+          connectSubscriber: connectTo(subscriberAddress, config.redis, `${namespace}-subscriber`, at),
           home,
           slotOf: sharded
             ? (channel) => slotByPrefix.get(channel.slice(0, channel.indexOf('}') + 2)) ?? 0
@@ -61,7 +61,7 @@ export function createRedisAdapter(
       seeds: address.hosts,
       timeoutMs,
       createNode: (at, home) => create(home, at),
-      connect: (at) => connectTo(address, timeoutMs, `${namespace}-topology`, at)(),
+      connect: (at) => connectTo(address, config.redis, `${namespace}-topology`, at)(),
       moved: (moved) => outer.partitionsMoved(new Set(moved)),
       retired: () => undefined,
     });

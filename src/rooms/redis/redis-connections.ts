@@ -1,4 +1,5 @@
 import { Redis, type RedisOptions } from 'ioredis';
+import type { Config } from '../../config/config.js';
 import type { RedisAddress } from './redis-url.js';
 
 /** Time between keep-alive probes of the kernel, so that middle boxes keep idle connections. */
@@ -7,14 +8,16 @@ const KEEP_ALIVE_MS = 15_000;
 /** Makes connections to Redis. Each is one TCP connection to one server process: it never reconnects by itself. */
 export type Connect = () => Redis;
 
+/** Time to connect, and with TLS: who is believed, and the certificate to show. */
+export type ConnectSettings = Pick<Config['redis'], 'timeoutMs' | 'ca' | 'cert' | 'key'>;
+
 /**
- * @param timeoutMs time to connect
  * @param name shown by CLIENT LIST
  * @param at a node of Redis Cluster; absent for the server, or for the master that the sentinels name
  */
 export function connectTo(
   address: RedisAddress,
-  timeoutMs: number,
+  { timeoutMs, ca, cert, key }: ConnectSettings,
   name: string,
   at?: { host: string; port: number },
 ): Connect {
@@ -22,7 +25,7 @@ export function connectTo(
   const options: RedisOptions = {
     username,
     password,
-    ...(tls && { tls: {} }),
+    ...(tls && { tls: { ca, cert, key } }),
     db,
     connectionName: name,
     connectTimeout: timeoutMs,
@@ -41,6 +44,8 @@ export function connectTo(
       sentinels: address.hosts.map((host) => ({ ...host })),
       name: address.masterName,
       sentinelPassword,
+      // Without it, ioredis speaks no TLS to what the sentinels name. The sentinels themselves are asked in the clear.
+      enableTLSForSentinelMode: tls,
       sentinelRetryStrategy: () => null,
       sentinelCommandTimeout: timeoutMs,
     } satisfies RedisOptions);
