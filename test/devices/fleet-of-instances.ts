@@ -137,3 +137,14 @@ export function longestGapMs(publications: readonly Telemetry[]): number {
     0,
   );
 }
+
+/** Looks again every 50 ms until it holds. */
+export async function eventuallyAsync(holds: () => Promise<boolean>, timeoutMs = 30_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await holds().catch(() => false))) {
+    if (Date.now() > deadline) {
+      throw new Error(`did not come to hold: ${holds.toString()}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

@@ -42,6 +42,8 @@ export class LeasedIngest extends Ingest {
   private notBefore = 0;
   private looking = false;
   private givingBack = false;
+  /** Ends the wait of a return that is under way. */
+  private abandonReturn: () => void = () => undefined;
   private timer: NodeJS.Timeout | undefined;
   private stopped = false;
 
@@ -76,6 +78,9 @@ export class LeasedIngest extends Ingest {
       store.onModeChange((mode) => this.modeChanged(mode)),
       store.onReachable((reachable) => {
         this.pace.reachable(reachable);
+        if (!reachable) {
+          this.abandonReturn();
+        }
         void this.look();
       }),
       store.onFenced(() => void this.holder?.end('a newer holder has been in the store')),
@@ -267,8 +272,11 @@ export class LeasedIngest extends Ingest {
       return;
     }
     this.givingBack = true;
+    const abandoned = new Promise<void>((resolve) => (this.abandonReturn = resolve));
     // Without the broker there is nothing of it that is shown here and not stored.
-    await local.giveBack(() => (this.notes.connected ? this.notes.passMarker() : Promise.resolve(true)));
+    await local.giveBack(() =>
+      this.notes.connected ? Promise.race([this.notes.passMarker(), abandoned]) : Promise.resolve(),
+    );
     this.givingBack = false;
     void this.look();
   }

@@ -11,6 +11,7 @@ export class ReturnPace {
   private afterMs = RETURN_AFTER_MS;
   private reachableSince = Infinity;
   private storeSince = -Infinity;
+  private localSince = -Infinity;
 
   /** @param now ms; replaced in tests */
   constructor(private readonly now: () => number = () => performance.now()) {}
@@ -22,7 +23,10 @@ export class ReturnPace {
   changed(mode: StoreMode): void {
     if (mode === 'store') {
       this.storeSince = this.now();
-    } else if (this.now() - this.storeSince < GOOD_STORE_MS) {
+      return;
+    }
+    this.localSince = this.now();
+    if (this.now() - this.storeSince < GOOD_STORE_MS) {
       this.afterMs = Math.min(this.afterMs * 2, LONGEST_RETURN_AFTER_MS);
     } else {
       this.afterMs = RETURN_AFTER_MS;
@@ -30,6 +34,6 @@ export class ReturnPace {
   }
 
   mayReturn(): boolean {
-    return this.now() - this.reachableSince >= this.afterMs;
+    return this.now() - Math.max(this.reachableSince, this.localSince) >= this.afterMs;
   }
 }

@@ -180,7 +180,10 @@ export class RedisNode {
           return { kind: 'answer', answer };
         },
         (error: Error) => {
-          this.failingSince ||= Date.now();
+          // Of a connection that was replaced it says nothing about the next one.
+          if (this.commands.current === redis) {
+            this.failingSince ||= Date.now();
+          }
           return this.failed(error);
         },
       );
