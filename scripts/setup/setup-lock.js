@@ -8,15 +8,17 @@ import { root } from './paths.js';
 const POLL_MS = 200;
 const NAMELESS_MS = 5_000;
 
+/** Runs a set-up step while no other process of this clone does: two `npm start` at once install and build once. */
+export function withSetupLock(step) {
+  const clone = createHash('sha256').update(root).digest('hex').slice(0, 16);
+  return withLock(join(tmpdir(), `sluice-setup-${clone}`), step);
+}
+
 /**
- * Runs a set-up step while no other process of this clone does: two `npm start` at once install and build once.
- * The lock is a folder (atomic to make) that names its holder; the lock of a process that is gone is taken over.
+ * Runs a step while no other process does that names the same folder. The lock is that folder (atomic to make), which
+ * names its holder; the lock of a process that is gone is taken over.
  */
-export async function withSetupLock(step) {
-  const folder = join(
-    tmpdir(),
-    `sluice-setup-${createHash('sha256').update(root).digest('hex').slice(0, 16)}`,
-  );
+export async function withLock(folder, step) {
   while (!take(folder)) {
     await pause(POLL_MS);
   }

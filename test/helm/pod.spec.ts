@@ -4,14 +4,12 @@ import { root, template } from './support/helm.js';
 import { only } from './support/kube-object.js';
 import { publish, startProduction } from './support/pod-dependencies.js';
 import { PodSandbox, renderedPod } from './support/pod-sandbox.js';
+import { describeAsRoot } from './support/as-root.js';
 
 const main = `${root}dist/main.js`;
 const own = stopAfterEach();
 
-/** A network and an /etc of one's own take root; where that is not given, the image's test cannot run either. */
-const ifRoot = process.getuid?.() === 0 ? describe : describe.skip;
-
-ifRoot('dist/main.js with exactly the environment and files of the rendered pod', () => {
+describeAsRoot('dist/main.js with exactly the environment and files of the rendered pod', () => {
   it('becomes ready with the production values and serves a dashboard', async () => {
     expect(existsSync(main)).toBe(true);
     const objects = await template({ values: 'production' });

@@ -9,7 +9,7 @@ export interface KubeObject {
     annotations?: Record<string, string>;
   };
   data?: Record<string, string>;
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- each kind has a shape of its own
+  // Each kind has a shape of its own.
   spec?: any;
 }
 

@@ -28,7 +28,7 @@ export async function startProduction(sandbox: PodSandbox): Promise<Production> 
     await startRedis(sandbox, certificates);
     return {
       secrets: {
-        'sluice-jwt': { 'public.pem': publicKey.export({ type: 'spki', format: 'pem' }) as string },
+        'sluice-jwt': { 'public.pem': publicKey.export({ type: 'spki', format: 'pem' }).toString() },
         'sluice-mqtt': { 'mqtt-password': PASSWORD },
         'sluice-mqtt-tls': {
           'ca.crt': certificates.pem('ca.crt'),
