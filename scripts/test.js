@@ -41,10 +41,10 @@ const { code } = await runCommand(
     '--disable-warning=ExperimentalWarning',
     join(root, 'node_modules', 'jest', 'bin', 'jest.js'),
     ...(tier ? TIERS[tier].map((folder) => `^${escaped(root)}${folder}`) : []),
+    ...jestArguments,
     '--testPathIgnorePatterns',
     '/node_modules/',
     ...leftOut.map((file) => `^${escaped(join(root, file))}$`),
-    ...jestArguments,
   ],
   { env: { ...process.env, ...(tier === 'chaos' ? { CHAOS: 'full' } : {}) } },
 );

@@ -35,13 +35,14 @@ export class SubscriptionsService {
     for (const deviceId of message.deviceIds) {
       if (token.grants.canRead(deviceId)) {
         granted.push(deviceId);
-        fresh += connection.subscriptions.has(deviceId) ? 0 : 1;
+        fresh += connection.subscriptions.get(deviceId)?.explicit === true ? 0 : 1;
       } else {
         denied.push(deviceId);
       }
     }
     const limit = roomLimit(connection, this.config.ws.maxRoomsPerConnection);
-    if (fresh > 0 && connection.subscriptions.size + fresh > limit) {
+    const all = connection.subscriptions.size + fresh;
+    if (fresh > 0 && all > limit && explicitRooms(connection) + fresh > limit) {
       throw tooManyRooms(limit);
     }
     const { id, since } = message;
@@ -101,4 +102,13 @@ export class SubscriptionsService {
       maxPatterns: maxPatternsPerConnection,
     });
   }
+}
+
+/** Rooms asked for by id; those that patterns stand for have a bound of their own. */
+function explicitRooms({ subscriptions }: Connection): number {
+  let count = 0;
+  for (const { explicit } of subscriptions.values()) {
+    count += explicit ? 1 : 0;
+  }
+  return count;
 }

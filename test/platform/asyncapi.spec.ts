@@ -61,8 +61,8 @@ describe('/asyncapi.yaml', () => {
     const types = new Set(seen.map(({ type }) => type));
     const clientTypes = ['auth', 'subscribe', 'unsubscribe', 'command', 'ping'];
     const described = Object.keys(document.channels['connection']!.messages);
-    // `upstream` comes only when the broker goes away.
-    expect([...types, ...clientTypes, 'upstream'].sort()).toEqual(described.sort());
+    // `upstream` comes only when the broker goes away, `batch` only where it was asked for.
+    expect([...types, ...clientTypes, 'upstream', 'batch'].sort()).toEqual(described.sort());
   });
 
   it.each([
@@ -72,6 +72,8 @@ describe('/asyncapi.yaml', () => {
       { type: 'telemetry', deviceId: 'a/b', payload: 1, meta: null, serverTs: 1, epoch: 'e', offset: 1 },
     ],
     ['subscribe', { type: 'subscribe', deviceIds: 'a' }],
+    ['subscribe', { type: 'subscribe' }],
+    ['subscribe', { type: 'subscribe', deviceIds: ['a'], pattern: 'a*' }],
     ['command', { type: 'command', deviceId: 'a' }],
     ['error', { type: 'error', error: 'x', code: 'made_up' }],
     ['upstream', { type: 'upstream', mqtt: 'sideways', changedAt: 1 }],
@@ -89,6 +91,10 @@ describe('/asyncapi.yaml', () => {
       since: { a: { epoch: 'e', offset: 0 } },
     },
     { type: 'unsubscribe', deviceIds: ['a'], id: 'x' },
+    { type: 'subscribe', pattern: 'plant-7.*', id: 1 },
+    { type: 'unsubscribe', pattern: 'plant-7.*' },
+    { type: 'subscribed', pattern: 'plant-7.*', rooms: [], denied: [], more: true },
+    { type: 'batch', messages: [{ type: 'pong', serverTs: 1 }] },
     { type: 'command', deviceId: 'a', command: null },
     { type: 'auth', token: 'a.b.c' },
     { type: 'ping' },
