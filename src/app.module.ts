@@ -16,6 +16,8 @@ import { BroadcastAdapter } from './rooms/broadcast-adapter.js';
 import { IngestLease } from './rooms/ingest-lease.js';
 import type { RedisBroadcastAdapter } from './rooms/redis-broadcast-adapter.js';
 import { createRedisAdapter } from './rooms/redis-create-adapter.js';
+import { IngestSlots } from './rooms/ingest-slots.js';
+import { RedisIngestSlots } from './rooms/redis-ingest-slots.js';
 import { RedisIngestLease } from './rooms/redis-ingest-lease.js';
 import { SharedStore } from './rooms/shared-store.js';
 import { RoomsModule } from './rooms/rooms.module.js';
@@ -75,6 +77,12 @@ function roomsInRedis(): DynamicModule {
         inject: [BroadcastAdapter, CONFIG],
         useFactory: ({ leasePlace }: RedisBroadcastAdapter, { redis }: Config) =>
           new RedisIngestLease(leasePlace, redis.leaseMs),
+      },
+      {
+        provide: IngestSlots,
+        inject: [BroadcastAdapter, CONFIG],
+        useFactory: ({ leasePlace }: RedisBroadcastAdapter, { redis, mqtt }: Config) =>
+          new RedisIngestSlots(leasePlace, redis.leaseMs, mqtt.sessionExpiryS * 1000 + redis.leaseMs),
       },
     ],
   );

@@ -76,6 +76,7 @@ export class IngestSession {
   private readonly connection: BrokerConnection;
   private readonly subscribeBackoff: Backoff;
   private link: IngestLink | undefined;
+  private client: MqttClient | undefined;
   private subscribeTimer: NodeJS.Timeout | undefined;
   private connects = 0;
   private granted = false;
@@ -152,6 +153,17 @@ export class IngestSession {
     }
   }
 
+  /** The broker sends nothing more of these filters than it has queued already. Resolves when it says so, or cannot. */
+  unsubscribe(filters: readonly string[]): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.client === undefined) {
+        resolve();
+      } else {
+        this.client.unsubscribe([...filters], () => resolve());
+      }
+    });
+  }
+
   /**
    * Acknowledges what is settled, then leaves in order: the broker does not publish the will (unless asked to), and keeps the
    * session for its expiry (unless told to discard it). What is not settled stays with the session.
@@ -177,6 +189,7 @@ export class IngestSession {
 
   private subscribeAll(client: MqttClient, connack: IConnackPacket): void {
     this.connects++;
+    this.client = client;
     this.subscribeBackoff.reset();
     this.events.connected?.(connack.sessionPresent, connack);
     this.subscribe(client, connack.sessionPresent, this.options.subscriptions);
@@ -185,6 +198,7 @@ export class IngestSession {
   private disconnected(reason: string, code: number | undefined): boolean {
     clearTimeout(this.subscribeTimer);
     this.granted = false;
+    this.client = undefined;
     this.link = undefined;
     const again = this.events.down?.(reason) !== false;
     if (code === SESSION_TAKEN_OVER) {

@@ -4,12 +4,14 @@ import { Server } from '@nestjs/microservices';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { IngestLease } from '../rooms/ingest-lease.js';
+import { IngestSlots } from '../rooms/ingest-slots.js';
 import { SharedStore } from '../rooms/shared-store.js';
 import { brokerSettings } from './broker-settings.js';
 import { CommandPublisher } from './command-publisher.js';
 import { DeviceTrace } from './device-trace.js';
 import type { Ingest, IngestParts } from './ingest/ingest.js';
 import { LeasedIngest } from './ingest/leased-ingest.js';
+import { SharedIngest } from './ingest/shared-ingest.js';
 import { SoloIngest } from './ingest/solo-ingest.js';
 import { IngestCounters } from './ingest-counters.js';
 import { DEVICE_TRANSPORT, type DeviceHandlers, type IngestRoute } from './ingest-route.js';
@@ -44,6 +46,7 @@ export class MqttTransport extends Server {
     private readonly metrics: Metrics,
     @Optional() @Inject(SharedStore) private readonly store?: SharedStore,
     @Optional() @Inject(IngestLease) private readonly lease?: IngestLease,
+    @Optional() @Inject(IngestSlots) private readonly slots?: IngestSlots,
   ) {
     super();
     upstream.onChange((up) => (this.wasUp ||= up));
@@ -110,11 +113,13 @@ export class MqttTransport extends Server {
   }
 
   private createIngest(parts: IngestParts): Ingest {
-    const { store, lease } = this;
-    if (store === undefined || lease === undefined) {
+    const { store, lease, slots } = this;
+    if (store === undefined || lease === undefined || slots === undefined) {
       return new SoloIngest(parts, this.retained);
     }
-    return new LeasedIngest({ ...parts, store, lease });
+    return this.config.mqtt.ingest === 'shared'
+      ? new SharedIngest({ ...parts, store }, slots)
+      : new LeasedIngest({ ...parts, store }, lease);
   }
 
   private get unacknowledged(): number {

@@ -1,13 +1,13 @@
 import { Logger } from '@nestjs/common';
-import type { LeasePhase } from '../../rooms/ingest-lease.js';
+import type { IngestLease, LeasePhase } from '../../rooms/ingest-lease.js';
 import { warnOfGrants } from '../broker-grants.js';
-import type { InboundMessage } from '../inbound-message.js';
 import type { DeviceHandlers } from '../ingest-route.js';
 import { IngestSession } from '../ingest-session.js';
 import { RetainedReader } from '../retained-reader.js';
 import { RetainedState } from '../retained-state.js';
 import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
 import type { IngestNotes } from './ingest-notes.js';
+import { PassingMarkers } from './passing-markers.js';
 
 /** At a clean stop: time for what is under way to be stored, so that the next holder does not get it again. */
 const SETTLE_TIMEOUT_MS = 100;
@@ -40,9 +40,7 @@ export class IngestHolder {
   private renewTimer: NodeJS.Timeout | undefined;
   private renewedAt = performance.now();
   private renewing = false;
-  /** Markers that wait for what came before them, by place in the session. */
-  private markers: InboundMessage[] = [];
-  private markerTimer: NodeJS.Timeout | undefined;
+  private readonly markers: PassingMarkers;
   private readonly ownMarker: string;
   private markerSentAt = Infinity;
   private retainedRead = false;
@@ -52,6 +50,7 @@ export class IngestHolder {
   /** @param brokerTimeoutMs time without the broker after which the lease is given up */
   constructor(
     private readonly parts: SharedIngestParts,
+    private readonly lease: IngestLease,
     private readonly notes: IngestNotes,
     readonly token: number,
     private readonly brokerTimeoutMs: number,
@@ -59,6 +58,10 @@ export class IngestHolder {
   ) {
     const { config, store } = parts;
     this.ownMarker = `own-${token}`;
+    this.markers = new PassingMarkers(
+      () => this.session.oldestSequence,
+      (marker) => this.markerPassed(marker),
+    );
     this.retained = new RetainedState(config);
     this.handlers = parts.handlers.into(() => store.storeWriter, this.retained);
     const routes = parts.routes(this.handlers);
@@ -66,7 +69,7 @@ export class IngestHolder {
       filter: notes.markerFilter,
       qos: 1,
       kind: 'other',
-      handle: (message) => this.markerArrived(message),
+      handle: (message) => this.markers.arrived(message),
     });
     const expiry = config.mqtt.sessionExpiryS;
     this.session = new IngestSession(
@@ -139,12 +142,12 @@ export class IngestHolder {
   private async leave(reason: string): Promise<void> {
     clearTimeout(this.brokerTimer);
     clearInterval(this.renewTimer);
-    clearInterval(this.markerTimer);
+    this.markers.stop();
     this.forgetCongestion();
     await Promise.all([this.retainedReader?.stop(), this.session.end()]);
     // A store that does not answer forgets the lease by itself.
     const { leaseMs } = this.parts.config.redis;
-    await within(leaseMs, this.parts.lease.release(this.token)).catch(() => undefined);
+    await within(leaseMs, this.lease.release(this.token)).catch(() => undefined);
     this.notes.tell({ event: 'gone', token: this.token });
     this.events.ended(reason);
   }
@@ -190,7 +193,7 @@ export class IngestHolder {
   }
 
   private renew(): void {
-    const { lease, config } = this.parts;
+    const { config } = this.parts;
     if (performance.now() - this.renewedAt >= config.redis.leaseMs) {
       void this.end('the lease could not be renewed');
       return;
@@ -201,7 +204,7 @@ export class IngestHolder {
     }
     this.renewing = true;
     const askedAt = performance.now();
-    lease
+    this.lease
       .renew(this.token, this.phase)
       .then(
         (held) => {
@@ -215,32 +218,12 @@ export class IngestHolder {
       .finally(() => (this.renewing = false));
   }
 
-  private markerArrived(message: InboundMessage): void {
-    this.markers.push(message);
-    this.markerTimer ??= setInterval(() => this.passMarkers(), SETTLE_LOOK_MS);
-    this.passMarkers();
-  }
-
-  /** A marker has passed when everything before it is stored. */
-  private passMarkers(): void {
-    const stored = this.session.oldestSequence;
-    const passed = this.markers.filter(({ sequence }) => sequence <= stored);
-    if (passed.length === 0) {
-      return;
-    }
-    this.markers = this.markers.filter(({ sequence }) => sequence > stored);
-    for (const message of passed) {
-      message.finish('accepted');
-      if (message.deviceId === this.ownMarker) {
-        this.passed = true;
-        this.considerCaughtUp();
-      } else {
-        this.notes.tell({ event: 'passed', marker: message.deviceId });
-      }
-    }
-    if (this.markers.length === 0) {
-      clearInterval(this.markerTimer);
-      this.markerTimer = undefined;
+  private markerPassed(marker: string): void {
+    if (marker === this.ownMarker) {
+      this.passed = true;
+      this.considerCaughtUp();
+    } else {
+      this.notes.tell({ event: 'passed', marker });
     }
   }
 

@@ -1,6 +1,5 @@
 import type { Config } from '../../config/config.js';
 import type { Metrics } from '../../metrics/metrics.js';
-import type { IngestLease } from '../../rooms/ingest-lease.js';
 import type { SharedStore } from '../../rooms/shared-store.js';
 import type { DeviceHandlers } from '../ingest-route.js';
 import type { IngestContext, IngestSession, SubscriptionOptions } from '../ingest-session.js';
@@ -23,7 +22,6 @@ export interface IngestParts {
 /** The same where several instances share a store. */
 export interface SharedIngestParts extends IngestParts {
   readonly store: SharedStore;
-  readonly lease: IngestLease;
 }
 
 /** How this instance comes by device messages. It tells {@link Upstream} whether they can reach it. */

@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import type { LeasePhase, LeaseState } from '../../rooms/ingest-lease.js';
+import type { IngestLease, LeasePhase, LeaseState } from '../../rooms/ingest-lease.js';
 import type { StoreMode } from '../../rooms/shared-store.js';
 import { Backoff } from '../backoff.js';
 import type { IngestSession } from '../ingest-session.js';
@@ -47,7 +47,10 @@ export class LeasedIngest extends Ingest {
   private timer: NodeJS.Timeout | undefined;
   private stopped = false;
 
-  constructor(private readonly parts: SharedIngestParts) {
+  constructor(
+    private readonly parts: SharedIngestParts,
+    private readonly ingestLease: IngestLease,
+  ) {
     super();
     const { config, context, instance, metrics, upstream } = parts;
     this.grace = new UpstreamGrace(upstream);
@@ -113,7 +116,7 @@ export class LeasedIngest extends Ingest {
     if (this.holder === undefined && this.parts.store.storeReachable) {
       const asked = this.lastSeen;
       // What cannot be read keeps what was known until its time is over.
-      const state = await this.parts.lease.read().catch(() => undefined);
+      const state = await this.ingestLease.read().catch(() => undefined);
       if (state !== undefined && this.holder === undefined && this.lastSeen === asked) {
         this.see(state);
       }
@@ -200,7 +203,7 @@ export class LeasedIngest extends Ingest {
     this.acquiring = true;
     let token: number | null = null;
     try {
-      token = await parts.lease.acquire(replacing, this.lastSeen);
+      token = await this.ingestLease.acquire(replacing, this.lastSeen);
     } catch {
       this.notBefore = performance.now() + this.backoff.nextMs();
     } finally {
@@ -209,7 +212,7 @@ export class LeasedIngest extends Ingest {
     if (token === null) {
       void this.look();
     } else if (this.stopped) {
-      await parts.lease.release(token).catch(() => undefined);
+      await this.ingestLease.release(token).catch(() => undefined);
       this.notes.tell({ event: 'gone', token });
     } else {
       this.hold(token);
@@ -225,7 +228,7 @@ export class LeasedIngest extends Ingest {
     parts.metrics.leaseHeld.set(1);
     const { failures } = this.backoff;
     const brokerTimeoutMs = Math.min(BROKER_TIMEOUT_MS * 2 ** failures, parts.config.mqtt.connectTimeoutMs);
-    const holder = new IngestHolder(parts, this.notes, token, brokerTimeoutMs, {
+    const holder = new IngestHolder(parts, this.ingestLease, this.notes, token, brokerTimeoutMs, {
       phase: (phase) => {
         this.lease = { token, phase, until: Infinity };
         this.evaluate();

@@ -1,0 +1,220 @@
+import { Logger } from '@nestjs/common';
+import type { IngestSlots } from '../../rooms/ingest-slots.js';
+import type { StoreMode } from '../../rooms/shared-store.js';
+import type { IngestSession } from '../ingest-session.js';
+import { Ingest, type SharedIngestParts } from './ingest.js';
+import { RENEWALS_PER_LEASE } from './ingest-holder.js';
+import { IngestNotes } from './ingest-notes.js';
+import { LocalIngest } from './local-ingest.js';
+import { ReturnPace } from './return-pace.js';
+import { SharedMember } from './shared-member.js';
+import { UpstreamGrace } from './upstream-grace.js';
+
+/** Time an adopted name has until what the broker held for it is stored; then it is left for another try. */
+const ADOPTION_TIMEOUT_MS = 30_000;
+const LEAVE_TIMEOUT_MS = 500;
+const ADOPTION_LOOK_MS = 50;
+
+/**
+ * All instances read the device topics, each its share of them: for what is beyond one reader. Each is a member of the shared
+ * subscription under the name of a slot, so that what the broker holds for a member that was killed is read by another one.
+ * While Redis is away every instance reads for itself.
+ */
+export class SharedIngest extends Ingest {
+  private readonly logger = new Logger('Ingest');
+  private readonly notes: IngestNotes;
+  private readonly grace: UpstreamGrace;
+  private readonly pace = new ReturnPace();
+  private readonly listeners: (() => void)[] = [];
+  private own: SharedMember | undefined;
+  private adopted: SharedMember | undefined;
+  private local: LocalIngest | undefined;
+  private othersUp = 0;
+  private looking = false;
+  private givingBack = false;
+  private abandonReturn: () => void = () => undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private stopped = false;
+
+  constructor(
+    private readonly parts: SharedIngestParts,
+    private readonly slots: IngestSlots,
+  ) {
+    super();
+    const { config, context, instance, metrics, upstream } = parts;
+    this.grace = new UpstreamGrace(upstream);
+    this.notes = new IngestNotes(context.broker, config.redis.namespace, instance, {
+      connected: (connected) => {
+        metrics.mqttConnected.set(connected ? 1 : 0);
+        if (!connected && !this.stopped) {
+          metrics.mqttReconnects.inc();
+        }
+        void this.look();
+      },
+      note: () => undefined, // they concern the lease
+    });
+  }
+
+  get connected(): boolean {
+    return this.notes.connected;
+  }
+
+  get sessions(): readonly IngestSession[] {
+    return [this.own, this.adopted, this.local]
+      .map((reader) => reader?.session)
+      .filter((session) => session !== undefined);
+  }
+
+  start(): void {
+    const { store, config } = this.parts;
+    store.coordinateReturn();
+    store.dropFence();
+    this.listeners.push(
+      store.onModeChange((mode) => this.modeChanged(mode)),
+      store.onReachable((reachable) => {
+        this.pace.reachable(reachable);
+        if (!reachable) {
+          this.abandonReturn();
+        }
+        void this.look();
+      }),
+    );
+    this.pace.reachable(store.storeReachable);
+    this.notes.open();
+    if (store.mode === 'local') {
+      this.modeChanged('local');
+    }
+    this.timer = setInterval(() => void this.look(), config.redis.leaseMs / RENEWALS_PER_LEASE);
+    void this.look();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearInterval(this.timer);
+    this.grace.stop();
+    this.abandonReturn();
+    this.listeners.forEach((forget) => forget());
+    await Promise.all([this.leave(), this.adopted?.end(), this.local?.stop()]);
+    await this.notes.close();
+  }
+
+  private async leave(): Promise<void> {
+    const { own } = this;
+    // What could not be stored stays with the broker, under a slot that another instance adopts.
+    if (own !== undefined && (await own.leave(LEAVE_TIMEOUT_MS))) {
+      await this.slots.release(own.slot).catch(() => undefined);
+    }
+  }
+
+  /** Keeps what is held, takes what is missing. */
+  private async look(): Promise<void> {
+    if (!this.looking && !this.stopped && this.parts.store.storeReachable) {
+      this.looking = true;
+      // What Redis does not answer is asked again.
+      await this.keepSlots().catch(() => undefined);
+      this.looking = false;
+    }
+    this.evaluate();
+  }
+
+  private async keepSlots(): Promise<void> {
+    for (const member of [this.own, this.adopted]) {
+      if (member !== undefined && !(await this.slots.renew(member.slot, member.session.up))) {
+        this.lost(member, 'its slot is lost');
+      }
+    }
+    if (this.own === undefined && !this.stopped && this.notes.connected) {
+      const { number } = await this.slots.take();
+      this.own = this.createMember(number, false);
+    }
+    const { adopted, othersUp } = await this.slots.watch();
+    this.othersUp = othersUp;
+    if (adopted !== null && this.adopted === undefined && !this.stopped && this.notes.connected) {
+      void this.adopt(adopted);
+    }
+  }
+
+  /** Reads what the broker holds for a member that is gone, then lets it forget the name. */
+  private async adopt(slot: number): Promise<void> {
+    this.logger.warn(`A reader is gone: reading what the broker holds for its name (${slot})`);
+    const member = this.createMember(slot, true);
+    this.adopted = member;
+    const deadline = performance.now() + ADOPTION_TIMEOUT_MS;
+    while (this.adopted === member && !this.stopped && !member.session.up && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, ADOPTION_LOOK_MS));
+    }
+    if (this.adopted !== member || this.stopped) {
+      return;
+    }
+    if (await member.leave(Math.max(0, deadline - performance.now()))) {
+      await this.slots.release(slot).catch(() => undefined);
+    }
+    this.adopted = undefined;
+  }
+
+  private createMember(slot: number, adopted: boolean): SharedMember {
+    const member = new SharedMember(this.parts, this.notes, slot, adopted, {
+      changed: () => this.evaluate(),
+      takenOver: () => this.lost(member, 'another connection uses its name'),
+    });
+    member.start();
+    return member;
+  }
+
+  private lost(member: SharedMember, why: string): void {
+    this.logger.warn(`The reader ${member.slot} ends: ${why}`);
+    void member.end();
+    if (this.own === member) {
+      this.own = undefined;
+    } else if (this.adopted === member) {
+      this.adopted = undefined;
+    }
+  }
+
+  private evaluate(): void {
+    if (this.stopped) {
+      return;
+    }
+    const { store } = this.parts;
+    const read = this.own?.session.up === true || this.othersUp > 0;
+    this.grace.set(
+      store.mode === 'local' ? this.local?.session.up === true : read && store.storeReachable,
+      this.notes.connected,
+    );
+    if (this.own?.caughtUp === true) {
+      void this.giveBack();
+    }
+  }
+
+  private modeChanged(mode: StoreMode): void {
+    this.pace.changed(mode);
+    if (mode === 'local') {
+      for (const member of [this.own, this.adopted]) {
+        void member?.end();
+      }
+      this.own = undefined;
+      this.adopted = undefined;
+      this.othersUp = 0;
+      this.local ??= new LocalIngest(this.parts, () => this.evaluate());
+      this.local.start();
+    } else {
+      void this.local?.stop();
+      this.local = undefined;
+    }
+    this.evaluate();
+  }
+
+  /** From local mode back to the store, once this instance has stored what the broker had queued for it. */
+  private async giveBack(): Promise<void> {
+    const { local, own } = this;
+    const ready = local !== undefined && own !== undefined && this.parts.store.storeReachable;
+    if (this.givingBack || !ready || !this.pace.mayReturn()) {
+      return;
+    }
+    this.givingBack = true;
+    const abandoned = new Promise<void>((resolve) => (this.abandonReturn = resolve));
+    await local.giveBack(() => Promise.race([own.passMarker(2_000), abandoned]));
+    this.givingBack = false;
+    this.evaluate();
+  }
+}

@@ -1,0 +1,174 @@
+import { Logger } from '@nestjs/common';
+import { warnOfGrants } from '../broker-grants.js';
+import { IngestSession } from '../ingest-session.js';
+import { RetainedReader } from '../retained-reader.js';
+import { RetainedState } from '../retained-state.js';
+import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
+import type { IngestNotes } from './ingest-notes.js';
+import { PassingMarkers } from './passing-markers.js';
+
+/** Time for what the broker has queued to be stored before a member leaves for good. */
+const DRAIN_TIMEOUT_MS = 500;
+
+export interface MemberEvents {
+  /** It went up or down, or what the broker had queued for it is stored. */
+  changed(): void;
+  /** The broker says that another connection uses its name. */
+  takenOver(): void;
+}
+
+/** One member of the shared subscription: a persistent session under the name of its slot. */
+export class SharedMember {
+  readonly session: IngestSession;
+  private readonly logger = new Logger('Ingest');
+  private readonly filters: readonly string[];
+  private readonly markers: PassingMarkers;
+  private readonly retained: RetainedState;
+  private readonly forgetCongestion: () => void;
+  private readonly applyMetadataFile: () => Promise<void>;
+  private readonly waiting = new Map<string, () => void>();
+  private retainedReader: RetainedReader | undefined;
+  private nextMarker = 1;
+  private isCaughtUp = false;
+
+  /** @param adopted only what the broker holds for the name is read; see {@link leave} */
+  constructor(
+    private readonly parts: SharedIngestParts,
+    private readonly notes: IngestNotes,
+    readonly slot: number,
+    private readonly adopted: boolean,
+    private readonly events: MemberEvents,
+  ) {
+    const { config, store } = parts;
+    const { mqtt, redis } = config;
+    this.retained = new RetainedState(config);
+    const handlers = parts.handlers.into(() => store.storeWriter, this.retained);
+    this.applyMetadataFile = () => handlers.applyMetadataFile();
+    const routes = parts.routes(handlers);
+    const shared = liveSubscriptions(routes).map(({ filter, ...rest }) => ({
+      ...rest,
+      filter: `$share/${mqtt.sharedGroup}/${filter}`,
+    }));
+    this.filters = shared.map(({ filter }) => filter);
+    this.markers = new PassingMarkers(
+      () => this.session.oldestSequence,
+      (marker) => this.waiting.get(marker)?.(),
+    );
+    routes.push({
+      filter: notes.markerFilter,
+      qos: 1,
+      kind: 'other',
+      handle: (message) => this.markers.arrived(message),
+    });
+    const marker = { filter: notes.markerFilter, qos: 1, retainHandling: 2 } as const;
+    this.session = new IngestSession(
+      contextFor(parts, routes),
+      {
+        name: `shared ${slot}`,
+        clientId: `${redis.namespace}-shared-${slot}`,
+        cleanStart: 'never',
+        sessionExpiryS: mqtt.sessionExpiryS,
+        receiveMaximum: mqtt.receiveMaximum,
+        subscriptions: adopted ? [marker] : [...shared, marker],
+      },
+      {
+        connected: (sessionPresent, connack) => {
+          warnOfGrants(this.logger, connack, { sessionExpiryS: mqtt.sessionExpiryS, shared: true });
+          // One member is enough to believe the broker where nobody may have listened.
+          this.retained.begin(!sessionPresent && slot === 0);
+        },
+        up: () => this.up(),
+        down: () => {
+          this.isCaughtUp = false;
+          void this.retainedReader?.stop();
+          this.retainedReader = undefined;
+          events.changed();
+        },
+        takenOver: () => events.takenOver(),
+      },
+    );
+    this.forgetCongestion = store.onCongestion((congested) => this.session.pause(congested));
+  }
+
+  /** What the broker had queued when it went up is stored. */
+  get caughtUp(): boolean {
+    return this.isCaughtUp;
+  }
+
+  start(): void {
+    this.session.pause(this.parts.store.congested);
+    this.session.start();
+  }
+
+  /** Resolves when everything the broker had for this member until now is stored. @returns false when that is not known in time */
+  passMarker(timeoutMs: number): Promise<boolean> {
+    const marker = `${this.parts.instance}-${this.slot}-${this.nextMarker++}`;
+    return new Promise((resolve) => {
+      const finish = (passed: boolean): void => {
+        clearTimeout(timer);
+        this.waiting.delete(marker);
+        resolve(passed);
+      };
+      const timer = setTimeout(() => finish(false), timeoutMs);
+      this.waiting.set(marker, () => finish(true));
+      this.notes.sendMarker(marker);
+    });
+  }
+
+  /** Ends the connection; the broker keeps the session for the next one of this name. */
+  async end(): Promise<void> {
+    this.release();
+    await Promise.all([this.retainedReader?.stop(), this.session.end()]);
+  }
+
+  /**
+   * Leaves the group for good: takes no new share, stores what it was given, and lets the broker forget the session.
+   * @returns false when not everything could be stored: the session is kept, for whoever adopts the name
+   */
+  async leave(timeoutMs = DRAIN_TIMEOUT_MS): Promise<boolean> {
+    await this.session.unsubscribe(this.filters);
+    const drained = this.session.up && (await this.passMarker(timeoutMs));
+    this.release();
+    await Promise.all([this.retainedReader?.stop(), this.session.end({ discardSession: drained })]);
+    return drained;
+  }
+
+  private up(): void {
+    const { parts } = this;
+    if (!this.adopted) {
+      this.logger.log(`Reading a share of the device topics from ${parts.context.broker.name}`);
+      this.readRetained();
+    }
+    void this.catchUp();
+    this.events.changed();
+  }
+
+  private readRetained(): void {
+    const { parts } = this;
+    this.retainedReader = new RetainedReader(
+      contextFor(parts, parts.routes(parts.handlers.into(() => parts.store.storeWriter, this.retained))),
+      `${parts.config.redis.namespace}-retained-${parts.instance}`,
+      () => {
+        this.retained.end();
+        this.applyMetadataFile().catch(() => undefined); // the store is lost: done again after the return
+      },
+    );
+    this.retainedReader.start();
+  }
+
+  private async catchUp(): Promise<void> {
+    while (this.session.up && !this.isCaughtUp) {
+      const passed = await this.passMarker(2_000);
+      if (!passed && this.session.unacknowledged === 0) {
+        this.notes.warnOfRights();
+      }
+      this.isCaughtUp = this.session.up && (passed || this.session.unacknowledged === 0);
+    }
+    this.events.changed();
+  }
+
+  private release(): void {
+    this.forgetCongestion();
+    this.markers.stop();
+  }
+}

@@ -1,0 +1,107 @@
+import { randomBytes } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import { type IngestSlot, IngestSlots } from './ingest-slots.js';
+import type { LeasePlace } from './redis-ingest-lease.js';
+
+/** Each field of the key is a number, its value `<owner>:<Unix ms of its end>:<1 while it reads>`. */
+const HEAD = `
+local key, owner, life = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+local function parse(value)
+  local who, ends, up = string.match(value, '^(.-):(%d+):(%d)$')
+  return who, tonumber(ends), up
+end
+local function hold(number, up)
+  redis.call('HSET', key, number, owner .. ':' .. string.format('%.0f', now + life) .. ':' .. up)
+  redis.call('PEXPIRE', key, ARGV[3])
+end
+`;
+
+const TAKE = `${HEAD}
+local number = 0
+while true do
+  local value = redis.call('HGET', key, number)
+  local _, ends = parse(value or '::')
+  if not value or ends <= now then
+    hold(number, '0')
+    return { number, value and 1 or 0 }
+  end
+  number = number + 1
+end`;
+
+const RENEW = `${HEAD}
+local value = redis.call('HGET', key, ARGV[4])
+if not value or parse(value) ~= owner then
+  return 0
+end
+hold(ARGV[4], ARGV[5])
+return 1`;
+
+const RELEASE = `${HEAD}
+local value = redis.call('HGET', key, ARGV[4])
+if value and parse(value) == owner then
+  redis.call('HDEL', key, ARGV[4])
+end
+return 1`;
+
+const WATCH = `${HEAD}
+local adopted, others = -1, 0
+local all = redis.call('HGETALL', key)
+for at = 1, #all, 2 do
+  local who, ends, up = parse(all[at + 1])
+  if ends <= now then
+    if adopted < 0 then
+      adopted = tonumber(all[at])
+      hold(all[at], '0')
+    end
+  elseif who ~= owner and up == '1' then
+    others = others + 1
+  end
+end
+return { adopted, others }`;
+
+/** Slots in Redis: one hash that ends by itself when nobody is there any more. */
+export class RedisIngestSlots extends IngestSlots {
+  private readonly owner = randomBytes(8).toString('hex');
+  private readonly key: string;
+
+  /**
+   * @param leaseMs life of a slot without renewal
+   * @param forgetMs time after which slots of a deployment that is gone are forgotten
+   */
+  constructor(
+    private readonly place: LeasePlace,
+    private readonly leaseMs: number,
+    private readonly forgetMs: number,
+  ) {
+    super();
+    this.key = `${place.prefix}slots`;
+  }
+
+  async take(): Promise<IngestSlot> {
+    const [number, abandoned] = (await this.run(TAKE)) as [number, number];
+    return { number, abandoned: abandoned === 1 };
+  }
+
+  async renew(number: number, up: boolean): Promise<boolean> {
+    return (await this.run(RENEW, number, up ? 1 : 0)) === 1;
+  }
+
+  async release(number: number): Promise<void> {
+    await this.run(RELEASE, number);
+  }
+
+  async watch(): Promise<{ adopted: number | null; othersUp: number }> {
+    const [adopted, othersUp] = (await this.run(WATCH)) as [number, number];
+    return { adopted: adopted < 0 ? null : adopted, othersUp };
+  }
+
+  private run(script: string, ...more: number[]): Promise<unknown> {
+    const redis: Redis | null = this.place.connection();
+    if (redis === null) {
+      return Promise.reject(new Error('Redis is not connected'));
+    }
+    return redis.eval(script, 1, this.key, this.owner, this.leaseMs, this.forgetMs, ...more);
+  }
+}
