@@ -20,6 +20,8 @@ export class Subscriber {
   private readonly link: RedisLink<Redis>;
   private lastProbe = 0;
   private probeSent = 0;
+  /** Probes that arrived. */
+  private arrivals = 0;
 
   /**
    * @param probeChannel on this node; read at each connect, since slots move
@@ -83,9 +85,11 @@ export class Subscriber {
       return;
     }
     const connection = this.link.current;
+    const { arrivals } = this;
     publish(channel).then(
       () => {
-        if (this.link.current === connection && this.probeSent <= this.lastProbe) {
+        // It often arrives before the answer to its PUBLISH does, which comes by another connection: then it is not waited for.
+        if (this.link.current === connection && this.arrivals === arrivals) {
           this.probeSent = Math.max(Date.now(), this.lastProbe + 1);
         }
       },
@@ -98,6 +102,7 @@ export class Subscriber {
     redis.on(this.sharded ? 'smessageBuffer' : 'messageBuffer', (channelBytes: Buffer, message: Buffer) => {
       const channel = channelBytes.toString();
       if (channel === probe) {
+        this.arrivals += 1;
         this.lastProbe = Date.now();
         this.probeSent = 0;
       } else {

@@ -18,6 +18,10 @@ export async function noFault(title: string, options: StageOptions, disorder = f
     say(title, report, { 'steady p99 ms': latency.p99, 'steady worst gap ms': worstGapMs(dashboards) });
     expectConsistent(stage, report, { disorder });
     expect(report.dashboards.flatMap(({ closes }) => closes)).toEqual([]);
+    // A probe that overtook the answer to its own PUBLISH was taken for one that never came: sound connections were replaced.
+    for (const instance of stage.instances) {
+      expect(await instance.metric('sluice_redis_connections_lost_total')).toBe(0);
+    }
   } finally {
     await stage.stop();
   }
