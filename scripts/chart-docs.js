@@ -88,7 +88,7 @@ export function withSettings(schema, settings) {
     .flatMap((area) => Object.values(area))
     .filter((setting) => !setting.secret && !OWN_SETTINGS.includes(setting.env))
     .map((setting) => setting.env);
-  const entries = names.sort().map((name) => [name, { type: ['string', 'integer'] }]);
+  const entries = names.sort().map((name) => [name, { type: ['string', 'integer', 'boolean'] }]);
   schema.properties.settings = { ...schema.properties.settings, properties: Object.fromEntries(entries) };
   return schema;
 }

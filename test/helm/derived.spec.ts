@@ -1,5 +1,6 @@
+import { settings as table } from '../../src/config/settings.js';
 import { loadConfig } from '../../src/config/load-config.js';
-import { type TemplateOptions, template } from './support/helm.js';
+import { type TemplateOptions, root, template } from './support/helm.js';
 import { type Container, only, podSpec } from './support/kube-object.js';
 
 async function deployed(options: TemplateOptions) {
@@ -64,6 +65,7 @@ describe('the rolling update', () => {
     const before = await checksum([]);
     expect(await checksum(['service.port=8000'])).toBe(before);
     expect(await checksum(['settings.LOG_LEVEL=debug'])).not.toBe(before);
+    expect(await checksum(['files.rules\\.json=x'])).not.toBe(before);
     const secret = ['jwt.existingSecret=', 'secret.create=true'];
     expect(await checksum([...secret, `secret.jwtSecret=${'a'.repeat(32)}`])).not.toBe(
       await checksum([...secret, `secret.jwtSecret=${'b'.repeat(32)}`]),
@@ -98,6 +100,20 @@ describe('the settings', () => {
       expect(config.production).toBe(true);
       expect(config.http).toMatchObject({ port: 8080, managementPort: 9090 });
     }
+  });
+
+  it('may be any that has no value of its own, written as text, number or boolean', async () => {
+    const own = (await import(`${root}scripts/chart-docs.js`)) as { OWN_SETTINGS: string[] };
+    const names = Object.values(table)
+      .flatMap((area) => Object.values(area) as { env: string; secret: boolean }[])
+      .filter(({ env, secret }) => !secret && !own.OWN_SETTINGS.includes(env))
+      .map(({ env }) => env);
+    expect(names).toEqual(expect.arrayContaining(['WS_MAX_PATTERNS_PER_CONNECTION', 'JWT_CACHE_MAX_BYTES']));
+    const examples = ['some text', '7', 'true'];
+    const value = (index: number): string => examples[index % examples.length] ?? '';
+    const set = names.map((name, index) => `settings.${name}=${value(index)}`);
+    const { settings } = await deployed({ values, set });
+    expect(settings).toMatchObject(Object.fromEntries(names.map((name, index) => [name, value(index)])));
   });
 
   it('write large numbers without an exponent', async () => {

@@ -74,7 +74,7 @@ describeAsRoot('the image', () => {
 
     const sandbox = own(await PodSandbox.start(['emqx.iot.svc']));
     await sandbox.run('/usr/sbin/mosquitto', ['-p', '1883']).ready(/mosquitto version .* running/);
-    sandbox.mount(rendered.pod, rendered.container, { [secret.metadata.name]: Object.fromEntries(data) });
+    sandbox.mount(rendered, { [secret.metadata.name]: Object.fromEntries(data) });
     const container = own(RuncContainer.start(sandbox, image, rendered));
     const ready = 'http://127.0.0.1:9090/health/ready';
     await container.program.poll(async () => (await sandbox.get(ready))?.status === 200, 'ready', 60_000);

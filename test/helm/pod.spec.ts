@@ -13,12 +13,12 @@ describeAsRoot('dist/main.js with exactly the environment and files of the rende
   it('becomes ready with the production values and serves a dashboard', async () => {
     expect(existsSync(main)).toBe(true);
     const objects = await template({ values: 'production' });
-    const { pod, container, env } = renderedPod(only(objects, 'Deployment', 'live-sluice'), objects);
+    const rendered = renderedPod(only(objects, 'Deployment', 'live-sluice'), objects);
     const sandbox = own(await PodSandbox.start(['broker.example.com']));
     const { secrets, token } = await startProduction(sandbox);
-    sandbox.mount(pod, container, secrets);
+    sandbox.mount(rendered, secrets);
 
-    const sluice = sandbox.run(process.execPath, [main], { env });
+    const sluice = sandbox.run(process.execPath, [main], { env: rendered.env });
     const health = 'http://127.0.0.1:9090/health';
     await sluice.poll(async () => (await sandbox.get(`${health}/ready`))?.status === 200, 'ready', 20_000);
     expect(await sandbox.get(`${health}/live`)).toMatchObject({ status: 200 });
@@ -32,9 +32,10 @@ describeAsRoot('dist/main.js with exactly the environment and files of the rende
     const dashboard = sandbox.run(process.execPath, [`${root}test/helm/support/watch.mjs`], {
       env: { SLUICE_URL: 'ws://127.0.0.1:8080/ws', TOKEN: await token() },
     });
-    await dashboard.line(/"type":"subscribed"/);
+    // As the metadata and the rules of the values say.
+    await dashboard.line(/"press-1".*"meta":\{"name":"Press 1".*"pressure":"bar"/);
     await publish(sandbox, 'devices/press-1/telemetry', '{"bar":7}');
-    await dashboard.line(/"type":"telemetry".*"payload":\{"bar":7\}/);
+    await dashboard.line(/"type":"telemetry".*"payload":\{"pressure":7\}/);
 
     sluice.send('SIGTERM');
     await dashboard.line(/^closed 1012/);
@@ -47,7 +48,7 @@ describeAsRoot('dist/main.js with exactly the environment and files of the rende
       values: 'no-redis',
       set: ['mqtt.url=mqtt://emqx.iot.svc', 'fullnameOverride=null'],
     });
-    const { pod, container, env } = renderedPod(only(objects, 'Deployment', 'live-sluice'), objects);
+    const rendered = renderedPod(only(objects, 'Deployment', 'live-sluice'), objects);
     const test = renderedPod(only(objects, 'Pod', 'live-sluice-test-websocket'), objects);
     const secret = only(objects, 'Secret', 'live-sluice-secret');
     const data = Object.entries(secret.data ?? {}).map(([key, value]) => [key, atob(value)] as const);
@@ -56,8 +57,8 @@ describeAsRoot('dist/main.js with exactly the environment and files of the rende
     const sandbox = own(await PodSandbox.start(['emqx.iot.svc', 'live-sluice']));
     const broker = sandbox.run('/usr/sbin/mosquitto', ['-p', '1883']);
     await broker.ready(/mosquitto version .* running/);
-    sandbox.mount(pod, container, secrets);
-    const sluice = sandbox.run(process.execPath, [main], { env });
+    sandbox.mount(rendered, secrets);
+    const sluice = sandbox.run(process.execPath, [main], { env: rendered.env });
     const ready = 'http://127.0.0.1:9090/health/ready';
     await sluice.poll(async () => (await sandbox.get(ready))?.status === 200, 'ready', 20_000);
 

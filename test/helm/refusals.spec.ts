@@ -101,6 +101,11 @@ const combinations: [string, string[], string][] = [
     ['redis.tls.existingSecret=tls'],
     'redis.tls.existingSecret is set but there is no Redis',
   ],
+  [
+    'a file that nobody mounts',
+    ['settings.METADATA_FILE=/etc/sluice/files/meta.json', 'files.metadata\\.json=x'],
+    'settings.METADATA_FILE names /etc/sluice/files/meta.json, which nobody mounts: put its content under files, as "meta.json", or correct the name',
+  ],
   ['an Ingress without a host', ['ingress.enabled=true'], 'set ingress.hosts'],
   ['an HTTPRoute without a Gateway', ['httpRoute.enabled=true'], 'set httpRoute.parentRefs'],
   [
@@ -118,6 +123,7 @@ const types: [string, string[], RegExp][] = [
   ['a setting that does not exist', ['settings.LOG_LEVLE=debug'], /settings.*'LOG_LEVLE' not allowed/s],
   ['a secret among the settings', ['settings.JWT_SECRET=x'], /settings.*'JWT_SECRET' not allowed/s],
   ['a setting that a value derives', ['settings.PORT=1'], /settings.*'PORT' not allowed/s],
+  ['a file name with a path', ['files.a/b=x'], /files.*'a\/b' not allowed/s],
   ['an unknown scheme', ['mqtt.url=amqp://broker'], /mqtt\/url.*pattern/s],
   ['a drain over 30 s', ['drain.timeoutSeconds=31'], /drain\/timeoutSeconds.*maximum/s],
   [

@@ -55,6 +55,7 @@ describe('a release', () => {
     expect(api.names).toEqual([
       'ConfigMap/live-sluice',
       'ConfigMap/live-sluice-dashboard',
+      'ConfigMap/live-sluice-files',
       'Deployment/live-sluice',
       'HorizontalPodAutoscaler/live-sluice',
       'Ingress/live-sluice',

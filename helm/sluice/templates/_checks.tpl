@@ -33,6 +33,10 @@ so that one run names every mistake, each with what to change.
 
 {{- $least := add (int $v.drain.preStopSeconds) (int $v.drain.timeoutSeconds) -}}
 {{- if lt (int (include "sluice.gracePeriodSeconds" .)) (int $least) }}{{ $problems = append $problems (printf "the drain is longer than the grace period: set drain.terminationGracePeriodSeconds to at least %d (preStopSeconds + timeoutSeconds), leave it null, or lower drain.timeoutSeconds" $least) }}{{ end -}}
+{{- range $name, $value := $v.settings -}}
+{{- $file := trimPrefix "/etc/sluice/files/" (toString $value) -}}
+{{- if and (hasPrefix "/etc/sluice/files/" (toString $value)) (not (hasKey $v.files $file)) }}{{ $problems = append $problems (printf "settings.%s names %s, which nobody mounts: put its content under files, as %q, or correct the name" $name $value $file) }}{{ end -}}
+{{- end -}}
 {{- if and $v.ingress.enabled (not $v.ingress.hosts) }}{{ $problems = append $problems "ingress.enabled is true but there is no host: set ingress.hosts" }}{{ end -}}
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) }}{{ $problems = append $problems "httpRoute.enabled is true but no Gateway is named: set httpRoute.parentRefs" }}{{ end -}}
 {{- if and (eq (toString $v.podDisruptionBudget.maxUnavailable) "0") $v.podDisruptionBudget.enabled }}{{ $problems = append $problems "podDisruptionBudget.maxUnavailable is 0, which blocks every node drain for ever: use at least 1" }}{{ end -}}

@@ -2,7 +2,7 @@ import { chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFile
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Program } from '../../support/program.js';
-import { type Container, type KubeObject, type PodSpec, podSpec } from './kube-object.js';
+import { type Container, type KubeObject, type PodSpec, ofKind, podSpec } from './kube-object.js';
 
 /** User and group of the pod, as the chart's security context says. */
 const POD_USER = 1000;
@@ -106,18 +106,21 @@ export class PodSandbox {
   }
 
   /** Writes what the kubelet would mount; each file readable for the pod's group alone. */
-  mount(pod: PodSpec, container: Container, secrets: Secrets): void {
+  mount({ pod, container, configMaps }: RenderedPod, secrets: Secrets): void {
     for (const { name, mountPath } of container.volumeMounts ?? []) {
-      const source = pod.volumes?.find((volume) => volume.name === name)?.secret;
+      const volume = pod.volumes?.find((candidate) => candidate.name === name);
       const folder = this.hostPath(mountPath);
       mkdirSync(folder, { recursive: true });
-      for (const { key, path } of source?.items ?? []) {
-        const content = secrets[source?.secretName ?? '']?.[key];
+      for (const { key, path } of volume?.secret?.items ?? []) {
+        const content = secrets[volume?.secret?.secretName ?? '']?.[key];
         if (content === undefined) {
-          throw new Error(`no key ${key} in Secret ${source?.secretName}`);
+          throw new Error(`no key ${key} in Secret ${volume?.secret?.secretName}`);
         }
         writeFileSync(join(folder, path), content, { mode: 0o440 });
         chownSync(join(folder, path), 0, POD_USER);
+      }
+      for (const [key, content] of Object.entries(configMaps[volume?.configMap?.name ?? ''] ?? {})) {
+        writeFileSync(join(folder, key), content, { mode: 0o644 });
       }
     }
   }
@@ -141,6 +144,8 @@ export interface RenderedPod {
   container: Container;
   /** All of the container's environment, ConfigMap and own variables. */
   env: Record<string, string>;
+  /** Data of the release's ConfigMaps, by name. */
+  configMaps: Record<string, Record<string, string>>;
 }
 
 /** Pod, first container and its whole environment, of a Deployment or of a Pod. */
@@ -150,15 +155,15 @@ export function renderedPod(object: KubeObject, objects: readonly KubeObject[]):
   if (pod === undefined || container === undefined) {
     throw new Error(`${object.kind}/${object.metadata.name} has no container`);
   }
+  const configMaps = Object.fromEntries(
+    ofKind(objects, 'ConfigMap').map(({ metadata, data }) => [metadata.name, data ?? {}]),
+  );
   const env: Record<string, string> = {};
   for (const { configMapRef } of container.envFrom ?? []) {
-    const map = objects.find(
-      ({ kind, metadata }) => kind === 'ConfigMap' && metadata.name === configMapRef?.name,
-    );
-    Object.assign(env, map?.data);
+    Object.assign(env, configMaps[configMapRef?.name ?? '']);
   }
   for (const { name, value } of container.env ?? []) {
     env[name] = value ?? '';
   }
-  return { pod, container, env };
+  return { pod, container, env, configMaps };
 }
