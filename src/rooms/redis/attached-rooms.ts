@@ -6,6 +6,7 @@ import { readFrames } from './frames.js';
 import type { Partition } from './partitions.js';
 import { RoomReader } from './room-reader.js';
 import type { RedisStore } from './redis-store.js';
+import { UnreadableError } from './stored-state.js';
 
 /** Messages of one room kept while it is being read; over it the room is read once more instead. */
 const MAX_HELD_BYTES = 1024 * 1024;
@@ -194,7 +195,10 @@ export class AttachedRooms {
     let readable = true;
     try {
       readFrames(bytes, room);
-    } catch {
+    } catch (error) {
+      if (!(error instanceof UnreadableError || error instanceof RangeError)) {
+        throw error; // not the message's fault
+      }
       this.metrics.redisUnreadable.inc();
       readable = false;
     }

@@ -1,3 +1,4 @@
+import type { Metrics } from '../../metrics/metrics.js';
 import type { BroadcastReceiver } from '../broadcast-adapter.js';
 import { readDeviceAnnouncement } from './frames.js';
 import type { Partition } from './partitions.js';
@@ -15,6 +16,7 @@ export class DeviceWatch {
   constructor(
     private readonly store: RedisStore,
     private readonly receiver: BroadcastReceiver,
+    private readonly metrics: Metrics,
   ) {
     this.byChannel = new Map(store.partitions.all.map((partition) => [partition.devicesChannel, partition]));
   }
@@ -51,7 +53,12 @@ export class DeviceWatch {
     if (!this.byChannel.has(channel)) {
       return false;
     }
-    const deviceId = readDeviceAnnouncement(message);
+    let deviceId: string | undefined;
+    try {
+      deviceId = readDeviceAnnouncement(message);
+    } catch {
+      this.metrics.redisUnreadable.inc();
+    }
     if (deviceId !== undefined) {
       this.receiver.onDevice(deviceId);
     }

@@ -1,3 +1,4 @@
+import type { Position } from '../../protocol/client-messages.js';
 import type { HistoryPage } from '../broadcast-adapter.js';
 import type { HistoryLimits } from '../history-log.js';
 import type { Publication } from '../publication.js';
@@ -13,32 +14,35 @@ const NOTHING = Buffer.alloc(0);
 export function readHistoryPage(
   deviceId: string,
   answer: readonly (Buffer | number | null)[],
-  afterOffset: number,
+  after: Position,
   maxPublications: number,
   limits: HistoryLimits,
 ): HistoryPage | null {
   const state = decodeState(deviceId, answer[0] as Buffer, NOTHING, NOTHING);
-  const newest = state.offset;
-  if (afterOffset === newest) {
+  const newest = Number(answer[2]);
+  if (after.offset === newest) {
     return { publications: [], newest };
   }
   const now = Number(answer[1]);
-  const versions = answer[2] as number;
+  const versions = answer[3] as number;
   const metas = new Map<number, Buffer | null>([[0, NOTHING]]);
   for (let index = 0; index < versions; index += 1) {
-    metas.set(Number(answer[3 + 2 * index]), answer[4 + 2 * index] as Buffer | null);
+    metas.set(Number(answer[4 + 2 * index]), answer[5 + 2 * index] as Buffer | null);
   }
   const publications: Publication[] = [];
-  let next = afterOffset + 1;
-  for (const bytes of answer.slice(3 + 2 * versions)) {
+  let next = after.offset + 1;
+  // The numbering before the current one ended where the server did: what is left of it is read whole.
+  const isOld = after.epoch !== state.epoch;
+  for (const bytes of answer.slice(4 + 2 * versions)) {
     const block = new Block(bytes as Buffer, FRAME_LENGTH_BYTES);
     const meta = metas.get(block.metaVersion) ?? null;
-    if (block.firstOffset > next || meta === null || block.epoch !== state.epoch) {
+    if (block.firstOffset > next || meta === null || block.epoch !== after.epoch) {
       break;
     }
     let held = true;
     block.each(next, (offset, serverTs, payload, bytesBefore) => {
       held &&=
+        isOld ||
         publications.length > 0 ||
         offset === newest ||
         (newest - offset < limits.maxPublications &&
@@ -47,7 +51,7 @@ export function readHistoryPage(
       if (held && publications.length < maxPublications) {
         publications.push({
           deviceId,
-          epoch: state.epoch,
+          epoch: after.epoch,
           offset,
           serverTs,
           payload,

@@ -128,7 +128,13 @@ export class RedisStore {
     return states;
   }
 
-  async readHistory(deviceId: string, after: Position, maxPublications: number): Promise<HistoryPage | null> {
+  /** @param alsoOld the numbering before the current one as well */
+  async readHistory(
+    deviceId: string,
+    after: Position,
+    maxPublications: number,
+    alsoOld = false,
+  ): Promise<HistoryPage | null> {
     const { rooms } = this.config;
     const partition = this.partitions.of(deviceId);
     const answer = await this.call(partition, (redis) =>
@@ -138,6 +144,7 @@ export class RedisStore {
         after.epoch,
         String(after.offset),
         String(maxPublications),
+        alsoOld ? '1' : '0',
       ),
     );
     const limits = {
@@ -145,7 +152,7 @@ export class RedisStore {
       maxAgeMs: rooms.historyMaxAgeMs,
       maxBytes: rooms.historyMaxBytes,
     };
-    return answer === null ? null : readHistoryPage(deviceId, answer, after.offset, maxPublications, limits);
+    return answer === null ? null : readHistoryPage(deviceId, answer, after, maxPublications, limits);
   }
 
   /** Drops rooms of which nothing is known, once nobody watches them on any instance. */

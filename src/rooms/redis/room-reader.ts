@@ -1,4 +1,5 @@
 import type { Metrics } from '../../metrics/metrics.js';
+import type { Publication } from '../publication.js';
 import type { AttachedRoom } from './attached-room.js';
 import type { Partition } from './partitions.js';
 import type { RedisStore } from './redis-store.js';
@@ -109,10 +110,10 @@ export class RoomReader {
   private async bring(room: AttachedRoom, state: StoredState, generation: number): Promise<void> {
     const goesOn = (): boolean => generation === this.generation && this.events.isCurrent(room);
     if (goesOn()) {
-      if (!room.known || state.epoch !== room.epoch || state.offset < room.offset) {
+      if (!room.known || (state.epoch === room.epoch && state.offset < room.offset)) {
         room.set(state);
-      } else if (state.offset === room.offset) {
-        room.catchUp(state);
+      } else if (state.epoch !== room.epoch) {
+        await this.changeEpoch(room, state, goesOn);
       } else {
         await this.fillGap(room, state, goesOn);
       }
@@ -133,10 +134,9 @@ export class RoomReader {
 
   /** Delivers what is missing up to a state, in order; where history no longer has it, the room goes on from the state by a reset. */
   private async fillGap(room: AttachedRoom, state: StoredState, goesOn: () => boolean): Promise<void> {
+    const missing = room.offset < state.offset;
     while (room.offset < state.offset) {
-      const page = await this.store
-        .readHistory(room.deviceId, { epoch: room.epoch, offset: room.offset }, PAGE_PUBLICATIONS)
-        .catch(() => undefined);
+      const page = await this.nextPage(room, false);
       if (!goesOn()) {
         return;
       }
@@ -144,16 +144,49 @@ export class RoomReader {
         room.readAgain = true; // not reachable just now
         return;
       }
-      if (page === null || page.publications.length === 0) {
+      if (page === null || page.length === 0) {
         this.metrics.redisGaps.inc({ outcome: 'reset' });
         room.set(state);
         return;
       }
-      for (const publication of page.publications) {
-        room.deliver(publication);
-      }
+      page.forEach((publication) => room.deliver(publication));
     }
-    this.metrics.redisGaps.inc({ outcome: 'filled' });
+    if (missing) {
+      this.metrics.redisGaps.inc({ outcome: 'filled' });
+    }
     room.catchUp(state);
+  }
+
+  /**
+   * The numbering began anew. What this instance missed of the old one comes first, as far as the store kept it; then the reset; then what
+   * the new one has brought so far, so that nobody who stays connected misses a publication.
+   */
+  private async changeEpoch(room: AttachedRoom, state: StoredState, goesOn: () => boolean): Promise<void> {
+    for (let page = await this.nextPage(room, true); goesOn(); page = await this.nextPage(room, true)) {
+      if (page === undefined || page === null || page.length === 0) {
+        break;
+      }
+      page.forEach((publication) => room.deliver(publication));
+    }
+    if (!goesOn()) {
+      return;
+    }
+    const last = room.telemetry;
+    const telemetry = last === null ? null : { ...last, epoch: state.epoch, offset: 0 };
+    room.set({ ...state, offset: 0, telemetry });
+    await this.fillGap(room, state, goesOn);
+  }
+
+  /** @returns undefined while it cannot be read, null when history does not reach back */
+  private async nextPage(
+    { deviceId, epoch, offset }: AttachedRoom,
+    alsoOld: boolean,
+  ): Promise<readonly Publication[] | null | undefined> {
+    try {
+      const page = await this.store.readHistory(deviceId, { epoch, offset }, PAGE_PUBLICATIONS, alsoOld);
+      return page === null ? null : page.publications;
+    } catch {
+      return undefined;
+    }
   }
 }

@@ -73,7 +73,7 @@ async function missingRights(redis: Redis): Promise<string[]> {
   try {
     const user = await redis.acl('WHOAMI');
     const answers = await Promise.all(
-      NEEDED.map(([command, ...args]) => redis.acl('DRYRUN', user as string, command as string, ...args)),
+      NEEDED.map(([command, ...args]) => redis.acl('DRYRUN', user, command as string, ...args)),
     );
     return NEEDED.map(([command]) => command as string).filter((_command, at) =>
       String(answers[at]).includes('no permissions to run'),

@@ -1,0 +1,136 @@
+import { readFileSync } from 'node:fs';
+import { Redis } from 'ioredis';
+import { publish } from '../contract/broadcast-adapter.contract.js';
+import { stopAfterEach } from '../support/cleanup.js';
+import { startRedis } from '../support/redis.js';
+import { eventually, startInstance } from './redis-fixture.js';
+
+type Stored =
+  | { type: 'string'; value: string }
+  | { type: 'list' | 'zset'; value: string[] }
+  | { type: 'hash'; value: Record<string, string> };
+
+interface Recording {
+  prefix: string;
+  keys: Record<string, Stored>;
+  messages: { channel: string; hex: string }[];
+}
+
+const DEVICE = 'plant-7.ü';
+const recorded = JSON.parse(
+  readFileSync(new URL('./recorded-format-1.json', import.meta.url), 'utf8'),
+) as Recording;
+const bytes = (hex: string): Buffer => Buffer.from(hex, 'hex');
+
+/** Puts the recording into a Redis, as if that server had stored it. */
+async function restore(client: Redis): Promise<void> {
+  for (const [key, stored] of Object.entries(recorded.keys)) {
+    switch (stored.type) {
+      case 'string':
+        await client.set(key, bytes(stored.value));
+        break;
+      case 'list':
+        await client.rpush(key, ...stored.value.map(bytes));
+        break;
+      case 'zset':
+        await client.zadd(key, ...stored.value.flatMap((member) => [Date.now(), member]));
+        break;
+      case 'hash':
+        await client.hset(
+          key,
+          Object.fromEntries(Object.entries(stored.value).map(([field, hex]) => [field, bytes(hex)])),
+        );
+    }
+  }
+  const runId = /run_id:(\w+)/.exec(await client.info('server'))![1]!;
+  await client.hset(`${recorded.prefix}head`, 'run', runId);
+}
+
+describe('data of the release that wrote format 1', () => {
+  const own = stopAfterEach();
+
+  async function setUp() {
+    const redis = own(await startRedis());
+    const client = new Redis(redis.port);
+    own({ stop: () => client.disconnect() });
+    // The recording is as old as it is: age does not matter here.
+    const start = () => startInstance(redis.url, { rooms: { historyMaxAgeMs: 86_400_000 * 10_000 } });
+    return { client, start };
+  }
+
+  it('is read: state, history with the metadata of its time, and it goes on from there', async () => {
+    const { client, start } = await setUp();
+    await restore(client);
+    const { adapter, receiver } = own(await start());
+    const [state] = await adapter.attach([DEVICE]);
+    expect(state).toMatchObject({
+      offset: 3,
+      telemetry: { offset: 3 },
+      status: { isOnline: true, lastSeen: 1_700_000_000_004, serverTs: 1_700_000_000_005 },
+    });
+    expect(state?.meta?.toString()).toBe('{"v":2}');
+    expect(await adapter.watchDevices()).toEqual([DEVICE]);
+    const page = await adapter.history(DEVICE, { epoch: state!.epoch, offset: 0 }, 10);
+    expect(page?.publications.map((p) => [p.offset, p.payload.toString(), p.meta?.toString()])).toEqual([
+      [1, '1', '{"v":1}'],
+      [2, '{"n":2}', '{"v":1}'],
+      [3, '3', '{"v":2}'],
+    ]);
+    expect(await publish(adapter, DEVICE, 3, { packetId: 3, dup: true })).toBe('duplicate');
+    await publish(adapter, DEVICE, 4);
+    await receiver.until(() => receiver.publications.length === 1);
+    expect(receiver.publications[0]).toMatchObject({ offset: 4, epoch: state?.epoch });
+  });
+
+  it('is understood as it is fanned out by an instance that still writes it', async () => {
+    const { client, start } = await setUp();
+    const instance = own(await start());
+    const { adapter, receiver } = instance;
+    await adapter.watchDevices();
+    await adapter.attach([DEVICE]);
+    await restore(client);
+    const last = recorded.messages.at(-1)!;
+    for (const { channel, hex } of recorded.messages) {
+      await client.publish(channel, bytes(hex));
+    }
+    expect(last.channel).toBe(`${recorded.prefix}c:${DEVICE}`);
+    await eventually(() => receiver.resets.at(-1)?.offset === 3, 'the state behind the messages');
+    // Now live, with the numbering that the recording continues.
+    await publish(adapter, DEVICE, 'next');
+    await receiver.until(() => receiver.publications.length === 1);
+    expect(receiver.publications[0]).toMatchObject({ offset: 4 });
+    expect(receiver.devices).toContain(DEVICE);
+  });
+
+  it('may be extended by a later release: longer heads and unknown frames are passed over', async () => {
+    const { client, start } = await setUp();
+    await restore(client);
+    const { adapter, receiver, metrics } = own(await start());
+    await adapter.attach([DEVICE]);
+    const frame = bytes(recorded.messages.at(-1)!.hex);
+    const longer = 8;
+    const extended = Buffer.concat([frame.subarray(0, 64), Buffer.alloc(longer, 7), frame.subarray(64)]);
+    extended.writeUInt32LE(frame.readUInt32LE(0) + longer, 0);
+    extended[6] = frame[6]! + longer;
+    extended.writeDoubleLE(4, 16); // its offset is the next one
+    const unknown = Buffer.from([6, 0, 0, 0, 1, 99, 4, 0, 1, 2]);
+    await client.publish(`${recorded.prefix}c:${DEVICE}`, Buffer.concat([unknown, extended]));
+    await receiver.until(() => receiver.publications.length === 1);
+    expect(receiver.publications[0]).toMatchObject({ offset: 4 });
+    expect(receiver.publications[0]?.payload.toString()).toBe('3');
+    expect((await metrics.redisUnreadable.get()).values[0]?.value ?? 0).toBe(0);
+  });
+
+  it('of a format that cannot be read does no harm', async () => {
+    const { client, start } = await setUp();
+    await restore(client);
+    const { adapter, receiver, metrics } = own(await start());
+    await adapter.attach([DEVICE]);
+    const channel = `${recorded.prefix}c:${DEVICE}`;
+    await client.publish(channel, Buffer.from([6, 0, 0, 0, 2, 1, 4, 0, 1, 2]));
+    await client.publish(channel, 'rubbish');
+    await eventually(async () => (await metrics.redisUnreadable.get()).values[0]?.value === 2, 'counted');
+    await publish(adapter, DEVICE, 'fine');
+    await receiver.until(() => receiver.payloads(DEVICE).includes('"fine"'));
+  });
+});

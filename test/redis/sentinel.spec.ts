@@ -1,0 +1,37 @@
+import { publish } from '../contract/broadcast-adapter.contract.js';
+import { stopAfterEach } from '../support/cleanup.js';
+import { startRedisSentinels } from '../support/redis-sentinel.js';
+import { eventually, startInstance } from './redis-fixture.js';
+
+describe('Redis Sentinel', () => {
+  const own = stopAfterEach();
+
+  it('serves through the death of the master, and goes on with the promoted replica under new epochs', async () => {
+    const sentinels = own(await startRedisSentinels());
+    const a = own(await startInstance(sentinels.url));
+    const b = own(await startInstance(sentinels.url));
+    const [before] = await b.adapter.attach(['d1']);
+    await publish(a.adapter, 'd1', 'before');
+    await b.receiver.until(() => b.receiver.publications.length === 1);
+    await eventually(
+      async () => (await sentinels.replica.command('EXISTS', ...(await keys()))) !== '0',
+      'replicated',
+    );
+    const killed = Date.now();
+    await sentinels.master.kill();
+    await eventually(() => b.adapter.mode === 'local', 'local mode', 3_000);
+    expect(Date.now() - killed).toBeLessThan(2_000);
+    await publish(b.adapter, 'd1', 'meanwhile');
+    expect(b.receiver.payloads('d1')).toEqual(['"before"', '"meanwhile"']);
+    await eventually(() => a.adapter.healthy && b.adapter.healthy, 'back in the store', 30_000);
+    const state = b.receiver.resets.at(-1)!;
+    expect(state.epoch).not.toBe(before?.epoch);
+    expect(state.telemetry?.payload.toString()).toBe('"before"');
+    await publish(a.adapter, 'd1', 'after');
+    await b.receiver.until(() => b.receiver.payloads('d1').at(-1) === '"after"');
+
+    async function keys(): Promise<string[]> {
+      return (await sentinels.master.command('KEYS', '*:r:d1')).split('\n');
+    }
+  }, 60_000);
+});
