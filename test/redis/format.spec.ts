@@ -20,11 +20,28 @@ const DEVICE = 'plant-7.ü';
 const recorded = JSON.parse(
   readFileSync(new URL('./recorded-format-1.json', import.meta.url), 'utf8'),
 ) as Recording;
+const STATUS = { isOnline: true, lastSeen: 1_700_000_000_004, serverTs: 1_700_000_000_005 };
+/** Offset, payload, and the metadata of its time. */
+const HISTORY = [
+  [1, '1', '{"v":1}'],
+  [2, '{"n":2}', '{"v":1}'],
+  [3, '3', '{"v":2}'],
+];
 const bytes = (hex: string): Buffer => Buffer.from(hex, 'hex');
 
+/** The room as it was when nothing but its numbering was known. */
+const withoutData: typeof recorded.keys = (() => {
+  const head = `${recorded.prefix}head`;
+  const room = `${recorded.prefix}r:${DEVICE}`;
+  const fresh = bytes(recorded.keys[room]!.value as string).subarray(0, 104);
+  fresh.fill(0, 4, 80); // versions, offset, bytes, status, times
+  fresh[1] = 0; // knows nothing, is not on the list
+  return { [head]: recorded.keys[head]!, [room]: { type: 'string', value: fresh.toString('hex') } };
+})();
+
 /** Puts the recording into a Redis, as if that server had stored it. */
-async function restore(client: Redis): Promise<void> {
-  for (const [key, stored] of Object.entries(recorded.keys)) {
+async function restore(client: Redis, keys = recorded.keys): Promise<void> {
+  for (const [key, stored] of Object.entries(keys)) {
     switch (stored.type) {
       case 'string':
         await client.set(key, bytes(stored.value));
@@ -66,16 +83,14 @@ describe('data of the release that wrote format 1', () => {
     expect(state).toMatchObject({
       offset: 3,
       telemetry: { offset: 3 },
-      status: { isOnline: true, lastSeen: 1_700_000_000_004, serverTs: 1_700_000_000_005 },
+      status: STATUS,
     });
     expect(state?.meta?.toString()).toBe('{"v":2}');
     expect(await adapter.watchDevices()).toEqual([DEVICE]);
     const page = await adapter.history(DEVICE, { epoch: state!.epoch, offset: 0 }, 10);
-    expect(page?.publications.map((p) => [p.offset, p.payload.toString(), p.meta?.toString()])).toEqual([
-      [1, '1', '{"v":1}'],
-      [2, '{"n":2}', '{"v":1}'],
-      [3, '3', '{"v":2}'],
-    ]);
+    expect(page?.publications.map((p) => [p.offset, p.payload.toString(), p.meta?.toString()])).toEqual(
+      HISTORY,
+    );
     expect(await publish(adapter, DEVICE, 3, { packetId: 3, dup: true })).toBe('duplicate');
     await publish(adapter, DEVICE, 4);
     await receiver.until(() => receiver.publications.length === 1);
@@ -84,22 +99,29 @@ describe('data of the release that wrote format 1', () => {
 
   it('is understood as it is fanned out by an instance that still writes it', async () => {
     const { client, start } = await setUp();
-    const instance = own(await start());
-    const { adapter, receiver } = instance;
-    await adapter.watchDevices();
-    await adapter.attach([DEVICE]);
+    await restore(client, withoutData);
+    const { adapter, receiver, metrics } = own(await start());
+    expect(await adapter.watchDevices()).toEqual([]);
+    const [state] = await adapter.attach([DEVICE]);
+    expect(state).toMatchObject({ offset: 0, telemetry: null, status: null, meta: null });
+    // Stored and told in one step by the other instance.
     await restore(client);
-    const last = recorded.messages.at(-1)!;
     for (const { channel, hex } of recorded.messages) {
       await client.publish(channel, bytes(hex));
     }
-    expect(last.channel).toBe(`${recorded.prefix}c:${DEVICE}`);
-    await eventually(() => receiver.resets.at(-1)?.offset === 3, 'the state behind the messages');
-    // Now live, with the numbering that the recording continues.
+    await receiver.until(() => receiver.publications.length === 3);
+    expect(receiver.resets.map(({ telemetry }) => telemetry?.payload.toString())).toEqual(['"retained"']);
+    expect(receiver.publications.map((p) => [p.offset, p.payload.toString(), p.meta?.toString()])).toEqual(
+      HISTORY,
+    );
+    expect(receiver.publications.every(({ epoch }) => epoch === state!.epoch)).toBe(true);
+    expect(receiver.metas.map(({ meta }) => meta)).toEqual(['{"v":1}', '{"v":2}']);
+    expect(receiver.statuses).toEqual([{ deviceId: DEVICE, status: STATUS }]);
+    expect(receiver.devices).toEqual([DEVICE]);
+    expect((await metrics.redisGaps.get()).values.map(({ value }) => value)).not.toContain(1);
     await publish(adapter, DEVICE, 'next');
-    await receiver.until(() => receiver.publications.length === 1);
-    expect(receiver.publications[0]).toMatchObject({ offset: 4 });
-    expect(receiver.devices).toContain(DEVICE);
+    await receiver.until(() => receiver.publications.length === 4);
+    expect(receiver.publications[3]).toMatchObject({ offset: 4, epoch: state!.epoch });
   });
 
   it('may be extended by a later release: longer heads and unknown frames are passed over', async () => {

@@ -3,7 +3,7 @@ import type { Publication } from '../publication.js';
 import type { AttachedRoom } from './attached-room.js';
 import type { Partition } from './partitions.js';
 import type { RedisStore } from './redis-store.js';
-import type { StoredState } from './stored-state.js';
+import { type StoredState, UnreadableError } from './stored-state.js';
 
 /** Rooms of one partition that are read at a time; paces what a lost connection makes necessary. */
 const MAX_ROOMS_AT_ONCE = 256;
@@ -162,18 +162,24 @@ export class RoomReader {
    * the new one has brought so far, so that nobody who stays connected misses a publication.
    */
   private async changeEpoch(room: AttachedRoom, state: StoredState, goesOn: () => boolean): Promise<void> {
-    for (let page = await this.nextPage(room, true); goesOn(); page = await this.nextPage(room, true)) {
-      if (page === undefined || page === null || page.length === 0) {
-        break;
+    for (let more = true; more;) {
+      const page = await this.nextPage(room, true);
+      if (!goesOn()) {
+        return;
       }
-      page.forEach((publication) => room.deliver(publication));
+      if (page === undefined) {
+        room.readAgain = true; // not reachable just now
+        return;
+      }
+      page?.forEach((publication) => room.deliver(publication));
+      more = page !== null && page.length > 0;
     }
-    if (!goesOn()) {
-      return;
-    }
-    const last = room.telemetry;
-    const telemetry = last === null ? null : { ...last, epoch: state.epoch, offset: 0 };
-    room.set({ ...state, offset: 0, telemetry });
+    const last = newerOf(room.telemetry, state.offset === 0 ? state.telemetry : null);
+    room.set({
+      ...state,
+      offset: 0,
+      telemetry: last === null ? null : { ...last, epoch: state.epoch, offset: 0 },
+    });
     await this.fillGap(room, state, goesOn);
   }
 
@@ -185,8 +191,13 @@ export class RoomReader {
     try {
       const page = await this.store.readHistory(deviceId, { epoch, offset }, PAGE_PUBLICATIONS, alsoOld);
       return page === null ? null : page.publications;
-    } catch {
-      return undefined;
+    } catch (error) {
+      return error instanceof UnreadableError || error instanceof RangeError ? null : undefined;
     }
   }
+}
+
+/** A store that came back with older data than was delivered must not make an old value look new. */
+function newerOf(known: Publication | null, stored: Publication | null): Publication | null {
+  return known === null || (stored !== null && stored.serverTs > known.serverTs) ? stored : known;
 }
