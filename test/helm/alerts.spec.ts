@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse, stringify } from 'yaml';
-import { type Expression, checkExpressions } from './support/exported-metrics.js';
+import { MESSAGE_OUTCOMES } from '../../src/devices/ingest-counters.js';
+import { type Expression, checkExpressions, exportedMetrics } from './support/exported-metrics.js';
 import { chart, root, template } from './support/helm.js';
 import { only } from './support/kube-object.js';
 
@@ -81,6 +82,32 @@ describe('the alerts', () => {
       expect(annotations.runbook_url).toBe(`docs/operations.md#${alert.toLowerCase()}`);
       expect(headings).toContain(alert);
     }
+  });
+});
+
+describe('the runbooks', () => {
+  const section = async (alert: string): Promise<string> => {
+    const operations = await readFile(`${root}docs/operations.md`, 'utf8');
+    return operations.split(`### ${alert}\n`)[1]?.split('\n### ')[0] ?? '';
+  };
+  const explained = (text: string): string[] =>
+    (text.match(/^- [^:]+:/gm) ?? []).flatMap((list) =>
+      [...list.matchAll(/`(\w+)`/g)].map(([, name]) => name ?? ''),
+    );
+
+  it('explain every way in which a device message can end', async () => {
+    const fine = ['accepted', 'duplicate', 'retained'];
+    expect(explained(await section('SluiceDeviceMessagesRefused')).sort()).toEqual(
+      MESSAGE_OUTCOMES.filter((outcome) => !fine.includes(outcome)).sort(),
+    );
+  });
+
+  it('explain every reason for a drop', async () => {
+    const help = exportedMetrics().get('sluice_delivery_dropped_total')?.help ?? '';
+    const reasons = help.replace(/.*reason: /, '').split(', ');
+    expect(explained(await section('SluiceMessagesDropped')).sort()).toEqual(
+      reasons.filter((reason) => !['closed', 'unsubscribed'].includes(reason)).sort(),
+    );
   });
 });
 

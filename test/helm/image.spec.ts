@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { lstatSync, readFileSync, readdirSync } from 'node:fs';
 import { validate } from 'dockerfile-utils';
 import { stopAfterAll } from '../support/cleanup.js';
 import { root, template } from './support/helm.js';
@@ -7,6 +7,9 @@ import { only } from './support/kube-object.js';
 import { PodSandbox, renderedPod } from './support/pod-sandbox.js';
 import { describeAsRoot } from './support/as-root.js';
 import { RuncContainer } from './support/runc.js';
+
+/** docs/kubernetes.md says "about 30 MB". */
+const MAX_APP_BYTES = 35e6;
 
 const dockerfile = readFileSync(`${root}Dockerfile`, 'utf8');
 const product = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
@@ -63,6 +66,8 @@ describeAsRoot('the image', () => {
       expect(packages).not.toContain(name);
     }
     expect(readdirSync(`${image.rootfs}/root`)).toEqual([]);
+    const bytes = app.reduce((sum, name) => sum + lstatSync(`${image.rootfs}/app/${name}`).size, 0);
+    expect(bytes).toBeLessThan(MAX_APP_BYTES);
   });
 
   it('runs as the rendered pod says, and ends in order', async () => {

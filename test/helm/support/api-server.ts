@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { KubeObject } from './kube-object.js';
-import { discovery, kindOf } from './api-discovery.js';
+import { discovery } from './api-discovery.js';
+import { Refusal, type Target, key, matches, merge, parseTarget } from './api-request.js';
 import { schemaProblem } from './kube-schemas.js';
 import { decodeSecret, isProtobuf } from './secret-protobuf.js';
 
@@ -14,26 +15,6 @@ interface Stored extends KubeObject {
     generation: number;
   };
   status?: unknown;
-}
-
-interface Target {
-  apiVersion: string;
-  kind: string;
-  /** `/apis/apps/v1/namespaces/iot/deployments` */
-  collection: string;
-  namespace: string | undefined;
-  name: string | undefined;
-}
-
-/** An answer of the API server that is not an object. */
-class Refusal extends Error {
-  constructor(
-    readonly code: number,
-    readonly reason: string,
-    message: string,
-  ) {
-    super(message);
-  }
 }
 
 /**
@@ -227,43 +208,6 @@ function available({ spec, metadata }: Stored): object {
       { type: 'Progressing', status: 'True', reason: 'NewReplicaSetAvailable' },
     ],
   };
-}
-
-function key({ collection, name }: Target): string {
-  return `${collection}/${name}`;
-}
-
-function parseTarget(path: string): Target {
-  const match = /^(\/api\/v1|\/apis\/[^/]+\/[^/]+)(\/namespaces\/[^/]+)?\/([a-z]+)(?:\/([^/]+))?$/.exec(path);
-  const [, version = '', inNamespace, resource = '', name] = match ?? [];
-  const kind = kindOf(version, resource);
-  if (kind === undefined) {
-    throw new Refusal(404, 'NotFound', `the server could not find the requested resource (${path})`);
-  }
-  const apiVersion = version.replace(/^\/apis?\//, '');
-  const namespace = inNamespace?.replace('/namespaces/', '');
-  return { apiVersion, kind, namespace, collection: `${version}${inNamespace ?? ''}/${resource}`, name };
-}
-
-function matches(labels: Record<string, string>, pair: string): boolean {
-  const [, name = '', sign, value] = /^([^!=]+?)(!=|==?)(.*)$/.exec(pair) ?? [];
-  return sign === '!=' ? labels[name] !== value : labels[name] === value;
-}
-
-/** RFC 7396. */
-function merge(target: unknown, change: unknown): unknown {
-  if (change === null || typeof change !== 'object' || Array.isArray(change)) {
-    return change;
-  }
-  const result: Record<string, unknown> = { ...(target as Record<string, unknown>) };
-  for (const [name, value] of Object.entries(change)) {
-    if (value === null) {
-      delete result[name];
-    } else {
-      result[name] = merge(result[name], value);
-    }
-  }
-  return result;
 }
 
 async function read(request: IncomingMessage): Promise<Buffer> {

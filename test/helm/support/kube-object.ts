@@ -32,6 +32,7 @@ export interface Container {
 
 export interface Probe {
   httpGet?: { path: string; port: string | number };
+  periodSeconds?: number;
   failureThreshold?: number;
 }
 
