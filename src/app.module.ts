@@ -7,6 +7,8 @@ import { DevicesModule } from './devices/devices.module.js';
 import { Upstream } from './devices/upstream.js';
 import { DrainService } from './gateway/drain.service.js';
 import { GatewayModule } from './gateway/gateway.module.js';
+import { SharedPresence } from './gateway/presence.js';
+import { RedisPresence } from './gateway/redis-presence.js';
 import { HealthModule } from './health/health.module.js';
 import type { HealthSources } from './health/health-sources.js';
 import { Metrics } from './metrics/metrics.js';
@@ -83,6 +85,16 @@ function roomsInRedis(): DynamicModule {
         inject: [BroadcastAdapter, CONFIG],
         useFactory: ({ leasePlace }: RedisBroadcastAdapter, { redis, mqtt }: Config) =>
           new RedisIngestSlots(leasePlace, redis.leaseMs, mqtt.sessionExpiryS * 1000 + redis.leaseMs),
+      },
+      {
+        provide: SharedPresence,
+        inject: [BroadcastAdapter, CONFIG],
+        useFactory: ({ places }: RedisBroadcastAdapter, { redis, ws }: Config): SharedPresence =>
+          new RedisPresence(places, {
+            maxPerUser: ws.maxConnectionsPerUser,
+            expiryMs: redis.presenceExpiryMs,
+            timeoutMs: redis.timeoutMs,
+          }),
       },
     ],
   );

@@ -12,7 +12,7 @@ import { DrainService } from './drain.service.js';
 import { ErrorReplyFilter } from './error-reply.filter.js';
 import { InboundDispatcher } from './inbound-dispatcher.js';
 import { Opening } from './opening.js';
-import { MemoryPresence, Presence } from './presence.js';
+import { MemoryPresence, Presence, SharedPresence } from './presence.js';
 import { SubscriptionsService } from './subscriptions.service.js';
 import { TokenRefresh } from './token-refresh.js';
 import { UpgradeHandler } from './upgrade-handler.js';
@@ -25,8 +25,9 @@ import { UpstreamAnnouncer } from './upstream-announcer.js';
     { provide: Admission, inject: [CONFIG], useFactory: ({ ws }: Config) => new Admission(ws) },
     {
       provide: Presence,
-      inject: [CONFIG],
-      useFactory: ({ ws }: Config) => new MemoryPresence(ws.maxConnectionsPerUser),
+      inject: [CONFIG, { token: SharedPresence, optional: true }],
+      useFactory: ({ ws }: Config, shared?: SharedPresence) =>
+        shared ?? new MemoryPresence(ws.maxConnectionsPerUser),
     },
     CommandsService,
     ConnectionCloser,

@@ -13,6 +13,11 @@ export abstract class Presence {
   abstract readonly users: number;
 }
 
+/**
+ * Presence over all instances, where they share a store: given by the composition root. Each counts for itself while the store is away.
+ */
+export abstract class SharedPresence extends Presence {}
+
 /** Presence of one instance: counts by user in memory. */
 export class MemoryPresence extends Presence {
   private readonly connections = new Map<string, number>();

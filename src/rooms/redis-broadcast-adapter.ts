@@ -14,6 +14,7 @@ import type { Partition } from './redis/partitions.js';
 import type { NodeEvents } from './redis/redis-node.js';
 import { RedisStore } from './redis/redis-store.js';
 import type { StoreNodes } from './redis/store-nodes.js';
+import type { StorePlace } from './redis/store-place.js';
 import { StoreWriter } from './redis/store-writer.js';
 
 /** What the adapter says to the log. */
@@ -31,6 +32,8 @@ const STOP_TIMEOUT_MS = 2_000;
 export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedStore {
   /** Writes into the store whatever the mode: for a session whose messages belong there, also before the return to it. */
   readonly storeWriter: StoreWriter;
+  /** One for each partition, for what else instances share. */
+  readonly places: readonly StorePlace[];
   private readonly store: RedisStore;
   private rooms!: AttachedRooms;
   private devices!: DeviceWatch;
@@ -55,6 +58,10 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
       congested: (congested) => this.congestionListeners.tell(congested),
     });
     this.storeWriter = new StoreWriter(this.store);
+    this.places = this.store.partitions.all.map((partition) => ({
+      prefix: partition.prefix,
+      connection: () => this.store.nodeOf(partition)?.redis ?? null,
+    }));
   }
 
   // What the ingest side needs besides the port
@@ -129,8 +136,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
 
   /** Where the ingest lease lies: with the first partition. */
   get leasePlace(): LeasePlace {
-    const partition = this.store.partitions.all[0] as Partition;
-    return { prefix: partition.prefix, connection: () => this.store.nodeOf(partition)?.redis ?? null };
+    return this.places[0] as StorePlace;
   }
 
   /** Takes a message of a local session: shown while rooms are local, passed over when the store has taken them back. */

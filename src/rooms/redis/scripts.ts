@@ -16,6 +16,7 @@ const PARTS = {
   sluiceForget: ['room-state', 'forget'],
   sluiceFence: ['room-state', 'fence'],
   sluiceHeartbeat: ['room-state', 'heartbeat'],
+  sluicePresence: ['presence'],
 } as const;
 
 type Script<Reply> = (key: string, ...args: (string | Buffer)[]) => Promise<Reply>;
@@ -28,6 +29,7 @@ export interface ScriptedRedis extends Redis {
   sluiceForget: Script<number>;
   sluiceFence: Script<number>;
   sluiceHeartbeat: Script<string>;
+  sluicePresence: Script<[before: number, after: number, answers: string]>;
 }
 
 /**

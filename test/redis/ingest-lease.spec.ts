@@ -1,0 +1,88 @@
+import { RedisIngestLease } from '../../src/rooms/redis-ingest-lease.js';
+import { RedisIngestSlots } from '../../src/rooms/redis-ingest-slots.js';
+import { stopAfterAll } from '../support/cleanup.js';
+import { startRedis } from '../support/redis.js';
+import { eventually, type Instance, startInstance } from './redis-fixture.js';
+
+const LEASE_MS = 400;
+
+describe('who reads device topics, in Redis', () => {
+  const own = stopAfterAll();
+  let instance: Instance;
+  let redis: Awaited<ReturnType<typeof startRedis>>;
+
+  beforeAll(async () => {
+    redis = own(await startRedis());
+    instance = own(await startInstance(redis.url));
+  });
+  beforeEach(() => redis.command('FLUSHALL'));
+
+  const lease = (): RedisIngestLease => new RedisIngestLease(instance.adapter.leasePlace, LEASE_MS);
+
+  describe(RedisIngestLease.name, () => {
+    it('is held by one at a time, and ends when it is not renewed', async () => {
+      const token = (await lease().acquire(0, 0))!;
+      expect(await lease().acquire(0, 0)).toBeNull();
+      expect(await lease().acquire(token - 1, 0)).toBeNull();
+      expect(await lease().renew(token, 'reading')).toBe(true);
+      const state = (await lease().read())!;
+      expect(state).toMatchObject({ token, phase: 'reading' });
+      expect(state.expiresInMs).toBeGreaterThan(0);
+      expect(state.expiresInMs).toBeLessThanOrEqual(LEASE_MS);
+      await eventually(async () => (await lease().read()) === null, 'the end of the lease');
+      expect(await lease().renew(token, 'reading')).toBe(false);
+    });
+
+    it('goes at once to who knows that its holder is gone, to one of them', async () => {
+      const token = (await lease().acquire(0, 0))!;
+      const tokens = await Promise.all([1, 2, 3].map(() => lease().acquire(token, token)));
+      expect(tokens.filter((next) => next !== null)).toHaveLength(1);
+      expect(await lease().renew(token, 'reading')).toBe(false);
+      await lease().release(token);
+      expect(await lease().read()).not.toBeNull();
+    });
+
+    it('counts up from whatever was seen: tokens of this Redis, of the fence, and of a Redis before it', async () => {
+      const now = Date.now() * 1000;
+      const first = (await lease().acquire(0, 0))!;
+      expect(Math.abs(first - now)).toBeLessThan(60_000_000);
+      const ahead = now + 3_600_000_000;
+      const second = (await lease().acquire(first, ahead))!;
+      expect(second).toBe(ahead + 1);
+      await instance.adapter.raiseFence(second + 7);
+      await lease().release(second);
+      expect(await lease().acquire(0, 0)).toBe(second + 8);
+    });
+  });
+
+  describe(RedisIngestSlots.name, () => {
+    const slots = (): RedisIngestSlots => new RedisIngestSlots(instance.adapter.leasePlace, LEASE_MS, 60_000);
+
+    it('gives each its own number, the lowest that is free', async () => {
+      const [a, b, c] = [slots(), slots(), slots()];
+      expect(await a.take()).toEqual({ number: 0, abandoned: false });
+      expect(await b.take()).toEqual({ number: 1, abandoned: false });
+      await a.release(1); // not its own
+      expect(await b.renew(1, true)).toBe(true);
+      await a.release(0);
+      expect(await c.take()).toEqual({ number: 0, abandoned: false });
+      expect(await a.renew(0, true)).toBe(false);
+      expect(await c.watch()).toEqual({ adopted: null, othersUp: 1 });
+    });
+
+    it('hands an abandoned number to one of those that watch, or to a new member', async () => {
+      const [dead, a, b] = [slots(), slots(), slots()];
+      await dead.take();
+      await dead.take();
+      const timer = setInterval(() => void a.renew(2, true), LEASE_MS / 4);
+      expect((await a.take()).number).toBe(2);
+      try {
+        await eventually(async () => (await a.watch()).adopted === 0, 'an abandoned slot');
+        expect(await b.take()).toEqual({ number: 1, abandoned: true });
+        expect(await dead.renew(1, true)).toBe(false);
+      } finally {
+        clearInterval(timer);
+      }
+    });
+  });
+});
