@@ -23,8 +23,8 @@ export interface BrokerConnectionOptions {
   /** For the log: what the connection is for. */
   name: string;
   clientId: string;
-  /** Clean start (clean session on MQTT 3.1.1) of the next attempt. */
-  clean: () => boolean;
+  /** Clean start (clean session on MQTT 3.1.1). */
+  clean: boolean;
   /** Seconds the broker keeps the session after the connection is gone. MQTT 5; there 0 ends it with the connection. */
   sessionExpiryS?: number;
   /** QoS 1 messages the broker may have in flight to us. MQTT 5. */
@@ -203,7 +203,7 @@ export class BrokerConnection {
       protocolId: 'MQTT',
       protocolVersion: broker.protocolVersion,
       clientId: options.clientId,
-      clean: options.clean(),
+      clean: options.clean,
       username: broker.username,
       password: broker.password,
       keepalive: broker.keepaliveS,

@@ -56,7 +56,7 @@ export class CommandPublisher {
     this.connection = new BrokerConnection(broker, {
       name: 'commands',
       clientId,
-      clean: () => true,
+      clean: true,
       sessionExpiryS: 0,
       onUp: (client, connack) => this.up(client, connack),
       onDown: () => this.down(),

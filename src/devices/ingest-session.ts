@@ -25,11 +25,8 @@ export interface IngestSessionOptions {
   /** For the log. */
   name: string;
   clientId: string;
-  /**
-   * Clean start: `always` on every connect; `first` only on the first one of this session object, so that what the broker queued
-   * while the connection was lost is not; `never` takes over whatever the broker has for the client id.
-   */
-  cleanStart: 'always' | 'first' | 'never';
+  /** Clean start: `always` on every connect; `never` takes over whatever the broker has for the client id. */
+  cleanStart: 'always' | 'never';
   /** Seconds the broker keeps the session without a connection. MQTT 5; on 3.1.1 a session that is not clean stays for ever. */
   sessionExpiryS?: number;
   receiveMaximum?: number;
@@ -78,7 +75,6 @@ export class IngestSession {
   private link: IngestLink | undefined;
   private client: MqttClient | undefined;
   private subscribeTimer: NodeJS.Timeout | undefined;
-  private connects = 0;
   private granted = false;
   private paused = false;
   private lastErrorLogAt = -Infinity;
@@ -94,7 +90,7 @@ export class IngestSession {
     this.connection = new BrokerConnection(broker, {
       name: options.name,
       clientId: options.clientId,
-      clean: () => options.cleanStart === 'always' || (options.cleanStart === 'first' && this.connects === 0),
+      clean: options.cleanStart === 'always',
       sessionExpiryS: options.sessionExpiryS,
       receiveMaximum: options.receiveMaximum,
       will: options.will,
@@ -188,7 +184,6 @@ export class IngestSession {
   }
 
   private subscribeAll(client: MqttClient, connack: IConnackPacket): void {
-    this.connects++;
     this.client = client;
     this.subscribeBackoff.reset();
     this.events.connected?.(connack.sessionPresent, connack);

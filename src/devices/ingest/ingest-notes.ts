@@ -43,7 +43,7 @@ export class IngestNotes {
     this.connection = new BrokerConnection(broker, {
       name: 'notes',
       clientId: `${namespace}-notes-${instance}`,
-      clean: () => true,
+      clean: true,
       sessionExpiryS: 0,
       onUp: (client) => this.up(client),
       onDown: () => this.down(),

@@ -1,13 +1,11 @@
 import { Logger } from '@nestjs/common';
 import type { IngestLease, LeasePhase, LeaseState } from '../../rooms/ingest-lease.js';
-import type { StoreMode } from '../../rooms/shared-store.js';
 import { Backoff } from '../backoff.js';
 import type { IngestSession } from '../ingest-session.js';
 import { Ingest, type SharedIngestParts } from './ingest.js';
 import { IngestHolder, RENEWALS_PER_LEASE } from './ingest-holder.js';
 import { type HolderNote, IngestNotes } from './ingest-notes.js';
-import { LocalIngest } from './local-ingest.js';
-import { ReturnPace } from './return-pace.js';
+import { LocalMode } from './local-mode.js';
 import { UpstreamGrace } from './upstream-grace.js';
 
 /** Wait before the lease is taken again after a time of holding it that failed. */
@@ -17,6 +15,8 @@ const LONGEST_WAIT_MS = 5_000;
 const MAX_CLOCK_DIFFERENCE_US = 3_600_000_000;
 /** Time a new holder has to reach the broker; doubles with each failure, since a broker may be slow to let anybody in. */
 const BROKER_TIMEOUT_MS = 1_000;
+/** Time without Redis after which a holder lets another one try: it may be the only one that has lost it. */
+const STORE_TIMEOUT_MS = 250;
 /** A time of holding that lasted this long was good. */
 const GOOD_HOLDER_MS = 5_000;
 
@@ -29,23 +29,20 @@ export class LeasedIngest extends Ingest {
   private readonly logger = new Logger('Ingest');
   private readonly notes: IngestNotes;
   private readonly grace: UpstreamGrace;
-  private readonly pace = new ReturnPace();
+  private readonly localMode: LocalMode;
   private readonly backoff = new Backoff(FIRST_WAIT_MS, LONGEST_WAIT_MS);
-  private readonly listeners: (() => void)[] = [];
   private holder: IngestHolder | undefined;
   private holderSince = 0;
-  private local: LocalIngest | undefined;
   /** The lease as far as it is known here; `until` is performance.now(). */
   private lease: { token: number; phase: LeasePhase; until: number } | null = null;
   private lastSeen = 0;
   private acquiring = false;
   private notBefore = 0;
   private looking = false;
-  private givingBack = false;
-  /** Ends the wait of a return that is under way. */
-  private abandonReturn: () => void = () => undefined;
   private timer: NodeJS.Timeout | undefined;
+  private storeTimer: NodeJS.Timeout | undefined;
   private stopped = false;
+  private forgetFence: () => void = () => undefined;
 
   constructor(
     private readonly parts: SharedIngestParts,
@@ -64,6 +61,11 @@ export class LeasedIngest extends Ingest {
       },
       note: (note) => this.heard(note),
     });
+    this.localMode = new LocalMode(parts, {
+      away: () => void this.holder?.end('Redis is away'),
+      reachable: (reachable) => this.storeReached(reachable),
+      changed: () => this.evaluate(),
+    });
   }
 
   get connected(): boolean {
@@ -71,38 +73,37 @@ export class LeasedIngest extends Ingest {
   }
 
   get sessions(): readonly IngestSession[] {
-    return [this.holder?.session, this.local?.session].filter((session) => session !== undefined);
+    return [this.holder?.session, this.localMode.session].filter((session) => session !== undefined);
   }
 
   start(): void {
-    const { store } = this.parts;
-    store.coordinateReturn();
-    this.listeners.push(
-      store.onModeChange((mode) => this.modeChanged(mode)),
-      store.onReachable((reachable) => {
-        this.pace.reachable(reachable);
-        if (!reachable) {
-          this.abandonReturn();
-        }
-        void this.look();
-      }),
-      store.onFenced(() => void this.holder?.end('a newer holder has been in the store')),
+    this.forgetFence = this.parts.store.onFenced(
+      () => void this.holder?.end('a newer holder has been in the store'),
     );
-    this.pace.reachable(store.storeReachable);
     this.notes.open();
-    if (store.mode === 'local') {
-      this.modeChanged('local');
-    }
+    this.localMode.start();
     void this.look();
   }
 
   async stop(): Promise<void> {
     this.stopped = true;
     clearTimeout(this.timer);
+    clearTimeout(this.storeTimer);
     this.grace.stop();
-    this.listeners.forEach((forget) => forget());
-    await Promise.all([this.holder?.handOver('this instance stops'), this.local?.stop()]);
+    this.forgetFence();
+    await Promise.all([this.holder?.handOver('this instance stops'), this.localMode.stop()]);
     await this.notes.close();
+  }
+
+  private storeReached(reachable: boolean): void {
+    clearTimeout(this.storeTimer);
+    if (!reachable) {
+      this.storeTimer = setTimeout(
+        () => void this.holder?.end('Redis is not reached from here'),
+        STORE_TIMEOUT_MS,
+      );
+    }
+    void this.look();
   }
 
   /** Reads who has the lease, draws the consequences, and looks again in time. */
@@ -172,14 +173,17 @@ export class LeasedIngest extends Ingest {
     const alive = this.leaseAlive();
     this.grace.set(
       store.mode === 'local'
-        ? this.local?.session.up === true
+        ? this.localMode.session?.up === true
         : alive && this.lease?.phase !== 'claimed' && store.storeReachable,
       this.notes.connected,
     );
     if (!alive) {
       void this.acquire(0);
     } else if (this.lease?.phase === 'caught-up') {
-      void this.giveBack();
+      // Without the broker there is nothing of it that is shown here and not stored.
+      void this.localMode.giveBack(() =>
+        this.notes.connected ? this.notes.passMarker() : Promise.resolve(),
+      );
     }
   }
 
@@ -251,36 +255,6 @@ export class LeasedIngest extends Ingest {
       this.backoff.reset();
     }
     this.notBefore = performance.now() + this.backoff.nextMs();
-    void this.look();
-  }
-
-  private modeChanged(mode: StoreMode): void {
-    this.pace.changed(mode);
-    if (mode === 'local') {
-      void this.holder?.end('Redis is away');
-      this.local ??= new LocalIngest(this.parts, () => this.evaluate());
-      this.local.start();
-    } else {
-      void this.local?.stop();
-      this.local = undefined;
-    }
-    this.evaluate();
-  }
-
-  /** From local mode back to the store, once the holder has stored all that the broker had queued. */
-  private async giveBack(): Promise<void> {
-    const { store } = this.parts;
-    const { local } = this;
-    if (this.givingBack || local === undefined || !store.storeReachable || !this.pace.mayReturn()) {
-      return;
-    }
-    this.givingBack = true;
-    const abandoned = new Promise<void>((resolve) => (this.abandonReturn = resolve));
-    // Without the broker there is nothing of it that is shown here and not stored.
-    await local.giveBack(() =>
-      this.notes.connected ? Promise.race([this.notes.passMarker(), abandoned]) : Promise.resolve(),
-    );
-    this.givingBack = false;
     void this.look();
   }
 }

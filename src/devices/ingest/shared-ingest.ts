@@ -1,18 +1,17 @@
 import { Logger } from '@nestjs/common';
 import type { IngestSlots } from '../../rooms/ingest-slots.js';
-import type { StoreMode } from '../../rooms/shared-store.js';
 import type { IngestSession } from '../ingest-session.js';
 import { Ingest, type SharedIngestParts } from './ingest.js';
 import { RENEWALS_PER_LEASE } from './ingest-holder.js';
 import { IngestNotes } from './ingest-notes.js';
-import { LocalIngest } from './local-ingest.js';
-import { ReturnPace } from './return-pace.js';
+import { LocalMode } from './local-mode.js';
 import { SharedMember } from './shared-member.js';
 import { UpstreamGrace } from './upstream-grace.js';
 
 /** Time an adopted name has until what the broker held for it is stored; then it is left for another try. */
 const ADOPTION_TIMEOUT_MS = 30_000;
 const LEAVE_TIMEOUT_MS = 500;
+const MARKER_TIMEOUT_MS = 2_000;
 const ADOPTION_LOOK_MS = 50;
 
 /**
@@ -24,15 +23,11 @@ export class SharedIngest extends Ingest {
   private readonly logger = new Logger('Ingest');
   private readonly notes: IngestNotes;
   private readonly grace: UpstreamGrace;
-  private readonly pace = new ReturnPace();
-  private readonly listeners: (() => void)[] = [];
+  private readonly localMode: LocalMode;
   private own: SharedMember | undefined;
   private adopted: SharedMember | undefined;
-  private local: LocalIngest | undefined;
   private othersUp = 0;
   private looking = false;
-  private givingBack = false;
-  private abandonReturn: () => void = () => undefined;
   private timer: NodeJS.Timeout | undefined;
   private stopped = false;
 
@@ -53,6 +48,11 @@ export class SharedIngest extends Ingest {
       },
       note: () => undefined, // they concern the lease
     });
+    this.localMode = new LocalMode(parts, {
+      away: () => this.away(),
+      reachable: () => void this.look(),
+      changed: () => this.evaluate(),
+    });
   }
 
   get connected(): boolean {
@@ -60,30 +60,16 @@ export class SharedIngest extends Ingest {
   }
 
   get sessions(): readonly IngestSession[] {
-    return [this.own, this.adopted, this.local]
+    return [this.own, this.adopted, this.localMode]
       .map((reader) => reader?.session)
       .filter((session) => session !== undefined);
   }
 
   start(): void {
     const { store, config } = this.parts;
-    store.coordinateReturn();
     store.dropFence();
-    this.listeners.push(
-      store.onModeChange((mode) => this.modeChanged(mode)),
-      store.onReachable((reachable) => {
-        this.pace.reachable(reachable);
-        if (!reachable) {
-          this.abandonReturn();
-        }
-        void this.look();
-      }),
-    );
-    this.pace.reachable(store.storeReachable);
     this.notes.open();
-    if (store.mode === 'local') {
-      this.modeChanged('local');
-    }
+    this.localMode.start();
     this.timer = setInterval(() => void this.look(), config.redis.leaseMs / RENEWALS_PER_LEASE);
     void this.look();
   }
@@ -92,9 +78,7 @@ export class SharedIngest extends Ingest {
     this.stopped = true;
     clearInterval(this.timer);
     this.grace.stop();
-    this.abandonReturn();
-    this.listeners.forEach((forget) => forget());
-    await Promise.all([this.leave(), this.adopted?.end(), this.local?.stop()]);
+    await Promise.all([this.leave(), this.adopted?.end(), this.localMode.stop()]);
     await this.notes.close();
   }
 
@@ -178,43 +162,21 @@ export class SharedIngest extends Ingest {
     const { store } = this.parts;
     const read = this.own?.session.up === true || this.othersUp > 0;
     this.grace.set(
-      store.mode === 'local' ? this.local?.session.up === true : read && store.storeReachable,
+      store.mode === 'local' ? this.localMode.session?.up === true : read && store.storeReachable,
       this.notes.connected,
     );
-    if (this.own?.caughtUp === true) {
-      void this.giveBack();
+    const { own } = this;
+    if (own?.caughtUp === true) {
+      void this.localMode.giveBack(() => own.passMarker(MARKER_TIMEOUT_MS));
     }
   }
 
-  private modeChanged(mode: StoreMode): void {
-    this.pace.changed(mode);
-    if (mode === 'local') {
-      for (const member of [this.own, this.adopted]) {
-        void member?.end();
-      }
-      this.own = undefined;
-      this.adopted = undefined;
-      this.othersUp = 0;
-      this.local ??= new LocalIngest(this.parts, () => this.evaluate());
-      this.local.start();
-    } else {
-      void this.local?.stop();
-      this.local = undefined;
+  private away(): void {
+    for (const member of [this.own, this.adopted]) {
+      void member?.end();
     }
-    this.evaluate();
-  }
-
-  /** From local mode back to the store, once this instance has stored what the broker had queued for it. */
-  private async giveBack(): Promise<void> {
-    const { local, own } = this;
-    const ready = local !== undefined && own !== undefined && this.parts.store.storeReachable;
-    if (this.givingBack || !ready || !this.pace.mayReturn()) {
-      return;
-    }
-    this.givingBack = true;
-    const abandoned = new Promise<void>((resolve) => (this.abandonReturn = resolve));
-    await local.giveBack(() => Promise.race([own.passMarker(2_000), abandoned]));
-    this.givingBack = false;
-    this.evaluate();
+    this.own = undefined;
+    this.adopted = undefined;
+    this.othersUp = 0;
   }
 }

@@ -46,8 +46,10 @@ export class SoloIngest extends Ingest {
         name: 'live',
         // Its own: whatever takes it over is a mistake, and must not be fought.
         clientId: `${redis.namespace}-ingest-${randomBytes(6).toString('hex')}`,
-        // MQTT 3.1.1 has no expiry: a session that is kept would queue for a process that is gone, for ever.
-        cleanStart: broker.protocolVersion === 5 ? 'first' : 'always',
+        // Nothing can be there under a new name, so "clean" would mean nothing, except to Mosquitto: a session that began clean is
+        // not written to its disk, and a killed broker forgets it. MQTT 3.1.1 has no expiry: there a session that is kept
+        // would queue for a process that is gone, for ever.
+        cleanStart: broker.protocolVersion === 5 ? 'never' : 'always',
         sessionExpiryS: SESSION_EXPIRY_S,
         receiveMaximum: mqtt.receiveMaximum,
         subscriptions: liveSubscriptions(router.routes),

@@ -1,7 +1,7 @@
 import type { Upstream } from '../upstream.js';
 
 /** Longer than a holder takes over from another, and than a change between Redis and the broker takes. */
-const GRACE_MS = 1_500;
+const GRACE_MS = 2_000;
 
 /** Tells {@link Upstream} of an end only when it lasts: a takeover is no outage. */
 export class UpstreamGrace {
