@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chart, helm, runTemplate, template } from './support/helm.js';
+import { chart, helm, runTemplate, template, templateArguments } from './support/helm.js';
 
 /** Values that cannot work, on top of ci/defaults-values.yaml, and the sentence that the installer reads. */
 const combinations: [string, string[], string][] = [
@@ -148,6 +148,20 @@ describe('the chart', () => {
     const { status, stderr } = await runTemplate({ values: 'defaults', set });
     expect(stderr).toMatch(message);
     expect(status).not.toBe(0);
+  });
+
+  // What is missing is no mistake of the chart's; and `helm lint` puts a default back where a value is null.
+  const lintable = combinations.filter(
+    ([name, set]) => !/^(no|nothing) /.test(name) && !set.some((pair) => pair.endsWith('=null')),
+  );
+  it.each(lintable)('does not lint with %s', async (_, set, sentence) => {
+    const { status, stdout } = await helm(['lint', chart, ...templateArguments({ values: 'defaults', set })]);
+    expect(stdout.replaceAll('\\"', '"')).toContain(sentence);
+    expect(status).not.toBe(0);
+  });
+
+  it('lints without values', async () => {
+    expect((await helm(['lint', '--strict', chart])).status).toBe(0);
   });
 
   it('names every mistake at once', async () => {
