@@ -1,3 +1,4 @@
+import { RedisPresence } from '../../src/gateway/redis-presence.js';
 import { RedisBroadcastAdapter } from '../../src/rooms/redis-broadcast-adapter.js';
 import { describeBroadcastAdapter, publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';
@@ -81,6 +82,22 @@ describe('Redis Cluster', () => {
     expect(renewed.length).toBeLessThan(devices.length);
     await victim!.start();
   }, 60_000);
+
+  it('counts the connections of users whose partitions lie on several nodes', async () => {
+    const settings = { maxPerUser: 2, expiryMs: 60_000, timeoutMs: 10_000 };
+    const [a, b] = await Promise.all(
+      ['a', 'b'].map(async () => {
+        const { adapter } = own(await startInstance(cluster.url, { redis: { namespace: 'presence' } }));
+        const presence = new RedisPresence(adapter.places, settings);
+        own({ stop: () => presence.onModuleDestroy() });
+        return presence;
+      }),
+    );
+    const join = (presence: RedisPresence) => Promise.all(devices.map(async (user) => presence.join(user)));
+    expect(new Set(await join(a!))).toEqual(new Set([true]));
+    expect(new Set(await join(b!))).toEqual(new Set([true]));
+    expect(new Set(await join(b!))).toEqual(new Set([false]));
+  });
 
   async function replicaOf(masterPort: number) {
     for (const server of cluster.servers) {
