@@ -68,6 +68,28 @@ describe('a broker that goes and comes back', () => {
     expect(app.rooms.of('publish').map(({ payload }) => payload)).toEqual(sent);
   });
 
+  // Mosquitto writes no session to its disk that began with a clean start, whatever its expiry: a broker that was killed had
+  // forgotten who was subscribed, and what it had acknowledged to devices. Guard: the first connect is not clean.
+  it('keeps QoS 1 messages that it acknowledged before it was killed, with its files', async () => {
+    const broker = own(await startMosquitto({ persistence: true }));
+    const proxy = own(await startTcpProxy(broker.port));
+    const app = own(await startDevices({ MQTT_URL: `mqtt://127.0.0.1:${proxy.port}` }));
+    await app.upstreamIs(true);
+    const device = own(await connectDevice(broker.url));
+    const down = app.upstreamIs(false);
+    proxy.refuse();
+    await down;
+    const sent = numbers(50);
+    await Promise.all(sent.map((payload) => device.publish('devices/k/telemetry', payload)));
+    // Mosquitto acknowledges, then writes, then reads on: with this answer everything before is on the disk.
+    await device.publish('devices/k/other', 'written');
+    await broker.kill();
+    await broker.restart();
+    proxy.heal();
+    await app.rooms.until(() => app.rooms.of('publish').length >= sent.length);
+    expect(app.rooms.of('publish').map(({ payload }) => payload)).toEqual(sent);
+  });
+
   it('gets no PUBACK for what the rooms do not have yet, and sends just that again', async () => {
     const broker = own(await startMosquitto({ config: 'log_type all' }));
     const proxy = own(await startTcpProxy(broker.port));
