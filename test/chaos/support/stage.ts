@@ -120,6 +120,7 @@ export class Stage {
       `${(expect.getState().currentTestName ?? 'stage').replace(/\W+/g, '-')}.log`,
     );
     writeFileSync(file, sorted.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    writeFileSync(`${file}.broker`, this.broker.log);
   }
 
   private async build({
