@@ -19,6 +19,8 @@ export interface SubscriptionOptions {
   qos: 0 | 1;
   /** MQTT 5: 0 sends retained messages with every subscribing, 2 never. */
   retainHandling?: 0 | 1 | 2;
+  /** The session is up without it, too. */
+  optional?: boolean;
 }
 
 export interface IngestSessionOptions {
@@ -230,7 +232,9 @@ export class IngestSession {
         return;
       }
       const codes = packet?.granted ?? [];
-      const refused = subscriptions.filter((subscription, i) => this.isRefused(subscription, codes[i]));
+      const refused = subscriptions.filter(
+        (subscription, i) => subscription.optional !== true && this.isRefused(subscription, codes[i]),
+      );
       if (refused.length === 0) {
         this.granted = true;
         this.link?.pause(this.paused);

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { type DashboardClient } from '../support/dashboard-client.js';
 import { type Mosquitto, startMosquitto } from '../support/mosquitto.js';
 import { type RedisServer, startRedis } from '../support/redis.js';
@@ -27,10 +28,19 @@ export async function startInstances(
   own: Own,
   count: number,
   extra: Record<string, string> = {},
-  brokerOptions: { persistence?: boolean } = {},
+  brokerOptions: { persistence?: boolean; acl?: string } = {},
 ): Promise<Instances> {
   const [broker, redis] = await Promise.all([
-    startMosquitto({ config: BROKER_CONFIG, ...brokerOptions }),
+    startMosquitto({
+      persistence: brokerOptions.persistence,
+      config: ({ directory }) => {
+        if (brokerOptions.acl === undefined) {
+          return BROKER_CONFIG;
+        }
+        writeFileSync(`${directory}/acl`, brokerOptions.acl);
+        return `${BROKER_CONFIG}\nacl_file ${directory}/acl`;
+      },
+    }),
     startRedis(),
   ]);
   own(broker);

@@ -1,5 +1,12 @@
 import { stopAfterEach } from '../support/cleanup.js';
-import { Counting, longestGapMs, reaches, startInstances, telemetryOf } from './fleet-of-instances.js';
+import {
+  Counting,
+  eventuallyAsync,
+  longestGapMs,
+  reaches,
+  startInstances,
+  telemetryOf,
+} from './fleet-of-instances.js';
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, number) => number);
 
@@ -98,4 +105,28 @@ describe('MQTT_INGEST=leased', () => {
     await holder.line(/no longer reads device topics/);
     expect(await holder.metric('sluice_ingest_lease_held')).toBe(0);
   }, 60_000);
+
+  it('does without its notes at a broker that does not pass them on: later, and it says what is missing', async () => {
+    const stage = await startInstances(own, 2, {}, { acl: 'topic readwrite devices/#\n' });
+    const holder = await stage.holder();
+    const other = stage.instances.find((instance) => instance !== holder)!;
+    const dashboard = own(await other.connect({ claims: { deviceIds: ['d1'] } }));
+    await dashboard.next('subscribed');
+    await holder.line(/allow Sluice's user to read and write sluice\/ingest\/#/);
+    const counting = new Counting(stage.device, 'd1');
+    await reaches(dashboard, 'd1', 50);
+    await holder.kill();
+    await reaches(dashboard, 'd1', counting.sent + 200);
+    await stage.redis.kill();
+    await eventuallyAsync(async () => (await other.metric('sluice_redis_degraded')) === 1);
+    await reaches(dashboard, 'd1', counting.sent + 100);
+    await stage.redis.start();
+    await eventuallyAsync(async () => (await other.metric('sluice_redis_degraded')) === 0);
+    const count = await counting.stop();
+    await reaches(dashboard, 'd1', count - 1);
+    const beforeRedis = telemetryOf(dashboard, 'd1');
+    const first = beforeRedis.filter(({ epoch }) => epoch === beforeRedis[0]!.epoch);
+    expect(first.map(({ payload }) => payload)).toEqual(numbers(first.length));
+    expect(longestGapMs(first)).toBeLessThan(2_500 * SLACK);
+  }, 90_000);
 });

@@ -5,7 +5,7 @@ import type { DeviceHandlers } from '../ingest-route.js';
 import { IngestSession } from '../ingest-session.js';
 import { RetainedReader } from '../retained-reader.js';
 import { RetainedState } from '../retained-state.js';
-import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
+import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
 import type { IngestNotes } from './ingest-notes.js';
 import { PassingMarkers } from './passing-markers.js';
 
@@ -65,6 +65,7 @@ export class IngestHolder {
     this.retained = new RetainedState(config);
     this.handlers = parts.handlers.into(() => store.storeWriter, this.retained);
     const routes = parts.routes(this.handlers);
+    const subscriptions = [...liveSubscriptions(routes), markerSubscription(notes.markerFilter)];
     routes.push({
       filter: notes.markerFilter,
       qos: 1,
@@ -82,7 +83,7 @@ export class IngestHolder {
         sessionExpiryS: expiry,
         receiveMaximum: config.mqtt.receiveMaximum,
         will: notes.will(token),
-        subscriptions: liveSubscriptions(routes),
+        subscriptions,
       },
       {
         connected: (sessionPresent, connack) => {

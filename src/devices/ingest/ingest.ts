@@ -47,3 +47,8 @@ export function contextFor({ context, config }: IngestParts, routes: Route[]): I
 export function liveSubscriptions(routes: readonly Route[]): SubscriptionOptions[] {
   return routes.map(({ filter, qos }) => ({ filter, qos, retainHandling: 2 }));
 }
+
+/** The subscription to markers; without the right to it a return takes longer, and that is all. */
+export function markerSubscription(filter: string): SubscriptionOptions {
+  return { filter, qos: 1, retainHandling: 2, optional: true };
+}

@@ -3,7 +3,7 @@ import { warnOfGrants } from '../broker-grants.js';
 import { IngestSession } from '../ingest-session.js';
 import { RetainedReader } from '../retained-reader.js';
 import { RetainedState } from '../retained-state.js';
-import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
+import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
 import type { IngestNotes } from './ingest-notes.js';
 import { PassingMarkers } from './passing-markers.js';
 
@@ -60,7 +60,7 @@ export class SharedMember {
       kind: 'other',
       handle: (message) => this.markers.arrived(message),
     });
-    const marker = { filter: notes.markerFilter, qos: 1, retainHandling: 2 } as const;
+    const marker = markerSubscription(notes.markerFilter);
     this.session = new IngestSession(
       contextFor(parts, routes),
       {
