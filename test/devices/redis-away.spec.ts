@@ -1,6 +1,6 @@
 import { stopAfterEach } from '../support/cleanup.js';
 import type { DashboardClient } from '../support/dashboard-client.js';
-import type { Sluice } from '../support/sluice.js';
+import { type Sluice, startSluice } from '../support/sluice.js';
 import type { Telemetry } from '../support/wire.js';
 import {
   Counting,
@@ -140,4 +140,23 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
     expect(dashboards.flatMap((dashboard) => dashboard.all('upstream'))).toEqual([]);
     expect(telemetryOf(there, 'd1').at(-1)).toMatchObject({ offset: count });
   }, 90_000);
+
+  it('starts without Redis, serves from the broker, and is ready when Redis has come', async () => {
+    const stage = await startInstances(own, 1);
+    const { redis, device } = stage;
+    await stage.instances[0]!.stop();
+    await redis.kill();
+    const instance = own(await startSluice({ env: stage.env(0), waitForReady: false }));
+    const dashboard = own(await instance.connect({ claims: { deviceIds: ['d1'] } }));
+    await eventuallyAsync(async () => {
+      await device.publish('devices/d1/telemetry', '"live"');
+      return dashboard.all('telemetry').length > 0;
+    });
+    expect((await instance.fetch('/health/ready')).status).toBe(503);
+    await redis.start();
+    await eventuallyAsync(async () => (await instance.fetch('/health/ready')).status === 200);
+    expect(await degraded(instance)).toBe(0);
+    await device.publish('devices/d1/telemetry', '"stored"');
+    await dashboard.next('telemetry', ({ payload }) => payload === 'stored');
+  }, 60_000);
 });
