@@ -36,8 +36,7 @@ describeAsRoot('the demo', () => {
     const secrets = Object.entries(data).map(([key, value]) => [key, atob(value)] as const);
     sandbox.mount(pod('live-sluice'), { [metadata.name]: Object.fromEntries(secrets) });
     const sluice = start('live-sluice');
-    const ready = 'http://127.0.0.1:9090/health/ready';
-    await sluice.poll(async () => (await sandbox.get(ready))?.status === 200, 'ready', 20_000);
+    await sandbox.answers('http://127.0.0.1:9090/health/ready', sluice);
     // In one network here, where each pod has a port 8080 of its own.
     const fleet = start('live-sluice-fleet', { PORT: '0' });
 
@@ -51,8 +50,8 @@ describeAsRoot('the demo', () => {
         SUBSCRIBE: planFleet(1)[0]?.deviceId ?? '',
       },
     });
-    await dashboard.line(/"type":"telemetry"/, 20_000);
+    await dashboard.line(/"type":"telemetry"/, 60_000);
     await fleet.stop();
     await sluice.stop();
-  }, 90_000);
+  }, 180_000);
 });

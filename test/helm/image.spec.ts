@@ -81,8 +81,7 @@ describeAsRoot('the image', () => {
     await sandbox.run('/usr/sbin/mosquitto', ['-p', '1883']).ready(/mosquitto version .* running/);
     sandbox.mount(rendered, { [secret.metadata.name]: Object.fromEntries(data) });
     const container = own(RuncContainer.start(sandbox, image, rendered));
-    const ready = 'http://127.0.0.1:9090/health/ready';
-    await container.program.poll(async () => (await sandbox.get(ready))?.status === 200, 'ready', 60_000);
+    await sandbox.answers('http://127.0.0.1:9090/health/ready', container.program);
 
     // HEALTHCHECK asks the management port, where there is one.
     const [, ...check] = image.config.Healthcheck.Test;
@@ -100,5 +99,5 @@ describeAsRoot('the image', () => {
 
     container.program.send('SIGTERM');
     expect(await container.program.exited).toEqual({ code: 0, signal: null });
-  }, 120_000);
+  }, 180_000);
 });

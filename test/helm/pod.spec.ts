@@ -20,7 +20,7 @@ describeAsRoot('dist/main.js with exactly the environment and files of the rende
 
     const sluice = sandbox.run(process.execPath, [main], { env: rendered.env });
     const health = 'http://127.0.0.1:9090/health';
-    await sluice.poll(async () => (await sandbox.get(`${health}/ready`))?.status === 200, 'ready', 20_000);
+    await sandbox.answers(`${health}/ready`, sluice);
     expect(await sandbox.get(`${health}/live`)).toMatchObject({ status: 200 });
     expect(JSON.parse((await sandbox.get(`${health}/ready`))?.text ?? '{}')).toMatchObject({
       status: 'ok',
@@ -41,7 +41,7 @@ describeAsRoot('dist/main.js with exactly the environment and files of the rende
     await dashboard.line(/^closed 1012/);
     expect(await sluice.exited).toEqual({ code: 0, signal: null });
     expect(sluice.output).not.toMatch(/broker-password|redis-password|PRIVATE KEY/);
-  }, 60_000);
+  }, 180_000);
 
   it('answers the pod of `helm test`', async () => {
     const objects = await template({
@@ -59,8 +59,7 @@ describeAsRoot('dist/main.js with exactly the environment and files of the rende
     await broker.ready(/mosquitto version .* running/);
     sandbox.mount(rendered, secrets);
     const sluice = sandbox.run(process.execPath, [main], { env: rendered.env });
-    const ready = 'http://127.0.0.1:9090/health/ready';
-    await sluice.poll(async () => (await sandbox.get(ready))?.status === 200, 'ready', 20_000);
+    await sandbox.answers('http://127.0.0.1:9090/health/ready', sluice);
 
     // No Service stands between the two here, so the test goes to the port behind it.
     const url = test.env['SLUICE_URL']?.replace(':80/', ':8080/') ?? '';
@@ -77,5 +76,5 @@ describeAsRoot('dist/main.js with exactly the environment and files of the rende
       output: `${url} closed the connection with 4001`,
     });
     expect(await run({ SLUICE_URL: 'ws://live-sluice:1/ws' })).toMatchObject({ code: 1 });
-  }, 60_000);
+  }, 180_000);
 });

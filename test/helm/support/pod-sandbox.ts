@@ -97,6 +97,16 @@ export class PodSandbox {
     return code === 0 ? { status, text: lines.join('\n') } : undefined;
   }
 
+  /** Waits until a program inside answers 200. One process asks once a second: asking more often would slow down what it waits for. */
+  async answers(url: string, program: Program, timeoutSeconds = 60): Promise<void> {
+    const retries = ['--retry', `${timeoutSeconds}`, '--retry-delay', '1', '--retry-all-errors'];
+    const asking = this.run('/usr/bin/curl', ['-sf', '-m', '5', '-o', '/dev/null', ...retries, url]);
+    const { code } = await Promise.race([asking.exited, program.exited.then(() => ({ code: -1 }))]);
+    if (code !== 0) {
+      throw new Error(`${url} does not answer 200\n${program.output}`);
+    }
+  }
+
   async finish(
     ...parameters: Parameters<PodSandbox['run']>
   ): Promise<{ code: number | null; output: string }> {
