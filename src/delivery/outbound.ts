@@ -4,6 +4,7 @@ import type { ReplyMessage } from '../protocol/server-messages.js';
 import type { Recipient } from './recipient.js';
 import type { Batch } from './batch.js';
 import type { DeliveryContext } from './delivery-context.js';
+import { Easing } from './easing.js';
 import type { Flushable, FlushWindow } from './flush-window.js';
 import { Lanes } from './lanes.js';
 import type { PacedSource } from './paced-source.js';
@@ -33,6 +34,8 @@ export class Outbound implements Flushable {
   /** Not null exactly while the socket has not taken all that it was given. */
   private lanes: Lanes | null = null;
   private sources: Sources | null = null;
+  /** Made with the first stall. */
+  private easing: Easing | null = null;
   /** The socket has said "no more" and will say "drain". */
   private stalled = false;
   private ended: DropReason | null = null;
@@ -112,7 +115,7 @@ export class Outbound implements Flushable {
     const skipped = offset - subscription.lastOffset - 1;
     if (skipped < 0) {
       this.context.hot.due -= 1; // already sent by a snapshot or a resume
-    } else if (this.lanes === null && this.ended === null) {
+    } else if (this.lanes === null && this.ended === null && !this.isEased(subscription)) {
       subscription.lastOffset = offset;
       this.append(frames.frame(skipped), true);
     } else {
@@ -193,13 +196,23 @@ export class Outbound implements Flushable {
     if (!socket.write(chunk) && socket.writableLength > 0 && this.ended === null) {
       this.stalled = true;
       this.lanes ??= new Lanes();
+      this.easing ??= new Easing(this.context, () => this.releaseEased());
+      this.easing.stalled();
     }
   }
 
   private hold(subscription: Recipient, frames: TelemetryFrames, skipped: number): void {
     const { lanes, context } = this;
+    if (this.ended !== null) {
+      context.metrics.dropped.inc({ reason: this.ended });
+      return;
+    }
     if (lanes === null) {
-      context.metrics.dropped.inc({ reason: this.ended ?? 'closed' });
+      if (subscription.waiting) {
+        context.hot.conflated += 1;
+      } else {
+        this.easing?.hold(subscription);
+      }
       return;
     }
     if (subscription.delivery.mode === 'latest') {
@@ -218,6 +231,29 @@ export class Outbound implements Flushable {
       this.becomeSlow();
     } else {
       this.account();
+    }
+  }
+
+  /** A connection that stalls again and again gets the newest values of mode `latest` at intervals. */
+  private isEased(subscription: Recipient): boolean {
+    return (
+      this.easing !== null &&
+      subscription.delivery.mode === 'latest' &&
+      (subscription.waiting || this.easing.active)
+    );
+  }
+
+  private releaseEased(): void {
+    const { easing } = this;
+    if (easing === null || this.ended !== null) {
+      return;
+    }
+    if (this.lanes !== null) {
+      easing.again();
+      return;
+    }
+    for (let frame = easing.next(); frame !== undefined; frame = easing.next()) {
+      this.append(frame, true);
     }
   }
 
@@ -302,13 +338,16 @@ export class Outbound implements Flushable {
       return;
     }
     this.ended = reason;
-    const waiting = (this.pending?.telemetry ?? 0) + (this.lanes?.telemetryCount ?? 0);
+    const waiting =
+      (this.pending?.telemetry ?? 0) + (this.lanes?.telemetryCount ?? 0) + (this.easing?.count ?? 0);
     if (waiting > 0) {
       this.context.metrics.dropped.inc({ reason }, waiting);
     }
     this.pending = null;
     this.lanes = null;
     this.sources = null;
+    this.easing?.stop();
+    this.easing = null;
     this.account();
     this.release();
   }

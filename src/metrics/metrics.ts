@@ -113,6 +113,10 @@ export class Metrics {
   );
   readonly queueBytes = this.gauge('delivery_queue_bytes', 'Bytes waiting for slow connections');
   readonly queueMessages = this.gauge('delivery_queue_messages', 'Messages waiting for slow connections');
+  readonly eased = this.counter(
+    'delivery_eased_total',
+    'Times a connection that stalled again and again got a longer interval for mode latest',
+  );
   readonly slowConsumers = this.counter('delivery_slow_consumers_total', 'Connections closed with 4008');
   readonly broadcastDuration = this.histogram(
     'delivery_broadcast_duration_seconds',
