@@ -36,6 +36,9 @@ describe('three instances with MQTT_INGEST=leased', () => {
 
 describe('three instances with MQTT_INGEST=shared', () => {
   fault('deliver everything once', (title) => noFault(title, { ingest: 'shared' }, true));
+  fault('lose nothing that the broker keeps when one is killed, and then another', (title) =>
+    killedInstances(title, { ingest: 'shared' }),
+  );
 });
 
 describe('three instances on a Redis that fails over', () => {

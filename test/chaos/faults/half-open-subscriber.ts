@@ -5,7 +5,7 @@ import { expectConsistent, say, worstGapMs } from '../support/verdict.js';
 
 /** The connection through which an instance hears Redis stands and carries nothing any more. */
 export async function halfOpenSubscriber(title: string): Promise<void> {
-  const stage = await Stage.start();
+  const stage = await Stage.start({ through: 'redis' });
   try {
     await stage.fleet.publish();
     await seconds(SIZE.beforeMs / 1000);

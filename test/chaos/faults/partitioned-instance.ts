@@ -6,7 +6,7 @@ import { NO_GAP_MS } from './killed-instances.js';
 
 /** One instance loses Redis alone: its packets there vanish. */
 export async function partitionedInstance(title: string, who: 'holder' | 'other'): Promise<void> {
-  const stage = await Stage.start();
+  const stage = await Stage.start({ through: 'redis' });
   try {
     await stage.fleet.publish();
     await seconds(SIZE.beforeMs / 1000);

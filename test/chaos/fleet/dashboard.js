@@ -37,11 +37,11 @@ export class Dashboard {
   #ended = false;
 
   /**
-   * @param {{ url: string, token: string, deviceIds: string[], ledger: import('./ledger.js').Ledger,
+   * @param {{ urls: string[], token: string, deviceIds: string[], ledger: import('./ledger.js').Ledger,
    *   onLive?: (ageMs: number) => void }} options
    */
-  constructor({ url, token, deviceIds, ledger, onLive }) {
-    this.url = url;
+  constructor({ urls, token, deviceIds, ledger, onLive }) {
+    this.urls = urls;
     this.token = token;
     this.onLive = onLive;
     for (const id of deviceIds) {
@@ -65,7 +65,8 @@ export class Dashboard {
   open() {
     this.#resuming = this.firstSubscribedAt > 0;
     const query = this.#resuming ? '?subscribe=none' : '';
-    const socket = new WebSocket(`${this.url}${query}`, ['sluice.v1', `bearer.${this.token}`], {
+    const url = this.urls[Math.floor(Math.random() * this.urls.length)];
+    const socket = new WebSocket(`${url}${query}`, ['sluice.v1', `bearer.${this.token}`], {
       perMessageDeflate: false,
       handshakeTimeout: OPEN_TIMEOUT_MS,
     });
@@ -101,6 +102,11 @@ export class Dashboard {
         socket.terminate();
       }
     }, OPEN_TIMEOUT_MS);
+  }
+
+  /** As if the network went: no close frame. */
+  cut() {
+    this.#socket?.terminate();
   }
 
   end() {

@@ -20,7 +20,7 @@ const latencies = new Latencies();
 
 const calls = {
   /** Devices `d-0`…, of which each dashboard watches a stretch; `watchers` of a device are spread evenly. */
-  create({ url, brokerPort, secret, deviceCount, dashboardCount, devicesPerDashboard, perSecond, name }) {
+  create({ urls, brokerPort, secret, deviceCount, dashboardCount, devicesPerDashboard, perSecond, name }) {
     const ids = Array.from({ length: deviceCount }, (_, index) => `${name}-${index}`);
     ledger = new Ledger(ids);
     devices = perSecond > 0 ? new DeviceFleet(brokerPort, ledger, perSecond) : undefined;
@@ -30,7 +30,7 @@ const calls = {
         (__, step) => ids[(index * devicesPerDashboard + step) % ids.length],
       );
       const token = signToken(secret, `${name}-user-${index}`, deviceIds);
-      return new Dashboard({ url, token, deviceIds, ledger, onLive: (ms) => latencies.add(ms) });
+      return new Dashboard({ urls, token, deviceIds, ledger, onLive: (ms) => latencies.add(ms) });
     });
   },
   async connect({ timeoutMs }) {
@@ -55,6 +55,9 @@ const calls = {
   mark() {
     latencies.clear();
     dashboards.forEach((dashboard) => dashboard.mark());
+  },
+  cut() {
+    dashboards.forEach((dashboard) => dashboard.cut());
   },
   /** Waits until every dashboard is subscribed and has all it should, or nothing came for `quietMs`. */
   async settle({ quietMs, timeoutMs }) {

@@ -37,10 +37,6 @@ export class Balancer {
     return this.proxy.targetOf(port);
   }
 
-  cut(name?: string): void {
-    this.proxy.cut(name);
-  }
-
   async stop(): Promise<void> {
     clearInterval(this.timer);
     await this.proxy.stop();

@@ -67,20 +67,13 @@ export class FaultProxy {
     return this.targetOfPort.get(port);
   }
 
-  /** Resets connections, those to one target or all. */
-  cut(name?: string): void {
-    for (const pair of [...this.pairs]) {
-      if (name === undefined || pair.to.name === name) {
-        reset(pair.client);
-        reset(pair.target);
-      }
-    }
-  }
-
-  /** Cuts everything and resets what comes: no way through until {@link heal}. */
+  /** Resets every connection and what comes: no way through until {@link heal}. */
   refuse(): void {
     this.refusing = true;
-    this.cut();
+    for (const pair of [...this.pairs]) {
+      reset(pair.client);
+      reset(pair.target);
+    }
   }
 
   /** Makes the marked connections half-open for good: they stand and nothing passes; new ones are not touched. */
@@ -198,10 +191,11 @@ export class FaultProxy {
       }
     });
     from.on('close', () => {
-      // Half-open: the client must not hear that the target has gone.
-      if (!pair.stalled || from === pair.client) {
+      if (to.destroyed) {
         this.pairs.delete(pair);
-        to.destroy();
+      } else if (!pair.stalled || from === pair.client) {
+        // Half-open: the client must not hear that the target has gone. Else: what came before the end arrives before it.
+        to.destroySoon();
       }
     });
   }

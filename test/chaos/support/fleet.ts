@@ -6,8 +6,8 @@ import { TEST_SECRET } from '../../support/tokens.js';
 const main = fileURLToPath(new URL('../fleet/main.js', import.meta.url));
 
 export interface FleetOptions {
-  /** Address of the load balancer (`ws://…/ws`). */
-  url: string;
+  /** Addresses (`ws://…/ws`), of which each connection takes one at random: the load balancer's, or the instances' own. */
+  urls: string[];
   brokerPort: number;
   deviceCount: number;
   dashboardCount: number;
@@ -105,6 +105,8 @@ export class Fleet {
   publish = (bursts = false): Promise<void> => this.call('publish', { bursts });
   halt = (timeoutMs = 10_000): Promise<void> => this.call('halt', { timeoutMs });
   mark = (): Promise<void> => this.call('mark');
+  /** Cuts off all dashboards at once, without a close frame; they come back as they would after an outage. */
+  cut = (): Promise<void> => this.call('cut');
   settle = (quietMs = 5_000, timeoutMs = 60_000): Promise<void> =>
     this.call('settle', { quietMs, timeoutMs });
   allBack = (timeoutMs: number): Promise<number> => this.call('allBack', { timeoutMs });

@@ -27,6 +27,11 @@ export class Instance {
     return new Instance(name, await freePort(), env);
   }
 
+  /** Its WebSocket, past every load balancer. */
+  get url(): string {
+    return `ws://127.0.0.1:${this.port}/ws`;
+  }
+
   get pid(): number {
     return this.program.pid;
   }

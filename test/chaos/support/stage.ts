@@ -21,6 +21,8 @@ export interface StageOptions {
   redis?: 'own' | 'none' | { url: string };
   /** Broker sessions survive a kill. */
   brokerPersistence?: boolean;
+  /** What instances reach through a proxy that can fail: {@link Stage.redisLinks}, {@link Stage.brokerLink}. Default nothing. */
+  through?: 'redis' | 'broker';
   env?: Record<string, string>;
   fleet?: Partial<FleetOptions>;
 }
@@ -29,9 +31,9 @@ export interface StageOptions {
 export class Stage {
   broker!: Mosquitto;
   redis!: RedisServer;
-  /** The way of the instance of the same index to Redis. */
+  /** The way of the instance of the same index to Redis, when it goes `through: 'redis'`. */
   redisLinks: FaultProxy[] = [];
-  /** The way of all instances to the broker; the devices have their own. */
+  /** The way of all instances to the broker, when it goes `through: 'broker'`; the devices have their own. */
   brokerLink!: FaultProxy;
   instances: Instance[] = [];
   balancer!: Balancer;
@@ -59,7 +61,7 @@ export class Stage {
   async startFleet(options: Partial<FleetOptions> = {}): Promise<Fleet> {
     return this.own(
       await Fleet.start({
-        url: this.balancer.url,
+        urls: [this.balancer.url],
         brokerPort: this.broker.port,
         deviceCount: SIZE.devices,
         dashboardCount: SIZE.dashboards,
@@ -128,24 +130,31 @@ export class Stage {
     ingest = 'leased',
     redis = 'own',
     brokerPersistence = false,
+    through,
     env = {},
     fleet = {},
   }: StageOptions): Promise<void> {
     this.broker = this.own(await startMosquitto({ config: BROKER_CONFIG, persistence: brokerPersistence }));
-    this.brokerLink = this.own(await FaultProxy.to(this.broker.port));
+    if (through === 'broker') {
+      this.brokerLink = this.own(await FaultProxy.to(this.broker.port));
+    }
     if (redis === 'own') {
       this.redis = this.own(await RedisServer.start());
     }
     for (let index = 0; index < instances; index += 1) {
       let redisUrl = typeof redis === 'object' ? redis.url : undefined;
       if (redis === 'own') {
-        const link = this.own(await FaultProxy.to(this.redis.port, SUBSCRIBER));
-        this.redisLinks.push(link);
-        redisUrl = `redis://127.0.0.1:${link.port}`;
+        let { port } = this.redis;
+        if (through === 'redis') {
+          const link = this.own(await FaultProxy.to(port, SUBSCRIBER));
+          this.redisLinks.push(link);
+          port = link.port;
+        }
+        redisUrl = `redis://127.0.0.1:${port}`;
       }
       this.instances.push(
         await Instance.create(`sluice-${index + 1}`, {
-          MQTT_URL: `mqtt://127.0.0.1:${this.brokerLink.port}`,
+          MQTT_URL: `mqtt://127.0.0.1:${(this.brokerLink ?? this.broker).port}`,
           MQTT_INGEST: ingest,
           ...(redisUrl !== undefined && { REDIS_URL: redisUrl }),
           ...env,
