@@ -23,7 +23,6 @@ describeAsRoot('dist/main.js with exactly the environment and files of the rende
     await sandbox.answers(`${health}/ready`, sluice);
     expect(await sandbox.get(`${health}/live`)).toMatchObject({ status: 200 });
     expect(JSON.parse((await sandbox.get(`${health}/ready`))?.text ?? '{}')).toMatchObject({
-      status: 'ok',
       details: { mqtt: { status: 'up' }, redis: { status: 'up' } },
     });
     // The client port answers nothing of management.
