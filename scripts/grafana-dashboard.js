@@ -116,8 +116,9 @@ const rows = {
       [sum(rate('sluice_delivery_dropped_total'), 'reason'), '{{reason}}'],
       [sum(rate('sluice_history_evicted_total')), 'history evicted'],
     ]),
-    graph('Closed as slow (4008)', 'cps', [
-      [sum(rate('sluice_delivery_slow_consumers_total'), 'instance'), '{{instance}}'],
+    graph('Slow connections: eased, closed (4008)', 'cps', [
+      [sum(rate('sluice_delivery_eased_total')), 'eased'],
+      [sum(rate('sluice_delivery_slow_consumers_total'), 'instance'), 'closed {{instance}}'],
     ]),
     graph('Commands by outcome', 'ops', [[sum(rate('sluice_commands_total'), 'outcome'), '{{outcome}}']]),
   ],
