@@ -9,19 +9,14 @@ import type { SharedStore } from './shared-store.js';
 import { AttachedRooms } from './redis/attached-rooms.js';
 import { DeviceWatch } from './redis/device-watch.js';
 import { Listeners, type StoreMode, type Unsubscribe } from './redis/listeners.js';
-import { ModeSwitch } from './redis/mode-switch.js';
-import type { Partition } from './redis/partitions.js';
-import type { NodeEvents } from './redis/redis-node.js';
+import type { LocalRooms } from './redis/local-rooms.js';
+import { type AdapterLog, ModeSwitch } from './redis/mode-switch.js';
+import type { StoreNodesEvents } from './redis/node-events.js';
 import { RedisStore } from './redis/redis-store.js';
+import { storeEvents } from './redis/store-events.js';
 import type { StoreNodes } from './redis/store-nodes.js';
 import type { StorePlace } from './redis/store-place.js';
 import { StoreWriter } from './redis/store-writer.js';
-
-/** What the adapter says to the log. */
-export interface AdapterLog {
-  log(message: string): void;
-  warn(message: string): void;
-}
 
 const STOP_TIMEOUT_MS = 2_000;
 
@@ -32,8 +27,6 @@ const STOP_TIMEOUT_MS = 2_000;
 export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedStore {
   /** Writes into the store whatever the mode: for a session whose messages belong there, also before the return to it. */
   readonly storeWriter: StoreWriter;
-  /** One for each partition, for what else instances share. */
-  readonly places: readonly StorePlace[];
   private readonly store: RedisStore;
   private rooms!: AttachedRooms;
   private devices!: DeviceWatch;
@@ -58,10 +51,6 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
       congested: (congested) => this.congestionListeners.tell(congested),
     });
     this.storeWriter = new StoreWriter(this.store);
-    this.places = this.store.partitions.all.map((partition) => ({
-      prefix: partition.prefix,
-      connection: () => this.store.nodeOf(partition)?.redis ?? null,
-    }));
   }
 
   // What the ingest side needs besides the port
@@ -136,7 +125,12 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
 
   /** Where the ingest lease lies: with the first partition. */
   get leasePlace(): LeasePlace {
-    return this.places[0] as StorePlace;
+    return this.places[0] as LeasePlace;
+  }
+
+  /** One for each partition, for what else instances share. */
+  get places(): readonly StorePlace[] {
+    return this.store.places;
   }
 
   /** Takes a message of a local session: shown while rooms are local, passed over when the store has taken them back. */
@@ -173,7 +167,16 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
       reachable: (reachable) => this.reachableListeners.tell(reachable),
       returnsByItself: () => this.returnsByItself,
     });
-    this.nodes = this.createNodes(store, this.events());
+    this.nodes = this.createNodes(
+      store,
+      storeEvents({
+        metrics,
+        modes: this.modes,
+        rooms: this.rooms,
+        devices: this.devices,
+        refresh: () => this.nodes.refresh(),
+      }),
+    );
     store.use(this.nodes);
     this.modes.use(this.nodes);
   }
@@ -201,16 +204,15 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   }
 
   fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
-    const local = this.modes.localFor(deviceId);
-    (local ?? this.storeWriter).fillTelemetry(deviceId, payload, receivedAt);
+    this.sinkFor(deviceId).fillTelemetry(deviceId, payload, receivedAt);
   }
 
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
-    return (this.modes.localFor(deviceId) ?? this.storeWriter).setStatus(deviceId, status, onlyIfUnknown);
+    return this.sinkFor(deviceId).setStatus(deviceId, status, onlyIfUnknown);
   }
 
   setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
-    return (this.modes.localFor(deviceId) ?? this.storeWriter).setMeta(deviceId, meta);
+    return this.sinkFor(deviceId).setMeta(deviceId, meta);
   }
 
   attach(deviceIds: readonly string[]): Promise<RoomState[]> {
@@ -234,33 +236,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     return this.modes.watchDevices(this.devices);
   }
 
-  private events(): StoreNodesEvents {
-    return {
-      commandsUp: () => this.modes.check(),
-      subscriberUp: () => this.modes.check(),
-      down: (_node, connection, why) => {
-        this.metrics.redisConnectionsLost.inc({ connection });
-        this.modes.noteTrouble(`${connection}: ${why}`);
-      },
-      message: (channel, message) => {
-        if (!this.devices.message(channel, message)) {
-          this.rooms.message(channel, message);
-        }
-      },
-      confirmed: (channels) => {
-        this.rooms.confirmed(channels);
-        this.devices.confirmed(channels);
-      },
-      moved: () => this.nodes.refresh(),
-      tick: () => this.modes.check(),
-      partitionsMoved: (partitions) => {
-        this.rooms.moved(partitions);
-        this.devices.subscribe();
-      },
-    };
+  private sinkFor(deviceId: string): LocalRooms | StoreWriter {
+    return this.modes.localFor(deviceId) ?? this.storeWriter;
   }
-}
-
-export interface StoreNodesEvents extends NodeEvents {
-  partitionsMoved(partitions: ReadonlySet<Partition>): void;
 }

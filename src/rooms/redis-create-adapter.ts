@@ -2,6 +2,8 @@ import { Logger } from '@nestjs/common';
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { ClusterNodes } from './redis/cluster-nodes.js';
+import type { AdapterLog } from './redis/mode-switch.js';
+import type { StoreNodesEvents } from './redis/node-events.js';
 import { connectTo } from './redis/redis-connections.js';
 import { RedisNode } from './redis/redis-node.js';
 import type { RedisStore } from './redis/redis-store.js';
@@ -9,7 +11,7 @@ import { parseRedisUrl } from './redis/redis-url.js';
 import { scriptTexts } from './redis/scripts.js';
 import { checkServer } from './redis/start-checks.js';
 import { SingleNode, type StoreNodes } from './redis/store-nodes.js';
-import { type AdapterLog, RedisBroadcastAdapter, type StoreNodesEvents } from './redis-broadcast-adapter.js';
+import { RedisBroadcastAdapter } from './redis-broadcast-adapter.js';
 
 /**
  * The adapter for REDIS_URL: one server, Sentinel or Cluster. Nothing is connected before it is started.

@@ -17,30 +17,17 @@ export class RedisCluster {
       ...['--cluster-replica-validity-factor', '0', '--repl-diskless-sync-delay', '0'],
     ];
     const servers: RedisServer[] = [];
-    for (let n = 0; n < MASTERS * 2; n += 1) {
-      // The bus port has to be free too: it is given, so that it stays below 65 536.
-      servers.push(await startRedis({ args }));
-    }
     const cluster = new RedisCluster(servers);
-    await promisify(execFile)(
-      'redis-cli',
-      [
-        ...['--cluster', 'create', ...servers.map(({ port }) => `127.0.0.1:${port}`)],
-        ...['--cluster-replicas', '1', '--cluster-yes'],
-      ],
-      { env: pathWithDaemons() },
-    );
-    await cluster.poll(async () =>
-      (await Promise.all(servers.map((server) => server.command('CLUSTER', 'INFO')))).every(
-        (info) => info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${MASTERS * 2}`),
-      ),
-    );
-    // A failover needs replicas that have their data.
-    await cluster.poll(async () => {
-      const infos = await Promise.all(servers.map((server) => server.command('INFO', 'replication')));
-      return infos.filter((info) => info.includes('master_link_status:up')).length === MASTERS;
-    });
-    return cluster;
+    try {
+      for (let n = 0; n < MASTERS * 2; n += 1) {
+        servers.push(await startRedis({ args }));
+      }
+      await cluster.form();
+      return cluster;
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
   }
 
   /** As REDIS_URL. */
@@ -62,6 +49,28 @@ export class RedisCluster {
 
   async stop(): Promise<void> {
     await Promise.all(this.servers.map((server) => server.stop()));
+  }
+
+  private async form(): Promise<void> {
+    const { servers } = this;
+    await promisify(execFile)(
+      'redis-cli',
+      [
+        ...['--cluster', 'create', ...servers.map(({ port }) => `127.0.0.1:${port}`)],
+        ...['--cluster-replicas', '1', '--cluster-yes'],
+      ],
+      { env: pathWithDaemons() },
+    );
+    await this.poll(async () =>
+      (await Promise.all(servers.map((server) => server.command('CLUSTER', 'INFO')))).every(
+        (info) => info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${MASTERS * 2}`),
+      ),
+    );
+    // A failover needs replicas that have their data.
+    await this.poll(async () => {
+      const infos = await Promise.all(servers.map((server) => server.command('INFO', 'replication')));
+      return infos.filter((info) => info.includes('master_link_status:up')).length === MASTERS;
+    });
   }
 
   private async poll(holds: () => Promise<boolean>): Promise<void> {

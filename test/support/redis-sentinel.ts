@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from './free-port.js';
 import { pathWithDaemons, Program } from './program.js';
-import { type RedisServer, startRedis } from './redis.js';
+import { isPortTaken, type RedisServer, START_ATTEMPTS, startRedis } from './redis.js';
 
 const SENTINELS = 3;
 const DOWN_AFTER_MS = 1_000;
@@ -23,19 +23,17 @@ export class RedisSentinels {
     const master = await startRedis();
     const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(master.port)] });
     const sentinels = new RedisSentinels(master, replica);
-    for (let n = 0; n < SENTINELS; n += 1) {
-      await sentinels.startSentinel();
+    try {
+      for (let n = 0; n < SENTINELS; n += 1) {
+        await sentinels.startSentinel();
+      }
+      // Each has to know the replica and the other two before they can agree on a failover.
+      await Promise.all(sentinels.programs.map((program) => meetAll(program)));
+      return sentinels;
+    } catch (error) {
+      await sentinels.stop();
+      throw error;
     }
-    const [first] = sentinels.programs;
-    await first!.line(/\+slave /);
-    // Each has to know the others before they can agree on a failover.
-    await Promise.all(sentinels.programs.map((program) => program.line(/\+sentinel (?:.*\n?.*){1}/)));
-    await first!.poll(
-      () =>
-        Promise.resolve(first!.lines.filter((line) => line.includes('+sentinel ')).length >= SENTINELS - 1),
-      'all sentinels known',
-    );
-    return sentinels;
   }
 
   /** As REDIS_URL. */
@@ -50,6 +48,18 @@ export class RedisSentinels {
   }
 
   private async startSentinel(): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.tryToStartSentinel();
+      } catch (error) {
+        if (attempt === START_ATTEMPTS || !isPortTaken(error)) {
+          throw error;
+        }
+      }
+    }
+  }
+
+  private async tryToStartSentinel(): Promise<void> {
     const port = await freePort();
     const file = join(this.folder, `${port}.conf`);
     writeFileSync(
@@ -67,10 +77,16 @@ export class RedisSentinels {
       env: pathWithDaemons(),
       stopTimeoutMs: 5_000,
     });
+    await program.ready(/\+monitor master/);
     this.programs.push(program);
     this.ports.push(port);
-    await program.line(/\+monitor master/);
   }
+}
+
+async function meetAll(program: Program): Promise<void> {
+  await program.line(/\+slave /);
+  const met = () => program.lines.filter((line) => line.includes('+sentinel ')).length >= SENTINELS - 1;
+  await program.poll(() => Promise.resolve(met()), 'all sentinels known');
 }
 
 export const startRedisSentinels = (): Promise<RedisSentinels> => RedisSentinels.start();

@@ -11,6 +11,12 @@ export interface RedisOptions {
   args?: string[];
 }
 
+/** Tests that run side by side in other processes may take a port between the look at it and its use. */
+export const START_ATTEMPTS = 5;
+
+/** @returns whether a server could not start for its port */
+export const isPortTaken = (error: unknown): boolean => String(error).includes('Failed listening on port');
+
 /** A real Redis on a loopback port of its own, without persistence: a restart comes back empty. */
 export class RedisServer {
   private program: Program | undefined;
@@ -22,9 +28,18 @@ export class RedisServer {
   ) {}
 
   static async start(options: RedisOptions = {}): Promise<RedisServer> {
-    const server = new RedisServer(await freePort(), options);
-    await server.start();
-    return server;
+    for (let attempt = 1; ; attempt += 1) {
+      const server = new RedisServer(await freePort(), options);
+      try {
+        await server.start();
+        return server;
+      } catch (error) {
+        await server.stop();
+        if (attempt === START_ATTEMPTS || !isPortTaken(error)) {
+          throw error;
+        }
+      }
+    }
   }
 
   get url(): string {

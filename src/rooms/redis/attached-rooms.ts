@@ -2,6 +2,7 @@ import type { Metrics } from '../../metrics/metrics.js';
 import type { BroadcastReceiver } from '../broadcast-adapter.js';
 import type { RoomState } from '../publication.js';
 import { AttachedRoom } from './attached-room.js';
+import { Forgetting } from './forgetting.js';
 import { readFrames } from './frames.js';
 import type { Partition } from './partitions.js';
 import { RoomReader } from './room-reader.js';
@@ -14,7 +15,6 @@ const MAX_HELD_BYTES = 1024 * 1024;
 const ROUND_PARTS = 30;
 /** Time of one such round: it keeps watched rooms from expiring, and finds what a lost message would have told. */
 const ROUND_MS = 150_000;
-const FORGET_AFTER_MS = 1_000;
 
 /** The rooms this instance is attached to: their channels, where each stands, and no gap in what the receiver hears. */
 export class AttachedRooms {
@@ -22,9 +22,9 @@ export class AttachedRooms {
   private readonly byChannel = new Map<string, AttachedRoom>();
   private readonly reader: RoomReader;
   private active = true;
-  private timers: NodeJS.Timeout[] = [];
+  private timer: NodeJS.Timeout | null = null;
   private round: IterableIterator<AttachedRoom> | null = null;
-  private toForget = new Set<string>();
+  private readonly forgetting: Forgetting;
 
   /** @param expiryMs time after which the store forgets a device of which nobody hears or asks */
   constructor(
@@ -33,6 +33,7 @@ export class AttachedRooms {
     private readonly metrics: Metrics,
     private readonly expiryMs: number,
   ) {
+    this.forgetting = new Forgetting(store, (deviceId) => !this.active || this.rooms.has(deviceId));
     this.reader = new RoomReader(store, metrics, {
       isCurrent: (room) => this.active && this.rooms.get(room.deviceId) === room,
       replay: (room, messages) => this.replay(room, messages),
@@ -59,14 +60,15 @@ export class AttachedRooms {
 
   start(): void {
     const roundMs = Math.min(ROUND_MS, this.expiryMs / 4);
-    this.timers = [
-      setInterval(() => this.readNextPart(), roundMs / ROUND_PARTS),
-      setInterval(() => this.forget(), FORGET_AFTER_MS),
-    ];
+    this.timer = setInterval(() => this.readNextPart(), roundMs / ROUND_PARTS);
+    this.forgetting.start();
   }
 
   stop(): void {
-    this.timers.forEach((timer) => clearInterval(timer));
+    if (this.timer !== null) {
+      clearInterval(this.timer);
+    }
+    this.forgetting.stop();
     this.suspend();
   }
 
@@ -81,7 +83,6 @@ export class AttachedRooms {
       room = new AttachedRoom(deviceId, this.store.partitions.of(deviceId), this.receiver);
       this.rooms.set(deviceId, room);
       this.byChannel.set(room.channel, room);
-      this.toForget.delete(deviceId);
     }
     return room;
   }
@@ -97,7 +98,7 @@ export class AttachedRooms {
     // Whoever still waits for the attach does not follow the room any more: an answer without a position.
     room.takeWaiters().forEach((resolve) => resolve(room.state));
     if (room.known && room.empty) {
-      this.toForget.add(deviceId);
+      this.forgetting.add(deviceId);
     }
   }
 
@@ -235,18 +236,6 @@ export class AttachedRooms {
       if (room?.known === true && room.held === null) {
         this.reader.read(room);
       }
-    }
-  }
-
-  private forget(): void {
-    if (this.toForget.size === 0 || !this.active) {
-      return;
-    }
-    const gone = [...this.toForget].filter((deviceId) => !this.rooms.has(deviceId));
-    this.toForget = new Set();
-    for (const [partition, deviceIds] of this.store.partitions.group(gone)) {
-      // What is not forgotten now expires by itself.
-      this.store.forget(partition, deviceIds).catch(() => undefined);
     }
   }
 }

@@ -16,6 +16,12 @@ const LONGEST_RETURN_AFTER_MS = 30_000;
 /** A time in the store that lasted this long was good. */
 const GOOD_STORE_MS = 10_000;
 
+/** What the adapter says to the log. */
+export interface AdapterLog {
+  log(message: string): void;
+  warn(message: string): void;
+}
+
 export interface ModeEvents {
   mode(mode: StoreMode): void;
   reachable(reachable: boolean): void;
@@ -42,7 +48,7 @@ export class ModeSwitch {
   constructor(
     private readonly config: Pick<Config, 'rooms' | 'redis'>,
     private readonly metrics: Metrics,
-    private readonly logger: { log(message: string): void; warn(message: string): void },
+    private readonly logger: AdapterLog,
     private readonly store: RedisStore,
     private readonly rooms: AttachedRooms,
     private readonly receiver: BroadcastReceiver,

@@ -1,11 +1,14 @@
-import { randomBytes } from 'node:crypto';
 import type { EncodedBatch } from './batch-encoder.js';
+import { GenerationNames } from './generation-names.js';
+import { Heartbeat } from './heartbeat.js';
+import type { NodeEvents } from './node-events.js';
 import type { BatchReply } from './partition-queue.js';
 import type { Partition } from './partitions.js';
 import type { Connect } from './redis-connections.js';
 import { RedisLink } from './redis-link.js';
 import { type ScriptedRedis, withScripts } from './scripts.js';
 import { Subscriber } from './subscriber.js';
+import { WriteTurn } from './write-turn.js';
 
 export interface NodeOptions {
   readonly connect: Connect;
@@ -21,26 +24,8 @@ export interface NodeOptions {
   slotOf: (channel: string) => number;
 }
 
-export interface NodeEvents {
-  commandsUp(node: RedisNode, redis: ScriptedRedis): void;
-  down(node: RedisNode, connection: 'commands' | 'subscriber', why: string): void;
-  subscriberUp(node: RedisNode): void;
-  message(channel: string, message: Buffer): void;
-  confirmed(channels: readonly string[]): void;
-  /** The node does not serve a slot (any more): look again who does. */
-  moved(node: RedisNode): void;
-  /** A heartbeat interval is over: {@link RedisNode.silentMs} may have something to say. */
-  tick(): void;
-}
-
 /** Answer of redis/lua/publish.lua to a batch that comes too late. */
 export const TOO_LATE = 'L';
-
-const GENERATION_BYTES = 9;
-const GENERATION_LETTERS = 12;
-
-/** Heartbeats within the time after which a silent server counts as lost. */
-const BEATS_PER_TIMEOUT = 8;
 
 /** Errors by which a node of Redis Cluster says that another one serves a slot, or nobody for now. */
 const MOVED = /^(MOVED|ASK|CLUSTERDOWN|TRYAGAIN)\b/;
@@ -54,19 +39,12 @@ export class RedisNode {
   refusal: string | null = 'not reached yet';
   private readonly commands: RedisLink<ScriptedRedis>;
   private runId = '';
-  /** Unix ms of the server minus ours. */
-  private clockOffsetMs = 0;
-  private timers: NodeJS.Timeout[] = [];
-  /** When the heartbeat that waits for its answer was sent; 0 for none. */
-  private beatSentAt = 0;
-  /** When the last heartbeat was sent that found everything well. */
-  private wellAt = Date.now();
-  private tickedAt = Date.now();
+  private readonly names = new GenerationNames();
+  private readonly heartbeat: Heartbeat;
+  private probes: NodeJS.Timeout | null = null;
   /** Since when no batch was stored though the node answers; 0 while they are. */
   private failingSince = 0;
-  private corked = false;
-  private random = '';
-  private randomAt = 0;
+  private readonly turn = new WriteTurn();
 
   constructor(
     private readonly options: NodeOptions,
@@ -82,8 +60,22 @@ export class RedisNode {
         }
       },
       down: (why) => {
-        this.beatSentAt = 0;
+        this.heartbeat.forget();
         events.down(this, 'commands', why);
+      },
+    });
+    this.heartbeat = new Heartbeat(timeoutMs, {
+      connection: () => this.commands.current,
+      ask: (redis) => this.ask(redis),
+      answered: () => {
+        this.refusal = null;
+        return this.subscriber.up;
+      },
+      refused: (error) => this.failed(error),
+      silent: (why) => this.commands.replace(why),
+      tick: () => {
+        this.subscriber.channels.retry();
+        events.tick();
       },
     });
     this.subscriber = new Subscriber(
@@ -120,19 +112,12 @@ export class RedisNode {
   /** Time for which not everything was well with it. */
   get silentMs(): number {
     const now = Date.now();
-    return Math.max(now - this.wellAt, this.failingSince === 0 ? 0 : now - this.failingSince);
+    return Math.max(this.heartbeat.silentMs, this.failingSince === 0 ? 0 : now - this.failingSince);
   }
 
   /** A name that no generation had before; given to scripts for the case that they begin one. */
   get freshGeneration(): string {
-    // Drawn ahead for many calls: the system's random numbers cost as much as the rest of a small call.
-    if (this.randomAt >= this.random.length) {
-      this.random = randomBytes(GENERATION_BYTES * 512).toString('base64url');
-      this.randomAt = 0;
-    }
-    const at = this.randomAt;
-    this.randomAt += GENERATION_LETTERS;
-    return this.random.slice(at, this.randomAt);
+    return this.names.next();
   }
 
   get serverRunId(): string {
@@ -140,19 +125,17 @@ export class RedisNode {
   }
 
   start(): void {
-    const { timeoutMs, probeMs } = this.options;
-    this.wellAt = this.tickedAt = Date.now();
     this.commands.start();
     this.subscriber.start();
-    this.timers = [
-      setInterval(() => this.tick(), timeoutMs / BEATS_PER_TIMEOUT),
-      setInterval(() => this.probe(), probeMs),
-    ];
+    this.heartbeat.start();
+    this.probes = setInterval(() => this.probe(), this.options.probeMs);
   }
 
   stop(): void {
-    this.timers.forEach((timer) => clearInterval(timer));
-    this.timers = [];
+    this.heartbeat.stop();
+    if (this.probes !== null) {
+      clearInterval(this.probes);
+    }
     this.commands.stop();
     this.subscriber.stop();
   }
@@ -163,8 +146,8 @@ export class RedisNode {
     if (redis === null || this.refusal !== null) {
       return null;
     }
-    const deadline = Date.now() + this.clockOffsetMs + this.options.timeoutMs;
-    this.cork(redis);
+    const deadline = Date.now() + this.heartbeat.clockOffsetMs + this.options.timeoutMs;
+    this.turn.begin(redis);
     return redis
       .sluicePublish(
         partition.headKey,
@@ -207,18 +190,6 @@ export class RedisNode {
     return { kind: 'failed' };
   }
 
-  /** All calls of one event-loop turn leave in one write. */
-  private cork({ stream }: ScriptedRedis): void {
-    if (!this.corked) {
-      this.corked = true;
-      stream.cork();
-      process.nextTick(() => {
-        this.corked = false;
-        stream.uncork();
-      });
-    }
-  }
-
   private async prepare(redis: ScriptedRedis): Promise<ScriptedRedis> {
     const info = await redis.info('server');
     const runId = /run_id:(\w+)/.exec(info)?.[1];
@@ -227,7 +198,7 @@ export class RedisNode {
     }
     this.runId = runId;
     try {
-      await this.beat(redis);
+      await this.heartbeat.beat(redis);
     } catch (error) {
       const { name, message } = error as Error;
       if (name !== 'ReplyError' || DEMOTED.test(message)) {
@@ -238,54 +209,11 @@ export class RedisNode {
     return redis;
   }
 
-  private tick(): void {
-    // While this process itself was busy, silence says nothing about the server.
-    const now = Date.now();
-    const lateMs = Math.max(0, now - this.tickedAt - this.options.timeoutMs / BEATS_PER_TIMEOUT);
-    this.tickedAt = now;
-    this.wellAt = Math.min(now, this.wellAt + lateMs);
-    if (this.beatSentAt > 0) {
-      this.beatSentAt = Math.min(now, this.beatSentAt + lateMs);
-    }
-    this.heartbeat(now);
-    this.subscriber.channels.retry();
-    this.events.tick();
-  }
-
-  private heartbeat(now: number): void {
-    const redis = this.commands.current;
-    if (redis === null) {
-      return;
-    }
-    if (this.beatSentAt > 0) {
-      if (now - this.beatSentAt >= this.options.timeoutMs) {
-        this.commands.replace(`no answer for ${now - this.beatSentAt} ms`);
-      }
-      return;
-    }
-    this.beatSentAt = now;
-    this.beat(redis).catch((error: Error) => {
-      if (this.commands.current === redis && error.name === 'ReplyError') {
-        this.beatSentAt = 0;
-        this.failed(error);
-      }
-    });
-  }
-
-  /** One small write: what Redis refuses to write, it refuses here as well. */
-  private async beat(redis: ScriptedRedis): Promise<void> {
+  private async ask(redis: ScriptedRedis): Promise<number | null> {
     const home = this.options.home();
-    if (home === undefined) {
-      return;
-    }
-    const before = Date.now();
-    const serverMs = Number(await redis.sluiceHeartbeat(home.headKey, String(this.options.partitionCount)));
-    this.clockOffsetMs = serverMs - (before + Date.now()) / 2;
-    this.refusal = null;
-    this.beatSentAt = 0;
-    if (this.subscriber.up) {
-      this.wellAt = before;
-    }
+    return home === undefined
+      ? null
+      : Number(await redis.sluiceHeartbeat(home.headKey, String(this.options.partitionCount)));
   }
 
   private refuse(message: string): void {

@@ -5,30 +5,31 @@ import type { Position } from '../../protocol/client-messages.js';
 import type { HistoryPage } from '../broadcast-adapter.js';
 import { readHistoryPage } from './history-page.js';
 import { type BatchReply, PartitionQueue } from './partition-queue.js';
+import { PendingBound } from './pending-bound.js';
 import { type Partition, Partitions } from './partitions.js';
 import type { RedisNode } from './redis-node.js';
 import type { StoreNodes } from './store-nodes.js';
-import { isStateChange, type Operation, StoreLostError } from './store-operations.js';
+import { type Operation, StoreLostError } from './store-operations.js';
+import type { StorePlace } from './store-place.js';
 import { decodeState, type StoredState } from './stored-state.js';
 
 /** Wait before a call that failed is sent again. */
 const RETRY_MS = 50;
 /** Rooms that one call reads: bounds the time for which one call keeps Redis busy. */
 const MAX_ROOMS_PER_READ = 64;
-/** Packets that MQTT lets be in flight; those of QoS 1 are taken beyond the bound, since the broker waits for them anyway. */
-const MAX_PACKETS_IN_FLIGHT = 65_535;
 
 /** Calls to Redis: what is written, in batches per partition, and what is read. */
 export class RedisStore {
   readonly instanceId = randomBytes(6).toString('base64url');
   readonly partitions: Partitions;
+  /** One for each partition. */
+  readonly places: readonly StorePlace[];
   private readonly queues: PartitionQueue[];
   private readonly dirty = new Set<PartitionQueue>();
-  private pending = 0;
+  private readonly bound: PendingBound;
   private scheduled = false;
   private retry: NodeJS.Timeout | null = null;
   private readonly retries = new Set<PartitionQueue>();
-  private wasCongested = false;
   private nodes!: StoreNodes;
   /** Of this ingest holder; empty without fencing. */
   token = '';
@@ -36,10 +37,15 @@ export class RedisStore {
   constructor(
     private readonly config: Pick<Config, 'rooms' | 'redis'>,
     private readonly metrics: Metrics,
-    private readonly events: { fenced(): void; congested(congested: boolean): void },
+    events: { fenced(): void; congested(congested: boolean): void },
   ) {
     const { redis } = config;
     this.partitions = new Partitions(redis.namespace, redis.partitions);
+    this.places = this.partitions.all.map((partition) => ({
+      prefix: partition.prefix,
+      connection: () => this.nodeOf(partition)?.redis ?? null,
+    }));
+    this.bound = new PendingBound(redis.maxPendingPublications, (congested) => events.congested(congested));
     const context = {
       maxBatchOperations: redis.batchMaxPublications,
       send: (partition: Partition, batch: Parameters<RedisNode['publish']>[1]) =>
@@ -48,11 +54,11 @@ export class RedisStore {
         metrics.redisFenced.inc();
         events.fenced();
       },
-      done: (operations: number) => this.done(operations),
+      done: (operations: number) => this.bound.settled(operations),
       retryLater: (queue: PartitionQueue) => this.retryLater(queue),
     };
     this.queues = this.partitions.all.map((partition) => new PartitionQueue(partition, context));
-    Object.assign(metrics.redisPending, { collect: () => metrics.redisPending.set(this.pending) });
+    Object.assign(metrics.redisPending, { collect: () => metrics.redisPending.set(this.bound.pending) });
   }
 
   /** Where the partitions live; given once, before anything else. */
@@ -67,7 +73,7 @@ export class RedisStore {
 
   /** As many publications are under way as REDIS_MAX_PENDING_PUBLICATIONS allows. */
   get congested(): boolean {
-    return this.wasCongested;
+    return this.bound.congested;
   }
 
   nodeOf(partition: Partition): RedisNode | undefined {
@@ -76,14 +82,8 @@ export class RedisStore {
 
   /** Queues an operation; all of one event-loop turn leave together. */
   push(operation: Operation): void {
-    const { maxPendingPublications } = this.config.redis;
-    if (this.pending >= maxPendingPublications && !this.take(operation)) {
+    if (!this.bound.take(operation)) {
       return;
-    }
-    this.pending += 1;
-    if (this.pending >= maxPendingPublications && !this.wasCongested) {
-      this.wasCongested = true;
-      this.events.congested(true);
     }
     const queue = this.queues[this.partitions.of(operation.deviceId).index] as PartitionQueue;
     queue.push(operation);
@@ -107,7 +107,7 @@ export class RedisStore {
   /** Resolves when nothing waits any more, or the time is over. */
   async settled(timeoutMs: number): Promise<void> {
     const deadline = Date.now() + timeoutMs;
-    while (this.pending > 0 && Date.now() < deadline) {
+    while (this.bound.pending > 0 && Date.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }
@@ -222,27 +222,6 @@ export class RedisStore {
       queue.flush();
     }
     this.dirty.clear();
-  }
-
-  /** What is over the bound: refused where it is counted as lost anyway (QoS 0), taken where the sender waits (QoS 1). */
-  private take(operation: Operation): boolean {
-    if (isStateChange(operation)) {
-      return true;
-    }
-    const { maxPendingPublications } = this.config.redis;
-    if (operation.packetId === 0 || this.pending >= maxPendingPublications + MAX_PACKETS_IN_FLIGHT) {
-      operation.settle('refused');
-      return false;
-    }
-    return true;
-  }
-
-  private done(operations: number): void {
-    this.pending -= operations;
-    if (this.wasCongested && this.pending < this.config.redis.maxPendingPublications / 2) {
-      this.wasCongested = false;
-      this.events.congested(false);
-    }
   }
 
   private retryLater(queue: PartitionQueue): void {

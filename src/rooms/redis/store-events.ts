@@ -1,0 +1,45 @@
+import type { Metrics } from '../../metrics/metrics.js';
+import type { AttachedRooms } from './attached-rooms.js';
+import type { DeviceWatch } from './device-watch.js';
+import type { ModeSwitch } from './mode-switch.js';
+import type { StoreNodesEvents } from './node-events.js';
+
+/** Takes what the servers tell to whom it concerns. */
+export function storeEvents({
+  metrics,
+  modes,
+  rooms,
+  devices,
+  refresh,
+}: {
+  metrics: Metrics;
+  modes: ModeSwitch;
+  rooms: AttachedRooms;
+  devices: DeviceWatch;
+  /** Looks again who serves what. */
+  refresh(this: void): void;
+}): StoreNodesEvents {
+  return {
+    commandsUp: () => modes.check(),
+    subscriberUp: () => modes.check(),
+    down: (_node, connection, why) => {
+      metrics.redisConnectionsLost.inc({ connection });
+      modes.noteTrouble(`${connection}: ${why}`);
+    },
+    message: (channel, message) => {
+      if (!devices.message(channel, message)) {
+        rooms.message(channel, message);
+      }
+    },
+    confirmed: (channels) => {
+      rooms.confirmed(channels);
+      devices.confirmed(channels);
+    },
+    moved: refresh,
+    tick: () => modes.check(),
+    partitionsMoved: (partitions) => {
+      rooms.moved(partitions);
+      devices.subscribe();
+    },
+  };
+}

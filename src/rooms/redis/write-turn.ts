@@ -1,0 +1,17 @@
+import type { Redis } from 'ioredis';
+
+/** Lets all calls that one event-loop turn makes on a connection leave in one write. */
+export class WriteTurn {
+  private corked = false;
+
+  begin({ stream }: Redis): void {
+    if (!this.corked) {
+      this.corked = true;
+      stream.cork();
+      process.nextTick(() => {
+        this.corked = false;
+        stream.uncork();
+      });
+    }
+  }
+}
