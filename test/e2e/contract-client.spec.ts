@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { isDeepStrictEqual } from 'node:util';
 import { WebSocket } from 'ws';
 import { stopAfterEach } from '../support/cleanup.js';
 import { mosquittoPub, mosquittoSub } from '../support/mosquitto-clients.js';
@@ -108,10 +109,24 @@ describe('a client written from the protocol document alone', () => {
   const publish = (broker: Mosquitto, id: string, value: unknown): Promise<void> =>
     mosquittoPub(broker, `devices/${id}/telemetry`, JSON.stringify(value));
 
+  /** Who comes next finds it in the snapshot: the broker has the message before Sluice does. */
+  async function publishAndAwait(
+    broker: Mosquitto,
+    sluice: Sluice,
+    id: string,
+    value: unknown,
+  ): Promise<void> {
+    const witness = own(await PlainClient.open(sluice, await signToken({ deviceIds: [id] })));
+    await witness.until(({ type }) => type === 'subscribed');
+    await publish(broker, id, value);
+    await witness.until(({ type, payload }) => type === 'telemetry' && isDeepStrictEqual(payload, value));
+    witness.stop();
+  }
+
   it('opens, watches, commands, leaves and comes back to everything it missed', async () => {
     const { broker, sluice } = await start();
     await mosquittoPub(broker, 'devices/a/meta', '{"name":"A"}', { retain: true });
-    await publish(broker, 'a', 1);
+    await publishAndAwait(broker, sluice, 'a', 1);
     const token = await signToken({ userId: 'ann', deviceIds: ['a', 'b', 'plant-*'] });
 
     const first = own(await PlainClient.open(sluice, token));
@@ -163,7 +178,7 @@ describe('a client written from the protocol document alone', () => {
     const since = first.positions();
     first.stop();
     for (const t of [3, 4, 5]) {
-      await publish(broker, 'a', { t });
+      await publishAndAwait(broker, sluice, 'a', { t });
     }
     const second = own(await PlainClient.open(sluice, token, '?subscribe=none'));
     second.continueFrom(first);
@@ -185,7 +200,7 @@ describe('a client written from the protocol document alone', () => {
       await PlainClient.open(sluice, await signToken({ deviceIds: ['a'] }), '?subscribe=none'),
     );
     await client.until(({ type }) => type === 'connected');
-    await publish(broker, 'a', 41);
+    await publishAndAwait(broker, sluice, 'a', 41);
     const since = { a: { epoch: 'of another life', offset: 7 } };
     const answer = await client.ask({ type: 'subscribe', deviceIds: ['a'], since, id: 1 });
     expect(answer['rooms'][0]).toMatchObject({ deviceId: 'a', recovered: false });
