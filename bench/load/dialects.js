@@ -20,6 +20,7 @@ const ascii = (character) => character.charCodeAt(0);
  */
 
 const TYPE_AT = '{"type":"'.length;
+const FIRST_OF_BATCH_AT = '{"type":"batch","messages":[{"type":"'.length;
 
 /**
  * JSON objects that begin with their type, one character of which tells what to do. A connection is ready at `subscribed`.
@@ -36,7 +37,8 @@ const json = {
       case ascii('t'):
         return FrameKind.DELIVERY;
       case ascii('b'):
-        return FrameKind.BATCH;
+        // Replies are batched too; before a connection has its rooms there is nothing else.
+        return buffer[start + FIRST_OF_BATCH_AT] === ascii('t') ? FrameKind.BATCH : FrameKind.CONTROL;
       case ascii('s'):
         return buffer[start + TYPE_AT + 1] === ascii('u') ? FrameKind.CONTROL : FrameKind.OTHER;
       case ascii('e'):
@@ -48,11 +50,16 @@ const json = {
   onData(connection, buffer, start, end) {
     if (buffer[start + TYPE_AT] === ascii('e')) {
       connection.sink.countClose(buffer.toString('utf8', start, Math.min(end, start + 120)));
-      return;
+    } else if (buffer[start + TYPE_AT] === ascii('s') || hasSubscribed(buffer, start, end)) {
+      connection.ready();
     }
-    connection.ready();
   },
 };
+
+function hasSubscribed(buffer, start, end) {
+  const at = buffer.indexOf('{"type":"subscribed"', start);
+  return at >= 0 && at < end;
+}
 
 /** Engine.IO 4 over WebSocket only. @type {Dialect} */
 const socketIo = {

@@ -11,7 +11,7 @@ export const FrameKind = Object.freeze({
 });
 
 /** So many payload bytes are enough for a dialect to tell what a frame is. */
-export const CLASSIFY_BYTES = 24;
+export const CLASSIFY_BYTES = 40;
 
 const OPCODE_CLOSE = 8;
 const NOTHING = null;
