@@ -3,8 +3,8 @@ import type { Metrics } from '../metrics/metrics.js';
 import { FlushWindow } from './flush-window.js';
 import { realScheduler, type Scheduler } from './scheduler.js';
 
-/** Latency is sampled: at most this many publications of one window are observed. */
-const MAX_LATENCY_SAMPLES = 32;
+/** Times are sampled: at most this many publications of one window are observed. */
+const MAX_SAMPLES = 32;
 
 /** What all connections of an instance share for delivery: limits, counters, the flush window. */
 export class DeliveryContext {
@@ -39,9 +39,14 @@ export class DeliveryContext {
     return window;
   }
 
-  /** A publication received at `receivedMono` (performance.now()) goes out with the current window. */
+  /** Whether times of the next publication are to be observed; in a flood only those of the first of a window are. */
+  get isSampling(): boolean {
+    return this.received.length < MAX_SAMPLES;
+  }
+
+  /** A publication received at `receivedMono` (performance.now()) goes out with the current window, if anybody gets it now. */
   sampleLatency(receivedMono: number): void {
-    if (this.received.length < MAX_LATENCY_SAMPLES) {
+    if (this.window.isDue) {
       this.received.push(receivedMono);
     }
   }

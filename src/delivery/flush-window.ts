@@ -36,6 +36,11 @@ export class FlushWindow {
     this.due.push(connection);
   }
 
+  /** Whether anything is to be written at its end. */
+  get isDue(): boolean {
+    return this.due.length > 0;
+  }
+
   /** First node of a path. One entry is enough: receivers of one publication come in one loop. */
   first(frame: Buffer, isTelemetry: boolean): Batch {
     if (this.rootFrame !== frame) {

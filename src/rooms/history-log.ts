@@ -16,6 +16,7 @@ export interface HistoryEntry {
 
 /** Per entry: serverTs (8 bytes), metaVersion (4), payload length (4), packet id (2). */
 const HEADER_BYTES = 18;
+const NOTHING = Buffer.alloc(0);
 const MIN_SEGMENT_BYTES = 512;
 const MAX_SEGMENT_BYTES = 64 * 1024;
 
@@ -38,9 +39,12 @@ export class HistoryLog {
   /** Bytes of all segments, used or not: what this device's history holds in memory. */
   allocatedBytes = 0;
   private readonly segments: Segment[] = [];
-  /** Oldest entry: where it is in the first segment, its offset, and the payload and header bytes from there on. */
+  /** The last of them. */
+  private tail: Segment | null = null;
+  /** Oldest entry: where it is in the first segment, its offset and time, and the payload and header bytes from there on. */
   private oldestAt = 0;
   private oldest = 1;
+  private oldestTs = 0;
   private liveBytes = 0;
   private newestAt = 0;
 
@@ -70,6 +74,9 @@ export class HistoryLog {
     segment.count += 1;
     this.newestAt = at;
     this.newest += 1;
+    if (this.oldest === this.newest) {
+      this.oldestTs = serverTs;
+    }
     this.liveBytes += size;
     this.trim(serverTs, limits);
     return this.newest;
@@ -78,16 +85,11 @@ export class HistoryLog {
   /** Lets go of what is too old, too much or too many, but never of the newest. */
   trim(now: number, limits: HistoryLimits): void {
     while (this.oldest < this.newest) {
-      const segment = this.segments[0] as Segment;
       const tooMany = this.newest - this.oldest + 1 > limits.maxPublications;
-      if (
-        !tooMany &&
-        this.liveBytes <= limits.maxBytes &&
-        segment.bytes.readDoubleLE(this.oldestAt) >= now - limits.maxAgeMs
-      ) {
+      if (!tooMany && this.liveBytes <= limits.maxBytes && this.oldestTs >= now - limits.maxAgeMs) {
         return;
       }
-      this.dropOldest(segment);
+      this.dropOldest(this.segments[0] as Segment);
     }
   }
 
@@ -103,8 +105,13 @@ export class HistoryLog {
 
   /** The newest publication, or undefined before the first. */
   last(): HistoryEntry | undefined {
-    const segment = this.segments.at(-1);
-    return segment === undefined ? undefined : entryAt(segment, this.newestAt, this.newest);
+    return this.tail === null ? undefined : entryAt(this.tail, this.newestAt, this.newest);
+  }
+
+  /** Payload of the newest publication; empty before the first. */
+  lastPayload(): Buffer {
+    const { tail } = this;
+    return tail === null ? NOTHING : tail.bytes.subarray(this.newestAt + HEADER_BYTES, tail.used);
   }
 
   /** Publications directly after `offset`, oldest first; undefined when some of them are gone. */
@@ -130,8 +137,8 @@ export class HistoryLog {
   }
 
   private segmentFor(size: number): Segment {
-    const last = this.segments.at(-1);
-    if (last !== undefined && last.used + size <= last.bytes.length) {
+    const last = this.tail;
+    if (last !== null && last.used + size <= last.bytes.length) {
       return last;
     }
     // As large as what is kept now, so that a slow device holds little and a fast one few segments.
@@ -139,6 +146,7 @@ export class HistoryLog {
     const bytes = Buffer.allocUnsafeSlow(Math.max(wanted, size));
     const segment: Segment = { bytes, used: 0, firstOffset: this.newest + 1, count: 0 };
     this.segments.push(segment);
+    this.tail = segment;
     this.allocatedBytes += bytes.length;
     return segment;
   }
@@ -152,6 +160,10 @@ export class HistoryLog {
       this.segments.shift();
       this.allocatedBytes -= segment.bytes.length;
       this.oldestAt = 0;
+    }
+    const first = this.segments[0];
+    if (first !== undefined) {
+      this.oldestTs = first.bytes.readDoubleLE(this.oldestAt);
     }
   }
 }

@@ -83,10 +83,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       }
     }
     if (room.attached) {
-      const last = log.last();
-      if (last !== undefined) {
-        this.receiver?.onPublication(room.publication(last), message.receivedMono);
-      }
+      this.receiver?.onPublication(room.newest(message.receivedAt), message.receivedMono);
     }
     message.settle('accepted');
   }

@@ -17,6 +17,7 @@ export class MemoryRoom {
   touchedAt = 0;
   /** Metadata of the publications in history, newest last: each carries what it was published with. */
   private readonly metas: MetaVersion[] = [{ version: 0, meta: null }];
+  private current = this.metas[0] as MetaVersion;
 
   constructor(
     readonly deviceId: string,
@@ -24,12 +25,13 @@ export class MemoryRoom {
   ) {}
 
   get meta(): MetaBytes {
-    return (this.metas.at(-1) as MetaVersion).meta;
+    return this.current.meta;
   }
 
   set meta(meta: MetaBytes) {
-    const last = this.metas.at(-1) as MetaVersion;
-    this.metas.push({ version: last.version + 1, meta });
+    const last = this.current;
+    this.current = { version: last.version + 1, meta };
+    this.metas.push(this.current);
     // Versions that only trimmed publications carried are let go.
     const oldest = this.log.after(this.log.oldestOffset - 1, 1)?.[0]?.metaVersion ?? last.version + 1;
     while (this.metas.length > 1 && (this.metas[1] as MetaVersion).version <= oldest) {
@@ -38,12 +40,25 @@ export class MemoryRoom {
   }
 
   get metaVersion(): number {
-    return (this.metas.at(-1) as MetaVersion).version;
+    return this.current.version;
   }
 
   /** Nothing is known of the device: the room exists only because somebody watches. */
   get empty(): boolean {
     return this.log.newest === 0 && this.status === null && this.filled === null && this.meta === null;
+  }
+
+  /** The newest publication, received at `serverTs`. */
+  newest(serverTs: number): Publication {
+    const { deviceId, epoch, log } = this;
+    return {
+      deviceId,
+      epoch,
+      offset: log.newest,
+      serverTs,
+      payload: log.lastPayload(),
+      meta: this.current.meta,
+    };
   }
 
   publication(entry: HistoryEntry): Publication {

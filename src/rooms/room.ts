@@ -77,7 +77,8 @@ export class Room implements Feed {
     this.epoch = publication.epoch;
     this.telemetry = publication;
     const frames = new TelemetryFrames(publication, this.template);
-    this.newest = frames;
+    // Whoever needs the newest later has it framed again: frames kept for each device outlive the collector's nursery.
+    this.newest = null;
     const { members } = this.live;
     this.hot.due += members.length;
     for (let at = 0; at < members.length; at += 1) {

@@ -148,6 +148,10 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     if (room === undefined) {
       return;
     }
+    if (!this.context.isSampling) {
+      room.deliver(publication);
+      return;
+    }
     const start = performance.now();
     room.deliver(publication);
     this.metrics.broadcastDuration.observe((performance.now() - start) / 1000);
