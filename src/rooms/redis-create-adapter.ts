@@ -1,12 +1,12 @@
 import { Logger } from '@nestjs/common';
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
-import { ClusterNodes } from './redis/cluster-nodes.js';
+import { ClusterNodes, type HostPort } from './redis/cluster-nodes.js';
 import type { AdapterLog } from './redis/mode-switch.js';
 import type { StoreNodesEvents } from './redis/node-events.js';
+import type { Partition } from './redis/partitions.js';
 import { connectTo } from './redis/redis-connections.js';
 import { RedisNode } from './redis/redis-node.js';
-import type { RedisStore } from './redis/redis-store.js';
 import { parseRedisUrl } from './redis/redis-url.js';
 import { scriptTexts } from './redis/scripts.js';
 import { checkServer } from './redis/start-checks.js';
@@ -38,17 +38,19 @@ export function createRedisAdapter(
         void checkServer(redis, config, (warning) => logger.warn(warning));
       },
     };
-    const { all } = store.partitions;
+    const { all, common, agreementKey } = store.partitions;
+    const places = [...all, common];
     const slotByPrefix = new Map(all.map(({ prefix, slot }) => [prefix, slot]));
     const shared = { scripts, sharded, timeoutMs, probeMs, partitionCount: partitions };
-    const create = (home: RedisNodeHome, at?: { host: string; port: number }): RedisNode =>
+    const create = (serves: (place: Partition) => boolean, at?: HostPort): RedisNode =>
       new RedisNode(
         {
           ...shared,
           instanceId: store.instanceId,
           connect: connectTo(address, config.redis, `${namespace}-commands`, at),
           connectSubscriber: connectTo(subscriberAddress, config.redis, `${namespace}-subscriber`, at),
-          home,
+          home: () => places.find(serves),
+          agreementKey: () => (serves(common) ? agreementKey : undefined),
           slotOf: sharded
             ? (channel) => slotByPrefix.get(channel.slice(0, channel.indexOf('}') + 2)) ?? 0
             : () => 0,
@@ -56,18 +58,16 @@ export function createRedisAdapter(
         events,
       );
     if (!sharded) {
-      return new SingleNode(create(() => all[0]));
+      return new SingleNode(create(() => true));
     }
     return new ClusterNodes({
-      partitions: all,
+      partitions: places,
       seeds: address.hosts,
       timeoutMs,
-      createNode: (at, home) => create(home, at),
+      createNode: (at, serves) => create(serves, at),
       connect: (at) => connectTo(address, config.redis, `${namespace}-topology`, at)(),
       moved: (moved) => outer.partitionsMoved(new Set(moved)),
       retired: () => undefined,
     });
   });
 }
-
-type RedisNodeHome = () => RedisStore['partitions']['all'][number] | undefined;

@@ -73,11 +73,45 @@ describe('what Redis allows', () => {
     expect(instance.log.join('\n')).toMatch(/client-output-buffer-limit pubsub/);
   });
 
-  it('does not mix with instances that use another number of partitions', async () => {
+  it.each([1, 32, 48, 1024])('does not mix with instances of 16 partitions when it has %i', async (count) => {
     const redis = own(await startRedis());
-    own(await startInstance(redis.url));
-    const other = own(await startInstance(redis.url, { redis: { partitions: 32 } }));
+    const first = own(await startInstance(redis.url));
+    const other = own(await startInstance(redis.url, { redis: { partitions: count } }));
+    expect(other.adapter).toMatchObject({ mode: 'local', storeReachable: false });
+    expect(other.log.join('\n')).toContain(
+      `SLUICEPARTITIONS other instances use REDIS_PARTITIONS=16, this one ${count}`,
+    );
+    expect(first.adapter.healthy).toBe(true);
+  });
+
+  it('does not mix with a release before, of another number of partitions', async () => {
+    const redis = own(await startRedis());
+    await redis.command('SET', 'sluice:{0.17}:partitions', '44'); // what that one keeps up, where 48 looks too
+    const other = own(await startInstance(redis.url, { redis: { partitions: 48 } }));
     expect(other.adapter.mode).toBe('local');
-    expect(other.log.join('\n')).toMatch(/REDIS_PARTITIONS=16, this one 32/);
+    expect(other.log.join('\n')).toContain('REDIS_PARTITIONS=44, this one 48');
+  });
+
+  it('does not mix with a release two formats ahead, and does with the next one', async () => {
+    const redis = own(await startRedis());
+    await redis.command('HSET', 'sluice:{all.mt}:agreement', 'partitions', '16', 'format', '3');
+    const other = own(await startInstance(redis.url));
+    expect(other.adapter.mode).toBe('local');
+    expect(other.log.join('\n')).toContain('SLUICEFORMAT other instances write format 3, this release 1');
+    await redis.command('HSET', 'sluice:{all.mt}:agreement', 'format', '2');
+    await eventually(() => other.adapter.healthy, 'in the store');
+  });
+
+  it('takes the store once the instances with another number of partitions are gone', async () => {
+    const redis = own(await startRedis());
+    const first = await startInstance(redis.url);
+    await first.stop();
+    const other = own(await startInstance(redis.url, { redis: { partitions: 48 } }));
+    expect(other.adapter.mode).toBe('local');
+    const left = Number(await redis.command('PTTL', 'sluice:{all.mt}:agreement'));
+    expect(left).toBeGreaterThan(0);
+    expect(left).toBeLessThanOrEqual(30_000);
+    await redis.command('DEL', 'sluice:{all.mt}:agreement'); // as it ends by itself
+    await eventually(() => other.adapter.healthy, 'in the store');
   });
 });

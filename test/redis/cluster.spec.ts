@@ -83,6 +83,25 @@ describe('Redis Cluster', () => {
     await victim!.start();
   }, 60_000);
 
+  it('does not mix with instances that use another number of partitions', async () => {
+    const settings = { namespace: 'disagreeing' };
+    const first = own(await startInstance(cluster.url, { redis: settings }));
+    const other = own(await startInstance(cluster.url, { redis: { ...settings, partitions: 48 } }));
+    expect(other.adapter).toMatchObject({ mode: 'local', storeReachable: false });
+    expect(other.log.join('\n')).toContain('REDIS_PARTITIONS=16, this one 48');
+    expect(first.adapter.healthy).toBe(true);
+  });
+
+  it('agrees on one that has all its partitions on other nodes', async () => {
+    const settings = { namespace: 'one-partition', partitions: 1 };
+    const a = own(await startInstance(cluster.url, { redis: settings }));
+    const b = own(await startInstance(cluster.url, { redis: settings }));
+    await b.adapter.attach(['d1']);
+    await publish(a.adapter, 'd1', 1);
+    await b.receiver.until(() => b.receiver.publications.length === 1);
+    expect([a, b].map(({ adapter }) => adapter.healthy)).toEqual([true, true]);
+  });
+
   it('counts the connections of users whose partitions lie on several nodes', async () => {
     const settings = { maxPerUser: 2, expiryMs: 60_000, timeoutMs: 10_000 };
     const [a, b] = await Promise.all(

@@ -15,10 +15,11 @@ export interface HostPort {
 }
 
 export interface ClusterContext {
+  /** Those of the rooms, then what is common. */
   readonly partitions: readonly Partition[];
   readonly seeds: readonly HostPort[];
   readonly timeoutMs: number;
-  createNode(at: HostPort, home: () => Partition | undefined): RedisNode;
+  createNode(at: HostPort, serves: (partition: Partition) => boolean): RedisNode;
   /** A short-lived connection to ask for the slots. */
   connect(at: HostPort): Redis;
   /** These partitions have another node now. */
@@ -134,9 +135,8 @@ export class ClusterNodes extends StoreNodes {
     }
     for (const address of wanted) {
       if (address !== undefined && !this.byAddress.has(address)) {
-        const home = (): Partition | undefined =>
-          this.context.partitions.find(({ index }) => this.owners[index] === address);
-        const node = this.context.createNode(parseAddress(address), home);
+        const serves = ({ index }: Partition): boolean => this.owners[index] === address;
+        const node = this.context.createNode(parseAddress(address), serves);
         this.byAddress.set(address, node);
         node.start();
       }

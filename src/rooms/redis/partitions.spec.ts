@@ -18,6 +18,17 @@ describe(Partitions.name, () => {
     [headKey, channelPrefix, devicesChannel].forEach((name) => expect(name.startsWith(prefix)).toBe(true));
   });
 
+  it('places what is common alike for every number of partitions, beside the first of them', () => {
+    const all = [1, 16, 48, 1024].map((count) => new Partitions('ns', count));
+    expect(new Set(all.map(({ agreementKey }) => agreementKey))).toEqual(new Set(['ns:{all.mt}:agreement']));
+    all.forEach(({ common, all: { length } }) => expect(Math.floor((common.slot * length) / SLOTS)).toBe(0));
+  });
+
+  it('keeps the lease where earlier releases look for it', () => {
+    const first = (count: number) => new Partitions('ns', count).all[0]?.prefix;
+    expect([1, 16, 48].map(first)).toEqual(['ns:{0.0}:', 'ns:{0.13}:', 'ns:{0.17}:']);
+  });
+
   it('places a device the same way in every release', () => {
     const partitions = new Partitions('ns', 16);
     expect(['d1', 'plant-7.sensor-3', '__proto__', 'ü€😀'].map((id) => partitions.of(id).index))

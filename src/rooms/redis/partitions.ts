@@ -1,6 +1,9 @@
 /** Hash slots of a Redis Cluster. */
 export const SLOTS = 16_384;
 
+/** Hash tag of what all instances share whatever their number of partitions; its slot is next to the first partition's. */
+const COMMON_TAG = 'all.mt';
+
 /** Keys and channels of one partition: all in one hash slot. */
 export interface Partition {
   readonly index: number;
@@ -21,20 +24,15 @@ export interface Partition {
  */
 export class Partitions {
   readonly all: readonly Partition[];
+  /** Holds no rooms, and lies where it does however many partitions there are. */
+  readonly common: Partition;
+  /** Where instances see that they agree; see redis/lua/agreement.lua. */
+  readonly agreementKey: string;
 
   constructor(namespace: string, count: number) {
-    this.all = Array.from({ length: count }, (_, index) => {
-      const { tag, slot } = tagOf(index, count);
-      const prefix = `${namespace}:{${tag}}:`;
-      return {
-        index,
-        slot,
-        prefix,
-        headKey: `${prefix}head`,
-        channelPrefix: `${prefix}c:`,
-        devicesChannel: `${prefix}devices`,
-      };
-    });
+    this.all = Array.from({ length: count }, (_, index) => partition(namespace, index, tagOf(index, count)));
+    this.common = partition(namespace, count, COMMON_TAG);
+    this.agreementKey = `${this.common.prefix}agreement`;
   }
 
   /** FNV-1a over the UTF-16 units of the id: the same on every instance and release. */
@@ -62,14 +60,26 @@ export class Partitions {
   }
 }
 
-function tagOf(index: number, count: number): { tag: string; slot: number } {
+function partition(namespace: string, index: number, tag: string): Partition {
+  const prefix = `${namespace}:{${tag}}:`;
+  return {
+    index,
+    slot: slotOf(tag),
+    prefix,
+    headKey: `${prefix}head`,
+    channelPrefix: `${prefix}c:`,
+    devicesChannel: `${prefix}devices`,
+  };
+}
+
+function tagOf(index: number, count: number): string {
   const from = Math.floor((index * SLOTS) / count);
   const to = Math.floor(((index + 1) * SLOTS) / count);
   for (let attempt = 0; ; attempt += 1) {
     const tag = `${index}.${attempt.toString(36)}`;
     const slot = slotOf(tag);
     if (slot >= from && slot < to) {
-      return { tag, slot };
+      return tag;
     }
   }
 }

@@ -2,27 +2,14 @@ import type { EncodedBatch } from './batch-encoder.js';
 import { GenerationNames } from './generation-names.js';
 import { Heartbeat } from './heartbeat.js';
 import type { NodeEvents } from './node-events.js';
+import type { NodeOptions } from './node-options.js';
 import type { BatchReply } from './partition-queue.js';
 import type { Partition } from './partitions.js';
-import type { Connect } from './redis-connections.js';
 import { RedisLink } from './redis-link.js';
 import { type ScriptedRedis, withScripts } from './scripts.js';
+import { FORMAT_VERSION } from './stored-state.js';
 import { Subscriber } from './subscriber.js';
 import { WriteTurn } from './write-turn.js';
-
-export interface NodeOptions {
-  readonly connect: Connect;
-  readonly connectSubscriber: Connect;
-  readonly scripts: ReadonlyMap<string, string>;
-  readonly sharded: boolean;
-  readonly timeoutMs: number;
-  readonly probeMs: number;
-  readonly partitionCount: number;
-  readonly instanceId: string;
-  /** A partition that this node serves. */
-  home(): Partition | undefined;
-  slotOf: (channel: string) => number;
-}
 
 /** Answer of redis/lua/publish.lua to a batch that comes too late. */
 export const TOO_LATE = 'L';
@@ -210,10 +197,18 @@ export class RedisNode {
   }
 
   private async ask(redis: ScriptedRedis): Promise<number | null> {
-    const home = this.options.home();
-    return home === undefined
-      ? null
-      : Number(await redis.sluiceHeartbeat(home.headKey, String(this.options.partitionCount)));
+    const { options } = this;
+    const home = options.home();
+    if (home === undefined) {
+      return null;
+    }
+    const key = options.agreementKey();
+    const count = String(options.partitionCount);
+    const [serverMs] = await Promise.all([
+      redis.sluiceHeartbeat(home.headKey, count),
+      key === undefined ? 1 : redis.sluiceAgree(key, count, String(FORMAT_VERSION)),
+    ]);
+    return Number(serverMs);
   }
 
   private refuse(message: string): void {

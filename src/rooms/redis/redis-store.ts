@@ -66,9 +66,10 @@ export class RedisStore {
     this.nodes = nodes;
   }
 
-  /** Every partition is served. */
+  /** Every partition is served, and instances agree. */
   get usable(): boolean {
-    return this.partitions.all.every((partition) => this.nodes.nodeOf(partition)?.up === true);
+    const { all, common } = this.partitions;
+    return [common, ...all].every((partition) => this.nodes.nodeOf(partition)?.up === true);
   }
 
   /** As many publications are under way as REDIS_MAX_PENDING_PUBLICATIONS allows. */

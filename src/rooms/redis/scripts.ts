@@ -16,6 +16,7 @@ const PARTS = {
   sluiceForget: ['room-state', 'forget'],
   sluiceFence: ['room-state', 'fence'],
   sluiceHeartbeat: ['room-state', 'heartbeat'],
+  sluiceAgree: ['agreement'],
   sluicePresence: ['presence'],
 } as const;
 
@@ -29,6 +30,7 @@ export interface ScriptedRedis extends Redis {
   sluiceForget: Script<number>;
   sluiceFence: Script<number>;
   sluiceHeartbeat: Script<string>;
+  sluiceAgree: Script<number>;
   sluicePresence: Script<[before: number, after: number, answers: string]>;
 }
 

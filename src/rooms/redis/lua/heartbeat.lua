@@ -1,4 +1,4 @@
--- Shows that this server takes writes, and that all instances agree on the number of partitions.
+-- Shows that this server takes writes. Releases before agreement.lua see only here whether the number of partitions is theirs.
 -- KEYS[1] a partition's head. ARGV: 1 number of partitions. Answers Unix ms.
 local key = prefix .. 'partitions'
 local known = call('GET', key)
