@@ -54,7 +54,7 @@ export class MqttTransport extends Server {
       collect: () => metrics.ingestUnacknowledged.set(this.unacknowledged),
     });
     Object.assign(metrics.ingestOldest, {
-      collect: () => metrics.ingestOldest.set((performance.now() - this.oldestMono) / 1000),
+      collect: () => metrics.ingestOldest.set(this.lagMs / 1000),
     });
   }
 
@@ -126,10 +126,10 @@ export class MqttTransport extends Server {
     return (this.ingest?.sessions ?? []).reduce((sum, { unacknowledged }) => sum + unacknowledged, 0);
   }
 
-  /** performance.now() of receipt of the oldest message that is not acknowledged, now when there is none. */
-  private get oldestMono(): number {
+  /** Age of the oldest message that is not acknowledged; 0 when there is none. */
+  private get lagMs(): number {
     const now = performance.now();
-    return Math.min(now, ...(this.ingest?.sessions ?? []).map(({ oldestMono }) => oldestMono ?? now));
+    return Math.max(0, ...(this.ingest?.sessions ?? []).map(({ oldestMono }) => now - (oldestMono ?? now)));
   }
 
   /** The patterns of the controller as routes: each filter with the method it stands on, bound once. */

@@ -215,3 +215,23 @@ describe('the trace of a device', () => {
     expect(app.logs.join('\n')).not.toContain('4711');
   });
 });
+
+describe('the lag of reading', () => {
+  const own = stopAfterEach();
+
+  it('is 0 while nothing waits, and the age of what waits longest', async () => {
+    const broker = own(await startMosquitto());
+    const app = own(await startDevices({ MQTT_URL: broker.url }));
+    const lag = async (): Promise<number> => (await app.metrics.ingestOldest.get()).values[0]!.value;
+    await app.upstreamIs(true);
+    for (let look = 0; look < 100; look++) {
+      expect(await lag()).toBe(0);
+    }
+    app.rooms.settles = false;
+    const device = own(await connectDevice(broker.url));
+    await device.publish('devices/a/telemetry', '1');
+    await eventually(() => app.rooms.open.length === 1);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(await lag()).toBeGreaterThan(0.04);
+  });
+});
