@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 
-const WARM_UP_MS = 1_500;
+const WARM_UP_MS = 3_000;
 const DRAIN_MS = 3_000;
 export const PAYLOAD_BYTES = 120;
 
