@@ -1,0 +1,188 @@
+import { graph } from './panel.js';
+import { max, quantile, rate, select, sum } from './queries.js';
+
+/**
+ * What the dashboard shows: rows from top to bottom, panels from left to right.
+ *
+ * @type {Record<string, ReturnType<typeof graph>[]>}
+ */
+export const rows = {
+  Now: [
+    graph('Connections', 'short', [[sum(select('sluice_connections_open')), '']], { type: 'stat', width: 4 }),
+    graph('Rooms', 'short', [[sum(select('sluice_rooms_open')), '']], { type: 'stat', width: 4 }),
+    graph(
+      'Device messages',
+      'mps',
+      [[sum(rate('sluice_ingest_messages_total', ',outcome="accepted"')), '']],
+      {
+        type: 'stat',
+        width: 4,
+      },
+    ),
+    graph('Deliveries', 'mps', [[sum(rate('sluice_delivery_messages_total', ',lane="telemetry"')), '']], {
+      type: 'stat',
+      width: 4,
+    }),
+    graph('Instances with the broker', 'short', [[sum(select('sluice_mqtt_connected')), '']], {
+      type: 'stat',
+      width: 4,
+    }),
+    graph('Instances without Redis', 'short', [[sum(select('sluice_redis_degraded')), '']], {
+      type: 'stat',
+      width: 4,
+      red: 1,
+    }),
+  ],
+  Connections: [
+    graph('Open connections per instance', 'short', [
+      [sum(select('sluice_connections_open'), 'instance'), '{{instance}}'],
+      [sum(select('sluice_connections_pending')), 'without a token yet'],
+    ]),
+    graph('Churn: attempts by outcome', 'cps', [
+      [sum(rate('sluice_connections_total'), 'outcome'), '{{outcome}}'],
+    ]),
+    graph('Churn: closed, by code', 'cps', [
+      [sum(rate('sluice_connections_closed_total'), 'code'), '{{code}}'],
+    ]),
+    graph('Rooms and subscriptions', 'short', [
+      [sum(select('sluice_rooms_open')), 'rooms'],
+      [sum(select('sluice_subscriptions_open')), 'subscriptions'],
+      [max(select('sluice_devices_known')), 'devices known'],
+    ]),
+    graph('Token checks by outcome', 'ops', [
+      [sum(rate('sluice_auth_tokens_total'), 'outcome'), '{{outcome}}'],
+    ]),
+    graph('Client messages by outcome', 'mps', [
+      [sum(rate('sluice_client_messages_total'), 'type, outcome'), '{{type}} {{outcome}}'],
+    ]),
+  ],
+  'Ingest and delivery': [
+    graph('Device messages by kind and outcome', 'mps', [
+      [sum(rate('sluice_ingest_messages_total'), 'kind, outcome'), '{{kind}} {{outcome}}'],
+    ]),
+    graph('Deliveries by lane', 'mps', [
+      [sum(rate('sluice_delivery_messages_total'), 'lane'), '{{lane}}'],
+      [sum(rate('sluice_delivery_due_total')), 'due (publications times subscriptions)'],
+    ]),
+    graph('Bytes to clients', 'Bps', [
+      [sum(rate('sluice_delivery_bytes_total'), 'instance'), '{{instance}}'],
+    ]),
+    graph('Latency from receipt to socket', 's', [
+      [quantile(0.5, 'sluice_delivery_latency_seconds'), 'p50'],
+      [quantile(0.99, 'sluice_delivery_latency_seconds'), 'p99'],
+      [quantile(0.999, 'sluice_delivery_latency_seconds'), 'p99.9'],
+    ]),
+    graph('Latency heat map', 's', [[sum(rate('sluice_delivery_latency_seconds_bucket'), 'le'), '{{le}}']], {
+      type: 'heatmap',
+    }),
+    graph('Ingest lag', 's', [[max(select('sluice_ingest_lag_seconds'), 'instance'), '{{instance}}']]),
+    graph('Not yet acknowledged to the broker', 'short', [
+      [sum(select('sluice_ingest_unacknowledged_messages'), 'instance'), '{{instance}}'],
+    ]),
+    graph('Time to hand out one publication', 's', [
+      [quantile(0.5, 'sluice_delivery_broadcast_duration_seconds'), 'p50'],
+      [quantile(0.99, 'sluice_delivery_broadcast_duration_seconds'), 'p99'],
+    ]),
+  ],
+  'Slow clients and loss': [
+    graph('Queue bytes', 'bytes', [[sum(select('sluice_delivery_queue_bytes'), 'instance'), '{{instance}}']]),
+    graph('Queue messages', 'short', [
+      [sum(select('sluice_delivery_queue_messages'), 'instance'), '{{instance}}'],
+    ]),
+    graph('Conflated and filtered', 'mps', [
+      [sum(rate('sluice_delivery_conflated_total')), 'conflated'],
+      [sum(rate('sluice_delivery_filtered_total')), 'filtered'],
+    ]),
+    graph('Drops by reason', 'mps', [
+      [sum(rate('sluice_delivery_dropped_total'), 'reason'), '{{reason}}'],
+      [sum(rate('sluice_history_evicted_total')), 'history evicted'],
+    ]),
+    graph('Slow connections: eased, closed (4008)', 'cps', [
+      [sum(rate('sluice_delivery_eased_total')), 'eased'],
+      [sum(rate('sluice_delivery_slow_consumers_total'), 'instance'), 'closed {{instance}}'],
+    ]),
+    graph('Commands by outcome', 'ops', [[sum(rate('sluice_commands_total'), 'outcome'), '{{outcome}}']]),
+  ],
+  'Broker, Redis, keys': [
+    graph('Connection to the broker', 'bool_on_off', [[select('sluice_mqtt_connected'), '{{instance}}']], {
+      width: 6,
+      max: 1,
+    }),
+    graph(
+      'Device messages can arrive',
+      'bool_on_off',
+      [[select('sluice_mqtt_upstream_up'), '{{instance}}']],
+      { width: 6, max: 1 },
+    ),
+    graph(
+      'Redis',
+      'bool_on_off',
+      [
+        [select('sluice_redis_connected'), 'connected {{instance}}'],
+        [select('sluice_redis_degraded'), 'degraded {{instance}}'],
+      ],
+      { width: 6, max: 1 },
+    ),
+    graph(
+      'Reader of the device topics',
+      'bool_on_off',
+      [[select('sluice_ingest_lease_held'), '{{instance}}']],
+      { width: 6, max: 1 },
+    ),
+    graph('Lost connections to the broker', 'short', [
+      [
+        `sum by (instance) (increase(${select('sluice_mqtt_reconnects_total')}[$__rate_interval]))`,
+        '{{instance}}',
+      ],
+    ]),
+    graph('Redis: publications under way', 'short', [
+      [sum(select('sluice_redis_pending_operations'), 'instance'), '{{instance}}'],
+    ]),
+    graph('Redis: batches and bytes', 'ops', [
+      [sum(rate('sluice_redis_batches_total')), 'batches'],
+      [sum(rate('sluice_redis_batch_bytes_total')), 'bytes'],
+    ]),
+    graph('Redis: connections lost, gaps, unreadable, fenced', 'ops', [
+      [sum(rate('sluice_redis_connections_lost_total')), 'connections lost'],
+      [sum(rate('sluice_redis_gaps_total')), 'gaps'],
+      [sum(rate('sluice_redis_unreadable_messages_total')), 'unreadable'],
+      [sum(rate('sluice_redis_fenced_total')), 'fenced'],
+    ]),
+    graph('Redis: changes between store and broker', 'ops', [
+      [sum(rate('sluice_redis_mode_changes_total'), 'instance'), '{{instance}}'],
+    ]),
+    graph('Age of the JWKS', 's', [
+      [max(select('sluice_auth_jwks_age_seconds'), 'instance'), '{{instance}}'],
+    ]),
+    graph('JWKS fetches by outcome', 'ops', [
+      [sum(rate('sluice_auth_jwks_fetches_total'), 'outcome'), '{{outcome}}'],
+    ]),
+  ],
+  Process: [
+    graph('Event-loop delay', 's', [
+      [max(select('nodejs_eventloop_lag_p50_seconds'), 'instance'), 'p50 {{instance}}'],
+      [max(select('nodejs_eventloop_lag_p99_seconds'), 'instance'), 'p99 {{instance}}'],
+    ]),
+    graph('CPU', 'percentunit', [[sum(rate('process_cpu_seconds_total'), 'instance'), '{{instance}}']]),
+    graph(
+      'Memory against limit',
+      'percentunit',
+      [
+        [
+          `${select('process_resident_memory_bytes')} / ${select('sluice_process_memory_limit_bytes')}`,
+          '{{instance}}',
+        ],
+      ],
+      { max: 1 },
+    ),
+    graph('Memory by kind', 'bytes', [
+      [max(select('process_resident_memory_bytes')), 'resident'],
+      [max(select('nodejs_heap_size_used_bytes')), 'heap in use'],
+      [max(select('nodejs_external_memory_bytes')), 'external'],
+      [max(select('sluice_history_bytes')), 'history'],
+      [max(select('sluice_process_memory_limit_bytes')), 'limit'],
+    ]),
+    graph('Draining', 'bool_on_off', [[select('sluice_draining'), '{{instance}}']], { max: 1 }),
+    graph('Open files and sockets', 'short', [[select('process_open_fds'), '{{instance}}']]),
+  ],
+};
