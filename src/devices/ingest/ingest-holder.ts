@@ -6,7 +6,7 @@ import { IngestSession } from '../ingest-session.js';
 import { RetainedReader } from '../retained-reader.js';
 import { RetainedState } from '../retained-state.js';
 import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
-import type { IngestNotes } from './ingest-notes.js';
+import { type IngestNotes, OWN_MARKER } from './ingest-notes.js';
 import { PassingMarkers } from './passing-markers.js';
 
 /** At a clean stop: time for what is under way to be stored, so that the next holder does not get it again. */
@@ -57,7 +57,7 @@ export class IngestHolder {
     private readonly events: HolderEvents,
   ) {
     const { config, store } = parts;
-    this.ownMarker = `own-${token}`;
+    this.ownMarker = `${OWN_MARKER}${token}`;
     this.markers = new PassingMarkers(
       () => this.session.oldestSequence,
       (marker) => this.markerPassed(marker),

@@ -8,8 +8,8 @@ import type { BrokerSettings } from '../broker-settings.js';
 export type HolderNote =
   /** The holder of this token reads; has caught up; or is gone, so that its lease may be taken at once. */
   | { readonly event: 'reading' | 'caught-up' | 'gone'; readonly token: number }
-  /** Everything that the broker had for the holder before this marker is stored. */
-  | { readonly event: 'passed'; readonly marker: string };
+  /** Everything that the broker had for the holder, or for this member of the group, before this marker is stored. */
+  | { readonly event: 'passed'; readonly marker: string; readonly member?: number };
 
 export interface NotesEvents {
   /** The connection stands and notes are heard, or not any more. */
@@ -17,7 +17,9 @@ export interface NotesEvents {
   note(note: HolderNote): void;
 }
 
-/** Time a marker has to come back through the holder's session. */
+/** Beginning of the names of markers that only their sender waits for, in its own session. */
+export const OWN_MARKER = 'own-';
+/** Time a marker has to come back through the sessions of who reads. */
 const MARKER_TIMEOUT_MS = 2_000;
 
 /**
@@ -28,9 +30,10 @@ export class IngestNotes {
   private readonly logger = new Logger(IngestNotes.name);
   private readonly connection: BrokerConnection;
   private readonly holderTopic: string;
-  private readonly markers = new Map<string, () => void>();
+  private readonly markers = new Map<string, (member: number | undefined) => void>();
   private client: MqttClient | undefined;
   private subscribed = false;
+  private connections = 0;
   private refusalSaid = false;
 
   constructor(
@@ -60,6 +63,11 @@ export class IngestNotes {
     return this.subscribed;
   }
 
+  /** Number of the connection; 0 while notes are not heard. What is sent on one that has ended may be lost. */
+  get connectionNumber(): number {
+    return this.subscribed ? this.connections : 0;
+  }
+
   open(): void {
     this.connection.open();
   }
@@ -80,12 +88,13 @@ export class IngestNotes {
   }
 
   /**
-   * Sends a marker through the session of the holder.
-   * @param marker its name, for the one who only sends it
-   * @returns whether it has passed: everything that the broker had taken before is stored. False after 2 s
+   * Sends a marker through the session of the holder, or of every member of the group.
+   * @param readers how many of them are to say that it has passed
+   * @returns whether they have: everything that the broker had taken before is stored. False after 2 s
    */
-  async passMarker(): Promise<boolean> {
+  async passMarker(readers = 1): Promise<boolean> {
     const marker = randomBytes(8).toString('hex');
+    const passedAt = new Set<number | undefined>();
     return new Promise((resolve) => {
       const finish = (passed: boolean): void => {
         clearTimeout(timer);
@@ -93,11 +102,16 @@ export class IngestNotes {
         resolve(passed);
       };
       const timer = setTimeout(() => finish(false), MARKER_TIMEOUT_MS);
-      this.markers.set(marker, () => finish(true));
+      this.markers.set(marker, (member) => {
+        if (passedAt.add(member).size >= readers) {
+          finish(true);
+        }
+      });
       this.sendMarker(marker);
     });
   }
 
+  /** @param marker its name; {@link OWN_MARKER} begins those that only their sender waits for, in its own session */
   sendMarker(marker: string): void {
     this.client?.publish(`${this.namespace}/ingest/${marker}/marker`, '', { qos: 1 }, () => undefined);
   }
@@ -129,6 +143,7 @@ export class IngestNotes {
         this.warnOfRights();
       }
       this.subscribed = true;
+      this.connections += 1;
       this.events.connected(true);
     });
   }
@@ -142,7 +157,7 @@ export class IngestNotes {
 
   private take(note: HolderNote): void {
     if (note.event === 'passed') {
-      this.markers.get(note.marker)?.();
+      this.markers.get(note.marker)?.(note.member);
     } else {
       this.events.note(note);
     }
@@ -152,9 +167,9 @@ export class IngestNotes {
 /** Anybody with the right may publish there: what is no note is passed over. */
 function parseNote(payload: Buffer): HolderNote | undefined {
   try {
-    const { event, token, marker } = JSON.parse(payload.toString()) as Record<string, unknown>;
+    const { event, token, marker, member } = JSON.parse(payload.toString()) as Record<string, unknown>;
     if (event === 'passed' && typeof marker === 'string') {
-      return { event, marker };
+      return { event, marker, ...(Number.isSafeInteger(member) ? { member: member as number } : {}) };
     }
     if (
       (event === 'reading' || event === 'caught-up' || event === 'gone') &&

@@ -3,6 +3,7 @@ import type { IngestSlots } from '../../rooms/ingest-slots.js';
 import type { IngestSession } from '../ingest-session.js';
 import { Ingest, type SharedIngestParts } from './ingest.js';
 import { RENEWALS_PER_LEASE } from './ingest-holder.js';
+import { GroupReturn } from './group-return.js';
 import { IngestNotes } from './ingest-notes.js';
 import { LocalMode } from './local-mode.js';
 import { SharedMember } from './shared-member.js';
@@ -11,7 +12,6 @@ import { UpstreamGrace } from './upstream-grace.js';
 /** Time an adopted name has until what the broker held for it is stored; then it is left for another try. */
 const ADOPTION_TIMEOUT_MS = 30_000;
 const LEAVE_TIMEOUT_MS = 500;
-const MARKER_TIMEOUT_MS = 2_000;
 const ADOPTION_LOOK_MS = 50;
 
 /**
@@ -24,7 +24,10 @@ export class SharedIngest extends Ingest {
   private readonly notes: IngestNotes;
   private readonly grace: UpstreamGrace;
   private readonly localMode: LocalMode;
+  private readonly groupReturn: GroupReturn;
   private own: SharedMember | undefined;
+  /** The slot of the last own member when Redis went away. */
+  private slotBefore: number | undefined;
   private adopted: SharedMember | undefined;
   private othersUp = 0;
   private looking = false;
@@ -48,6 +51,7 @@ export class SharedIngest extends Ingest {
       },
       note: () => undefined, // they concern the lease
     });
+    this.groupReturn = new GroupReturn(this.notes, () => this.evaluate());
     this.localMode = new LocalMode(parts, {
       away: () => this.away(),
       reachable: () => void this.look(),
@@ -108,14 +112,32 @@ export class SharedIngest extends Ingest {
       }
     }
     if (this.own === undefined && !this.stopped && this.notes.connected) {
-      const { number } = await this.slots.take();
-      this.own = this.createMember(number, false);
+      this.own = this.createMember(await this.takeSlot(), false);
+    }
+    const { store } = this.parts;
+    if (store.mode === 'local' && !this.groupReturn.mayAdopt) {
+      // Looking adopts what is abandoned, and after Redis was away that is everything.
+      return;
     }
     const { adopted, othersUp } = await this.slots.watch();
     this.othersUp = othersUp;
+    // A Redis that thaws answers late, and of a time in which nobody could renew.
+    if (store.mode === 'store') {
+      this.groupReturn.sawOthers(othersUp);
+    }
     if (adopted !== null && this.adopted === undefined && !this.stopped && this.notes.connected) {
       void this.adopt(adopted);
     }
+  }
+
+  /** The name of before, if nobody else has read for it: what the broker queued is under that one. */
+  private async takeSlot(): Promise<number> {
+    const before = this.slotBefore;
+    if (before !== undefined && (await this.slots.renew(before, false))) {
+      return before;
+    }
+    this.slotBefore = undefined;
+    return (await this.slots.take()).number;
   }
 
   /** Reads what the broker holds for a member that is gone, then lets it forget the name. */
@@ -165,9 +187,12 @@ export class SharedIngest extends Ingest {
       store.mode === 'local' ? this.localMode.session?.up === true : read && store.storeReachable,
       this.notes.connected,
     );
-    const { own } = this;
-    if (own?.caughtUp === true) {
-      void this.localMode.giveBack(() => own.passMarker(MARKER_TIMEOUT_MS));
+    if (store.mode !== 'local' || this.own?.caughtUp !== true) {
+      this.groupReturn.reset();
+    } else if (this.groupReturn.ready) {
+      void this.localMode.giveBack(() => this.groupReturn.barrier());
+    } else {
+      void this.groupReturn.ask(this.othersUp, this.adopted !== undefined);
     }
   }
 
@@ -175,6 +200,7 @@ export class SharedIngest extends Ingest {
     for (const member of [this.own, this.adopted]) {
       void member?.end();
     }
+    this.slotBefore = this.own?.slot ?? this.slotBefore;
     this.own = undefined;
     this.adopted = undefined;
     this.othersUp = 0;

@@ -4,11 +4,13 @@ import { IngestSession } from '../ingest-session.js';
 import { RetainedReader } from '../retained-reader.js';
 import { RetainedState } from '../retained-state.js';
 import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
-import type { IngestNotes } from './ingest-notes.js';
+import { type IngestNotes, OWN_MARKER } from './ingest-notes.js';
 import { PassingMarkers } from './passing-markers.js';
 
 /** Time for what the broker has queued to be stored before a member leaves for good. */
 const DRAIN_TIMEOUT_MS = 500;
+const MARKER_TIMEOUT_MS = 2_000;
+const NOTES_LOOK_MS = 50;
 
 export interface MemberEvents {
   /** It went up or down, or what the broker had queued for it is stored. */
@@ -52,7 +54,7 @@ export class SharedMember {
     this.filters = shared.map(({ filter }) => filter);
     this.markers = new PassingMarkers(
       () => this.session.oldestSequence,
-      (marker) => this.waiting.get(marker)?.(),
+      (marker) => this.markerPassed(marker),
     );
     routes.push({
       filter: notes.markerFilter,
@@ -102,7 +104,7 @@ export class SharedMember {
 
   /** Resolves when everything the broker had for this member until now is stored. @returns false when that is not known in time */
   passMarker(timeoutMs: number): Promise<boolean> {
-    const marker = `${this.parts.instance}-${this.slot}-${this.nextMarker++}`;
+    const marker = `${OWN_MARKER}${this.parts.instance}-${this.slot}-${this.nextMarker++}`;
     return new Promise((resolve) => {
       const finish = (passed: boolean): void => {
         clearTimeout(timer);
@@ -158,13 +160,29 @@ export class SharedMember {
 
   private async catchUp(): Promise<void> {
     while (this.session.up && !this.isCaughtUp) {
-      const passed = await this.passMarker(2_000);
-      if (!passed && this.session.unacknowledged === 0) {
+      const { connectionNumber } = this.notes;
+      if (connectionNumber === 0) {
+        // After a restart of the broker the notes may be back later than the session.
+        await new Promise((resolve) => setTimeout(resolve, NOTES_LOOK_MS));
+        continue;
+      }
+      const passed = await this.passMarker(MARKER_TIMEOUT_MS);
+      const keptBack =
+        !passed && this.session.unacknowledged === 0 && this.notes.connectionNumber === connectionNumber;
+      if (keptBack && this.session.up) {
         this.notes.warnOfRights();
       }
-      this.isCaughtUp = this.session.up && (passed || this.session.unacknowledged === 0);
+      this.isCaughtUp = this.session.up && (passed || keptBack);
     }
     this.events.changed();
+  }
+
+  private markerPassed(marker: string): void {
+    if (marker.startsWith(OWN_MARKER)) {
+      this.waiting.get(marker)?.();
+    } else {
+      this.notes.tell({ event: 'passed', marker, member: this.slot });
+    }
   }
 
   private release(): void {
