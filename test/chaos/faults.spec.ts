@@ -1,6 +1,7 @@
 import { TEST_TIMEOUT_MS } from './form.js';
 import { brokerKilled } from './faults/broker-killed.js';
 import { halfOpenSubscriber } from './faults/half-open-subscriber.js';
+import { haltingMachine } from './faults/halting-machine.js';
 import { killedInstances } from './faults/killed-instances.js';
 import { noFault } from './faults/no-fault.js';
 import { partitionedInstance } from './faults/partitioned-instance.js';
@@ -32,6 +33,9 @@ describe('three instances with MQTT_INGEST=leased', () => {
   fault('notice a half-open subscriber connection, and fill the gap', halfOpenSubscriber);
   fault('lose nothing that the broker acknowledged before it was killed', (title) => brokerKilled(title, {}));
   fault('carry a crowd that comes back at once', (title) => reconnectStorm(title));
+  fault('stay consistent on a machine that halts one process after the other', (title) =>
+    haltingMachine(title),
+  );
 });
 
 describe('three instances with MQTT_INGEST=shared', () => {

@@ -97,6 +97,15 @@ export class Instance {
     return this.program.stop();
   }
 
+  /** Halts it (SIGSTOP): its connections stand, and it does nothing. */
+  freeze(): void {
+    this.program.freeze();
+  }
+
+  thaw(): void {
+    this.program.thaw();
+  }
+
   kill(): Promise<ExitStatus> {
     return this.program.kill();
   }
