@@ -4,14 +4,14 @@ import { ProtocolError } from '../protocol/errors.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import type { Introductions } from './introductions.js';
 import type { Member } from './member.js';
+import {
+  type DevicePattern,
+  type PatternAudience,
+  PatternAudiences,
+  type PatternSubscription,
+} from './pattern-audiences.js';
 import type { RoomRegistry } from './room-registry.js';
 import { SubscribedSource } from './subscribed-source.js';
-
-/** A device id pattern, compiled; granted to whoever subscribes to it. */
-export interface DevicePattern {
-  readonly source: string;
-  matches(deviceId: string): boolean;
-}
 
 /** `subscribe` with a pattern. */
 export interface PatternRequest {
@@ -24,40 +24,22 @@ export interface PatternRequest {
   maxPatterns: number;
 }
 
-interface PatternSubscription {
-  readonly member: Member;
-  readonly audience: PatternAudience;
-  readonly maxRooms: number;
-  delivery: DeliveryOptions;
-  /** New devices wait until the pattern itself is answered. */
-  answered: boolean;
-  fresh: string[];
-}
-
-/** All subscriptions of one pattern text, and the known devices that match it: matched once, whoever asks. */
-interface PatternAudience {
-  readonly pattern: DevicePattern;
-  readonly deviceIds: Set<string>;
-  readonly subscriptions: Set<PatternSubscription>;
-}
-
-/**
- * Pattern subscriptions: present and future devices that match. A new device is matched once against the distinct patterns
- * of this instance; messages of known devices never meet a pattern.
- */
+/** Pattern subscriptions of the connections: present and future devices that match. */
 export class FleetSubscriptions {
-  private readonly audiences = new Map<string, PatternAudience>();
+  private readonly audiences: PatternAudiences;
   private readonly byMember = new Map<Member, Map<string, PatternSubscription>>();
-  private readonly known = new Set<string>();
-  private directory: Promise<void> | null = null;
   private readonly announced = new Set<PatternSubscription>();
 
   constructor(
-    private readonly adapter: Pick<BroadcastAdapter, 'watchDevices'>,
+    adapter: Pick<BroadcastAdapter, 'watchDevices'>,
     private readonly registry: RoomRegistry,
     private readonly introductions: Introductions,
     private readonly maxFrameBytes: number,
-  ) {}
+  ) {
+    this.audiences = new PatternAudiences(adapter, (subscription, deviceId) =>
+      this.announce(subscription, deviceId),
+    );
+  }
 
   /**
    * Subscribes to all present and future devices of a pattern; answers with paged `subscribed` and one paged snapshot.
@@ -65,7 +47,7 @@ export class FleetSubscriptions {
    */
   async subscribe(member: Member, request: PatternRequest): Promise<void> {
     const { pattern, id, delivery, maxRooms, maxPatterns } = request;
-    await this.loadDirectory();
+    await this.audiences.load();
     if (!member.outbound.open) {
       return; // the connection went meanwhile
     }
@@ -73,10 +55,10 @@ export class FleetSubscriptions {
     if (patterns !== undefined && patterns.size >= maxPatterns && !patterns.has(pattern.source)) {
       throw new ProtocolError('too_many_rooms', `A connection may have ${maxPatterns} patterns at most`);
     }
-    const audience = this.audienceOf(pattern);
+    const audience = this.audiences.of(pattern);
     const fresh = [...audience.deviceIds].filter((deviceId) => !member.subscriptions.has(deviceId)).length;
     if (member.subscriptions.size + fresh > maxRooms) {
-      this.dropIfEmpty(audience);
+      this.audiences.dropIfEmpty(audience);
       throw new ProtocolError('too_many_rooms', `A connection may watch ${maxRooms} devices at most`);
     }
     const subscription = this.register(member, audience, delivery, maxRooms);
@@ -122,18 +104,7 @@ export class FleetSubscriptions {
 
   /** A device became known. */
   onDevice(deviceId: string): void {
-    if (this.directory === null || this.known.has(deviceId)) {
-      return;
-    }
-    this.known.add(deviceId);
-    for (const audience of this.audiences.values()) {
-      if (audience.pattern.matches(deviceId)) {
-        audience.deviceIds.add(deviceId);
-        for (const subscription of audience.subscriptions) {
-          this.announce(subscription, deviceId);
-        }
-      }
-    }
+    this.audiences.onDevice(deviceId);
   }
 
   private announce(subscription: PatternSubscription, deviceId: string): void {
@@ -237,34 +208,6 @@ export class FleetSubscriptions {
     }
     audience.subscriptions.delete(subscription);
     this.announced.delete(subscription);
-    this.dropIfEmpty(audience);
-  }
-
-  private audienceOf(pattern: DevicePattern): PatternAudience {
-    let audience = this.audiences.get(pattern.source);
-    if (audience === undefined) {
-      const deviceIds = new Set([...this.known].filter((deviceId) => pattern.matches(deviceId)));
-      audience = { pattern, deviceIds, subscriptions: new Set() };
-      this.audiences.set(pattern.source, audience);
-    }
-    return audience;
-  }
-
-  private dropIfEmpty(audience: PatternAudience): void {
-    if (audience.subscriptions.size === 0) {
-      this.audiences.delete(audience.pattern.source);
-    }
-  }
-
-  /** Once: from then on the adapter tells what is new. A failure is tried again with the next subscription. */
-  private loadDirectory(): Promise<void> {
-    this.directory ??= this.adapter.watchDevices().then(
-      (deviceIds) => deviceIds.forEach((deviceId) => this.onDevice(deviceId)),
-      (error: unknown) => {
-        this.directory = null;
-        throw error;
-      },
-    );
-    return this.directory;
+    this.audiences.dropIfEmpty(audience);
   }
 }
