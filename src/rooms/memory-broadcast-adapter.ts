@@ -4,7 +4,7 @@ import type { Metrics } from '../metrics/metrics.js';
 import type { Position } from '../protocol/client-messages.js';
 import { BroadcastAdapter, type BroadcastReceiver, type HistoryPage } from './broadcast-adapter.js';
 import type { DeviceMessage } from './device-message.js';
-import type { HistoryLimits } from './history-log.js';
+import { isStored, MemoryHistory } from './memory-history.js';
 import { MemoryRoom } from './memory-room.js';
 import type { DeviceStatus, MetaBytes, RoomState } from './publication.js';
 
@@ -18,25 +18,18 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   private readonly epochBase = randomBytes(9).toString('base64url');
   private epochs = 0;
   private watched = false;
-  private historyBytes = 0;
-  private evicting: IterableIterator<MemoryRoom> | null = null;
   private sweeper: NodeJS.Timeout | null = null;
-  private readonly historyLimits: HistoryLimits;
+  private readonly histories: MemoryHistory;
 
   /** @param now Unix ms; replaced in tests */
   constructor(
     private readonly limits: Config['rooms'],
-    private readonly metrics: Metrics,
+    metrics: Metrics,
     private readonly now: () => number = Date.now,
   ) {
     super();
-    this.historyLimits = {
-      maxPublications: limits.historyMaxPublications,
-      maxAgeMs: limits.historyMaxAgeMs,
-      maxBytes: limits.historyMaxBytes,
-    };
+    this.histories = new MemoryHistory(this.rooms, limits, metrics);
     Object.assign(metrics.devicesKnown, { collect: () => metrics.devicesKnown.set(this.rooms.size) });
-    Object.assign(metrics.historyBytes, { collect: () => metrics.historyBytes.set(this.historyBytes) });
   }
 
   get roomCount(): number {
@@ -67,21 +60,13 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       message.settle('refused');
       return;
     }
-    if (message.dup && this.isStored(room, message)) {
+    if (message.dup && isStored(room, message)) {
       message.settle('duplicate');
       return;
     }
-    const { log } = room;
     this.announceIfNew(room);
-    const before = log.allocatedBytes;
-    log.append(message.payload, message.receivedAt, room.metaVersion, message.packetId, this.historyLimits);
+    this.histories.append(room, message);
     room.touchedAt = message.receivedAt;
-    if (log.allocatedBytes !== before) {
-      this.historyBytes += log.allocatedBytes - before;
-      if (this.historyBytes > this.limits.historyTotalMaxBytes) {
-        this.evict();
-      }
-    }
     if (room.attached) {
       this.receiver?.onPublication(room.newest(message.receivedAt), message.receivedMono);
     }
@@ -175,15 +160,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     if (room === undefined || room.epoch !== after.epoch) {
       return Promise.resolve(null);
     }
-    room.log.trim(this.now(), this.historyLimits);
-    const entries = room.log.after(after.offset, maxPublications);
-    if (entries === undefined || (entries.length > 0 && this.historyLimits.maxPublications === 0)) {
-      return Promise.resolve(null);
-    }
-    return Promise.resolve({
-      publications: entries.map((entry) => room.publication(entry)),
-      newest: room.log.newest,
-    });
+    return Promise.resolve(this.histories.page(room, after.offset, maxPublications, this.now()));
   }
 
   /** A retained value that arrives while somebody watches is shown like a snapshot: it is no publication. */
@@ -217,44 +194,13 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     return room;
   }
 
-  /** Only a packet sent again (DUP) can be a duplicate; equal payloads without it are two publications. */
-  private isStored(room: MemoryRoom, message: DeviceMessage): boolean {
-    const entries = room.log.after(room.log.oldestOffset - 1, Number.MAX_SAFE_INTEGER) ?? [];
-    return entries.some(
-      ({ packetId, payload }) => packetId === message.packetId && payload.equals(message.payload),
-    );
-  }
-
-  private evict(): void {
-    // Round robin over all devices, so that no device pays for another's flood alone.
-    for (
-      let tries = this.rooms.size;
-      tries > 0 && this.historyBytes > this.limits.historyTotalMaxBytes;
-      tries -= 1
-    ) {
-      let next = this.evicting?.next();
-      if (next === undefined || next.done === true) {
-        this.evicting = this.rooms.values();
-        next = this.evicting.next();
-      }
-      const room = next.value as MemoryRoom | undefined;
-      if (room !== undefined) {
-        const before = room.log.allocatedBytes;
-        this.metrics.historyEvicted.inc(room.log.evict());
-        this.historyBytes += room.log.allocatedBytes - before;
-      }
-    }
-  }
-
   private sweep(): void {
     const now = this.now();
     const forgetBefore = now - this.limits.deviceExpiryS * 1000;
     for (const room of this.rooms.values()) {
-      const before = room.log.allocatedBytes;
-      room.log.trim(now, this.historyLimits);
-      this.historyBytes += room.log.allocatedBytes - before;
+      this.histories.trim(room, now);
       if (!room.attached && room.touchedAt < forgetBefore) {
-        this.historyBytes -= room.log.allocatedBytes;
+        this.histories.forget(room);
         this.rooms.delete(room.deviceId);
       }
     }

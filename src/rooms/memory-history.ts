@@ -1,0 +1,91 @@
+import type { Config } from '../config/config.js';
+import type { Metrics } from '../metrics/metrics.js';
+import type { HistoryPage } from './broadcast-adapter.js';
+import type { DeviceMessage } from './device-message.js';
+import type { HistoryLimits } from './history-log.js';
+import type { MemoryRoom } from './memory-room.js';
+
+/** The histories of all rooms in memory: each within its own limits, and together within the bound over all devices. */
+export class MemoryHistory {
+  private bytes = 0;
+  private evicting: IterableIterator<MemoryRoom> | null = null;
+  private readonly maxBytes: number;
+  private readonly limits: HistoryLimits;
+
+  constructor(
+    private readonly rooms: ReadonlyMap<string, MemoryRoom>,
+    limits: Config['rooms'],
+    private readonly metrics: Metrics,
+  ) {
+    this.maxBytes = limits.historyTotalMaxBytes;
+    this.limits = {
+      maxPublications: limits.historyMaxPublications,
+      maxAgeMs: limits.historyMaxAgeMs,
+      maxBytes: limits.historyMaxBytes,
+    };
+    Object.assign(metrics.historyBytes, { collect: () => metrics.historyBytes.set(this.bytes) });
+  }
+
+  /** Stores the next publication of a room. */
+  append(room: MemoryRoom, { payload, receivedAt, packetId }: DeviceMessage): void {
+    const { log } = room;
+    const before = log.allocatedBytes;
+    log.append(payload, receivedAt, room.metaVersion, packetId, this.limits);
+    if (log.allocatedBytes !== before) {
+      this.bytes += log.allocatedBytes - before;
+      if (this.bytes > this.maxBytes) {
+        this.evict();
+      }
+    }
+  }
+
+  /** Publications directly after `offset`; null when some of them are gone. */
+  page(room: MemoryRoom, offset: number, maxPublications: number, now: number): HistoryPage | null {
+    room.log.trim(now, this.limits);
+    const entries = room.log.after(offset, maxPublications);
+    if (entries === undefined || (entries.length > 0 && this.limits.maxPublications === 0)) {
+      return null;
+    }
+    return {
+      publications: entries.map((entry) => room.publication(entry)),
+      newest: room.log.newest,
+    };
+  }
+
+  /** Lets go of what is over the limits of the room, which may have been silent since. */
+  trim(room: MemoryRoom, now: number): void {
+    const before = room.log.allocatedBytes;
+    room.log.trim(now, this.limits);
+    this.bytes += room.log.allocatedBytes - before;
+  }
+
+  /** The room goes, and its history with it. */
+  forget(room: MemoryRoom): void {
+    this.bytes -= room.log.allocatedBytes;
+  }
+
+  private evict(): void {
+    // Round robin over all devices, so that no device pays for another's flood alone.
+    for (let tries = this.rooms.size; tries > 0 && this.bytes > this.maxBytes; tries -= 1) {
+      let next = this.evicting?.next();
+      if (next === undefined || next.done === true) {
+        this.evicting = this.rooms.values();
+        next = this.evicting.next();
+      }
+      const room = next.value as MemoryRoom | undefined;
+      if (room !== undefined) {
+        const before = room.log.allocatedBytes;
+        this.metrics.historyEvicted.inc(room.log.evict());
+        this.bytes += room.log.allocatedBytes - before;
+      }
+    }
+  }
+}
+
+/** Only a packet sent again (DUP) can be a duplicate; equal payloads without it are two publications. */
+export function isStored(room: MemoryRoom, message: DeviceMessage): boolean {
+  const entries = room.log.after(room.log.oldestOffset - 1, Number.MAX_SAFE_INTEGER) ?? [];
+  return entries.some(
+    ({ packetId, payload }) => packetId === message.packetId && payload.equals(message.payload),
+  );
+}
