@@ -11,7 +11,7 @@ const ERRORS = {
 export class CommandBox {
   /**
    * @param {{ form: HTMLFormElement, toggle: HTMLButtonElement }} elements
-   * @param {(command: unknown) => Promise<object>} send resolves to the server's answer, or to `{ type: 'lost' | 'silent' }`
+   * @param {(command: string) => Promise<object>} send takes the command's JSON as it was typed; resolves to the server's answer, or to `{ type: 'lost' | 'silent' }`
    */
   constructor({ form, toggle }, send) {
     this.form = form;
@@ -67,9 +67,9 @@ export class CommandBox {
   }
 
   async submit() {
-    let command;
+    const command = this.input.value;
     try {
-      command = JSON.parse(this.input.value);
+      JSON.parse(command);
     } catch {
       this.say('This is not valid JSON. Texts need quotes, like {"action":"start"}.', 'bad');
       this.input.focus();

@@ -3,14 +3,18 @@ const ANSWER_MS = 15_000;
 
 /** Commands under way: pairs each with its answer by id. */
 export class Commands {
-  /** @param {(message: object) => boolean} send */
+  /** @param {(text: string) => boolean} send sends one message, given as JSON */
   constructor(send) {
     this.send = send;
     this.nextId = 1;
     this.waiting = new Map();
   }
 
-  /** @returns the server's answer, or `{ type: 'lost' | 'silent' }` */
+  /**
+   * @param {string} command JSON, which reaches the device as it is: parsed and written anew, 1.50 would become 1.5, and
+   *   long numbers others
+   * @returns the server's answer, or `{ type: 'lost' | 'silent' }`
+   */
   run(deviceId, command) {
     return new Promise((resolve) => {
       const id = `command-${this.nextId++}`;
@@ -21,7 +25,8 @@ export class Commands {
       };
       const timer = setTimeout(() => settle({ type: 'silent' }), ANSWER_MS);
       this.waiting.set(id, settle);
-      if (!this.send({ type: 'command', deviceId, command, id })) {
+      const head = JSON.stringify({ type: 'command', deviceId, id }).slice(0, -1);
+      if (!this.send(`${head},"command":${command}}`)) {
         settle({ type: 'error', error: 'not sent, there is no connection.' });
       }
     });

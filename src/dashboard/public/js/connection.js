@@ -51,10 +51,15 @@ export class Connection {
 
   /** @returns false when there is no connection now */
   send(message) {
+    return this.sendText(JSON.stringify(message));
+  }
+
+  /** @returns false when there is no connection now */
+  sendText(text) {
     if (this.socket?.readyState !== WebSocket.OPEN) {
       return false;
     }
-    this.socket.send(JSON.stringify(message));
+    this.socket.send(text);
     return true;
   }
 

@@ -47,7 +47,7 @@ const connection = new Connection(url, {
     showSignIn(why);
   },
 });
-const commands = new Commands((message) => connection.send(message));
+const commands = new Commands((text) => connection.sendText(text));
 const grid = new Grid(
   $('devices'),
   devices,
