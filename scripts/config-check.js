@@ -47,5 +47,8 @@ if (problems.length > 0) {
   );
   process.exitCode = 1;
 } else {
-  console.log('Sluice would start with these settings.');
+  const production = settings.NODE_ENV === 'production';
+  console.log(
+    `Sluice would start with these settings${production ? '' : ', in development; NODE_ENV=production asks for more'}.`,
+  );
 }
