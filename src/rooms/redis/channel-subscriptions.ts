@@ -38,6 +38,11 @@ export class ChannelSubscriptions {
     return this.wanted.size;
   }
 
+  /** Commands are under way whose answer has not come. */
+  get waiting(): boolean {
+    return this.underWay > 0;
+  }
+
   want(channel: string): void {
     this.wanted.add(channel);
     this.mark(channel);

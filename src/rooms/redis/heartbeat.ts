@@ -1,7 +1,7 @@
 import type { ScriptedRedis } from './scripts.js';
 
 /** Heartbeats within the time after which a silent server counts as lost. */
-const BEATS_PER_TIMEOUT = 8;
+export const BEATS_PER_TIMEOUT = 8;
 
 export interface HeartbeatActions {
   /** The connection to beat on; null while there is none. */
@@ -54,6 +54,11 @@ export class Heartbeat {
   /** The connection is gone: its answer is not waited for. */
   forget(): void {
     this.sentAt = 0;
+  }
+
+  /** Asks at once, unless an answer is due: something that was not well may be well now. */
+  now(): void {
+    this.next(Date.now());
   }
 
   async beat(redis: ScriptedRedis): Promise<void> {

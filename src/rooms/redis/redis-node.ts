@@ -42,12 +42,14 @@ export class RedisNode {
       prepare: (redis) => this.prepare(withScripts(redis, options.scripts)),
       up: (redis) => {
         events.commandsUp(this, redis);
+        this.probe();
         if (this.refusal !== null) {
           events.down(this, 'commands', this.refusal);
         }
       },
       down: (why) => {
         this.heartbeat.forget();
+        this.subscriber.doubt();
         events.down(this, 'commands', why);
       },
     });
@@ -62,6 +64,7 @@ export class RedisNode {
       silent: (why) => this.commands.replace(why),
       tick: () => {
         this.subscriber.channels.retry();
+        this.subscriber.tick();
         events.tick();
       },
     });
@@ -72,7 +75,10 @@ export class RedisNode {
       () => this.probeChannel(),
       slotOf,
       {
-        up: () => events.subscriberUp(this),
+        up: () => {
+          this.heartbeat.now();
+          events.subscriberUp(this);
+        },
         down: (why) => events.down(this, 'subscriber', why),
         message: (channel, message) => events.message(channel, message),
         confirmed: (channels) => events.confirmed(channels),
@@ -87,9 +93,10 @@ export class RedisNode {
     );
   }
 
-  /** Takes commands and delivers what is published. */
+  /** Takes commands and delivers what is published, and a heartbeat has found it so: a return that begins now is not given up at once. */
   get up(): boolean {
-    return this.commands.current !== null && this.refusal === null && this.subscriber.up;
+    const well = this.refusal === null && this.heartbeat.silentMs < this.options.timeoutMs;
+    return this.commands.current !== null && well && this.subscriber.up;
   }
 
   get redis(): ScriptedRedis | null {
@@ -159,9 +166,11 @@ export class RedisNode {
       );
   }
 
-  /** Nothing is under way any more: failures of before count no longer. */
-  forgetFailures(): void {
+  /** Nothing is under way any more: failures of before count no longer, and before anything begins anew all has to be well. */
+  startAnew(): void {
     this.failingSince = 0;
+    this.subscriber.doubt();
+    this.probe();
   }
 
   /** What an error says about the call, and does about the connection. */

@@ -95,13 +95,13 @@ export class RedisStore {
     }
   }
 
-  /** Lets go of all that waits; see {@link PartitionQueue.drop}. */
+  /** Lets go of all that waits, and of all trust in the servers; see {@link PartitionQueue.drop}. */
   drop(why: string): void {
     for (const queue of this.queues) {
       queue.drop(why);
     }
     for (const node of this.nodes.nodes) {
-      node.forgetFailures();
+      node.startAnew();
     }
   }
 

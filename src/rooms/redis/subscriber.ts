@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import { ChannelSubscriptions } from './channel-subscriptions.js';
+import { BEATS_PER_TIMEOUT } from './heartbeat.js';
 import type { Connect } from './redis-connections.js';
 import { RedisLink } from './redis-link.js';
 
@@ -13,7 +14,8 @@ export interface SubscriberEvents {
 
 /**
  * The subscriber connection to one Redis node. A half-open one looks healthy and delivers nothing, so it is probed through a channel of
- * its own: a probe that was published but does not arrive has the connection replaced.
+ * its own: a probe that was published but does not arrive has the connection replaced. Where somebody waits for it, with rooms to subscribe or
+ * because it is in {@link doubt}, something has to arrive within the heartbeats' timeout.
  */
 export class Subscriber {
   readonly channels: ChannelSubscriptions;
@@ -22,6 +24,10 @@ export class Subscriber {
   private probeSent = 0;
   /** Probes that arrived. */
   private arrivals = 0;
+  private doubted = false;
+  private bytesRead = 0;
+  /** Ticks in a row in which nothing arrived though something was due: a process of ours that was busy has missed ticks as well. */
+  private quietTicks = 0;
 
   /**
    * @param probeChannel on this node; read at each connect, since slots move
@@ -41,6 +47,7 @@ export class Subscriber {
       up: (redis) => {
         this.lastProbe = Date.now();
         this.probeSent = 0;
+        this.doubted = false;
         this.channels.connected(redis);
         events.up();
       },
@@ -51,8 +58,9 @@ export class Subscriber {
     });
   }
 
+  /** It stands, as far as anybody knows. */
   get up(): boolean {
-    return this.link.current !== null;
+    return this.link.current !== null && !this.doubted;
   }
 
   start(): void {
@@ -68,6 +76,23 @@ export class Subscriber {
     this.link.replace(why);
   }
 
+  /** Something else has failed that may have ended this connection too, without a word: it counts as down until a probe has come. */
+  doubt(): void {
+    this.doubted = this.link.current !== null;
+  }
+
+  /** Called {@link BEATS_PER_TIMEOUT} times a timeout. */
+  tick(): void {
+    const bytesRead = this.link.current?.stream.bytesRead ?? 0;
+    const due = this.channels.waiting || (this.doubted && this.probeSent > this.lastProbe);
+    this.quietTicks = due && bytesRead === this.bytesRead ? this.quietTicks + 1 : 0;
+    this.bytesRead = bytesRead;
+    if (this.quietTicks > BEATS_PER_TIMEOUT) {
+      this.quietTicks = 0;
+      this.replace('it carries nothing any more');
+    }
+  }
+
   /**
    * Publishes the next probe through the command connection, and judges the last one.
    * @param publish resolves when Redis has published
@@ -75,7 +100,8 @@ export class Subscriber {
    */
   probe(publish: (channel: string) => Promise<unknown>, patienceMs: number): void {
     const channel = this.probeChannel();
-    if (channel === undefined || !this.up) {
+    const connection = this.link.current;
+    if (channel === undefined || connection === null) {
       return;
     }
     if (this.probeSent > this.lastProbe) {
@@ -84,7 +110,6 @@ export class Subscriber {
       }
       return;
     }
-    const connection = this.link.current;
     const { arrivals } = this;
     publish(channel).then(
       () => {
@@ -105,6 +130,10 @@ export class Subscriber {
         this.arrivals += 1;
         this.lastProbe = Date.now();
         this.probeSent = 0;
+        if (this.doubted) {
+          this.doubted = false;
+          this.events.up();
+        }
       } else {
         this.events.message(channel, message);
       }
