@@ -2,25 +2,14 @@ import type { Socket } from 'node:net';
 import type { DropReason } from '../metrics/metrics.js';
 import type { ReplyMessage } from '../protocol/server-messages.js';
 import type { Recipient } from './recipient.js';
-import type { Batch } from './batch.js';
+import { BoundedLanes } from './bounded-lanes.js';
 import type { DeliveryContext } from './delivery-context.js';
 import { Easing } from './easing.js';
-import type { Flushable, FlushWindow } from './flush-window.js';
-import { Lanes } from './lanes.js';
 import type { PacedSource } from './paced-source.js';
+import { SocketWriter, WRITE_AT_BYTES } from './socket-writer.js';
 import { Sources } from './sources.js';
 import type { TelemetryFrames } from './telemetry-frame.js';
 import { textFrame } from './text-frame.js';
-
-/** A window's bytes for one connection are written at once when they pass this, so that no turn piles up more. */
-const WRITE_AT_BYTES = 64 * 1024;
-
-const OUTBOUND = Symbol('outbound');
-
-/** One listener for all sockets: a closure per connection would cost memory on every idle one. */
-function onSocketDrain(this: Socket): void {
-  (this as Socket & { [OUTBOUND]?: Outbound })[OUTBOUND]?.onDrain();
-}
 
 /**
  * The one ordered way to a connection's socket.
@@ -29,10 +18,9 @@ function onSocketDrain(this: Socket): void {
  * lanes, both bounded in bytes and count: over its bound the connection is a slow consumer. Mode `latest` waits without bytes.
  * Only this class and ws itself (ping, pong, close; always whole frames) write to the socket.
  */
-export class Outbound implements Flushable {
-  private pending: Batch | null = null;
+export class Outbound extends SocketWriter {
   /** Not null exactly while the socket has not taken all that it was given. */
-  private lanes: Lanes | null = null;
+  private lanes: BoundedLanes | null = null;
   private sources: Sources | null = null;
   /** Made with the first stall. */
   private easing: Easing | null = null;
@@ -40,36 +28,22 @@ export class Outbound implements Flushable {
   private stalled = false;
   private ended: DropReason | null = null;
   private waiters: (() => void)[] | null = null;
-  private accountedBytes = 0;
-  private accountedMessages = 0;
-  private window: FlushWindow;
 
   /**
    * @param socket the raw socket of the WebSocket connection
    * @param onSlow called once, in a later microtask, when a lane is over its bound: close the connection with 4008
    */
   constructor(
-    private readonly socket: Socket,
-    private readonly context: DeliveryContext,
+    socket: Socket,
+    context: DeliveryContext,
     private readonly onSlow: () => void,
   ) {
-    this.window = context.window;
-    (socket as Socket & { [OUTBOUND]?: Outbound })[OUTBOUND] = this;
-    socket.on('drain', onSocketDrain);
-  }
-
-  /**
-   * Telemetry of `batchMs` (1 to 1000; 0 turns it off) leaves in one `batch` message. A reply, status or error ends the batch at once,
-   * so that it neither waits nor overtakes.
-   */
-  setBatching(batchMs: number): void {
-    this.flush();
-    this.window = batchMs === 0 ? this.context.window : this.context.batchWindow(batchMs);
+    super(socket, context);
   }
 
   /** Bytes that wait for the socket in both lanes. */
   get queuedBytes(): number {
-    return this.lanes === null ? 0 : this.lanes.controlBytes + this.lanes.telemetryBytes;
+    return this.lanes === null ? 0 : this.lanes.bytes;
   }
 
   /** Whether anything can still be sent: the connection is neither closed nor slow. */
@@ -92,20 +66,10 @@ export class Outbound implements Flushable {
     if (this.ended !== null) {
       return;
     }
-    const { lanes } = this;
-    if (lanes === null) {
+    if (this.lanes === null) {
       this.append(frame, false);
-      return;
-    }
-    lanes.pushControl(frame);
-    const { limits } = this.context;
-    if (
-      lanes.controlBytes > limits.controlQueueMaxBytes ||
-      lanes.controlCount > limits.controlQueueMaxMessages
-    ) {
+    } else if (this.lanes.holdControl(frame)) {
       this.becomeSlow();
-    } else {
-      this.account();
     }
   }
 
@@ -136,24 +100,10 @@ export class Outbound implements Flushable {
     }
   }
 
-  /** Writes everything of the current window now; before a close frame. */
-  flush(): void {
-    const batch = this.pending;
-    if (batch === null) {
-      return;
-    }
-    this.pending = null;
-    const { hot } = this.context;
-    hot.delivered += batch.telemetry;
-    hot.control += batch.count - batch.telemetry;
-    this.write(this.window === this.context.window ? batch.chunk() : batch.batchFrame());
-  }
-
   /** Discards and counts what is left. The socket may be gone already. Idempotent. */
   close(): void {
     this.discard('closed');
-    this.socket.removeListener('drain', onSocketDrain);
-    delete (this.socket as Socket & { [OUTBOUND]?: Outbound })[OUTBOUND];
+    this.detach();
   }
 
   /** Resolves when nothing waits any more, or the connection ended. */
@@ -165,72 +115,34 @@ export class Outbound implements Flushable {
   }
 
   /** The socket has passed on what it was given. */
-  onDrain(): void {
+  override onDrain(): void {
     this.stalled = false;
     if (this.lanes !== null && this.ended === null) {
       this.pump();
     }
   }
 
-  private append(frame: Buffer, isTelemetry: boolean): void {
-    const { pending, window, context } = this;
-    if (pending === null) {
-      window.schedule(this);
-      this.pending = window.first(frame, isTelemetry);
-    } else {
-      this.pending = pending.then(frame, isTelemetry);
-    }
-    if (this.pending.bytes >= WRITE_AT_BYTES) {
-      this.flush();
-    } else if (!isTelemetry && window !== context.window) {
-      context.window.schedule(this);
-    }
-  }
-
-  private write(chunk: Buffer): void {
-    const { socket } = this;
-    if (socket.destroyed || !socket.writable) {
-      return;
-    }
-    this.context.hot.bytes += chunk.length;
-    if (!socket.write(chunk) && socket.writableLength > 0 && this.ended === null) {
+  /** The socket takes no more: what comes waits, until {@link onDrain}. */
+  protected override onFull(): void {
+    if (this.ended === null) {
       this.stalled = true;
-      this.lanes ??= new Lanes();
+      this.lanes ??= new BoundedLanes(this.context);
       this.easing ??= new Easing(this.context, () => this.releaseEased());
       this.easing.stalled();
     }
   }
 
   private hold(subscription: Recipient, frames: TelemetryFrames, skipped: number): void {
-    const { lanes, context } = this;
     if (this.ended !== null) {
-      context.metrics.dropped.inc({ reason: this.ended });
-      return;
-    }
-    if (lanes === null) {
-      if (subscription.waiting) {
-        context.hot.conflated += 1;
-      } else {
-        this.easing?.hold(subscription);
+      this.context.metrics.dropped.inc({ reason: this.ended });
+    } else if (this.lanes !== null) {
+      if (this.lanes.holdTelemetry(subscription, frames, skipped)) {
+        this.becomeSlow();
       }
-      return;
-    }
-    if (subscription.delivery.mode === 'latest') {
-      if (subscription.waiting) {
-        context.hot.conflated += 1;
-      } else {
-        subscription.waiting = true;
-        lanes.pushTelemetry(subscription, null);
-      }
-      return;
-    }
-    subscription.lastOffset = frames.publication.offset;
-    lanes.pushTelemetry(subscription, frames.frame(skipped));
-    const { limits } = context;
-    if (lanes.telemetryBytes > limits.queueMaxBytes || lanes.telemetryCount > limits.queueMaxMessages) {
-      this.becomeSlow();
+    } else if (subscription.waiting) {
+      this.context.hot.conflated += 1;
     } else {
-      this.account();
+      this.easing?.hold(subscription);
     }
   }
 
@@ -261,45 +173,29 @@ export class Outbound implements Flushable {
   private pump(): void {
     let busy = true;
     while (busy && !this.stalled && this.ended === null) {
-      busy = this.pumpLanes();
+      busy = this.lanes !== null && this.pumpLanes(this.lanes);
       if (this.pumpSources()) {
         busy = true;
       }
       this.flush();
     }
-    if (!this.stalled) {
-      this.lanes = null; // all of it was written
+    if (this.stalled) {
+      this.lanes?.account();
+    } else {
+      this.letLanesGo(); // all of it was written
     }
-    this.account();
     if (this.lanes === null && this.sources === null) {
       this.release();
     }
   }
 
-  private pumpLanes(): boolean {
-    const { lanes, context } = this;
-    if (lanes === null) {
-      return false;
-    }
-    let budget = WRITE_AT_BYTES;
-    for (let frame = lanes.shiftControl(); frame !== undefined; frame = lanes.shiftControl()) {
-      this.add(frame, false);
-      budget -= frame.length;
-    }
-    while (budget > 0) {
-      const frame = lanes.shiftTelemetry(context);
-      if (frame === undefined) {
-        break;
-      }
-      this.add(frame, true);
-      budget -= frame.length;
-    }
-    return lanes.controlCount + lanes.telemetryCount > 0;
+  private pumpLanes(lanes: BoundedLanes): boolean {
+    return lanes.handOut(WRITE_AT_BYTES, (frame, isTelemetry) => this.add(frame, isTelemetry));
   }
 
   /** One frame of the first source that has one. @returns whether there was one */
   private pumpSources(): boolean {
-    const { sources, context } = this;
+    const { sources } = this;
     const next = sources === null ? null : sources.next();
     if (sources?.empty === true) {
       this.sources = null;
@@ -308,22 +204,12 @@ export class Outbound implements Flushable {
       return false;
     }
     if (next.telemetry) {
-      context.hot.due += 1;
-    } else if (this.window !== context.window && next.frame.length > WRITE_AT_BYTES) {
-      // A large snapshot page has its own bound; within a batch it would pass it.
-      this.flush();
-      context.hot.control += 1;
-      this.write(next.frame);
-      return true;
+      this.context.hot.due += 1;
+      this.add(next.frame, true);
+    } else {
+      this.addPage(next.frame);
     }
-    this.add(next.frame, next.telemetry);
     return true;
-  }
-
-  private add(frame: Buffer, isTelemetry: boolean): void {
-    const { pending } = this;
-    this.pending =
-      pending === null ? this.window.first(frame, isTelemetry) : pending.then(frame, isTelemetry);
   }
 
   private becomeSlow(): void {
@@ -344,22 +230,16 @@ export class Outbound implements Flushable {
       this.context.metrics.dropped.inc({ reason }, waiting);
     }
     this.pending = null;
-    this.lanes = null;
+    this.letLanesGo();
     this.sources = null;
     this.easing?.stop();
     this.easing = null;
-    this.account();
     this.release();
   }
 
-  private account(): void {
-    const { context, lanes } = this;
-    const bytes = this.queuedBytes;
-    const messages = lanes === null ? 0 : lanes.controlCount + lanes.telemetryCount;
-    context.queuedBytes += bytes - this.accountedBytes;
-    context.queuedMessages += messages - this.accountedMessages;
-    this.accountedBytes = bytes;
-    this.accountedMessages = messages;
+  private letLanesGo(): void {
+    this.lanes?.letGo();
+    this.lanes = null;
   }
 
   private release(): void {

@@ -1,0 +1,116 @@
+import type { Socket } from 'node:net';
+import type { Batch } from './batch.js';
+import type { DeliveryContext } from './delivery-context.js';
+import type { Flushable, FlushWindow } from './flush-window.js';
+
+/** A window's bytes for one connection are written at once when they pass this, so that no turn piles up more. */
+export const WRITE_AT_BYTES = 64 * 1024;
+
+const WRITER = Symbol('writer');
+type WrittenSocket = Socket & { [WRITER]?: SocketWriter };
+
+/** One listener for all sockets: a closure per connection would cost memory on every idle one. */
+function onSocketDrain(this: WrittenSocket): void {
+  this[WRITER]?.onDrain();
+}
+
+/**
+ * Collects what one connection gets within a flush window, and writes it to the socket in one system call.
+ *
+ * Extended by Outbound and not held by it: there is one per connection, and a second object would cost each idle one memory, and each
+ * delivery a step.
+ */
+export abstract class SocketWriter implements Flushable {
+  protected pending: Batch | null = null;
+  private window: FlushWindow;
+
+  /** @param socket the raw socket of the WebSocket connection */
+  constructor(
+    private readonly socket: Socket,
+    protected readonly context: DeliveryContext,
+  ) {
+    this.window = context.window;
+    (socket as WrittenSocket)[WRITER] = this;
+    socket.on('drain', onSocketDrain);
+  }
+
+  /**
+   * Telemetry of `batchMs` (1 to 1000; 0 turns it off) leaves in one `batch` message. A reply, status or error ends the batch at once,
+   * so that it neither waits nor overtakes.
+   */
+  setBatching(batchMs: number): void {
+    this.flush();
+    this.window = batchMs === 0 ? this.context.window : this.context.batchWindow(batchMs);
+  }
+
+  /** Writes everything of the current window now; before a close frame. */
+  flush(): void {
+    const batch = this.pending;
+    if (batch === null) {
+      return;
+    }
+    this.pending = null;
+    const { hot } = this.context;
+    hot.delivered += batch.telemetry;
+    hot.control += batch.count - batch.telemetry;
+    this.write(this.window === this.context.window ? batch.chunk() : batch.batchFrame());
+  }
+
+  /** The socket has passed on what it was given. */
+  abstract onDrain(): void;
+
+  /** The socket takes no more for now, and will say "drain". */
+  protected abstract onFull(): void;
+
+  /** Writes a frame at the end of the window. */
+  protected append(frame: Buffer, isTelemetry: boolean): void {
+    const { pending, window, context } = this;
+    if (pending === null) {
+      window.schedule(this);
+      this.pending = window.first(frame, isTelemetry);
+    } else {
+      this.pending = pending.then(frame, isTelemetry);
+    }
+    if (this.pending.bytes >= WRITE_AT_BYTES) {
+      this.flush();
+    } else if (!isTelemetry && window !== context.window) {
+      context.window.schedule(this);
+    }
+  }
+
+  /** Writes a frame with the next {@link flush}, whose time the caller chooses. */
+  protected add(frame: Buffer, isTelemetry: boolean): void {
+    const { pending } = this;
+    this.pending =
+      pending === null ? this.window.first(frame, isTelemetry) : pending.then(frame, isTelemetry);
+  }
+
+  /** As {@link add}, for a control frame of any size. */
+  protected addPage(frame: Buffer): void {
+    if (this.window !== this.context.window && frame.length > WRITE_AT_BYTES) {
+      // A large snapshot page has its own bound; within a batch it would pass it.
+      this.flush();
+      this.context.hot.control += 1;
+      this.write(frame);
+    } else {
+      this.add(frame, false);
+    }
+  }
+
+  private write(chunk: Buffer): void {
+    const { socket } = this;
+    if (socket.destroyed || !socket.writable) {
+      return;
+    }
+    this.context.hot.bytes += chunk.length;
+    if (!socket.write(chunk) && socket.writableLength > 0) {
+      this.onFull();
+    }
+  }
+
+  /** Lets go of the socket, which may be gone already. */
+  protected detach(): void {
+    this.socket.removeListener('drain', onSocketDrain);
+    delete (this.socket as WrittenSocket)[WRITER];
+  }
+}
