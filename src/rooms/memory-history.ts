@@ -41,7 +41,7 @@ export class MemoryHistory {
 
   /** Publications directly after `offset`; null when some of them are gone. */
   page(room: MemoryRoom, offset: number, maxPublications: number, now: number): HistoryPage | null {
-    room.log.trim(now, this.limits);
+    this.trim(room, now);
     const entries = room.log.after(offset, maxPublications);
     if (entries === undefined || (entries.length > 0 && this.limits.maxPublications === 0)) {
       return null;
