@@ -11,8 +11,11 @@ export interface IngestSlot {
  * Every method rejects when the store does not answer.
  */
 export abstract class IngestSlots {
-  /** Takes the lowest number that nobody holds. */
-  abstract take(): Promise<IngestSlot>;
+  /**
+   * Takes the lowest number that nobody holds.
+   * @param preferred taken instead, unless another one holds it: what the broker queued for its last holder is under that name
+   */
+  abstract take(preferred?: number): Promise<IngestSlot>;
 
   /** @param up its holder reads now @returns false when it is lost */
   abstract renew(number: number, up: boolean): Promise<boolean>;

@@ -19,16 +19,21 @@ end
 `;
 
 const TAKE = `${HEAD}
-local number = 0
-while true do
+local function take(number, again)
   local value = redis.call('HGET', key, number)
-  local _, ends = parse(value or '::')
-  if not value or ends <= now then
+  local who, ends = parse(value or '::')
+  if not value or ends <= now or (again and who == owner) then
     hold(number, '0')
     return { number, value and 1 or 0 }
   end
+end
+local taken = ARGV[4] and take(tonumber(ARGV[4]), true)
+local number = 0
+while not taken do
+  taken = take(number, false)
   number = number + 1
-end`;
+end
+return taken`;
 
 const RENEW = `${HEAD}
 local value = redis.call('HGET', key, ARGV[4])
@@ -79,8 +84,9 @@ export class RedisIngestSlots extends IngestSlots {
     this.key = `${place.prefix}slots`;
   }
 
-  async take(): Promise<IngestSlot> {
-    const [number, abandoned] = (await this.run(TAKE)) as [number, number];
+  async take(preferred?: number): Promise<IngestSlot> {
+    const more = preferred === undefined ? [] : [preferred];
+    const [number, abandoned] = (await this.run(TAKE, ...more)) as [number, number];
     return { number, abandoned: abandoned === 1 };
   }
 

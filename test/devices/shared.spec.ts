@@ -1,3 +1,5 @@
+import { Redis } from 'ioredis';
+import { connectAsync } from 'mqtt';
 import { stopAfterEach } from '../support/cleanup.js';
 import { Counting, eventuallyAsync, reaches, startInstances, telemetryOf } from './fleet-of-instances.js';
 
@@ -18,6 +20,23 @@ function furthestBack(received: readonly number[]): number {
     highest = Math.max(highest, number);
   }
   return furthest;
+}
+
+/** Has two members read as 1 and 2, as they may after a rolling update: somebody else takes name 0, and gives it back. */
+async function leaveAHole(redisPort: number, brokerUrl: string): Promise<void> {
+  const redis = new Redis(redisPort, '127.0.0.1');
+  try {
+    const [key] = await redis.keys('*:slots');
+    const names = async (): Promise<string> => (await redis.hkeys(key!)).sort().join();
+    await eventuallyAsync(async () => (await names()) === '0,1');
+    await redis.hset(key!, '0', `somebody:${Date.now() + 600_000}:0`);
+    await eventuallyAsync(async () => (await names()) === '0,1,2');
+    const somebody = await connectAsync(brokerUrl, { clientId: 'sluice-shared-0', clean: true });
+    await somebody.endAsync(); // the broker has forgotten the name
+    await redis.hdel(key!, '0');
+  } finally {
+    redis.disconnect();
+  }
 }
 
 describe('MQTT_INGEST=shared', () => {
@@ -136,6 +155,33 @@ describe('MQTT_INGEST=shared', () => {
     },
     90_000,
   );
+
+  it('reads on under the names of before when Redis comes back empty, also where one was missing', async () => {
+    const { instances, device, redis, broker } = await startInstances(own, 2, { MQTT_INGEST: 'shared' });
+    const dashboards = await Promise.all(
+      instances.map(async (instance) => own(await instance.connect({ claims: { deviceIds: ['d1'] } }))),
+    );
+    await Promise.all(dashboards.map((dashboard) => dashboard.next('subscribed')));
+    await leaveAHole(redis.port, broker.url);
+    await redis.kill();
+    const inState = (degraded: number): Promise<void> =>
+      eventuallyAsync(async () =>
+        (await Promise.all(instances.map((one) => one.metric('sluice_redis_degraded')))).every(
+          (value) => value === degraded,
+        ),
+      );
+    await inState(1);
+    await redis.start();
+    await inState(0);
+    const sent = numbers(300);
+    await Promise.all(sent.map((number) => device.publish('devices/d1/telemetry', String(number))));
+    for (const dashboard of dashboards) {
+      await eventuallyAsync(() => Promise.resolve(telemetryOf(dashboard, 'd1').length >= sent.length)).catch(
+        () => undefined,
+      );
+      expect(sorted(telemetryOf(dashboard, 'd1').map(({ payload }) => payload))).toEqual(sent);
+    }
+  }, 90_000);
 
   it('finds no fault with the rights at a broker that has restarted', async () => {
     const { instances, broker } = await startInstances(

@@ -70,6 +70,16 @@ describe('who reads device topics, in Redis', () => {
       expect(await c.watch()).toEqual({ adopted: null, othersUp: 1 });
     });
 
+    it('gives the number of before again, unless another one holds it', async () => {
+      const [a, b] = [slots(), slots()];
+      // Of a Redis that knows nothing of it.
+      expect(await a.take(3)).toEqual({ number: 3, abandoned: false });
+      expect((await a.take(3)).number).toBe(3);
+      expect((await b.take(3)).number).toBe(0);
+      expect((await b.take()).number).toBe(1);
+      expect(await a.renew(3, true)).toBe(true);
+    });
+
     it('hands an abandoned number to one of those that watch, or to a new member', async () => {
       const [dead, a, b] = [slots(), slots(), slots()];
       await dead.take();

@@ -26,7 +26,7 @@ export class SharedIngest extends Ingest {
   private readonly localMode: LocalMode;
   private readonly groupReturn: GroupReturn;
   private own: SharedMember | undefined;
-  /** The slot of the last own member when Redis went away. */
+  /** The slot of the last own member: taken again after Redis was away, even if a Redis that comes back empty knows nothing of it. */
   private slotBefore: number | undefined;
   private adopted: SharedMember | undefined;
   private othersUp = 0;
@@ -112,7 +112,7 @@ export class SharedIngest extends Ingest {
       }
     }
     if (this.own === undefined && !this.stopped && this.notes.connected) {
-      this.own = this.createMember(await this.takeSlot(), false);
+      await this.join();
     }
     const { store } = this.parts;
     if (store.mode === 'local' && !this.groupReturn.mayAdopt) {
@@ -130,14 +130,12 @@ export class SharedIngest extends Ingest {
     }
   }
 
-  /** The name of before, if nobody else has read for it: what the broker queued is under that one. */
-  private async takeSlot(): Promise<number> {
-    const before = this.slotBefore;
-    if (before !== undefined && (await this.slots.renew(before, false))) {
-      return before;
+  private async join(): Promise<void> {
+    const { number } = await this.slots.take(this.slotBefore);
+    // Stopped meanwhile: the slot is abandoned, and another instance looks what the broker holds for its name.
+    if (!this.stopped) {
+      this.own = this.createMember(number, false);
     }
-    this.slotBefore = undefined;
-    return (await this.slots.take()).number;
   }
 
   /** Reads what the broker holds for a member that is gone, then lets it forget the name. */
