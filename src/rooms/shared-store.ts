@@ -12,6 +12,18 @@ export class StoreLostError extends Error {
   }
 }
 
+/** The store was lost on the way back to it. */
+export class ReturnLostError extends StoreLostError {
+  /** @param shown last telemetry of the rooms that had gone back already */
+  constructor(
+    why: string,
+    readonly shown: ReadonlyMap<string, Buffer>,
+  ) {
+    super(why);
+    this.name = 'ReturnLostError';
+  }
+}
+
 /**
  * Takes what devices say. Its promises resolve when it is stored, and reject with {@link StoreLostError}
  * when the store is lost before that.
@@ -42,7 +54,7 @@ export abstract class SharedStore {
   abstract coordinateReturn(): void;
   /**
    * Ends local mode: rooms switch to the store, then the mode changes.
-   * @throws when the store is lost again before that; the mode stays local
+   * @throws {ReturnLostError} when the store is lost again before that; the mode stays local
    */
   abstract resumeStore(): Promise<void>;
 

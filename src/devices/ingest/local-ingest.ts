@@ -1,11 +1,10 @@
 import { Logger } from '@nestjs/common';
-import type { DeviceSink, SharedStore } from '../../rooms/shared-store.js';
-import type { DeviceMessage } from '../../rooms/device-message.js';
-import type { DeviceStatus, MetaBytes } from '../../rooms/publication.js';
+import { ReturnLostError } from '../../rooms/shared-store.js';
 import { type IngestContext, IngestSession } from '../ingest-session.js';
 import { RetainedReader } from '../retained-reader.js';
 import { RetainedState } from '../retained-state.js';
 import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
+import { LocalSink } from './local-sink.js';
 
 /**
  * Device messages while the store is away: a clean, ordinary session that feeds the rooms of this instance alone. The broker
@@ -57,7 +56,7 @@ export class LocalIngest {
   }
 
   async stop(): Promise<void> {
-    this.sink.frozen = true;
+    this.sink.drop();
     await Promise.all([this.retainedReader?.stop(), this.session.end()]);
   }
 
@@ -65,16 +64,16 @@ export class LocalIngest {
    * Back to the store, so that nothing shown here is newer than what the store begins with: first nothing more is shown here, then
    * everything that the broker had until now gets into the store, then rooms go on from there.
    * @param barrier resolves when what the broker had at the call is stored
-   * @returns false when the store was lost again: this instance goes on alone
+   * @returns false when the store was lost again: this instance goes on alone, with what came meanwhile
    */
   async giveBack(barrier: () => Promise<unknown>): Promise<boolean> {
-    this.sink.frozen = true;
+    this.sink.hold();
     try {
       await barrier();
       await this.parts.store.resumeStore();
       return true;
-    } catch {
-      this.sink.frozen = false;
+    } catch (error) {
+      this.sink.release(error instanceof ReturnLostError ? error.shown : new Map());
       return false;
     }
   }
@@ -92,42 +91,5 @@ export class LocalIngest {
     );
     this.retainedReader.start();
     this.changed();
-  }
-}
-
-/** The rooms of this instance, as long as they are its own: what comes later is in the store already, or will be. */
-class LocalSink implements DeviceSink {
-  /** On the way back to the store: nothing more is shown. */
-  frozen = false;
-
-  constructor(
-    private readonly rooms: DeviceSink,
-    private readonly store: Pick<SharedStore, 'mode'>,
-  ) {}
-
-  publish(message: DeviceMessage): void {
-    if (this.open) {
-      this.rooms.publish(message);
-    } else {
-      message.settle('accepted');
-    }
-  }
-
-  fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
-    if (this.open) {
-      this.rooms.fillTelemetry(deviceId, payload, receivedAt);
-    }
-  }
-
-  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
-    return this.open ? this.rooms.setStatus(deviceId, status, onlyIfUnknown) : Promise.resolve();
-  }
-
-  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
-    return this.open ? this.rooms.setMeta(deviceId, meta) : Promise.resolve();
-  }
-
-  private get open(): boolean {
-    return !this.frozen && this.store.mode === 'local';
   }
 }

@@ -2,13 +2,13 @@ import type { Config } from '../../config/config.js';
 import type { Metrics } from '../../metrics/metrics.js';
 import type { BroadcastReceiver } from '../broadcast-adapter.js';
 import type { RoomState } from '../publication.js';
+import { ReturnLostError } from '../shared-store.js';
 import type { AttachedRooms } from './attached-rooms.js';
 import type { DeviceWatch } from './device-watch.js';
 import type { StoreMode } from './listeners.js';
 import { LocalRooms } from './local-rooms.js';
 import type { RedisStore } from './redis-store.js';
 import type { StoreNodes } from './store-nodes.js';
-import { StoreLostError } from './store-operations.js';
 
 /** Redis has to be well this long before rooms go back to it by themselves; doubles while it keeps failing. */
 const RETURN_AFTER_MS = 300;
@@ -37,6 +37,8 @@ export class ModeSwitch {
   /** Grows with every return to the store that is begun or given up. */
   private returns = 0;
   private returning = false;
+  /** Last telemetry of rooms that were back in the store when the last return was given up. */
+  private shown: ReadonlyMap<string, Buffer> = new Map();
   private reachableSince = 0;
   private storeSince = Date.now();
   private returnAfterMs = RETURN_AFTER_MS;
@@ -144,13 +146,13 @@ export class ModeSwitch {
       return;
     }
     if (!this.reachable || this.returning) {
-      throw new StoreLostError(this.returning ? 'a return is under way' : this.trouble);
+      throw new ReturnLostError(this.returning ? 'a return is under way' : this.trouble, new Map());
     }
     this.returning = true;
     const attempt = (this.returns += 1);
     await this.rooms.resume();
     if (attempt !== this.returns) {
-      throw new StoreLostError(this.trouble);
+      throw new ReturnLostError(this.trouble, this.shown);
     }
     const local = this.local as LocalRooms;
     this.mode = 'store';
@@ -183,6 +185,11 @@ export class ModeSwitch {
       this.logger.warn(`Redis is away (${why}): rooms are served from this instance`);
     }
     const switched = [...this.rooms.all()].filter((room) => fromStore || room.known);
+    this.shown = new Map(
+      fromStore
+        ? []
+        : switched.flatMap((room) => (room.telemetry ? [[room.deviceId, room.telemetry.payload]] : [])),
+    );
     const waiting = [...this.rooms.all()].filter((room) => room.waiters.length > 0);
     this.rooms.suspend();
     this.store.drop(this.trouble);
