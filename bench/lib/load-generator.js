@@ -1,3 +1,4 @@
+import { constants, setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 import { startPinned, stop } from './child-processes.js';
@@ -11,11 +12,17 @@ export class LoadGenerator {
   /** @type {Map<number, {resolve: (value: any) => void, reject: (error: Error) => void}>} */
   #pending = new Map();
 
-  /** @param {number} core */
-  constructor(core) {
+  /**
+   * @param {number} core
+   * @param {boolean} [background] gets what the core's other processes leave
+   */
+  constructor(core, background = false) {
     this.#child = startPinned(core, [process.execPath, SCRIPT], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
+    if (background) {
+      setPriority(this.#child.pid, constants.priority.PRIORITY_LOW);
+    }
     this.#child.on('message', ({ id, result, error }) => {
       const { resolve, reject } = this.#pending.get(id);
       this.#pending.delete(id);

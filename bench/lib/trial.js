@@ -40,7 +40,7 @@ export class Trial {
 
   async start() {
     for (let index = 0; index < this.generators; index++) {
-      const load = new LoadGenerator(LOAD_CORE);
+      const load = new LoadGenerator(LOAD_CORE, index > 0);
       this.#loads.push(load);
       this.#stops.push(() => load.stop());
     }

@@ -41,6 +41,9 @@ export const rows = {
     graph('Churn: attempts by outcome', 'cps', [
       [sum(rate('sluice_connections_total'), 'outcome'), '{{outcome}}'],
     ]),
+    graph('Attempts waiting in line', 'short', [
+      [sum(select('sluice_connections_waiting'), 'instance'), '{{instance}}'],
+    ]),
     graph('Churn: closed, by code', 'cps', [
       [sum(rate('sluice_connections_closed_total'), 'code'), '{{code}}'],
     ]),
@@ -183,6 +186,5 @@ export const rows = {
       [max(select('sluice_process_memory_limit_bytes')), 'limit'],
     ]),
     graph('Draining', 'bool_on_off', [[select('sluice_draining'), '{{instance}}']], { max: 1 }),
-    graph('Open files and sockets', 'short', [[select('process_open_fds'), '{{instance}}']]),
   ],
 };

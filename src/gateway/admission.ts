@@ -1,3 +1,4 @@
+import { HandshakeLine } from './handshake-line.js';
 import { RateLimit } from './rate-limit.js';
 
 /** Why a connection was refused before the upgrade; the `outcome` label of `sluice_connections_total`. */
@@ -8,8 +9,13 @@ export interface AdmissionLimits {
   maxConnections: number;
   maxConnectionsPerAddress: number;
   maxConnectionsPerSecond: number;
+  /** Longest wait for a place within that rate, in ms. */
+  admissionWaitMs: number;
   maxPendingConnections: number;
 }
+
+/** Connections that come within this time of the rate do not wait: a page that opens several at once. */
+const BURST_S = 0.02;
 
 /** The places that one client address holds; connections share it, and so the text of their address. */
 interface AddressPlaces {
@@ -22,17 +28,31 @@ interface AddressPlaces {
  * one without a token also holds a place among the pending until {@link settle}.
  */
 export class Admission {
-  /** From the moment a drain closes the door: nobody is admitted. */
-  draining = false;
+  private closed = false;
+  private readonly line = new HandshakeLine();
   private total = 0;
   private pendingCount = 0;
   private rateDue = 0;
   private readonly rate: RateLimit;
+  /** Of those who wait for nobody, how far ahead of the rate the last one may be, in ms. */
+  private readonly burstMs: number;
   private readonly byAddress = new Map<string, AddressPlaces>();
 
   constructor(private readonly limits: AdmissionLimits) {
-    // Bursts of twice the rate: a page that opens several connections, a proxy that restarts.
-    this.rate = new RateLimit(limits.maxConnectionsPerSecond, 2 * limits.maxConnectionsPerSecond);
+    const { maxConnectionsPerSecond: perSecond, admissionWaitMs } = limits;
+    const burst = Math.max(1, Math.floor(perSecond * BURST_S));
+    this.burstMs = ((burst - 1) * 1000) / perSecond;
+    this.rate = new RateLimit(perSecond, burst + (perSecond * admissionWaitMs) / 1000);
+  }
+
+  /** A drain has closed the door: nobody is admitted. */
+  get draining(): boolean {
+    return this.closed;
+  }
+
+  /** Those that hold a place and wait for their turn. */
+  get waiting(): number {
+    return this.line.length;
   }
 
   /** Connections that hold a place. */
@@ -53,11 +73,11 @@ export class Admission {
   /**
    * Takes a place. The rate is asked last: an attempt that is refused anyway must not use up the others' share of it.
    * @param now monotonic ms
-   * @returns null when admitted, else the reason
+   * @returns when admitted, the ms it has to wait for its turn; else the reason
    */
-  admit(address: string, hasToken: boolean, now: number): AdmissionRefusal | null {
+  admit(address: string, hasToken: boolean, now: number): AdmissionRefusal | number {
     const places = this.byAddress.get(address);
-    if (this.draining) {
+    if (this.closed) {
       return 'refused_draining';
     }
     if (this.total >= this.limits.maxConnections) {
@@ -69,6 +89,7 @@ export class Admission {
     if (!hasToken && this.pendingCount >= this.limits.maxPendingConnections) {
       return 'refused_pending';
     }
+    const aheadMs = Math.max(0, this.rateDue - now);
     const due = this.rate.take(this.rateDue, now);
     if (due < 0) {
       return 'refused_rate';
@@ -81,7 +102,18 @@ export class Admission {
       places.count += 1;
     }
     this.pendingCount += hasToken ? 0 : 1;
-    return null;
+    return Math.max(0, aheadMs - this.burstMs);
+  }
+
+  /** Resolves when the turn of an admitted connection has come, or the door is closed. @param dueAt monotonic ms */
+  turn(dueAt: number): Promise<void> {
+    return new Promise((resolve) => this.line.join(dueAt, resolve));
+  }
+
+  /** Closes the door, also to those who wait. */
+  drain(): void {
+    this.closed = true;
+    this.line.close();
   }
 
   /** A connection that came without a token has shown one, or is over. */

@@ -45,7 +45,7 @@ export class DrainService {
     this.metrics.draining.set(1);
     this.logger.log('Draining: not ready any more');
     await this.step('notice', wait(noticeMs), clientsUntil);
-    this.admission.draining = true;
+    this.admission.drain();
     await this.step('clients', this.closer.closePaced(clientsUntil), clientsUntil);
     await this.step('the clients that are left', this.closer.closeAll(), end);
     await this.step('mqtt', this.transport.close(), end);

@@ -4,6 +4,7 @@ import type { MessageMappingProperties } from '@nestjs/websockets';
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { WebSocketServer } from 'ws';
+import { Admission } from './admission.js';
 import { Connection } from './connection.js';
 import type { Handler } from './inbound.js';
 import { InboundDispatcher } from './inbound-dispatcher.js';
@@ -23,6 +24,7 @@ export class SluiceWsAdapter extends WsAdapter {
   private readonly upgrades: UpgradeHandler;
   private readonly dispatcher: InboundDispatcher;
   private readonly closer: ConnectionCloser;
+  private readonly admission: Admission;
 
   constructor(app: INestApplication) {
     super(app);
@@ -30,6 +32,7 @@ export class SluiceWsAdapter extends WsAdapter {
     this.upgrades = app.get(UpgradeHandler);
     this.dispatcher = app.get(InboundDispatcher);
     this.closer = app.get(ConnectionCloser);
+    this.admission = app.get(Admission);
   }
 
   override create(): WebSocketServer {
@@ -56,6 +59,7 @@ export class SluiceWsAdapter extends WsAdapter {
 
   override async close(server: WebSocketServer): Promise<void> {
     this.http.off('upgrade', this.upgrades.handle);
+    this.admission.drain();
     await this.closer.closeAll();
     await new Promise((resolve) => server.close(resolve));
   }

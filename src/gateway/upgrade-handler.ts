@@ -16,7 +16,7 @@ import { refuseUpgrade } from './http-refusal.js';
 /** Seconds in Retry-After, to which up to as many are added so that the refused do not come back together. */
 const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
   refused_draining: 1,
-  refused_rate: 1,
+  refused_rate: 2,
   refused_pending: 2,
   refused_capacity: 10,
   refused_address: 10,
@@ -66,6 +66,8 @@ export class UpgradeHandler {
     this.paths = new Set(['/', ws.path]);
     this.origins = new Set(ws.allowedOrigins.map((origin) => origin.toLowerCase()));
     this.addressOf = clientAddress(http.trustedProxies);
+    const { connectionsWaiting } = metrics;
+    Object.assign(connectionsWaiting, { collect: () => connectionsWaiting.set(admission.waiting) });
     const options: ServerOptions<typeof Connection> & { closeTimeout: number } = {
       noServer: true,
       WebSocket: Connection,
@@ -114,16 +116,34 @@ export class UpgradeHandler {
     }
     const { token } = tokenFromUpgrade(request);
     const address = this.addressOf(request);
-    const refusal = this.admission.admit(address, token !== undefined, performance.now());
-    if (refusal !== null) {
-      const seconds = RETRY_AFTER_S[refusal] * (1 + Math.random());
-      this.refuse(socket, refusal, 503, 'Too many connections now', Math.ceil(seconds));
+    const now = performance.now();
+    const admitted = this.admission.admit(address, token !== undefined, now);
+    if (typeof admitted === 'string') {
+      this.refuseForNow(socket, admitted);
+      return;
+    }
+    if (admitted > 0 && !(await this.takeTurn(socket, now + admitted))) {
+      this.leave(address, token !== undefined);
       return;
     }
     const autoSubscribe = query.get('subscribe') !== 'none';
     const known = token === undefined ? undefined : this.verifier.verifyCached(token);
     const verified = token === undefined ? undefined : (known ?? (await this.verify(token)));
     this.complete(request, socket, head, { address, autoSubscribe, batchMs, token: verified });
+  }
+
+  /** Waits in line. @returns false when it is not to be upgraded any more: the client is gone, or the instance stops */
+  private async takeTurn(socket: Socket, dueAt: number): Promise<boolean> {
+    await this.admission.turn(dueAt);
+    if (socket.destroyed) {
+      this.metrics.connections.inc({ outcome: 'refused_request' });
+      return false;
+    }
+    if (this.admission.draining) {
+      this.refuseForNow(socket, 'refused_draining');
+      return false;
+    }
+    return true;
   }
 
   private async verify(token: string): Promise<VerifiedToken | AuthError> {
@@ -158,15 +178,25 @@ export class UpgradeHandler {
     if (!upgraded) {
       // ws has answered with a 400, or the client is gone already.
       this.metrics.connections.inc({ outcome: 'refused_request' });
-      if (token === undefined) {
-        this.admission.settle();
-      }
-      this.admission.release(address);
+      this.leave(address, token !== undefined);
     }
+  }
+
+  /** Gives back the place of who was admitted and is not upgraded. */
+  private leave(address: string, hasToken: boolean): void {
+    if (!hasToken) {
+      this.admission.settle();
+    }
+    this.admission.release(address);
   }
 
   private isAllowedOrigin(origin: string | undefined): boolean {
     return origin === undefined || this.origins.has('*') || this.origins.has(origin.toLowerCase());
+  }
+
+  private refuseForNow(socket: Socket, outcome: AdmissionRefusal): void {
+    const seconds = RETRY_AFTER_S[outcome] * (1 + Math.random());
+    this.refuse(socket, outcome, 503, 'Too many connections now', Math.ceil(seconds));
   }
 
   private refuse(socket: Socket, outcome: string, status: number, text: string, retryAfterS?: number): void {

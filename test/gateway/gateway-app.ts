@@ -127,6 +127,10 @@ export class GatewayApp {
     return this.nest.get(ConnectionLifecycle);
   }
 
+  get admission(): Admission {
+    return this.nest.get(Admission);
+  }
+
   get drain(): DrainService {
     return this.nest.get(DrainService);
   }
@@ -157,7 +161,7 @@ export class GatewayApp {
         | 'queueBytes'
         | 'queueMessages',
     ) => (await metrics[name].get()).values[0]?.value ?? 0;
-    const admission = this.nest.get(Admission);
+    const { admission } = this;
     return {
       connectionsOpen: await gauge('connectionsOpen'),
       connectionsPending: await gauge('connectionsPending'),
@@ -165,6 +169,7 @@ export class GatewayApp {
       subscriptionsOpen: await gauge('subscriptionsOpen'),
       queueBytes: await gauge('queueBytes'),
       queueMessages: await gauge('queueMessages'),
+      waiting: admission.waiting,
       places: admission.connections,
       pendingPlaces: admission.pending,
       addresses: admission.addresses,

@@ -120,15 +120,42 @@ describe('the upgrade', () => {
   });
 
   it('refuses with 503 over the rate, before any token is looked at', async () => {
-    app = await GatewayApp.start({ WS_MAX_CONNECTIONS_PER_SECOND: '1' });
+    app = await GatewayApp.start({ WS_MAX_CONNECTIONS_PER_SECOND: '1', WS_ADMISSION_WAIT_MS: '0' });
     const headers = await bearer();
     const statuses: number[] = [];
-    for (let at = 0; at < 4; at += 1) {
+    for (let at = 0; at < 3; at += 1) {
       statuses.push((await tryUpgrade(app.port, '/ws', headers)).status);
     }
-    expect(statuses).toEqual([101, 101, 503, 503]);
-    expect(await app.count('auth', {})).toBe(2);
+    expect(statuses).toEqual([101, 503, 503]);
+    expect(await app.count('auth', {})).toBe(1);
     expect(await app.count('connections', { outcome: 'refused_rate' })).toBe(2);
+  });
+
+  it('has those over the rate wait in line instead, and lets them in one by one', async () => {
+    app = await GatewayApp.start({ WS_MAX_CONNECTIONS_PER_SECOND: '20' });
+    const headers = await bearer();
+    const port = app.port;
+    const attempts = Array.from({ length: 10 }, () => tryUpgrade(port, '/ws', headers));
+    const statuses = (await Promise.all(attempts)).map(({ status }) => status);
+    expect(statuses).toEqual(Array.from({ length: 10 }, () => 101));
+    expect(await app.count('connections', { outcome: 'accepted' })).toBe(10);
+    expect(app.admission.waiting).toBe(0);
+  });
+
+  it('lets nobody in who is gone when the turn comes, and refuses who waits when the instance drains', async () => {
+    app = await GatewayApp.start({ WS_MAX_CONNECTIONS_PER_SECOND: '1', WS_ADMISSION_WAIT_MS: '60000' });
+    const { port } = app;
+    const headers = await bearer();
+    await tryUpgrade(port, '/ws', headers);
+    const gone = await rawSocket(port, `/ws?token=${await signToken()}`);
+    const waiting = [tryUpgrade(port, '/ws', headers), tryUpgrade(port, '/ws', headers)];
+    await until(() => app.admission.waiting === 3);
+    gone.resetAndDestroy();
+    await until(async () => (await app.count('connections', { outcome: 'refused_request' })) === 1);
+    app.admission.drain();
+    const statuses = (await Promise.all(waiting)).map(({ status }) => status);
+    expect(statuses).toEqual(expect.arrayContaining([503]));
+    expect(app.admission.waiting).toBe(0);
   });
 
   it('bounds the connections without a token; those with one are not held up by them', async () => {

@@ -43,7 +43,13 @@ export const wsLimits = {
     'WS_MAX_CONNECTIONS_PER_SECOND',
     1_000,
     [1, 1_000_000],
-    'New connections a second (bursts of twice that); more are told to come back by HTTP 503 with Retry-After',
+    'New connections a second; more wait in line',
+  ),
+  admissionWaitMs: int(
+    'WS_ADMISSION_WAIT_MS',
+    8_000,
+    [0, 60_000],
+    'Longest wait in that line; who would wait longer is told to come back by HTTP 503 with Retry-After',
   ),
   maxPendingConnections: int(
     'WS_MAX_PENDING_CONNECTIONS',
