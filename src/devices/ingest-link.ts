@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import { InboundMessage, type SettlementListener } from './inbound-message.js';
 import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './packet-fields.js';
 import type { MessageKind, MessageOutcome } from './ingest-counters.js';
-import type { IngestContext } from './ingest-session.js';
+import type { IngestContext } from './ingest-session-options.js';
 import { PacketReader, type PublishHandler } from './packet-reader.js';
 
 /** Messages handed to the rooms and not settled before reading pauses; it goes on at half of it. */

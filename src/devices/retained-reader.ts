@@ -1,4 +1,5 @@
-import { type IngestContext, IngestSession } from './ingest-session.js';
+import { IngestSession } from './ingest-session.js';
+import type { IngestContext } from './ingest-session-options.js';
 
 /** The broker is taken to have sent all retained messages after this much silence. */
 const QUIET_MS = 1_000;

@@ -28,6 +28,11 @@ export class RetainedState {
     this.liveMeta.clear();
   }
 
+  /** What was stored of the last statuses may be lost: repeats of them are news again. */
+  forget(): void {
+    this.timeless.clear();
+  }
+
   /** The retained messages have been read. */
   end(): void {
     this.reading = false;

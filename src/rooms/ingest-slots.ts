@@ -23,6 +23,9 @@ export abstract class IngestSlots {
   /** Gives it back: the broker holds nothing for its name. */
   abstract release(number: number): Promise<void>;
 
-  /** Takes an abandoned one, if there is one, and counts the other instances that read now. */
-  abstract watch(): Promise<{ adopted: number | null; othersUp: number }>;
+  /** Counts those that are abandoned and the other instances that read now. Changes nothing, however late it is answered. */
+  abstract watch(): Promise<{ abandoned: number; othersUp: number }>;
+
+  /** Takes an abandoned one, if there is one. */
+  abstract adopt(): Promise<number | null>;
 }

@@ -6,6 +6,7 @@ import type { DeviceMessage } from './device-message.js';
 import type { DeviceStatus, MetaBytes, RoomState } from './publication.js';
 import type { LeasePlace } from './redis-ingest-lease.js';
 import type { SharedStore } from './shared-store.js';
+import { StateDoubt } from './state-doubt.js';
 import { AttachedRooms } from './redis/attached-rooms.js';
 import { DeviceWatch } from './redis/device-watch.js';
 import { Listeners, type StoreMode, type Unsubscribe } from './redis/listeners.js';
@@ -27,6 +28,7 @@ const STOP_TIMEOUT_MS = 2_000;
 export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedStore {
   /** Writes into the store whatever the mode: for a session whose messages belong there, also before the return to it. */
   readonly storeWriter: StoreWriter;
+  readonly stateDoubt = new StateDoubt();
   private readonly store: RedisStore;
   private rooms!: AttachedRooms;
   private devices!: DeviceWatch;
@@ -174,6 +176,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
         modes: this.modes,
         rooms: this.rooms,
         devices: this.devices,
+        stateDoubt: this.stateDoubt,
         refresh: () => this.nodes.refresh(),
       }),
     );

@@ -67,6 +67,7 @@ export function createRedisAdapter(
       createNode: (at, serves) => create(serves, at),
       connect: (at) => connectTo(address, config.redis, `${namespace}-topology`, at)(),
       moved: (moved) => outer.partitionsMoved(new Set(moved)),
+      taken: () => outer.serverChanged(),
       retired: () => undefined,
     });
   });

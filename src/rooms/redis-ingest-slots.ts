@@ -51,20 +51,27 @@ end
 return 1`;
 
 const WATCH = `${HEAD}
-local adopted, others = -1, 0
-local all = redis.call('HGETALL', key)
-for at = 1, #all, 2 do
-  local who, ends, up = parse(all[at + 1])
+local abandoned, others = 0, 0
+for _, value in ipairs(redis.call('HVALS', key)) do
+  local who, ends, up = parse(value)
   if ends <= now then
-    if adopted < 0 then
-      adopted = tonumber(all[at])
-      hold(all[at], '0')
-    end
+    abandoned = abandoned + 1
   elseif who ~= owner and up == '1' then
     others = others + 1
   end
 end
-return { adopted, others }`;
+return { abandoned, others }`;
+
+const ADOPT = `${HEAD}
+local all = redis.call('HGETALL', key)
+for at = 1, #all, 2 do
+  local _, ends = parse(all[at + 1])
+  if ends <= now then
+    hold(all[at], '0')
+    return tonumber(all[at])
+  end
+end
+return -1`;
 
 /** Slots in Redis: one hash that ends by itself when nobody is there any more. */
 export class RedisIngestSlots extends IngestSlots {
@@ -98,9 +105,14 @@ export class RedisIngestSlots extends IngestSlots {
     await this.run(RELEASE, number);
   }
 
-  async watch(): Promise<{ adopted: number | null; othersUp: number }> {
-    const [adopted, othersUp] = (await this.run(WATCH)) as [number, number];
-    return { adopted: adopted < 0 ? null : adopted, othersUp };
+  async watch(): Promise<{ abandoned: number; othersUp: number }> {
+    const [abandoned, othersUp] = (await this.run(WATCH)) as [number, number];
+    return { abandoned, othersUp };
+  }
+
+  async adopt(): Promise<number | null> {
+    const number = (await this.run(ADOPT)) as number;
+    return number < 0 ? null : number;
   }
 
   private run(script: string, ...more: number[]): Promise<unknown> {

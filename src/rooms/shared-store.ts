@@ -1,5 +1,6 @@
 import type { DeviceMessage } from './device-message.js';
 import type { DeviceStatus, MetaBytes } from './publication.js';
+import type { StateDoubt } from './state-doubt.js';
 
 /** Where rooms are served from: the store that all instances share, or this process while the store is away. */
 export type StoreMode = 'store' | 'local';
@@ -57,6 +58,9 @@ export abstract class SharedStore {
    * @throws {ReturnLostError} when the store is lost again before that; the mode stays local
    */
   abstract resumeStore(): Promise<void>;
+
+  /** Whether status and metadata in the store may be older than what was stored. */
+  abstract readonly stateDoubt: StateDoubt;
 
   /** As much is under way to the store as it may: whoever reads device messages pauses until told. */
   abstract readonly congested: boolean;

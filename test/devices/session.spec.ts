@@ -5,11 +5,8 @@ import { loadConfig } from '../../src/config/load-config.js';
 import { brokerSettings } from '../../src/devices/broker-settings.js';
 import { DeviceTrace } from '../../src/devices/device-trace.js';
 import { IngestCounters } from '../../src/devices/ingest-counters.js';
-import {
-  IngestSession,
-  type IngestSessionEvents,
-  type IngestSessionOptions,
-} from '../../src/devices/ingest-session.js';
+import { IngestSession } from '../../src/devices/ingest-session.js';
+import type { IngestSessionEvents, IngestSessionOptions } from '../../src/devices/ingest-session-options.js';
 import type { InboundMessage } from '../../src/devices/inbound-message.js';
 import { TopicRouter } from '../../src/devices/topic-router.js';
 import { Metrics } from '../../src/metrics/metrics.js';

@@ -67,7 +67,7 @@ describe('who reads device topics, in Redis', () => {
       await a.release(0);
       expect(await c.take()).toEqual({ number: 0, abandoned: false });
       expect(await a.renew(0, true)).toBe(false);
-      expect(await c.watch()).toEqual({ adopted: null, othersUp: 1 });
+      expect(await c.watch()).toEqual({ abandoned: 0, othersUp: 1 });
     });
 
     it('gives the number of before again, unless another one holds it', async () => {
@@ -80,16 +80,19 @@ describe('who reads device topics, in Redis', () => {
       expect(await a.renew(3, true)).toBe(true);
     });
 
-    it('hands an abandoned number to one of those that watch, or to a new member', async () => {
+    it('hands an abandoned number to one that adopts it, or to a new member; watching alone takes none', async () => {
       const [dead, a, b] = [slots(), slots(), slots()];
       await dead.take();
       await dead.take();
       const timer = setInterval(() => void a.renew(2, true), LEASE_MS / 4);
       expect((await a.take()).number).toBe(2);
       try {
-        await eventually(async () => (await a.watch()).adopted === 0, 'an abandoned slot');
+        await eventually(async () => (await a.watch()).abandoned === 2, 'abandoned slots');
+        expect(await a.adopt()).toBe(0);
+        expect((await a.watch()).abandoned).toBe(1);
         expect(await b.take()).toEqual({ number: 1, abandoned: true });
         expect(await dead.renew(1, true)).toBe(false);
+        expect(await b.adopt()).toBeNull();
       } finally {
         clearInterval(timer);
       }

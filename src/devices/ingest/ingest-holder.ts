@@ -1,13 +1,12 @@
 import { Logger } from '@nestjs/common';
 import type { IngestLease, LeasePhase } from '../../rooms/ingest-lease.js';
 import { warnOfGrants } from '../broker-grants.js';
-import type { DeviceHandlers } from '../ingest-route.js';
 import { IngestSession } from '../ingest-session.js';
-import { RetainedReader } from '../retained-reader.js';
-import { RetainedState } from '../retained-state.js';
 import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
 import { type IngestNotes, OWN_MARKER } from './ingest-notes.js';
 import { PassingMarkers } from './passing-markers.js';
+import { RetainedPass } from './retained-pass.js';
+import { within } from './within.js';
 
 /** At a clean stop: time for what is under way to be stored, so that the next holder does not get it again. */
 const SETTLE_TIMEOUT_MS = 100;
@@ -31,9 +30,7 @@ export interface HolderEvents {
 export class IngestHolder {
   readonly session: IngestSession;
   private readonly logger = new Logger('Ingest');
-  private readonly handlers: DeviceHandlers;
-  private readonly retained: RetainedState;
-  private retainedReader: RetainedReader | undefined;
+  private readonly retained: RetainedPass;
   private phase: LeasePhase = 'claimed';
   private ending: Promise<void> | undefined;
   private brokerTimer: NodeJS.Timeout | undefined;
@@ -45,7 +42,7 @@ export class IngestHolder {
   private markerSentAt = Infinity;
   private retainedRead = false;
   private passed = false;
-  private readonly forgetCongestion: () => void;
+  private readonly forgets: (() => void)[];
 
   /** @param brokerTimeoutMs time without the broker after which the lease is given up */
   constructor(
@@ -62,9 +59,13 @@ export class IngestHolder {
       () => this.session.oldestSequence,
       (marker) => this.markerPassed(marker),
     );
-    this.retained = new RetainedState(config);
-    this.handlers = parts.handlers.into(() => store.storeWriter, this.retained);
-    const routes = parts.routes(this.handlers);
+    this.retained = new RetainedPass(
+      parts,
+      () => store.storeWriter,
+      `${config.redis.namespace}-retained-${parts.instance}`,
+      () => this.retainedDone(),
+    );
+    const routes = parts.routes(this.retained.handlers);
     const subscriptions = [...liveSubscriptions(routes), markerSubscription(notes.markerFilter)];
     routes.push({
       filter: notes.markerFilter,
@@ -89,7 +90,7 @@ export class IngestHolder {
         connected: (sessionPresent, connack) => {
           clearTimeout(this.brokerTimer);
           warnOfGrants(this.logger, connack, { sessionExpiryS: expiry, shared: false });
-          this.retained.begin(!sessionPresent);
+          this.retained.begin(!sessionPresent || store.stateDoubt.raised);
           if (sessionPresent) {
             this.setPhase('reading');
           }
@@ -101,7 +102,14 @@ export class IngestHolder {
         },
       },
     );
-    this.forgetCongestion = store.onCongestion((congested) => this.session.pause(congested));
+    this.forgets = [
+      store.onCongestion((congested) => this.session.pause(congested)),
+      store.stateDoubt.onRaised(() => {
+        if (this.phase !== 'claimed') {
+          this.retained.readAgain();
+        }
+      }),
+    ];
   }
 
   /** Raises the fence, then reads. */
@@ -144,8 +152,8 @@ export class IngestHolder {
     clearTimeout(this.brokerTimer);
     clearInterval(this.renewTimer);
     this.markers.stop();
-    this.forgetCongestion();
-    await Promise.all([this.retainedReader?.stop(), this.session.end()]);
+    this.forgets.forEach((forget) => forget());
+    await Promise.all([this.retained.stop(), this.session.end()]);
     // A store that does not answer forgets the lease by itself.
     const { leaseMs } = this.parts.config.redis;
     await within(leaseMs, this.lease.release(this.token)).catch(() => undefined);
@@ -168,21 +176,14 @@ export class IngestHolder {
   private reading(): void {
     this.setPhase('reading');
     const { parts } = this;
-    const { broker, router } = contextFor(parts, parts.routes(this.handlers));
-    this.logger.log(`Reading device topics from ${broker.name} for all instances`);
-    this.retainedReader = new RetainedReader(
-      { ...parts.context, router },
-      `${parts.config.redis.namespace}-retained-${parts.instance}`,
-      () => this.retainedDone(),
-    );
-    this.retainedReader.start();
+    this.logger.log(`Reading device topics from ${parts.context.broker.name} for all instances`);
+    this.retained.read();
     this.markerSentAt = performance.now();
     this.notes.sendMarker(this.ownMarker);
   }
 
   private retainedDone(): void {
-    this.retained.end();
-    this.handlers.applyMetadataFile().catch(() => undefined); // the store is lost: the next holder does it
+    this.parts.store.stateDoubt.settle();
     this.retainedRead = true;
     this.considerCaughtUp();
   }
@@ -240,12 +241,4 @@ export class IngestHolder {
       this.considerCaughtUp();
     }
   }
-}
-
-async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), timeoutMs);
-  });
-  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }

@@ -2,7 +2,8 @@ import type { Config } from '../../config/config.js';
 import type { Metrics } from '../../metrics/metrics.js';
 import type { SharedStore } from '../../rooms/shared-store.js';
 import type { DeviceHandlers } from '../ingest-route.js';
-import type { IngestContext, IngestSession, SubscriptionOptions } from '../ingest-session.js';
+import type { IngestSession } from '../ingest-session.js';
+import type { IngestContext, SubscriptionOptions } from '../ingest-session-options.js';
 import { type Route, TopicRouter } from '../topic-router.js';
 import type { Upstream } from '../upstream.js';
 

@@ -1,10 +1,11 @@
 import { Logger } from '@nestjs/common';
-import type { IngestLease, LeasePhase, LeaseState } from '../../rooms/ingest-lease.js';
+import type { IngestLease } from '../../rooms/ingest-lease.js';
 import { Backoff } from '../backoff.js';
 import type { IngestSession } from '../ingest-session.js';
 import { Ingest, type SharedIngestParts } from './ingest.js';
 import { IngestHolder, RENEWALS_PER_LEASE } from './ingest-holder.js';
 import { type HolderNote, IngestNotes } from './ingest-notes.js';
+import { KnownLease } from './known-lease.js';
 import { LocalMode } from './local-mode.js';
 import { UpstreamGrace } from './upstream-grace.js';
 
@@ -33,9 +34,7 @@ export class LeasedIngest extends Ingest {
   private readonly backoff = new Backoff(FIRST_WAIT_MS, LONGEST_WAIT_MS);
   private holder: IngestHolder | undefined;
   private holderSince = 0;
-  /** The lease as far as it is known here; `until` is performance.now(). */
-  private lease: { token: number; phase: LeasePhase; until: number } | null = null;
-  private lastSeen = 0;
+  private readonly lease: KnownLease;
   private acquiring = false;
   private notBefore = 0;
   private looking = false;
@@ -51,6 +50,7 @@ export class LeasedIngest extends Ingest {
     super();
     const { config, context, instance, metrics, upstream } = parts;
     this.grace = new UpstreamGrace(upstream);
+    this.lease = new KnownLease(config.redis.leaseMs);
     this.notes = new IngestNotes(context.broker, config.redis.namespace, instance, {
       connected: (connected) => {
         metrics.mqttConnected.set(connected ? 1 : 0);
@@ -115,11 +115,11 @@ export class LeasedIngest extends Ingest {
     this.looking = true;
     clearTimeout(this.timer);
     if (this.holder === undefined && this.parts.store.storeReachable) {
-      const asked = this.lastSeen;
+      const asked = this.lease.lastSeen;
       // What cannot be read keeps what was known until its time is over.
       const state = await this.ingestLease.read().catch(() => undefined);
-      if (state !== undefined && this.holder === undefined && this.lastSeen === asked) {
-        this.see(state);
+      if (state !== undefined && this.holder === undefined && this.lease.lastSeen === asked) {
+        this.lease.stored(state);
       }
     }
     this.looking = false;
@@ -132,17 +132,8 @@ export class LeasedIngest extends Ingest {
   private nextLookMs(): number {
     const usualMs = this.parts.config.redis.leaseMs / RENEWALS_PER_LEASE;
     const now = performance.now();
-    const moments = [this.lease?.until ?? Infinity, this.notBefore].filter((moment) => moment > now);
+    const moments = [this.lease.until, this.notBefore].filter((moment) => moment > now);
     return Math.max(1, Math.min(usualMs, ...moments.map((moment) => Math.ceil(moment - now) + 1)));
-  }
-
-  private see(state: LeaseState | null): void {
-    if (state === null) {
-      this.lease = null;
-      return;
-    }
-    this.lastSeen = Math.max(this.lastSeen, state.token);
-    this.lease = { token: state.token, phase: state.phase, until: performance.now() + state.expiresInMs };
   }
 
   private heard(note: HolderNote): void {
@@ -151,15 +142,15 @@ export class LeasedIngest extends Ingest {
     }
     const { token, event } = note;
     const latest = Date.now() * 1000 + MAX_CLOCK_DIFFERENCE_US;
-    if (this.holder !== undefined || token < this.lastSeen || token > latest) {
+    if (this.holder !== undefined || token < this.lease.lastSeen || token > latest) {
       return;
     }
-    this.lastSeen = token;
     if (event === 'gone') {
-      this.lease = null;
+      this.lease.lastSeen = token;
+      this.lease.free();
       void this.acquire(token);
     } else {
-      this.lease = { token, phase: event, until: performance.now() + this.parts.config.redis.leaseMs };
+      this.lease.told(token, event);
       this.evaluate();
     }
   }
@@ -170,25 +161,21 @@ export class LeasedIngest extends Ingest {
       return;
     }
     const { store } = this.parts;
-    const alive = this.leaseAlive();
+    const { alive, phase } = this.lease;
     this.grace.set(
       store.mode === 'local'
         ? this.localMode.session?.up === true
-        : alive && this.lease?.phase !== 'claimed' && store.storeReachable,
+        : alive && phase !== 'claimed' && store.storeReachable,
       this.notes.connected,
     );
     if (!alive) {
       void this.acquire(0);
-    } else if (this.lease?.phase === 'caught-up') {
+    } else if (phase === 'caught-up') {
       // Without the broker there is nothing of it that is shown here and not stored.
       void this.localMode.giveBack(() =>
         this.notes.connected ? this.notes.passMarker() : Promise.resolve(),
       );
     }
-  }
-
-  private leaseAlive(): boolean {
-    return this.lease !== null && performance.now() < this.lease.until;
   }
 
   /** @param replacing token of a holder that is known to be gone */
@@ -207,7 +194,7 @@ export class LeasedIngest extends Ingest {
     this.acquiring = true;
     let token: number | null = null;
     try {
-      token = await this.ingestLease.acquire(replacing, this.lastSeen);
+      token = await this.ingestLease.acquire(replacing, this.lease.lastSeen);
     } catch {
       this.notBefore = performance.now() + this.backoff.nextMs();
     } finally {
@@ -225,16 +212,15 @@ export class LeasedIngest extends Ingest {
 
   private hold(token: number): void {
     const { parts } = this;
-    this.lastSeen = token;
     this.holderSince = performance.now();
-    this.lease = { token, phase: 'claimed', until: Infinity };
+    this.lease.held(token, 'claimed');
     this.logger.log('This instance reads device topics for all: it has taken the ingest lease');
     parts.metrics.leaseHeld.set(1);
     const { failures } = this.backoff;
     const brokerTimeoutMs = Math.min(BROKER_TIMEOUT_MS * 2 ** failures, parts.config.mqtt.connectTimeoutMs);
     const holder = new IngestHolder(parts, this.ingestLease, this.notes, token, brokerTimeoutMs, {
       phase: (phase) => {
-        this.lease = { token, phase, until: Infinity };
+        this.lease.held(token, phase);
         this.evaluate();
       },
       ended: (reason) => this.holderEnded(reason),
@@ -245,7 +231,7 @@ export class LeasedIngest extends Ingest {
 
   private holderEnded(reason: string): void {
     this.holder = undefined;
-    this.lease = null;
+    this.lease.free();
     this.parts.metrics.leaseHeld.set(0);
     if (this.stopped) {
       return;

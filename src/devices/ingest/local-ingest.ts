@@ -1,10 +1,9 @@
 import { Logger } from '@nestjs/common';
 import { ReturnLostError } from '../../rooms/shared-store.js';
-import { type IngestContext, IngestSession } from '../ingest-session.js';
-import { RetainedReader } from '../retained-reader.js';
-import { RetainedState } from '../retained-state.js';
+import { IngestSession } from '../ingest-session.js';
 import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
 import { LocalSink } from './local-sink.js';
+import { RetainedPass } from './retained-pass.js';
 
 /**
  * Device messages while the store is away: a clean, ordinary session that feeds the rooms of this instance alone. The broker
@@ -13,10 +12,7 @@ import { LocalSink } from './local-sink.js';
 export class LocalIngest {
   readonly session: IngestSession;
   private readonly logger = new Logger('Ingest');
-  private readonly retained: RetainedState;
-  private readonly context: IngestContext;
-  private readonly applyMetadataFile: () => Promise<void>;
-  private retainedReader: RetainedReader | undefined;
+  private readonly retained: RetainedPass;
   private sink!: LocalSink;
 
   /** @param changed the session went up or down */
@@ -24,27 +20,29 @@ export class LocalIngest {
     private readonly parts: SharedIngestParts,
     private readonly changed: () => void,
   ) {
-    const { config, store, handlers, instance } = parts;
-    this.retained = new RetainedState(config);
-    const local = handlers.into((rooms) => (this.sink = new LocalSink(rooms, store)), this.retained);
-    this.applyMetadataFile = () => local.applyMetadataFile();
-    this.context = contextFor(parts, parts.routes(local));
+    const { config, store, instance } = parts;
+    this.retained = new RetainedPass(
+      parts,
+      (rooms) => (this.sink = new LocalSink(rooms, store)),
+      `${config.redis.namespace}-local-retained-${instance}`,
+      () => undefined,
+    );
+    const context = contextFor(parts, parts.routes(this.retained.handlers));
     this.session = new IngestSession(
-      this.context,
+      context,
       {
         name: 'local',
         clientId: `${config.redis.namespace}-local-${instance}`,
         cleanStart: 'always',
         sessionExpiryS: 0,
         receiveMaximum: config.mqtt.receiveMaximum,
-        subscriptions: liveSubscriptions(this.context.router.routes),
+        subscriptions: liveSubscriptions(context.router.routes),
       },
       {
         connected: () => this.retained.begin(false),
         up: () => this.up(),
         down: () => {
-          void this.retainedReader?.stop();
-          this.retainedReader = undefined;
+          void this.retained.stop();
           this.changed();
         },
       },
@@ -57,7 +55,7 @@ export class LocalIngest {
 
   async stop(): Promise<void> {
     this.sink.drop();
-    await Promise.all([this.retainedReader?.stop(), this.session.end()]);
+    await Promise.all([this.retained.stop(), this.session.end()]);
   }
 
   /**
@@ -79,17 +77,9 @@ export class LocalIngest {
   }
 
   private up(): void {
-    const { parts } = this;
-    this.logger.log(`Reading device topics from ${this.context.broker.name} for this instance alone`);
-    this.retainedReader = new RetainedReader(
-      this.context,
-      `${parts.config.redis.namespace}-local-retained-${parts.instance}`,
-      () => {
-        this.retained.end();
-        this.applyMetadataFile().catch(() => undefined); // back in the store meanwhile
-      },
-    );
-    this.retainedReader.start();
+    const { broker } = this.parts.context;
+    this.logger.log(`Reading device topics from ${broker.name} for this instance alone`);
+    this.retained.read();
     this.changed();
   }
 }

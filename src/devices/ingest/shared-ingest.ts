@@ -115,18 +115,20 @@ export class SharedIngest extends Ingest {
       await this.join();
     }
     const { store } = this.parts;
-    if (store.mode === 'local' && !this.groupReturn.mayAdopt) {
-      // Looking adopts what is abandoned, and after Redis was away that is everything.
-      return;
-    }
-    const { adopted, othersUp } = await this.slots.watch();
+    const { abandoned, othersUp } = await this.slots.watch();
     this.othersUp = othersUp;
     // A Redis that thaws answers late, and of a time in which nobody could renew.
     if (store.mode === 'store') {
       this.groupReturn.sawOthers(othersUp);
+    } else if (!this.groupReturn.mayAdopt) {
+      // After Redis was away everything is abandoned, until its holder is back.
+      return;
     }
-    if (adopted !== null && this.adopted === undefined && !this.stopped && this.notes.connected) {
-      void this.adopt(adopted);
+    if (abandoned > 0 && this.adopted === undefined && !this.stopped && this.notes.connected) {
+      const slot = await this.slots.adopt();
+      if (slot !== null) {
+        void this.adopt(slot);
+      }
     }
   }
 

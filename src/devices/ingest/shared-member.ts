@@ -1,11 +1,10 @@
 import { Logger } from '@nestjs/common';
 import { warnOfGrants } from '../broker-grants.js';
 import { IngestSession } from '../ingest-session.js';
-import { RetainedReader } from '../retained-reader.js';
-import { RetainedState } from '../retained-state.js';
 import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
 import { type IngestNotes, OWN_MARKER } from './ingest-notes.js';
 import { PassingMarkers } from './passing-markers.js';
+import { RetainedPass } from './retained-pass.js';
 
 /** Time for what the broker has queued to be stored before a member leaves for good. */
 const DRAIN_TIMEOUT_MS = 500;
@@ -25,11 +24,9 @@ export class SharedMember {
   private readonly logger = new Logger('Ingest');
   private readonly filters: readonly string[];
   private readonly markers: PassingMarkers;
-  private readonly retained: RetainedState;
-  private readonly forgetCongestion: () => void;
-  private readonly applyMetadataFile: () => Promise<void>;
+  private readonly retained: RetainedPass;
+  private readonly forgets: (() => void)[];
   private readonly waiting = new Map<string, () => void>();
-  private retainedReader: RetainedReader | undefined;
   private nextMarker = 1;
   private isCaughtUp = false;
 
@@ -43,10 +40,13 @@ export class SharedMember {
   ) {
     const { config, store } = parts;
     const { mqtt, redis } = config;
-    this.retained = new RetainedState(config);
-    const handlers = parts.handlers.into(() => store.storeWriter, this.retained);
-    this.applyMetadataFile = () => handlers.applyMetadataFile();
-    const routes = parts.routes(handlers);
+    this.retained = new RetainedPass(
+      parts,
+      () => store.storeWriter,
+      `${redis.namespace}-retained-${parts.instance}`,
+      () => store.stateDoubt.settle(),
+    );
+    const routes = parts.routes(this.retained.handlers);
     const shared = liveSubscriptions(routes).map(({ filter, ...rest }) => ({
       ...rest,
       filter: `$share/${mqtt.sharedGroup}/${filter}`,
@@ -77,19 +77,25 @@ export class SharedMember {
         connected: (sessionPresent, connack) => {
           warnOfGrants(this.logger, connack, { sessionExpiryS: mqtt.sessionExpiryS, shared: true });
           // One member is enough to believe the broker where nobody may have listened.
-          this.retained.begin(!sessionPresent && slot === 0);
+          this.retained.begin((!sessionPresent || store.stateDoubt.raised) && slot === 0);
         },
         up: () => this.up(),
         down: () => {
           this.isCaughtUp = false;
-          void this.retainedReader?.stop();
-          this.retainedReader = undefined;
+          void this.retained.stop();
           events.changed();
         },
         takenOver: () => events.takenOver(),
       },
     );
-    this.forgetCongestion = store.onCongestion((congested) => this.session.pause(congested));
+    this.forgets = [
+      store.onCongestion((congested) => this.session.pause(congested)),
+      store.stateDoubt.onRaised(() => {
+        if (this.session.up && !adopted && slot === 0) {
+          this.retained.readAgain();
+        }
+      }),
+    ];
   }
 
   /** What the broker had queued when it went up is stored. */
@@ -120,7 +126,7 @@ export class SharedMember {
   /** Ends the connection; the broker keeps the session for the next one of this name. */
   async end(): Promise<void> {
     this.release();
-    await Promise.all([this.retainedReader?.stop(), this.session.end()]);
+    await Promise.all([this.retained.stop(), this.session.end()]);
   }
 
   /**
@@ -131,7 +137,7 @@ export class SharedMember {
     await this.session.unsubscribe(this.filters);
     const drained = this.session.up && (await this.passMarker(timeoutMs));
     this.release();
-    await Promise.all([this.retainedReader?.stop(), this.session.end({ discardSession: drained })]);
+    await Promise.all([this.retained.stop(), this.session.end({ discardSession: drained })]);
     return drained;
   }
 
@@ -139,23 +145,10 @@ export class SharedMember {
     const { parts } = this;
     if (!this.adopted) {
       this.logger.log(`Reading a share of the device topics from ${parts.context.broker.name}`);
-      this.readRetained();
+      this.retained.read();
     }
     void this.catchUp();
     this.events.changed();
-  }
-
-  private readRetained(): void {
-    const { parts } = this;
-    this.retainedReader = new RetainedReader(
-      contextFor(parts, parts.routes(parts.handlers.into(() => parts.store.storeWriter, this.retained))),
-      `${parts.config.redis.namespace}-retained-${parts.instance}`,
-      () => {
-        this.retained.end();
-        this.applyMetadataFile().catch(() => undefined); // the store is lost: done again after the return
-      },
-    );
-    this.retainedReader.start();
   }
 
   private async catchUp(): Promise<void> {
@@ -186,7 +179,7 @@ export class SharedMember {
   }
 
   private release(): void {
-    this.forgetCongestion();
+    this.forgets.forEach((forget) => forget());
     this.markers.stop();
   }
 }

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { warnOfGrants } from '../broker-grants.js';
-import { type IngestContext, IngestSession } from '../ingest-session.js';
+import { IngestSession } from '../ingest-session.js';
+import type { IngestContext } from '../ingest-session-options.js';
 import { RetainedReader } from '../retained-reader.js';
 import type { RetainedState } from '../retained-state.js';
 import { contextFor, Ingest, type IngestParts, liveSubscriptions } from './ingest.js';

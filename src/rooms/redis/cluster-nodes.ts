@@ -24,6 +24,8 @@ export interface ClusterContext {
   connect(at: HostPort): Redis;
   /** These partitions have another node now. */
   moved(partitions: readonly Partition[]): void;
+  /** Some of them had another one before. */
+  taken(): void;
   retired(node: RedisNode): void;
 }
 
@@ -110,9 +112,11 @@ export class ClusterNodes extends StoreNodes {
       return false;
     }
     const moved: Partition[] = [];
+    let taken = false;
     for (const partition of this.context.partitions) {
       const address = ownerOf(slots, partition.slot);
       if (address !== undefined && address !== this.owners[partition.index]) {
+        taken ||= this.owners[partition.index] !== undefined;
         this.owners[partition.index] = address;
         moved.push(partition);
       }
@@ -120,6 +124,9 @@ export class ClusterNodes extends StoreNodes {
     this.meetOwners();
     if (moved.length > 0) {
       this.context.moved(moved);
+    }
+    if (taken) {
+      this.context.taken();
     }
     return this.context.partitions.every((partition) => this.nodeOf(partition)?.up === true);
   }

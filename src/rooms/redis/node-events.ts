@@ -11,6 +11,8 @@ export interface NodeEvents {
   confirmed(channels: readonly string[]): void;
   /** The node does not serve a slot (any more): look again who does. */
   moved(node: RedisNode): void;
+  /** Another server process than before answers: it may have been behind the one before. */
+  serverChanged(): void;
   /** A heartbeat interval is over: {@link RedisNode.silentMs} may have something to say. */
   tick(): void;
 }

@@ -1,6 +1,7 @@
 import type { EncodedBatch } from './batch-encoder.js';
 import { GenerationNames } from './generation-names.js';
 import { Heartbeat } from './heartbeat.js';
+import { DEMOTED, MOVED, TOO_LATE } from './node-answers.js';
 import type { NodeEvents } from './node-events.js';
 import type { NodeOptions } from './node-options.js';
 import type { BatchReply } from './partition-queue.js';
@@ -10,14 +11,6 @@ import { type ScriptedRedis, withScripts } from './scripts.js';
 import { FORMAT_VERSION } from './stored-state.js';
 import { Subscriber } from './subscriber.js';
 import { WriteTurn } from './write-turn.js';
-
-/** Answer of redis/lua/publish.lua to a batch that comes too late. */
-export const TOO_LATE = 'L';
-
-/** Errors by which a node of Redis Cluster says that another one serves a slot, or nobody for now. */
-const MOVED = /^(MOVED|ASK|CLUSTERDOWN|TRYAGAIN)\b/;
-/** The server became a replica: its successor is found by connecting anew. */
-const DEMOTED = /^(-?READONLY|UNBLOCKED|MASTERDOWN)\b/;
 
 /** One Redis server: a connection for commands, one for subscriptions, and what is known of its health. */
 export class RedisNode {
@@ -191,6 +184,9 @@ export class RedisNode {
     const runId = /run_id:(\w+)/.exec(info)?.[1];
     if (runId === undefined) {
       throw new Error('INFO server names no run_id');
+    }
+    if (this.runId !== '' && this.runId !== runId) {
+      this.events.serverChanged();
     }
     this.runId = runId;
     try {

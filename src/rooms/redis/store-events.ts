@@ -1,4 +1,5 @@
 import type { Metrics } from '../../metrics/metrics.js';
+import type { StateDoubt } from '../state-doubt.js';
 import type { AttachedRooms } from './attached-rooms.js';
 import type { DeviceWatch } from './device-watch.js';
 import type { ModeSwitch } from './mode-switch.js';
@@ -10,12 +11,14 @@ export function storeEvents({
   modes,
   rooms,
   devices,
+  stateDoubt,
   refresh,
 }: {
   metrics: Metrics;
   modes: ModeSwitch;
   rooms: AttachedRooms;
   devices: DeviceWatch;
+  stateDoubt: StateDoubt;
   /** Looks again who serves what. */
   refresh(this: void): void;
 }): StoreNodesEvents {
@@ -35,6 +38,7 @@ export function storeEvents({
       rooms.confirmed(channels);
       devices.confirmed(channels);
     },
+    serverChanged: () => stateDoubt.raise(),
     moved: refresh,
     tick: () => modes.check(),
     partitionsMoved: (partitions) => {
