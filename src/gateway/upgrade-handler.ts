@@ -11,6 +11,7 @@ import { Admission, type AdmissionRefusal } from './admission.js';
 import { type ClientAddress, clientAddress } from './client-address.js';
 import { Connection } from './connection.js';
 import { ConnectionLifecycle, type UpgradeToken } from './connection-lifecycle.js';
+import { Departures } from './departures.js';
 import { refuseUpgrade } from './http-refusal.js';
 
 /** Seconds in Retry-After, to which up to as many are added so that the refused do not come back together. */
@@ -55,6 +56,7 @@ export class UpgradeHandler {
   private readonly paths: ReadonlySet<string>;
   private readonly origins: ReadonlySet<string>;
   private readonly addressOf: ClientAddress;
+  private readonly departures = new Departures();
 
   constructor(
     @Inject(CONFIG) { ws, http }: Config,
@@ -170,6 +172,7 @@ export class UpgradeHandler {
       upgraded = true;
       const connection = socketOfWs as Connection;
       connection.attach(this.lifecycle, address, autoSubscribe);
+      this.departures.watch(socket);
       if (batchMs > 0) {
         connection.outbound.setBatching(batchMs);
       }

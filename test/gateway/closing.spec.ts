@@ -1,6 +1,7 @@
 import { connect } from '../support/dashboard-client.js';
 import { signToken } from '../support/tokens.js';
 import { GatewayApp } from './gateway-app.js';
+import { rawSocket } from './raw-upgrade.js';
 import { until } from './until.js';
 
 describe('a connection is closed', () => {
@@ -23,6 +24,17 @@ describe('a connection is closed', () => {
     await nothingLeft();
     expect(await app.count('connections', { outcome: 'unauthorized' })).toBe(1);
     expect(await app.count('connectionsClosed', { code: '4001' })).toBe(1);
+  });
+
+  it('with 1006, and nothing is left, when a crowd is cut off at once', async () => {
+    app = await GatewayApp.start({ WS_MAX_CONNECTIONS_PER_USER: '200' });
+    const token = await signToken();
+    const { port } = app;
+    const crowd = await Promise.all(Array.from({ length: 200 }, () => rawSocket(port, `/ws?token=${token}`)));
+    await until(async () => (await app.count('connections', { outcome: 'accepted' })) === 200);
+    crowd.forEach((socket, at) => (at % 2 === 0 ? socket.resetAndDestroy() : socket.destroy()));
+    await nothingLeft();
+    expect(await app.count('connectionsClosed', { code: '1006' })).toBe(200);
   });
 
   it('with 4001 when its token is expired already', async () => {

@@ -1,0 +1,76 @@
+import type { Socket } from 'node:net';
+
+/** What of a socket's handle is touched here: where libuv hands over what it has read; nothing at the end and at an error. */
+interface ReadingHandle {
+  onread: (this: ReadingHandle, data?: ArrayBuffer) => unknown;
+}
+
+type SocketWithHandle = Socket & { _handle: ReadingHandle | null };
+
+/** Ends within one turn of the event loop that are handled as they come. */
+const AT_ONCE = 32;
+/** Of the others, how many are handled in each turn that follows. */
+const PER_TURN = 32;
+
+/**
+ * Spreads the work when very many connections end at once: 10 000 ends that wait in the same turn would keep everybody else waiting for
+ * half a second. Beyond a few a turn they are only noted, and handled over the turns that follow, between what is live.
+ */
+export class Departures {
+  private readonly sockets = new WeakMap<ReadingHandle, SocketWithHandle>();
+  private readonly waiting: SocketWithHandle[] = [];
+  private next = 0;
+  private inTurn = 0;
+  private immediate: NodeJS.Immediate | null = null;
+  private original: ReadingHandle['onread'] | null = null;
+  private readonly onread: ReadingHandle['onread'];
+
+  constructor() {
+    // eslint-disable-next-line @typescript-eslint/no-this-alias -- one function for all handles, which are its `this`
+    const departures = this;
+    this.onread = function (this: ReadingHandle, data?: ArrayBuffer): unknown {
+      const original = departures.original as ReadingHandle['onread'];
+      return data === undefined && departures.defers(this) ? undefined : original.call(this, data);
+    };
+  }
+
+  /** Called once for a socket that has been upgraded. */
+  watch(socket: Socket): void {
+    const handle = (socket as SocketWithHandle)._handle;
+    if (typeof handle?.onread !== 'function') {
+      return;
+    }
+    this.original ??= handle.onread;
+    if (handle.onread === this.original) {
+      this.sockets.set(handle, socket as SocketWithHandle);
+      handle.onread = this.onread;
+    }
+  }
+
+  private defers(handle: ReadingHandle): boolean {
+    this.immediate ??= setImmediate(() => this.turn());
+    this.inTurn += 1;
+    const socket = this.sockets.get(handle);
+    if (this.inTurn <= AT_ONCE || socket === undefined) {
+      return false;
+    }
+    this.waiting.push(socket);
+    return true;
+  }
+
+  private turn(): void {
+    this.immediate = null;
+    this.inTurn = 0;
+    const end = Math.min(this.waiting.length, this.next + PER_TURN);
+    while (this.next < end) {
+      (this.waiting[this.next] as SocketWithHandle).destroy();
+      this.next += 1;
+    }
+    if (this.next < this.waiting.length) {
+      this.immediate = setImmediate(() => this.turn());
+    } else {
+      this.waiting.length = 0;
+      this.next = 0;
+    }
+  }
+}
