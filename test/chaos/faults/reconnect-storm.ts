@@ -17,7 +17,7 @@ export async function reconnectStorm(title: string, options: StageOptions = {}):
     const urls = stage.instances.map((one) => one.url);
     const crowd = await stage.startFleet({
       ...{ urls, dashboardCount: CROWD, devicesPerDashboard: 1 },
-      ...{ perSecond: 0, deviceCount: 500, name: 'crowd' },
+      ...{ perSecond: 0, deviceCount: 500, name: 'crowd', background: true },
     });
     await crowd.connect(90_000 * TIME_FACTOR);
     await stage.fleet.publish();

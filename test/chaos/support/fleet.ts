@@ -1,11 +1,14 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { constants, setPriority } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { TEST_SECRET } from '../../support/tokens.js';
 
 const main = fileURLToPath(new URL('../fleet/main.js', import.meta.url));
 
 export interface FleetOptions {
+  /** It gets what other processes leave of the machine: for a crowd, which has machines of its own elsewhere. Default false. */
+  background?: boolean;
   /** Addresses (`ws://…/ws`), of which each connection takes one at random: the load balancer's, or the instances' own. */
   urls: string[];
   brokerPort: number;
@@ -94,8 +97,13 @@ export class Fleet {
   }
 
   static async start(options: FleetOptions): Promise<Fleet> {
-    const fleet = new Fleet(fork(main, { execArgv: [], serialization: 'advanced' }));
-    await fleet.call('create', { ...options, secret: TEST_SECRET });
+    const { background = false, ...rest } = options;
+    const child = fork(main, { execArgv: [], serialization: 'advanced' });
+    if (background && child.pid !== undefined) {
+      setPriority(child.pid, constants.priority.PRIORITY_LOW);
+    }
+    const fleet = new Fleet(child);
+    await fleet.call('create', { ...rest, secret: TEST_SECRET });
     return fleet;
   }
 
