@@ -4,6 +4,11 @@ import { IdPatternSet, normalPattern } from '../protocol/id-pattern.js';
 export type Permission = 'read' | 'command';
 
 const ALL_PERMISSIONS: readonly Permission[] = ['read', 'command'];
+const NO_IDS: readonly string[] = Object.freeze([]);
+/** Shared, since most tokens have none, and one is kept per token. */
+const NO_PATTERNS = new IdPatternSet([]);
+/** Up to so many ids are looked through one by one: a set of them would be most of what a token costs. */
+const FEW_IDS = 16;
 
 /**
  * Which devices the bearer of a token may watch and command. Immutable, compiled once per token and shared by all its connections.
@@ -14,7 +19,7 @@ export class Grants {
   readonly exactIds: readonly string[];
   /** Legal patterns with read permission, runs of `*` made one. */
   readonly patterns: readonly string[];
-  private readonly exact: ReadonlySet<string>;
+  private readonly exact: readonly string[] | ReadonlySet<string>;
   private readonly wildcards: IdPatternSet;
   private readonly mayRead: boolean;
   private readonly mayCommand: boolean;
@@ -26,12 +31,13 @@ export class Grants {
   constructor(deviceIds: readonly string[], permissions: readonly unknown[] = ALL_PERMISSIONS) {
     this.mayRead = permissions.includes('read');
     this.mayCommand = permissions.includes('command');
-    this.exact = new Set(deviceIds.filter((entry) => !entry.includes('*') && isDeviceId(entry)));
-    this.wildcards = new IdPatternSet(
-      deviceIds.map(normalPattern).filter((pattern) => pattern !== undefined),
-    );
-    this.exactIds = Object.freeze(this.mayRead ? [...this.exact] : []);
-    this.patterns = this.mayRead ? this.wildcards.sources : Object.freeze([]);
+    const set = new Set(deviceIds.filter((entry) => !entry.includes('*') && isDeviceId(entry)));
+    const ids = Object.freeze([...set]);
+    this.exact = set.size > FEW_IDS ? set : ids;
+    const patterns = deviceIds.map(normalPattern).filter((pattern) => pattern !== undefined);
+    this.wildcards = patterns.length > 0 ? new IdPatternSet(patterns) : NO_PATTERNS;
+    this.exactIds = this.mayRead ? ids : NO_IDS;
+    this.patterns = this.mayRead ? this.wildcards.sources : NO_IDS;
     Object.freeze(this);
   }
 
@@ -58,6 +64,10 @@ export class Grants {
   }
 
   private includes(deviceId: string): boolean {
-    return this.exact.has(deviceId) || this.wildcards.matchesId(deviceId);
+    const { exact } = this;
+    return (
+      (exact instanceof Set ? exact.has(deviceId) : (exact as readonly string[]).includes(deviceId)) ||
+      this.wildcards.matchesId(deviceId)
+    );
   }
 }

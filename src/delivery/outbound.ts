@@ -11,6 +11,11 @@ import { Sources } from './sources.js';
 import type { TelemetryFrames } from './telemetry-frame.js';
 import { textFrame } from './text-frame.js';
 
+/** Whose connection it is. */
+export interface SlowListener {
+  onSlow(): void;
+}
+
 /**
  * The one ordered way to a connection's socket.
  *
@@ -31,12 +36,12 @@ export class Outbound extends SocketWriter {
 
   /**
    * @param socket the raw socket of the WebSocket connection
-   * @param onSlow called once, in a later microtask, when a lane is over its bound: close the connection with 4008
+   * @param owner told once, in a later microtask, when a lane is over its bound: close the connection with 4008
    */
   constructor(
     socket: Socket,
     context: DeliveryContext,
-    private readonly onSlow: () => void,
+    private readonly owner: SlowListener,
   ) {
     super(socket, context);
   }
@@ -216,7 +221,7 @@ export class Outbound extends SocketWriter {
     this.discard('slow');
     this.context.metrics.slowConsumers.inc();
     // Later: this may run inside a room's loop over its members, which closing the connection changes.
-    queueMicrotask(this.onSlow);
+    queueMicrotask(() => this.owner.onSlow());
   }
 
   private discard(reason: DropReason): void {

@@ -58,7 +58,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
   }
 
   createOutbound(connection: Connection): Outbound {
-    return new Outbound(connection.socket, this.delivery, () => this.onSlow(connection));
+    return new Outbound(connection.socket, this.delivery, connection);
   }
 
   onFrame(connection: Connection, data: Buffer, isBinary: boolean): void {
@@ -136,7 +136,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     connection.close(CloseCode.TokenExpired, CloseReason[CloseCode.TokenExpired]);
   }
 
-  private onSlow(connection: Connection): void {
+  onSlow(connection: Connection): void {
     connection.close(CloseCode.SlowConsumer, CloseReason[CloseCode.SlowConsumer]);
   }
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import type { VerifiedToken } from '../auth/token-verifier.js';
-import type { Outbound } from '../delivery/outbound.js';
+import type { Outbound, SlowListener } from '../delivery/outbound.js';
 import type { Member } from '../rooms/member.js';
 import type { Subscription } from '../rooms/subscription.js';
 import type { Deadline } from './deadline-queue.js';
@@ -28,6 +28,8 @@ export interface ConnectionOwner {
   createOutbound(connection: Connection): Outbound;
   onFrame(connection: Connection, data: Buffer, isBinary: boolean): void;
   onPing(connection: Connection, data: Buffer): void;
+  /** It does not take what it is sent. */
+  onSlow(connection: Connection): void;
   /** Just before a close frame is written, whoever closes: the last moment for anything else. Once, unless the socket broke. */
   onClosing(connection: Connection): void;
   /** The socket is gone. Exactly once. */
@@ -51,7 +53,10 @@ function rest(connection: Connection): void {
  * option) instead of a second one beside it; it gets its events by `emit` instead of listeners, its deadlines by links in itself
  * instead of timers, and what most never need (the state of incoming messages) is made when it is first used.
  */
-export class Connection extends SparingWebSocket implements Member, Deadline<Connection>, Expiring {
+export class Connection
+  extends SparingWebSocket
+  implements Member, SlowListener, Deadline<Connection>, Expiring
+{
   private readonly serial = (connections += 1);
   state = ConnectionState.Pending;
   /** Its good token; the guard asks for it by this name. */
@@ -100,6 +105,11 @@ export class Connection extends SparingWebSocket implements Member, Deadline<Con
 
   get outbound(): Outbound {
     return (this.out ??= (this.owner as ConnectionOwner).createOutbound(this));
+  }
+
+  /** Called by its outbound queue. */
+  onSlow(): void {
+    this.owner?.onSlow(this);
   }
 
   get hasOutbound(): boolean {

@@ -4,7 +4,7 @@ import type { Config } from '../../src/config/config.js';
 import { DeliveryContext } from '../../src/delivery/delivery-context.js';
 import { FakeSocket } from './fake-socket.js';
 import { ManualScheduler } from './manual-scheduler.js';
-import { Outbound } from '../../src/delivery/outbound.js';
+import { Outbound, type SlowListener } from '../../src/delivery/outbound.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { MemoryBroadcastAdapter } from '../../src/rooms/memory-broadcast-adapter.js';
 import type { Member } from '../../src/rooms/member.js';
@@ -12,16 +12,18 @@ import { RoomsService } from '../../src/rooms/rooms.service.js';
 import type { Subscription } from '../../src/rooms/subscription.js';
 
 /** A connection whose socket is a {@link FakeSocket}. */
-export class TestMember implements Member {
+export class TestMember implements Member, SlowListener {
   readonly socket = new FakeSocket();
   readonly subscriptions = new Map<string, Subscription>();
   readonly outbound: Outbound;
   slow = false;
 
   constructor(context: DeliveryContext) {
-    this.outbound = new Outbound(this.socket.asSocket(), context, () => {
-      this.slow = true;
-    });
+    this.outbound = new Outbound(this.socket.asSocket(), context, this);
+  }
+
+  onSlow(): void {
+    this.slow = true;
   }
 
   messages(type?: string): Record<string, unknown>[] {
