@@ -1,0 +1,116 @@
+import type { Interests } from './interests.js';
+import type {
+  DeviceMeta,
+  DeviceState,
+  DeviceStatus,
+  ServerMessage,
+  Subscribed,
+  Telemetry,
+} from './messages.js';
+import type { Positions } from './positions.js';
+
+/** Who hears what devices say; see {@link SluiceClientEvents}. */
+export interface DeviceListener {
+  telemetry(message: Telemetry): void;
+  status(message: DeviceStatus): void;
+  meta(message: DeviceMeta): void;
+  snapshot(state: DeviceState): void;
+  reset(deviceId: string): void;
+  withdrawn(deviceIds: readonly string[], pattern: string | undefined): void;
+  /** Something is missing that should not be: asks for it. */
+  resume(deviceId: string): void;
+}
+
+/** Hands on what concerns devices: each publication once and in order, and nothing of what is not wanted any more. */
+export class DeviceMessages {
+  private readonly resuming = new Set<string>();
+
+  constructor(
+    private readonly interests: Interests,
+    private readonly positions: Positions,
+    private readonly listener: DeviceListener,
+  ) {}
+
+  /** A new connection: nothing is under way on it. */
+  begin(): void {
+    this.resuming.clear();
+  }
+
+  take(message: ServerMessage): void {
+    switch (message.type) {
+      case 'telemetry':
+        this.publication(message);
+        break;
+      case 'device_status':
+        this.listener.status(message);
+        break;
+      case 'device_meta':
+        this.listener.meta(message);
+        break;
+      case 'snapshot':
+        message.devices.forEach((state) => this.known(state));
+        break;
+      case 'subscribed':
+        this.subscribed(message);
+        break;
+      case 'unsubscribed':
+        this.left(message);
+        break;
+      default:
+        break; // does not concern devices
+    }
+  }
+
+  private publication(message: Telemetry): void {
+    const { deviceId } = message;
+    if (!this.interests.has(deviceId) || this.resuming.has(deviceId)) {
+      return;
+    }
+    const continuity = this.positions.telemetry(message);
+    if (continuity === 'next') {
+      this.listener.telemetry(message);
+    } else if (continuity === 'gap') {
+      this.resuming.add(deviceId);
+      this.listener.resume(deviceId);
+    }
+  }
+
+  private known(state: DeviceState): void {
+    const { deviceId, telemetry } = state;
+    if (!this.interests.has(deviceId)) {
+      return;
+    }
+    const before = this.positions.get(deviceId);
+    if (before !== undefined && telemetry !== undefined && before.epoch !== telemetry.epoch) {
+      this.listener.reset(deviceId);
+    }
+    this.positions.snapshot(state);
+    this.listener.snapshot(state);
+  }
+
+  private subscribed(message: Subscribed): void {
+    this.interests.subscribed(message);
+    for (const room of message.rooms) {
+      const { deviceId, recovered } = room;
+      // The answer to a pattern names devices that are watched already: those go on as they are, and it may overtake what they say.
+      if (message.pattern === undefined || this.positions.get(deviceId) === undefined) {
+        this.positions.subscribed(room);
+      }
+      if (message.pattern === undefined) {
+        this.resuming.delete(deviceId);
+      }
+      if (recovered === false) {
+        this.listener.reset(deviceId);
+      }
+    }
+  }
+
+  private left(message: ServerMessage & { type: 'unsubscribed' }): void {
+    const { id, deviceIds, pattern } = message;
+    if (id === undefined) {
+      this.interests.withdrawn(deviceIds, pattern);
+      this.listener.withdrawn(deviceIds, pattern);
+    }
+    this.positions.keep((deviceId) => this.interests.has(deviceId));
+  }
+}

@@ -1,0 +1,18 @@
+export type { WebSocketClass, WebSocketLike } from './connection.js';
+export type {
+  Delivery,
+  DeviceMeta,
+  DeviceState,
+  DeviceStatus,
+  Position,
+  Room,
+  Telemetry,
+  Upstream,
+} from './messages.js';
+export {
+  type ClientState,
+  SluiceClient,
+  type SluiceClientEvents,
+  type SluiceClientOptions,
+} from './sluice-client.js';
+export { SluiceError } from './sluice-error.js';

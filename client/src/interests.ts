@@ -1,0 +1,122 @@
+import type { Delivery, Position, Subscribed } from './messages.js';
+import type { Positions } from './positions.js';
+
+/** Devices in one message: with positions and the longest ids it stays under the server's 64 KiB. */
+const DEVICES_PER_MESSAGE = 150;
+
+/** What is wanted, whether or not there is a connection now. */
+export class Interests {
+  private readonly devices = new Map<string, Delivery | undefined>();
+  private readonly patterns = new Map<string, Delivery | undefined>();
+  /** Devices that came by a pattern, and which. */
+  private readonly matched = new Map<string, string>();
+
+  add(deviceIds: readonly string[], delivery: Delivery | undefined): void {
+    deviceIds.forEach((deviceId) => this.devices.set(deviceId, delivery));
+  }
+
+  addPattern(pattern: string, delivery: Delivery | undefined): void {
+    this.patterns.set(pattern, delivery);
+  }
+
+  remove(deviceIds: readonly string[]): void {
+    deviceIds.forEach((deviceId) => this.devices.delete(deviceId));
+  }
+
+  removePattern(pattern: string): void {
+    this.patterns.delete(pattern);
+    for (const [deviceId, by] of this.matched) {
+      const other = by === pattern ? [...this.patterns.keys()].find((one) => matches(one, deviceId)) : by;
+      if (other === undefined) {
+        this.matched.delete(deviceId);
+      } else {
+        this.matched.set(deviceId, other);
+      }
+    }
+  }
+
+  /** Still wanted, by its id or by a pattern. */
+  has(deviceId: string): boolean {
+    return this.devices.has(deviceId) || this.matched.has(deviceId);
+  }
+
+  subscribed({ pattern, rooms, denied }: Subscribed): void {
+    this.remove(denied);
+    if (pattern !== undefined && this.patterns.has(pattern)) {
+      rooms.forEach(({ deviceId }) => this.matched.set(deviceId, pattern));
+    }
+  }
+
+  /** A newer token does not grant it any more. */
+  withdrawn(deviceIds: readonly string[], pattern: string | undefined): void {
+    if (pattern === undefined) {
+      this.remove(deviceIds);
+      deviceIds.forEach((deviceId) => this.matched.delete(deviceId));
+    } else {
+      this.removePattern(pattern);
+    }
+  }
+
+  /** How a device is served, to ask for it again. */
+  deliveryOf(deviceId: string): Delivery | undefined {
+    return this.devices.has(deviceId)
+      ? this.devices.get(deviceId)
+      : this.patterns.get(this.matched.get(deviceId) ?? '');
+  }
+
+  /**
+   * What brings a new connection to where the last one stood, in three steps, each to be answered before the next: devices by id and
+   * position, those of patterns too; the patterns; then the ids that only patterns brought are left to them.
+   */
+  restore(positions: Positions): object[][] {
+    const byPattern = [...this.matched.keys()].filter((deviceId) => !this.devices.has(deviceId));
+    const groups = new Map<string, { delivery: Delivery | undefined; deviceIds: string[] }>();
+    for (const deviceId of [...this.devices.keys(), ...byPattern]) {
+      const delivery = this.deliveryOf(deviceId);
+      const key = JSON.stringify(delivery) ?? '';
+      const group = groups.get(key) ?? { delivery, deviceIds: [] };
+      group.deviceIds.push(deviceId);
+      groups.set(key, group);
+    }
+    return [
+      [...groups.values()].flatMap(({ delivery, deviceIds }) =>
+        chunks(deviceIds).map((ids) => subscribeMessage(ids, delivery, positions)),
+      ),
+      [...this.patterns].map(([pattern, delivery]) => ({ type: 'subscribe', pattern, delivery })),
+      chunks(byPattern).map((deviceIds) => ({ type: 'unsubscribe', deviceIds })),
+    ];
+  }
+}
+
+/** @param positions where to go on; without them the devices begin with a snapshot */
+export function subscribeMessage(
+  deviceIds: readonly string[],
+  delivery: Delivery | undefined,
+  positions?: Positions,
+): object {
+  const since: Record<string, Position> = {};
+  for (const deviceId of deviceIds) {
+    const position = positions?.get(deviceId);
+    if (position !== undefined) {
+      since[deviceId] = position;
+    }
+  }
+  return {
+    type: 'subscribe',
+    deviceIds,
+    ...(delivery !== undefined && { delivery }),
+    ...(Object.keys(since).length > 0 && { since }),
+  };
+}
+
+/** `*` stands for any run of characters. */
+function matches(pattern: string, deviceId: string): boolean {
+  const pieces = pattern.split('*').map((piece) => piece.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+  return new RegExp(`^${pieces.join('.*')}$`).test(deviceId);
+}
+
+export function chunks(deviceIds: readonly string[]): string[][] {
+  return Array.from({ length: Math.ceil(deviceIds.length / DEVICES_PER_MESSAGE) }, (_, at) =>
+    deviceIds.slice(at * DEVICES_PER_MESSAGE, (at + 1) * DEVICES_PER_MESSAGE),
+  );
+}

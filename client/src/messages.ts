@@ -1,0 +1,110 @@
+/** Where a device's numbering stands: within an epoch the offset grows by one per publication. */
+export interface Position {
+  readonly epoch: string;
+  readonly offset: number;
+}
+
+/** How a subscription is served; see "Delivery options" in docs/protocol.md. */
+export interface Delivery {
+  mode?: 'every' | 'latest';
+  /** Publications per device and second at most, 0.01 to 100. */
+  maxRateHz?: number;
+  fields?: readonly string[];
+  aggregate?: boolean;
+}
+
+/** A publication of a device. */
+export interface Telemetry extends Position {
+  readonly type: 'telemetry';
+  readonly deviceId: string;
+  /** What the device sent: any JSON value. */
+  readonly payload: unknown;
+  readonly meta: Record<string, unknown> | null;
+  /** Unix ms at which Sluice received it. */
+  readonly serverTs: number;
+  /** Publications before this one that were not sent on their own. */
+  readonly skipped?: number;
+  readonly aggregated?: { readonly count: number; readonly from: number; readonly to: number };
+}
+
+export interface DeviceStatus {
+  readonly type: 'device_status';
+  readonly deviceId: string;
+  readonly isOnline: boolean;
+  /** Unix ms, by the device where it says so. */
+  readonly lastSeen: number;
+  readonly serverTs: number;
+}
+
+export interface DeviceMeta {
+  readonly type: 'device_meta';
+  readonly deviceId: string;
+  /** `null`: forgotten. */
+  readonly meta: Record<string, unknown> | null;
+  readonly serverTs: number;
+}
+
+/** All that is known of a device; what is unknown is left out. */
+export interface DeviceState {
+  readonly deviceId: string;
+  readonly telemetry?: Telemetry;
+  readonly status?: DeviceStatus;
+  readonly meta?: Record<string, unknown>;
+}
+
+export interface Upstream {
+  readonly type: 'upstream';
+  /** `down`: device messages cannot come now, and what is shown is stale. */
+  readonly mqtt: 'up' | 'down';
+  /** Unix ms. */
+  readonly changedAt: number;
+}
+
+export interface Room extends Position {
+  readonly deviceId: string;
+  /** For a device that was resumed: whether nothing is missing. */
+  readonly recovered?: boolean;
+}
+
+export interface Subscribed {
+  readonly type: 'subscribed';
+  readonly id?: number;
+  readonly pattern?: string;
+  readonly rooms: readonly Room[];
+  /** Devices that the token does not grant, and malformed ids. */
+  readonly denied: readonly string[];
+  readonly more?: boolean;
+}
+
+/** What the server says, as in docs/protocol.md. */
+export type ServerMessage =
+  | { readonly type: 'connected'; readonly userId: string; readonly heartbeatMs: number }
+  | { readonly type: 'authenticated'; readonly userId: string; readonly expiresAt: number }
+  | { readonly type: 'batch'; readonly messages: readonly ServerMessage[] }
+  | { readonly type: 'snapshot'; readonly devices: readonly DeviceState[]; readonly more?: boolean }
+  | {
+      readonly type: 'unsubscribed';
+      readonly id?: number;
+      readonly pattern?: string;
+      readonly deviceIds: readonly string[];
+    }
+  | {
+      readonly type: 'command_sent';
+      readonly id?: number;
+      readonly deviceId: string;
+      readonly delivered?: false;
+    }
+  | { readonly type: 'pong'; readonly id?: number; readonly serverTs: number }
+  | {
+      readonly type: 'error';
+      readonly error: string;
+      readonly code: string;
+      readonly id?: number;
+      readonly deviceId?: string;
+      readonly retryAfterMs?: number;
+    }
+  | Subscribed
+  | Telemetry
+  | DeviceStatus
+  | DeviceMeta
+  | Upstream;

@@ -1,0 +1,57 @@
+/** First wait before a reconnect, doubled per attempt, in ms. */
+const BASE_MS = 1_000;
+const MAX_MS = 30_000;
+/** What is added at random to a wait that the server asked for, at most. */
+const RETRY_JITTER_MS = 1_000;
+/** Another connection of the same user has to close first: no hurry. */
+const TOO_MANY_MS = 30_000;
+const LONGEST_RETRY_AFTER_MS = 600_000;
+
+/** What to do after a close: come back after a wait, come back with another token, or stay away. */
+export type AfterClose =
+  | { readonly action: 'retry'; readonly delayMs: number }
+  | { readonly action: 'new-token' }
+  | { readonly action: 'stop'; readonly why: string };
+
+/** A random part of a wait that grows, so that many clients do not come back as one. */
+export function fullJitter(attempt: number, random: () => number): number {
+  return random() * Math.min(MAX_MS, BASE_MS * 2 ** Math.min(attempt, 16));
+}
+
+/**
+ * Reads a close code as docs/protocol.md says.
+ * @param attempt connections since the last good one
+ */
+export function afterClose(code: number, reason: string, attempt: number, random = Math.random): AfterClose {
+  switch (code) {
+    case 1012:
+    case 1013: {
+      const retryAfterMs = retryAfter(reason);
+      const delayMs =
+        retryAfterMs === undefined ? fullJitter(attempt, random) : retryAfterMs + random() * RETRY_JITTER_MS;
+      return { action: 'retry', delayMs };
+    }
+    case 4009:
+      return { action: 'retry', delayMs: TOO_MANY_MS * (1 + random()) };
+    case 4001:
+    case 4002:
+      return { action: 'new-token' };
+    case 1008:
+      return { action: 'stop', why: reason || 'the server refuses the number of messages' };
+    case 1009:
+      return { action: 'stop', why: reason || 'the server refuses a message of this size' };
+    default:
+      return { action: 'retry', delayMs: fullJitter(attempt, random) };
+  }
+}
+
+function retryAfter(reason: string): number | undefined {
+  try {
+    const { retryAfterMs } = JSON.parse(reason) as { retryAfterMs?: unknown };
+    return typeof retryAfterMs === 'number' && retryAfterMs >= 0
+      ? Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS)
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}

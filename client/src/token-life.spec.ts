@@ -1,0 +1,42 @@
+import { jest } from '@jest/globals';
+import { expiryOf, TokenLife } from './token-life.js';
+
+const token = (claims: object): string =>
+  `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.c2ln`;
+
+describe(TokenLife.name, () => {
+  beforeEach(() => jest.useFakeTimers({ now: 1_700_000_000_000 }));
+  afterEach(() => jest.useRealTimers());
+
+  it('reads when a token ends, and nothing from what is none', () => {
+    expect(expiryOf(token({ exp: 1_700_000_600, name: 'Ø?>~' }))).toBe(1_700_000_600_000);
+    expect([token({}), token({ exp: 'x' }), 'a.b', '', 'a.!.c'].map(expiryOf)).toEqual(
+      Array.from({ length: 5 }, () => undefined),
+    );
+  });
+
+  it.each([
+    ['half a minute before', 600, 570],
+    ['half way, where less is left', 20, 10],
+    ['also after weeks', 60 * 86_400, 60 * 86_400 - 30],
+  ])('says so %s its end', (_when, lifeS, expectedS) => {
+    let ended = 0;
+    const life = new TokenLife(() => (ended += 1));
+    life.begin(token({ exp: 1_700_000_000 + lifeS }));
+    jest.advanceTimersByTime(expectedS * 1_000 - 1);
+    expect(ended).toBe(0);
+    jest.advanceTimersByTime(1);
+    expect(ended).toBe(1);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  it('says nothing when it is ended, or the token has no end', () => {
+    const life = new TokenLife(() => {
+      throw new Error('must not be called');
+    });
+    life.begin(token({ exp: 1_700_000_100 }));
+    life.end();
+    life.begin(token({}));
+    expect(jest.getTimerCount()).toBe(0);
+  });
+});
