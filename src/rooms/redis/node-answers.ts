@@ -5,4 +5,3 @@ export const TOO_LATE = 'L';
 export const MOVED = /^(MOVED|ASK|CLUSTERDOWN|TRYAGAIN)\b/;
 /** The server became a replica: its successor is found by connecting anew. */
 export const DEMOTED = /^(-?READONLY|UNBLOCKED|MASTERDOWN)\b/;
-
