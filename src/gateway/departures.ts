@@ -11,6 +11,8 @@ type SocketWithHandle = Socket & { _handle: ReadingHandle | null };
 const AT_ONCE = 32;
 /** Of the others, how many are handled in each turn that follows. */
 const PER_TURN = 32;
+/** What is done is let go in pieces of so many. */
+const LET_GO = 1_024;
 
 /**
  * Spreads the work when very many connections end at once: 10 000 ends that wait in the same turn would keep everybody else waiting for
@@ -66,11 +68,12 @@ export class Departures {
       (this.waiting[this.next] as SocketWithHandle).destroy();
       this.next += 1;
     }
-    if (this.next < this.waiting.length) {
-      this.immediate = setImmediate(() => this.turn());
-    } else {
-      this.waiting.length = 0;
+    if (this.next === this.waiting.length || this.next >= LET_GO) {
+      this.waiting.splice(0, this.next);
       this.next = 0;
+    }
+    if (this.waiting.length > 0) {
+      this.immediate = setImmediate(() => this.turn());
     }
   }
 }

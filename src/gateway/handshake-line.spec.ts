@@ -47,6 +47,18 @@ describe(HandshakeLine.name, () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
+  it('keeps its order and its count when it never empties', () => {
+    for (let at = 1; at <= 5_000; at += 1) {
+      join(at);
+      join(at);
+      pass(1);
+    }
+    pass(10);
+    expect(gone).toHaveLength(10_000);
+    expect(gone).toEqual([...gone].sort((a, b) => a - b));
+    expect(line.length).toBe(0);
+  });
+
   it('lets everybody go on when it closes', () => {
     [100, 200].forEach(join);
     line.close();

@@ -1,3 +1,5 @@
+/** What is done is let go in pieces of so many: a line that never empties must not keep all who ever stood in it. */
+const LET_GO = 1_024;
 /** Handshakes in one turn of the event loop: what else is due comes between them. */
 const MAX_PER_TURN = 4;
 
@@ -71,6 +73,10 @@ export class HandshakeLine {
       }
       this.next += 1;
       first.proceed();
+    }
+    if (this.next >= LET_GO) {
+      this.waiting.splice(0, this.next);
+      this.next = 0;
     }
     this.schedule();
   }
