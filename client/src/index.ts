@@ -9,10 +9,6 @@ export type {
   Telemetry,
   Upstream,
 } from './messages.js';
-export {
-  type ClientState,
-  SluiceClient,
-  type SluiceClientEvents,
-  type SluiceClientOptions,
-} from './sluice-client.js';
+export type { ClientState, SluiceClientEvents, SluiceClientOptions } from './client-options.js';
+export { SluiceClient } from './sluice-client.js';
 export { SluiceError } from './sluice-error.js';

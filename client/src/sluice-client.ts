@@ -1,56 +1,13 @@
+import type { ClientState, SluiceClientEvents, SluiceClientOptions } from './client-options.js';
 import { Connection, type WebSocketClass } from './connection.js';
 import { DeviceMessages } from './device-messages.js';
 import { Emitter } from './emitter.js';
 import { chunks, Interests, subscribeMessage } from './interests.js';
-import type {
-  Delivery,
-  DeviceMeta,
-  DeviceState,
-  DeviceStatus,
-  Room,
-  ServerMessage,
-  Subscribed,
-  Telemetry,
-  Upstream,
-} from './messages.js';
+import type { Delivery, Room, ServerMessage, Subscribed } from './messages.js';
 import { Positions } from './positions.js';
 import { Requests } from './requests.js';
 import { SluiceError } from './sluice-error.js';
 import { TokenLife } from './token-life.js';
-
-export interface SluiceClientOptions {
-  /** `wss://…/ws`. */
-  url: string;
-  /**
-   * The JWT, or where to get one. A function is asked at every connect, with `rejected` when the one before is expired or was refused, and
-   * half a minute before the one in use ends.
-   */
-  token: string | ((rejected: boolean) => string | Promise<string>);
-  /** Collects what is due within so many ms into one frame, 0 to 1000. Default 0. */
-  batchMs?: number;
-  /** Default the global one; in Node.js 20 that of the package ws. */
-  WebSocket?: WebSocketClass;
-}
-
-/** `connecting`, `open`, `waiting` (for the next attempt), or `closed` for good. */
-export type ClientState = 'connecting' | 'open' | 'waiting' | 'closed';
-
-export interface SluiceClientEvents {
-  state: ClientState;
-  /** Each publication once and in order, also over lost connections. */
-  telemetry: Telemetry;
-  status: DeviceStatus;
-  meta: DeviceMeta;
-  /** All that is known of a device: at the beginning, and where numbering starts anew. Its telemetry is a value, not a publication. */
-  snapshot: DeviceState;
-  /** Publications of a device may be missing before what follows: clear a chart, or mark the gap. */
-  reset: { deviceId: string };
-  /** A newer token does not grant these any more. */
-  withdrawn: { deviceIds: readonly string[]; pattern?: string };
-  upstream: Upstream;
-  /** Not the answer to anything asked here; and why a connection was lost. */
-  error: SluiceError;
-}
 
 /** Codes of what was not asked, or not answered, for want of a connection. */
 const UNASKED: ReadonlySet<string> = new Set(['not_connected', 'connection_lost', 'closed', 'no_token']);
@@ -66,6 +23,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   private current: ClientState = 'closed';
   /** Number of the connection. */
   private lives = 0;
+  private refreshed: Promise<void> | undefined;
   private refreshing: { resolve(): void; reject(error: SluiceError): void } | undefined;
 
   constructor(private readonly options: SluiceClientOptions) {
@@ -163,7 +121,12 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   }
 
   /** Shows a newer token on the open connection; what it grants holds at once. */
-  async refresh(): Promise<void> {
+  refresh(): Promise<void> {
+    this.refreshed ??= this.showNewerToken().finally(() => (this.refreshed = undefined));
+    return this.refreshed;
+  }
+
+  private async showNewerToken(): Promise<void> {
     const { token } = this.options;
     const newer = typeof token === 'string' ? token : await token(false);
     await new Promise<void>((resolve, reject) => {
