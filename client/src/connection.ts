@@ -25,7 +25,7 @@ export interface ConnectionOptions {
 export interface ConnectionEvents {
   connecting(): void;
   /** The token is good: from here on messages may be sent. */
-  open(token: string): void;
+  open(token: string, serverTs: number): void;
   message(message: ServerMessage): void;
   /** Not open any more; it comes back by itself after `delayMs`, or not at all. */
   lost(delayMs: number | null, error: SluiceError): void;
@@ -83,23 +83,25 @@ export class Connection {
   }
 
   private async connect(): Promise<void> {
-    this.events.connecting();
     const timers = (this.timers = { deadline: setTimeout(() => this.ended(1006, ''), OPEN_TIMEOUT_MS) });
-    let token: string | null;
+    this.events.connecting();
     try {
-      token = await this.options.token(this.rejected);
+      const token = this.timers === timers ? await this.options.token(this.rejected) : null;
+      if (this.timers === timers) {
+        this.use(token);
+      }
     } catch (error) {
       if (this.timers === timers) {
         this.lose(fullJitter((this.attempt += 1), Math.random), 'no_token', String(error));
       }
-      return;
     }
-    if (this.timers === timers) {
-      if (token === null) {
-        this.lose(null, 'no_token', 'The token is expired or refused, and there is no other');
-      } else {
-        this.openSocket(token);
-      }
+  }
+
+  private use(token: string | null): void {
+    if (token === null) {
+      this.lose(null, 'no_token', 'The token is expired or refused, and there is no other');
+    } else {
+      this.openSocket(token);
     }
   }
 
@@ -121,7 +123,7 @@ export class Connection {
 
   private received(message: ServerMessage, token: string): void {
     if (message.type === 'connected') {
-      this.connected(token, message.heartbeatMs);
+      this.connected(token, message.serverTs, message.heartbeatMs);
     } else if (message.type === 'pong' && message.id === undefined) {
       clearTimeout(this.timers.deadline);
     } else if (message.type === 'batch') {
@@ -131,7 +133,7 @@ export class Connection {
     }
   }
 
-  private connected(token: string, heartbeatMs = DEFAULT_HEARTBEAT_MS): void {
+  private connected(token: string, serverTs: number, heartbeatMs = DEFAULT_HEARTBEAT_MS): void {
     clearTimeout(this.timers.deadline);
     this.isOpen = true;
     this.rejected = false;
@@ -143,7 +145,7 @@ export class Connection {
         this.timers.deadline = setTimeout(() => this.ended(1006, ''), PONG_TIMEOUT_MS);
       }
     }, heartbeatMs);
-    this.events.open(token);
+    this.events.open(token, serverTs);
   }
 
   private ended(code: number, reason: string): void {

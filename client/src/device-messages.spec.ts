@@ -61,18 +61,37 @@ describe(DeviceMessages.name, () => {
 
   it('asks for what is missing, once, and hands nothing on until it is there', () => {
     interests.add(['a'], undefined);
-    take(subscribed('a', 'e', 4), publication('a', 'e', 6), publication('a', 'e', 7));
-    expect([heard, positions.get('a')]).toEqual([['a resume'], { epoch: 'e', offset: 4 }]);
+    take(subscribed('a', 'e', 4), snapshot('a', 'e', 4), publication('a', 'e', 6), publication('a', 'e', 7));
+    expect([heard, positions.get('a')]).toEqual([['a snapshot 4', 'a resume'], { epoch: 'e', offset: 4 }]);
     take(
       subscribed('a', 'e', 7, { recovered: true }),
       ...[5, 6, 7, 8].map((offset) => publication('a', 'e', offset)),
     );
-    expect(heard).toEqual(['a resume', 'a 5', 'a 6', 'a 7', 'a 8']);
+    expect(heard).toEqual(['a snapshot 4', 'a resume', 'a 5', 'a 6', 'a 7', 'a 8']);
+  });
+
+  it('goes on where it is when what is missing cannot be had', () => {
+    interests.add(['a'], undefined);
+    take(subscribed('a', 'e', 4), snapshot('a', 'e', 4), publication('a', 'e', 6));
+    messages.given('a');
+    take(publication('a', 'e', 8));
+    expect(heard).toEqual(['a snapshot 4', 'a resume', 'a reset', 'a 8']);
+  });
+
+  it('resumes from what was shown, and not from where a device was only said to stand', () => {
+    interests.add(['a'], undefined);
+    take(subscribed('a', 'e', 4));
+    expect(positions.get('a')).toBeUndefined();
+    take(snapshot('a', 'e', 6));
+    expect([positions.get('a'), heard]).toEqual([{ epoch: 'e', offset: 6 }, ['a snapshot 6']]);
+    take(snapshot('a', 'e', 9));
+    expect(heard).toEqual(['a snapshot 6', 'a reset', 'a snapshot 9']);
   });
 
   it('goes on where a recovered device stood, and says where something may be missing', () => {
     interests.add(['a', 'b', 'c'], undefined);
-    take(...['a', 'b', 'c'].map((id) => subscribed(id, 'e', 1)));
+    take(...['a', 'b', 'c'].flatMap((id) => [subscribed(id, 'e', 1), snapshot(id, 'e', 1)]));
+    heard = [];
     take(
       subscribed('a', 'e', 3, { recovered: true }),
       subscribed('b', 'f', 7, { recovered: false }),

@@ -61,6 +61,14 @@ export class DeviceMessages {
     }
   }
 
+  /** What was asked for by {@link DeviceListener.resume} does not come: it goes on where it is. */
+  given(deviceId: string): void {
+    if (this.resuming.delete(deviceId)) {
+      this.positions.keep((id) => id !== deviceId);
+      this.listener.reset(deviceId);
+    }
+  }
+
   private publication(message: Telemetry): void {
     const { deviceId } = message;
     if (!this.interests.has(deviceId) || this.resuming.has(deviceId)) {
@@ -76,15 +84,13 @@ export class DeviceMessages {
   }
 
   private known(state: DeviceState): void {
-    const { deviceId, telemetry } = state;
+    const { deviceId } = state;
     if (!this.interests.has(deviceId)) {
       return;
     }
-    const before = this.positions.get(deviceId);
-    if (before !== undefined && telemetry !== undefined && before.epoch !== telemetry.epoch) {
+    if (this.positions.snapshot(state)) {
       this.listener.reset(deviceId);
     }
-    this.positions.snapshot(state);
     this.listener.snapshot(state);
   }
 
@@ -93,7 +99,7 @@ export class DeviceMessages {
     for (const room of message.rooms) {
       const { deviceId, recovered } = room;
       // The answer to a pattern names devices that are watched already: those go on as they are, and it may overtake what they say.
-      if (message.pattern === undefined || this.positions.get(deviceId) === undefined) {
+      if (message.pattern === undefined || !this.positions.has(deviceId)) {
         this.positions.subscribed(room);
       }
       if (message.pattern === undefined) {

@@ -11,6 +11,15 @@ export class Emitter<Events> {
   }
 
   protected emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
-    this.listeners.get(name)?.forEach((listener) => listener(event as never));
+    this.listeners.get(name)?.forEach((listener) => {
+      try {
+        listener(event as never);
+      } catch (error) {
+        // As with any event target: the fault is shown as one of the page, and what else there is to do is done.
+        setTimeout(() => {
+          throw error;
+        });
+      }
+    });
   }
 }

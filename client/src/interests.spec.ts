@@ -1,5 +1,11 @@
 import { Interests } from './interests.js';
+import type { Telemetry } from './messages.js';
 import { Positions } from './positions.js';
+
+const publication = (room: { deviceId: string; epoch: string; offset: number }): Telemetry => ({
+  type: 'telemetry',
+  ...{ ...room, payload: 1, meta: null, serverTs: 1 },
+});
 
 describe(Interests.name, () => {
   it('restores devices by their positions and options, then patterns, then leaves their devices to them', () => {
@@ -13,7 +19,7 @@ describe(Interests.name, () => {
     });
     interests.subscribed({ type: 'subscribed', rooms: [room('a')], denied: ['b'] });
     interests.subscribed({ type: 'subscribed', pattern: 'p.*', rooms: [room('p.x'), room('a')], denied: [] });
-    ['a', 'p.x'].forEach((deviceId) => positions.subscribed(room(deviceId)));
+    ['a', 'p.x'].forEach((deviceId) => positions.telemetry(publication(room(deviceId))));
 
     expect(interests.restore(positions)).toEqual([
       [
@@ -42,13 +48,36 @@ describe(Interests.name, () => {
     expect(interests.deliveryOf('p.a.x')).toEqual({ mode: 'latest' });
   });
 
+  it('goes on as before where the server refuses what was asked for', () => {
+    const interests = new Interests();
+    interests.add(['a'], { maxRateHz: 5 });
+    const takeBack = interests.add(['a', 'b'], { maxRateHz: 1_000 });
+    takeBack();
+    expect(interests.deliveryOf('a')).toEqual({ maxRateHz: 5 });
+    expect(interests.has('b')).toBe(false);
+    interests.addPattern('*', undefined)();
+    expect(interests.restore(new Positions())[1]).toEqual([]);
+  });
+
+  it('leaves a device that is not wanted by its id any more to a pattern that covers it', () => {
+    const interests = new Interests();
+    interests.addPattern('p.*', undefined);
+    interests.add(['p.x', 'q'], undefined);
+    interests.remove(['p.x', 'q']);
+    expect([interests.has('p.x'), interests.isExplicit('p.x'), interests.has('q')]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+  });
+
   it('keeps messages under what the server takes', () => {
     const interests = new Interests();
     const positions = new Positions();
     const ids = Array.from({ length: 400 }, (_, at) => `${at}`.padEnd(128, 'x'));
     interests.add(ids, undefined);
     ids.forEach((deviceId) =>
-      positions.subscribed({ deviceId, epoch: 'e'.repeat(24), offset: Number.MAX_SAFE_INTEGER }),
+      positions.telemetry(publication({ deviceId, epoch: 'e'.repeat(24), offset: Number.MAX_SAFE_INTEGER })),
     );
     const [messages = []] = interests.restore(positions);
     expect(messages).toHaveLength(3);

@@ -11,16 +11,36 @@ export class Interests {
   /** Devices that came by a pattern, and which. */
   private readonly matched = new Map<string, string>();
 
-  add(deviceIds: readonly string[], delivery: Delivery | undefined): void {
+  /** @returns takes it back, for what the server refuses: then what was before still counts */
+  add(deviceIds: readonly string[], delivery: Delivery | undefined): () => void {
+    const before = deviceIds.map(
+      (deviceId) => [deviceId, this.devices.has(deviceId), this.devices.get(deviceId)] as const,
+    );
     deviceIds.forEach((deviceId) => this.devices.set(deviceId, delivery));
+    return () => before.forEach(([deviceId, was, options]) => putBack(this.devices, deviceId, was, options));
   }
 
-  addPattern(pattern: string, delivery: Delivery | undefined): void {
+  /** @returns takes it back */
+  addPattern(pattern: string, delivery: Delivery | undefined): () => void {
+    const was = this.patterns.has(pattern);
+    const options = this.patterns.get(pattern);
     this.patterns.set(pattern, delivery);
+    return () => putBack(this.patterns, pattern, was, options);
   }
 
+  /** Those that a pattern covers are left to it. */
   remove(deviceIds: readonly string[]): void {
-    deviceIds.forEach((deviceId) => this.devices.delete(deviceId));
+    for (const deviceId of deviceIds) {
+      const pattern = [...this.patterns.keys()].find((one) => matches(one, deviceId));
+      if (this.devices.delete(deviceId) && pattern !== undefined) {
+        this.matched.set(deviceId, pattern);
+      }
+    }
+  }
+
+  /** Wanted by its id. */
+  isExplicit(deviceId: string): boolean {
+    return this.devices.has(deviceId);
   }
 
   removePattern(pattern: string): void {
@@ -41,7 +61,7 @@ export class Interests {
   }
 
   subscribed({ pattern, rooms, denied }: Subscribed): void {
-    this.remove(denied);
+    denied.forEach((deviceId) => this.devices.delete(deviceId));
     if (pattern !== undefined && this.patterns.has(pattern)) {
       rooms.forEach(({ deviceId }) => this.matched.set(deviceId, pattern));
     }
@@ -50,8 +70,10 @@ export class Interests {
   /** A newer token does not grant it any more. */
   withdrawn(deviceIds: readonly string[], pattern: string | undefined): void {
     if (pattern === undefined) {
-      this.remove(deviceIds);
-      deviceIds.forEach((deviceId) => this.matched.delete(deviceId));
+      deviceIds.forEach((deviceId) => {
+        this.devices.delete(deviceId);
+        this.matched.delete(deviceId);
+      });
     } else {
       this.removePattern(pattern);
     }
@@ -107,6 +129,19 @@ export function subscribeMessage(
     ...(delivery !== undefined && { delivery }),
     ...(Object.keys(since).length > 0 && { since }),
   };
+}
+
+function putBack<Value>(map: Map<string, Value>, key: string, was: boolean, value: Value): void {
+  if (was) {
+    map.set(key, value);
+  } else {
+    map.delete(key);
+  }
+}
+
+/** The form in which the server names it: `**` is `*`. */
+export function normalPattern(pattern: string): string {
+  return pattern.replace(/\*{2,}/g, '*');
 }
 
 /** `*` stands for any run of characters. */

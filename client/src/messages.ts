@@ -78,7 +78,12 @@ export interface Subscribed {
 
 /** What the server says, as in docs/protocol.md. */
 export type ServerMessage =
-  | { readonly type: 'connected'; readonly userId: string; readonly heartbeatMs: number }
+  | {
+      readonly type: 'connected';
+      readonly userId: string;
+      readonly heartbeatMs: number;
+      readonly serverTs: number;
+    }
   | { readonly type: 'authenticated'; readonly userId: string; readonly expiresAt: number }
   | { readonly type: 'batch'; readonly messages: readonly ServerMessage[] }
   | { readonly type: 'snapshot'; readonly devices: readonly DeviceState[]; readonly more?: boolean }

@@ -1,6 +1,9 @@
 import type { ServerMessage } from './messages.js';
 import { SluiceError } from './sluice-error.js';
 
+/** Codes of what was not asked, or not answered, for want of a connection. */
+const UNASKED: ReadonlySet<string> = new Set(['not_connected', 'connection_lost', 'closed', 'no_token']);
+
 interface Waiting {
   resolve(message: ServerMessage): void;
   reject(error: SluiceError): void;
@@ -12,13 +15,40 @@ export class Requests {
   private next = 1;
 
   /** @param send false when there is no connection: then the question is not asked */
-  ask(message: object, send: (message: object) => boolean): Promise<ServerMessage> {
-    const id = this.next;
-    this.next += 1;
-    if (!send({ ...message, id })) {
-      return Promise.reject(new SluiceError('not_connected', 'There is no connection'));
+  constructor(private readonly send: (message: object) => boolean) {}
+
+  /** Asks, and again when the server says that it was too much at once. */
+  async ask(message: object): Promise<ServerMessage> {
+    for (;;) {
+      try {
+        return await this.askOnce(message);
+      } catch (error) {
+        if (!(error instanceof SluiceError) || error.retryAfterMs === undefined) {
+          throw error;
+        }
+        const { retryAfterMs } = error;
+        await new Promise((resolve) => setTimeout(resolve, retryAfterMs * (1 + Math.random())));
+      }
     }
-    return new Promise((resolve, reject) => this.waiting.set(id, { resolve, reject }));
+  }
+
+  /**
+   * @param refused called before the error of one that the server refuses
+   * @returns null when there is no connection now, or it is lost before all is answered: what is wanted is asked for by the next one
+   */
+  async askAll(
+    messages: readonly object[],
+    refused: () => void = () => undefined,
+  ): Promise<ServerMessage[] | null> {
+    try {
+      return await Promise.all(messages.map((message) => this.ask(message)));
+    } catch (error) {
+      if (error instanceof SluiceError && UNASKED.has(error.code)) {
+        return null;
+      }
+      refused();
+      throw error;
+    }
   }
 
   /** @returns whether it is the (last part of the) answer to something that waits */
@@ -42,5 +72,14 @@ export class Requests {
     const waiting = [...this.waiting.values()];
     this.waiting.clear();
     waiting.forEach((one) => one.reject(error));
+  }
+
+  private askOnce(message: object): Promise<ServerMessage> {
+    const id = this.next;
+    this.next += 1;
+    if (!this.send({ ...message, id })) {
+      return Promise.reject(new SluiceError('not_connected', 'There is no connection'));
+    }
+    return new Promise((resolve, reject) => this.waiting.set(id, { resolve, reject }));
   }
 }

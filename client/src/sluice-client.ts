@@ -2,22 +2,22 @@ import type { ClientState, SluiceClientEvents, SluiceClientOptions } from './cli
 import { Connection, type WebSocketClass } from './connection.js';
 import { DeviceMessages } from './device-messages.js';
 import { Emitter } from './emitter.js';
-import { chunks, Interests, subscribeMessage } from './interests.js';
+import { chunks, Interests, normalPattern, subscribeMessage } from './interests.js';
 import type { Delivery, Room, ServerMessage, Subscribed } from './messages.js';
 import { Positions } from './positions.js';
 import { Requests } from './requests.js';
 import { SluiceError } from './sluice-error.js';
 import { TokenLife } from './token-life.js';
 
-/** Codes of what was not asked, or not answered, for want of a connection. */
-const UNASKED: ReadonlySet<string> = new Set(['not_connected', 'connection_lost', 'closed', 'no_token']);
+/** Questions under way at once when a connection is brought to where the last one stood: far below the server's rate. */
+const ASKED_AT_ONCE = 32;
 
 /** Live device data from Sluice, over connections that come and go. */
 export class SluiceClient extends Emitter<SluiceClientEvents> {
   private readonly connection: Connection;
   private readonly interests = new Interests();
   private readonly positions = new Positions();
-  private readonly requests = new Requests();
+  private readonly requests = new Requests((message) => this.connection.send(message));
   private readonly devices: DeviceMessages;
   private readonly tokenLife: TokenLife;
   private current: ClientState = 'closed';
@@ -45,16 +45,16 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
       snapshot: (state) => this.emit('snapshot', state),
       reset: (deviceId) => this.emit('reset', { deviceId }),
       withdrawn: (deviceIds, pattern) => this.emit('withdrawn', { deviceIds, pattern }),
-      resume: (deviceId) => this.resume(deviceId),
+      resume: (deviceId) => void this.resume(deviceId),
     });
-    this.tokenLife = new TokenLife(() => void this.refresh().catch(() => undefined));
+    this.tokenLife = new TokenLife(() => void this.refresh().catch(() => this.retryRefresh()));
     const token = (rejected: boolean): string | null | Promise<string> =>
       typeof options.token === 'string' ? (rejected ? null : options.token) : options.token(rejected);
     this.connection = new Connection(
       { url: String(url), token, WebSocket },
       {
         connecting: () => this.become('connecting'),
-        open: (used) => this.opened(used),
+        open: (used, serverTs) => this.opened(used, serverTs),
         message: (message) => this.received(message),
         lost: (delayMs, error) => this.lost(delayMs, error),
       },
@@ -66,10 +66,12 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   }
 
   connect(): void {
-    this.connection.start();
+    if (this.current === 'closed') {
+      this.connection.start();
+    }
   }
 
-  /** Ends the connection for good, or until {@link connect}. */
+  /** Ends the connection until {@link connect}. */
   close(): void {
     this.connection.stop();
     this.lost(null, new SluiceError('closed', 'The client was closed'));
@@ -83,8 +85,9 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     deviceIds: readonly string[],
     delivery?: Delivery,
   ): Promise<{ rooms: readonly Room[]; denied: readonly string[] } | null> {
-    this.interests.add(deviceIds, delivery);
-    const answers = await this.askAll(chunks(deviceIds).map((ids) => subscribeMessage(ids, delivery)));
+    const takeBack = this.interests.add(deviceIds, delivery);
+    const messages = chunks(deviceIds).map((ids) => subscribeMessage(ids, delivery));
+    const answers = await this.requests.askAll(messages, takeBack);
     const subscribed = answers?.map((answer) => answer as Subscribed);
     return subscribed === undefined
       ? null
@@ -96,27 +99,30 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
 
   /** Watches present and future devices whose ids match; `*` stands for any run of characters. */
   async subscribePattern(pattern: string, delivery?: Delivery): Promise<void> {
-    this.interests.addPattern(pattern, delivery);
-    await this.askAll([{ type: 'subscribe', pattern, ...(delivery !== undefined && { delivery }) }]);
+    const normal = normalPattern(pattern);
+    const takeBack = this.interests.addPattern(normal, delivery);
+    const message = { type: 'subscribe', pattern: normal, ...(delivery !== undefined && { delivery }) };
+    await this.requests.askAll([message], takeBack);
   }
 
   async unsubscribe(deviceIds: readonly string[]): Promise<void> {
     this.interests.remove(deviceIds);
-    await this.askAll(chunks(deviceIds).map((ids) => ({ type: 'unsubscribe', deviceIds: ids })));
+    await this.requests.askAll(chunks(deviceIds).map((ids) => ({ type: 'unsubscribe', deviceIds: ids })));
   }
 
   async unsubscribePattern(pattern: string): Promise<void> {
-    this.interests.removePattern(pattern);
-    await this.askAll([{ type: 'unsubscribe', pattern }]);
+    const normal = normalPattern(pattern);
+    this.interests.removePattern(normal);
+    await this.requests.askAll([{ type: 'unsubscribe', pattern: normal }]);
   }
 
   /**
    * Sends a command; resolves when the broker has acknowledged it, with whether a device was listening as far as the broker says.
    * Never sent a second time by itself.
-   * @throws {SluiceError} with `connection_lost` or `broker_unavailable` the device may have got it
+   * @throws {SluiceError} with `connection_lost`, `closed` or `broker_unavailable` the device may have got it
    */
   async command(deviceId: string, command: unknown): Promise<{ delivered: boolean }> {
-    const answer = await this.ask({ type: 'command', deviceId, command });
+    const answer = await this.requests.ask({ type: 'command', deviceId, command });
     return { delivered: !('delivered' in answer && answer.delivered === false) };
   }
 
@@ -138,35 +144,58 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     this.tokenLife.begin(newer);
   }
 
-  private opened(token: string): void {
+  /** With what was there before it failed, the token goes on until it ends. */
+  private retryRefresh(): void {
+    if (this.connection.open) {
+      this.tokenLife.again();
+    }
+  }
+
+  private opened(token: string, serverTs: number): void {
     this.devices.begin();
-    this.become('open');
     if (typeof this.options.token !== 'string') {
-      this.tokenLife.begin(token);
+      this.tokenLife.begin(token, serverTs);
     }
     void this.restore((this.lives += 1));
+    this.become('open');
   }
 
+  /** A step that is not answered well is the last one: it would leave to patterns what they do not bring. */
   private async restore(life: number): Promise<void> {
     for (const step of this.interests.restore(this.positions)) {
-      if (life !== this.lives) {
-        return;
+      for (let at = 0; at < step.length; at += ASKED_AT_ONCE) {
+        const answered = await Promise.all(
+          step.slice(at, at + ASKED_AT_ONCE).map((message) => this.askAside(message)),
+        );
+        if (life !== this.lives || ('pattern' in (step[at] as object) && answered.includes(false))) {
+          return;
+        }
       }
-      await Promise.all(step.map((message) => this.askAside(message)));
     }
   }
 
-  private resume(deviceId: string): void {
-    void this.askAside(subscribeMessage([deviceId], this.interests.deliveryOf(deviceId), this.positions));
+  private async resume(deviceId: string): Promise<void> {
+    const delivery = this.interests.deliveryOf(deviceId);
+    const resumed = await this.askAside(subscribeMessage([deviceId], delivery, this.positions));
+    if (!resumed) {
+      this.devices.given(deviceId);
+    } else if (!this.interests.isExplicit(deviceId)) {
+      await this.askAside({ type: 'unsubscribe', deviceIds: [deviceId] }); // the pattern that brought it has it again
+    }
   }
 
-  /** Asks what nobody waits for. */
-  private async askAside(message: object): Promise<void> {
-    await this.askAll([message]).catch((error: SluiceError) => this.emit('error', error));
+  /** Asks what nobody waits for. @returns whether it was answered well */
+  private async askAside(message: object): Promise<boolean> {
+    try {
+      return (await this.requests.askAll([message])) !== null;
+    } catch (error) {
+      this.emit('error', error as SluiceError);
+      return false;
+    }
   }
 
   private lost(delayMs: number | null, error: SluiceError): void {
-    this.tokenLife.end();
+    this.tokenLife.forget();
     this.become(delayMs === null ? 'closed' : 'waiting');
     this.refreshing?.reject(error);
     this.refreshing = undefined;
@@ -191,34 +220,10 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
       this.refreshing?.resolve();
       this.refreshing = undefined;
     } else if (!this.requests.answered(message) && message.type === 'error') {
-      this.emit('error', new SluiceError(message.code, message.error, message.retryAfterMs));
-    }
-  }
-
-  /** @returns null when there is no connection now, or it is lost before all is answered: what is wanted is asked for by the next one */
-  private async askAll(messages: readonly object[]): Promise<ServerMessage[] | null> {
-    try {
-      return await Promise.all(messages.map((message) => this.ask(message)));
-    } catch (error) {
-      if (error instanceof SluiceError && UNASKED.has(error.code)) {
-        return null;
-      }
-      throw error;
-    }
-  }
-
-  /** Asks, and again when the server says that it was too much at once. */
-  private async ask(message: object): Promise<ServerMessage> {
-    for (;;) {
-      try {
-        return await this.requests.ask(message, (one) => this.connection.send(one));
-      } catch (error) {
-        if (!(error instanceof SluiceError) || error.retryAfterMs === undefined) {
-          throw error;
-        }
-        const { retryAfterMs } = error;
-        await new Promise((resolve) => setTimeout(resolve, retryAfterMs * (1 + Math.random())));
-      }
+      const error = new SluiceError(message.code, message.error, message.retryAfterMs);
+      this.refreshing?.reject(error); // the only question without an id
+      this.refreshing = undefined;
+      this.emit('error', error);
     }
   }
 }

@@ -30,6 +30,23 @@ describe(TokenLife.name, () => {
     expect(jest.getTimerCount()).toBe(0);
   });
 
+  it('goes by the clock of the server, and asks no more for what does not change', () => {
+    let ended = 0;
+    const life = new TokenLife(() => (ended += 1));
+    const sameAgain = token({ exp: 1_700_000_600 });
+    life.begin(sameAgain, 1_700_000_000_000 - 3_600_000); // our clock is an hour ahead
+    jest.advanceTimersByTime(3_600_000 + 569_999);
+    expect(ended).toBe(0);
+    jest.advanceTimersByTime(1);
+    expect(ended).toBe(1);
+    life.begin(sameAgain);
+    life.begin(token({ exp: 1 }));
+    expect(jest.getTimerCount()).toBe(0);
+    life.again();
+    jest.advanceTimersByTime(5_000);
+    expect(ended).toBe(2);
+  });
+
   it('says nothing when it is ended, or the token has no end', () => {
     const life = new TokenLife(() => {
       throw new Error('must not be called');

@@ -1,26 +1,48 @@
 /** A newer token is asked for so long before the end of the one in use, in ms; at most half of what is left. */
 const BEFORE_END_MS = 30_000;
+/** Wait before another try, when there was no newer token. */
+const AGAIN_MS = 5_000;
 /** Longer waits are taken in steps: a timer counts in 32 bits. */
 const LONGEST_WAIT_MS = 86_400_000;
 
-/** Says when a token in use is about to end. */
+/** Says when a token in use is about to end, by the server's clock. */
 export class TokenLife {
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private token = '';
+  /** Server's clock less ours, in ms. */
+  private offsetMs = 0;
 
-  /** @param ending called once for each token */
+  /** @param ending called once for each token, and for each {@link again} */
   constructor(private readonly ending: () => void) {}
 
-  begin(token: string): void {
+  /** @param serverTs Unix ms now, as the server says; its last word counts where there is none */
+  begin(token: string, serverTs?: number): void {
     this.end();
-    const expiresAt = expiryOf(token);
+    this.offsetMs = serverTs === undefined ? this.offsetMs : serverTs - Date.now();
+    const expiresAt = token === this.token ? undefined : expiryOf(token);
+    this.token = token;
     if (expiresAt !== undefined) {
-      const leftMs = expiresAt - Date.now();
-      this.wait(Date.now() + Math.max(leftMs / 2, leftMs - BEFORE_END_MS));
+      const leftMs = expiresAt - (Date.now() + this.offsetMs);
+      if (leftMs > 0) {
+        this.wait(Date.now() + Math.max(leftMs / 2, leftMs - BEFORE_END_MS));
+      }
     }
+  }
+
+  /** There was no newer token. */
+  again(): void {
+    this.end();
+    this.wait(Date.now() + AGAIN_MS);
   }
 
   end(): void {
     clearTimeout(this.timer);
+  }
+
+  /** The connection is over: the same token counts anew on the next one. */
+  forget(): void {
+    this.end();
+    this.token = '';
   }
 
   private wait(until: number): void {

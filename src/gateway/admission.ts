@@ -17,6 +17,9 @@ export interface AdmissionLimits {
 /** Connections that come within this time of the rate do not wait: a page that opens several at once. */
 const BURST_S = 0.02;
 
+/** A line that is late by this is not joined: its waits would be longer than they are reckoned. */
+const LATE_MS = 1_000;
+
 /** The places that one client address holds; connections share it, and so the text of their address. */
 interface AddressPlaces {
   readonly address: string;
@@ -90,7 +93,7 @@ export class Admission {
       return 'refused_pending';
     }
     const aheadMs = Math.max(0, this.rateDue - now);
-    const due = this.rate.take(this.rateDue, now);
+    const due = this.line.lateMs > LATE_MS ? -1 : this.rate.take(this.rateDue, now);
     if (due < 0) {
       return 'refused_rate';
     }

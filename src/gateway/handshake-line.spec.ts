@@ -36,14 +36,14 @@ describe(HandshakeLine.name, () => {
   });
 
   it('takes few of them a turn when many are due at once', () => {
-    Array.from({ length: 10 }, () => join(5));
+    Array.from({ length: 40 }, () => join(5));
     now = 5;
     jest.advanceTimersToNextTimer();
-    expect(gone).toHaveLength(4);
+    expect(gone).toHaveLength(16);
     jest.advanceTimersToNextTimer();
-    expect(gone).toHaveLength(8);
+    expect(gone).toHaveLength(32);
     jest.advanceTimersToNextTimer();
-    expect(gone).toHaveLength(10);
+    expect(gone).toHaveLength(40);
     expect(jest.getTimerCount()).toBe(0);
   });
 
@@ -57,6 +57,13 @@ describe(HandshakeLine.name, () => {
     expect(gone).toHaveLength(10_000);
     expect(gone).toEqual([...gone].sort((a, b) => a - b));
     expect(line.length).toBe(0);
+  });
+
+  it('says by how much it is late', () => {
+    [100, 200].forEach(join);
+    expect(line.lateMs).toBe(0);
+    now = 1_500;
+    expect(line.lateMs).toBe(1_400);
   });
 
   it('lets everybody go on when it closes', () => {

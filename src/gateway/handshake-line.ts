@@ -1,7 +1,7 @@
 /** What is done is let go in pieces of so many: a line that never empties must not keep all who ever stood in it. */
 const LET_GO = 1_024;
 /** Handshakes in one turn of the event loop: what else is due comes between them. */
-const MAX_PER_TURN = 4;
+const MAX_PER_TURN = 16;
 
 interface Waiting {
   /** performance.now() from which it may go on. */
@@ -25,6 +25,12 @@ export class HandshakeLine {
 
   get length(): number {
     return this.waiting.length - this.next;
+  }
+
+  /** By how much the first of them is late, in ms: turns of the event loop take longer than the line allows for. */
+  get lateMs(): number {
+    const first = this.waiting[this.next];
+    return first === undefined ? 0 : Math.max(0, this.now() - first.dueAt);
   }
 
   /** @param dueAt not before that of those who wait already */

@@ -83,7 +83,7 @@ describe('the client library', () => {
   ])('shows every publication once, in order, over connections that are cut (%s)', async (_how, more) => {
     const client = start(() => signToken({ deviceIds: ['a', 'plant.*'] }), more);
     expect(await client.subscribe(['a', 'not-mine'])).toBeNull(); // there is no connection yet
-    await client.subscribePattern('plant.*', { mode: 'latest' });
+    await client.subscribePattern('plant.**', { mode: 'latest' });
     await until(() => client.state === 'open');
     expect(await client.subscribe(['a'])).toMatchObject({
       rooms: [{ deviceId: 'a', offset: 0 }],

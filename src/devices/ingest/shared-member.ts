@@ -77,7 +77,7 @@ export class SharedMember {
         connected: (sessionPresent, connack) => {
           warnOfGrants(this.logger, connack, { sessionExpiryS: mqtt.sessionExpiryS, shared: true });
           // One member is enough to believe the broker where nobody may have listened.
-          this.retained.begin((!sessionPresent || store.stateDoubt.raised) && slot === 0);
+          this.retained.begin((!sessionPresent && slot === 0) || (store.stateDoubt.raised && !adopted));
         },
         up: () => this.up(),
         down: () => {
@@ -91,7 +91,7 @@ export class SharedMember {
     this.forgets = [
       store.onCongestion((congested) => this.session.pause(congested)),
       store.stateDoubt.onRaised(() => {
-        if (this.session.up && !adopted && slot === 0) {
+        if (this.session.up && !adopted) {
           this.retained.readAgain();
         }
       }),
