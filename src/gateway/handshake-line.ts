@@ -1,7 +1,7 @@
 /** What is done is let go in pieces of so many: a line that never empties must not keep all who ever stood in it. */
 const LET_GO = 1_024;
 /** Handshakes in one turn of the event loop: what else is due comes between them. */
-const MAX_PER_TURN = 16;
+const MAX_PER_TURN = 4;
 
 interface Waiting {
   /** performance.now() from which it may go on. */
