@@ -112,8 +112,8 @@ describe('the client library', () => {
     const both = own(await startTcpProxy(sluice.port, other.port));
     const url = `ws://127.0.0.1:${both.port}/ws`;
     const client = start(await signToken({ deviceIds: ['a'] }), { url });
-    await client.subscribe(['a']);
     await until(() => client.state === 'open');
+    expect(await client.subscribe(['a'])).not.toBeNull();
     await device.publish('devices/a/telemetry', '1');
     await until(() => telemetry.length === 1);
     both.cut();
