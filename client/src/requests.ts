@@ -74,7 +74,8 @@ export class Requests {
     waiting.forEach((one) => one.reject(error));
   }
 
-  private askOnce(message: object): Promise<ServerMessage> {
+  /** For what must not be sent later than it was meant. */
+  askOnce(message: object): Promise<ServerMessage> {
     const id = this.next;
     this.next += 1;
     if (!this.send({ ...message, id })) {

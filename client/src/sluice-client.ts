@@ -74,7 +74,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   /** Ends the connection until {@link connect}. */
   close(): void {
     this.connection.stop();
-    this.lost(null, new SluiceError('closed', 'The client was closed'));
+    this.ended(null, new SluiceError('closed', 'The client was closed'));
   }
 
   /**
@@ -118,11 +118,11 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
 
   /**
    * Sends a command; resolves when the broker has acknowledged it, with whether a device was listening as far as the broker says.
-   * Never sent a second time by itself.
+   * Never sent a second time or later by itself, also where the server says `rate_limited` (see {@link SluiceError.retryAfterMs}).
    * @throws {SluiceError} with `connection_lost`, `closed` or `broker_unavailable` the device may have got it
    */
   async command(deviceId: string, command: unknown): Promise<{ delivered: boolean }> {
-    const answer = await this.requests.ask({ type: 'command', deviceId, command });
+    const answer = await this.requests.askOnce({ type: 'command', deviceId, command });
     return { delivered: !('delivered' in answer && answer.delivered === false) };
   }
 
@@ -175,8 +175,12 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   }
 
   private async resume(deviceId: string): Promise<void> {
+    const life = this.lives;
     const delivery = this.interests.deliveryOf(deviceId);
     const resumed = await this.askAside(subscribeMessage([deviceId], delivery, this.positions));
+    if (life !== this.lives || !this.connection.open) {
+      return; // the next connection resumes everything
+    }
     if (!resumed) {
       this.devices.given(deviceId);
     } else if (!this.interests.isExplicit(deviceId)) {
@@ -195,14 +199,16 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   }
 
   private lost(delayMs: number | null, error: SluiceError): void {
+    this.ended(delayMs, error);
+    this.emit('error', error);
+  }
+
+  private ended(delayMs: number | null, error: SluiceError): void {
     this.tokenLife.forget();
     this.become(delayMs === null ? 'closed' : 'waiting');
     this.refreshing?.reject(error);
     this.refreshing = undefined;
     this.requests.fail(error);
-    if (error.code !== 'closed') {
-      this.emit('error', error);
-    }
   }
 
   private become(state: ClientState): void {
