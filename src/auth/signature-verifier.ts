@@ -6,10 +6,11 @@ export abstract class SignatureVerifier {
   abstract readonly generation: number;
 
   /**
-   * @returns the claims of a token whose signature is good; times and contents are for the caller to judge
+   * @returns the claims of a token whose signature is good, as a promise where the keys may have to be fetched; times and contents are
+   * for the caller to judge
    * @throws {AuthError} `invalid`, or `unavailable` when the keys that would decide cannot be had now
    */
-  abstract claims(token: string): Promise<unknown>;
+  abstract claims(token: string): object | Promise<unknown>;
 }
 
 const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
@@ -29,7 +30,7 @@ export function readHeader(token: string, algorithms: readonly string[]): TokenH
   if (!COMPACT_JWS.test(token)) {
     throw new AuthError('invalid', 'The token is no signed JWT');
   }
-  const header = parseJson(Buffer.from(token.slice(0, token.indexOf('.')), 'base64url'));
+  const header = decodeHeader(token.slice(0, token.indexOf('.')));
   if (typeof header !== 'object' || header === null) {
     throw new AuthError('invalid', 'The token has no header');
   }
@@ -44,6 +45,21 @@ export function readHeader(token: string, algorithms: readonly string[]): TokenH
     throw new AuthError('invalid', 'The token has a key id that is no text');
   }
   return { alg, kid };
+}
+
+/** The last header text, up to this length: the tokens of one issuer begin alike. */
+const REMEMBERED_LENGTH = 1_024;
+let remembered = { text: '', header: undefined as unknown };
+
+function decodeHeader(text: string): unknown {
+  if (text === remembered.text) {
+    return remembered.header;
+  }
+  const header = parseJson(Buffer.from(text, 'base64url'));
+  if (text.length <= REMEMBERED_LENGTH) {
+    remembered = { text: Buffer.from(text).toString(), header }; // a copy: a slice would keep the whole token
+  }
+  return header;
 }
 
 /** @returns the value, or undefined when the bytes are not JSON */

@@ -5,13 +5,6 @@ export const SUBPROTOCOL = 'sluice.v1';
 const TOKEN_SUBPROTOCOL_PREFIX = 'bearer.';
 const BEARER = /^bearer(?: +|$)/i;
 
-export interface UpgradeToken {
-  /** The token of the request, unverified; undefined when it is to come as the first message. */
-  token?: string;
-  /** What to answer in `Sec-WebSocket-Protocol`, when the client offered it; never the entry with the token. */
-  subprotocol?: typeof SUBPROTOCOL;
-}
-
 /**
  * Finds the token of an upgrade request. Where several carriers have one, the first in this order counts and the others are
  * not looked at: `Authorization: Bearer <jwt>`, the subprotocol `bearer.<jwt>`, the query `?token=<jwt>`. The header
@@ -20,14 +13,16 @@ export interface UpgradeToken {
  * An empty carrier and an `Authorization` of another scheme (a proxy's Basic, say) count as absent. Anything else is
  * given to the verifier as it is: a malformed token is a bad token, not a missing one. Never throws.
  */
-export function tokenFromUpgrade(request: Pick<IncomingMessage, 'headers' | 'url'>): UpgradeToken {
-  const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((entry) => entry.trim());
-  const token =
-    fromAuthorization(request.headers.authorization) || fromSubprotocols(offered) || fromQuery(request.url);
-  return {
-    ...(token ? { token } : {}),
-    ...(offered.includes(SUBPROTOCOL) ? { subprotocol: SUBPROTOCOL } : {}),
-  };
+export function tokenFromUpgrade({
+  headers,
+  url,
+}: Pick<IncomingMessage, 'headers' | 'url'>): string | undefined {
+  return (
+    fromAuthorization(headers.authorization) ||
+    fromSubprotocols(headers['sec-websocket-protocol']) ||
+    fromQuery(url) ||
+    undefined
+  );
 }
 
 function fromAuthorization(header: string | undefined): string | undefined {
@@ -35,8 +30,10 @@ function fromAuthorization(header: string | undefined): string | undefined {
   return BEARER.test(value) ? value.replace(BEARER, '').trim() : undefined;
 }
 
-function fromSubprotocols(offered: readonly string[]): string | undefined {
-  return offered
+function fromSubprotocols(header: string | undefined): string | undefined {
+  return header
+    ?.split(',')
+    .map((entry) => entry.trim())
     .find((entry) => entry.startsWith(TOKEN_SUBPROTOCOL_PREFIX))
     ?.slice(TOKEN_SUBPROTOCOL_PREFIX.length);
 }

@@ -56,29 +56,54 @@ export class TokenVerifier {
    * @throws {AuthError} `missing`, `invalid`, `expired`, or `unavailable` when its key cannot be fetched now
    */
   async verify(token: string): Promise<VerifiedToken> {
+    return await this.verifyAtOnce(token);
+  }
+
+  /**
+   * As {@link verify}, without a wait where none is needed: the token was verified before, or the key is at hand. Connects come by the
+   * thousand, and each promise would cost them.
+   */
+  verifyAtOnce(token: string): VerifiedToken | Promise<VerifiedToken> {
     try {
       if (token === '') {
         throw new AuthError('missing', 'There is no token');
       }
       const digest = digestOf(token);
-      const known = this.lookUp(digest) ?? this.pending.get(digest);
-      const verified = await (known ?? this.verifyOnce(token, digest));
+      const pending = this.pending.get(digest);
+      if (pending !== undefined) {
+        return this.counted(pending, 'cached');
+      }
+      const known = this.cache.get(digest, this.signatures.generation, this.isLive);
+      const verified = known ?? this.check(token, digest);
+      if (verified instanceof Promise) {
+        const verification = verified.finally(() => this.pending.delete(digest));
+        this.pending.set(digest, verification);
+        return this.counted(verification, 'verified');
+      }
       this.metrics.auth.inc({ outcome: known === undefined ? 'verified' : 'cached' });
       return verified;
     } catch (error) {
-      const refusal = error instanceof AuthError ? error : this.unexpected(error);
-      this.metrics.auth.inc({ outcome: refusal.reason });
-      throw refusal;
+      throw this.refusal(error);
     }
   }
 
-  /** What a token says that was verified before and still counts; at once, and without an error for any other. */
-  verifyCached(token: string): VerifiedToken | undefined {
-    const known = this.lookUp(digestOf(token));
-    if (known !== undefined) {
-      this.metrics.auth.inc({ outcome: 'cached' });
+  private async counted(
+    verification: Promise<VerifiedToken>,
+    outcome: 'verified' | 'cached',
+  ): Promise<VerifiedToken> {
+    try {
+      const verified = await verification;
+      this.metrics.auth.inc({ outcome });
+      return verified;
+    } catch (error) {
+      throw this.refusal(error);
     }
-    return known;
+  }
+
+  private refusal(error: unknown): AuthError {
+    const refusal = error instanceof AuthError ? error : this.unexpected(error);
+    this.metrics.auth.inc({ outcome: refusal.reason });
+    return refusal;
   }
 
   /** What a library says may quote the token: only the kind of its error goes on. */
@@ -87,22 +112,15 @@ export class TokenVerifier {
     return new AuthError('invalid', UNEXPECTED);
   }
 
-  private lookUp(digest: TokenDigest): VerifiedToken | undefined {
-    return this.cache.get(digest, this.signatures.generation, this.isLive);
-  }
-
-  private verifyOnce(token: string, digest: TokenDigest): Promise<VerifiedToken> {
-    const verification = this.check(token, digest).finally(() => this.pending.delete(digest));
-    this.pending.set(digest, verification);
-    return verification;
-  }
-
-  private async check(token: string, digest: TokenDigest): Promise<VerifiedToken> {
-    // Read before the wait: a key that is taken back meanwhile makes the entry worthless at once.
-    const generation = this.signatures.generation;
-    const claims = await this.signatures.claims(token);
-    const verified = readClaims(claims, this.rules, this.clock.now());
-    this.cache.set(digest, generation, verified, token.length);
-    return verified;
+  private check(token: string, digest: TokenDigest): VerifiedToken | Promise<VerifiedToken> {
+    // Read before a wait: a key that is taken back meanwhile makes the entry worthless at once.
+    const { generation } = this.signatures;
+    const claims = this.signatures.claims(token);
+    const accept = (all: unknown): VerifiedToken => {
+      const verified = readClaims(all, this.rules, this.clock.now());
+      this.cache.set(digest, generation, verified, token.length);
+      return verified;
+    };
+    return claims instanceof Promise ? claims.then(accept) : accept(claims);
   }
 }

@@ -61,7 +61,7 @@ describe(Admission.name, () => {
 
   it('lets nobody wait once it drains', async () => {
     const admission = new Admission(limits);
-    const turn = admission.turn(performance.now() + 60_000);
+    const turn = new Promise<void>((resolve) => admission.join(performance.now() + 60_000, resolve));
     expect(admission.waiting).toBe(1);
     admission.drain();
     await turn;

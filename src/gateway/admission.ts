@@ -108,9 +108,9 @@ export class Admission {
     return Math.max(0, aheadMs - this.burstMs);
   }
 
-  /** Resolves when the turn of an admitted connection has come, or the door is closed. @param dueAt monotonic ms */
-  turn(dueAt: number): Promise<void> {
-    return new Promise((resolve) => this.line.join(dueAt, resolve));
+  /** Calls `proceed` when the turn of an admitted connection has come, or the door is closed. @param dueAt monotonic ms */
+  join(dueAt: number, proceed: () => void): void {
+    this.line.join(dueAt, proceed);
   }
 
   /** Closes the door, also to those who wait. */

@@ -53,7 +53,7 @@ describe(Departures.name, () => {
       most = Math.max(most, ended.length - before);
     }
     // Those that are handled as they come, and those of the turn before.
-    expect(most).toBeLessThanOrEqual(64 + 32);
+    expect(most).toBeLessThanOrEqual(2 * 8 + 2 * 16);
     expect(ended.every(({ destroyed }) => destroyed)).toBe(true);
   });
 

@@ -1,16 +1,19 @@
 import type { Socket } from 'node:net';
 
+const SOCKET = Symbol('socket');
+
 /** What of a socket's handle is touched here: where libuv hands over what it has read; nothing at the end and at an error. */
 interface ReadingHandle {
   onread: (this: ReadingHandle, data?: ArrayBuffer) => unknown;
+  [SOCKET]?: Socket;
 }
 
 type SocketWithHandle = Socket & { _handle: ReadingHandle | null };
 
 /** Ends within one turn of the event loop that are handled as they come. */
-const AT_ONCE = 32;
+const AT_ONCE = 8;
 /** Of the others, how many are handled in each turn that follows. */
-const PER_TURN = 32;
+const PER_TURN = 16;
 /** What is done is let go in pieces of so many. */
 const LET_GO = 1_024;
 
@@ -19,8 +22,7 @@ const LET_GO = 1_024;
  * half a second. Beyond a few a turn they are only noted, and handled over the turns that follow, between what is live.
  */
 export class Departures {
-  private readonly sockets = new WeakMap<ReadingHandle, SocketWithHandle>();
-  private readonly waiting: SocketWithHandle[] = [];
+  private readonly waiting: Socket[] = [];
   private next = 0;
   private inTurn = 0;
   private immediate: NodeJS.Immediate | null = null;
@@ -44,7 +46,7 @@ export class Departures {
     }
     this.original ??= handle.onread;
     if (handle.onread === this.original) {
-      this.sockets.set(handle, socket as SocketWithHandle);
+      handle[SOCKET] = socket;
       handle.onread = this.onread;
     }
   }
@@ -52,7 +54,7 @@ export class Departures {
   private defers(handle: ReadingHandle): boolean {
     this.immediate ??= setImmediate(() => this.turn());
     this.inTurn += 1;
-    const socket = this.sockets.get(handle);
+    const socket = handle[SOCKET];
     if (this.inTurn <= AT_ONCE || socket === undefined) {
       return false;
     }
@@ -65,7 +67,7 @@ export class Departures {
     this.inTurn = 0;
     const end = Math.min(this.waiting.length, this.next + PER_TURN);
     while (this.next < end) {
-      (this.waiting[this.next] as SocketWithHandle).destroy();
+      (this.waiting[this.next] as Socket).destroy();
       this.next += 1;
     }
     if (this.next === this.waiting.length || this.next >= LET_GO) {

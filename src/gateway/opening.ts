@@ -53,7 +53,7 @@ export class Opening {
     const limit = roomLimit(connection, this.config.ws.maxRoomsPerConnection);
     try {
       await this.rooms.subscribe(connection, {
-        deviceIds: exactIds.slice(0, limit),
+        deviceIds: exactIds.length > limit ? exactIds.slice(0, limit) : exactIds,
         denied: [],
         delivery: capDelivery(DEFAULT_DELIVERY, connection.auth?.maxRateHz),
         opening: true,

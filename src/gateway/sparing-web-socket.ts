@@ -25,6 +25,13 @@ const NO_EXTENSIONS = Object.freeze({});
 type WsReceiverClass = new (options: object) => WsReceiver;
 type WsSenderClass = new (socket: Socket, extensions: object) => object;
 
+/** What ws asks of the parser of a connection that is over: a parser that was at rest has nothing left to parse, and is done. */
+const SPENT = Object.freeze({
+  _writableState: Object.freeze({ finished: true, errorEmitted: false }),
+  end: () => undefined,
+  removeAllListeners: () => undefined,
+}) as unknown as WsReceiver;
+
 /** How ws has set up parser and writer for the connections of one server: enough to make others just like them. */
 class Pattern {
   private readonly options: object;
@@ -92,6 +99,9 @@ export class SparingWebSocket extends WebSocket {
 
   get _receiver(): WsReceiver | null {
     if (this.receiver === null && this.pattern !== null) {
+      if (this._socket.destroyed && this._socket.readableLength === 0) {
+        return SPENT; // thousands end at once, and a parser made for its end alone is a third of one
+      }
       this.receiver = this.pattern.receiver(this);
     }
     return this.receiver;

@@ -26,11 +26,15 @@ const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
 /** Longest span a client may have its messages collected for. */
 const MAX_BATCH_MS = 1_000;
 
+/** An upgrade that admission has let in. */
 interface AdmittedUpgrade {
+  request: IncomingMessage;
+  socket: Socket;
+  head: Buffer;
   address: string;
   autoSubscribe: boolean;
   batchMs: number;
-  token: UpgradeToken;
+  token: string | undefined;
 }
 
 function parseBatchMs(text: string | null): number | undefined {
@@ -92,13 +96,10 @@ export class UpgradeHandler {
   readonly handle = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
     // From here on nobody else listens: a reset while the token is checked must not end the process.
     socket.on('error', destroyOnError);
-    this.admit(request, socket, head).catch((error: unknown) => {
-      this.logger.error('An upgrade failed', error);
-      socket.destroy();
-    });
+    this.attempt(socket, () => this.admit(request, socket, head));
   };
 
-  private async admit(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
+  private admit(request: IncomingMessage, socket: Socket, head: Buffer): void {
     const url = request.url ?? '/';
     const queryAt = url.indexOf('?');
     const path = queryAt < 0 ? url : url.slice(0, queryAt);
@@ -116,7 +117,7 @@ export class UpgradeHandler {
       this.refuse(socket, 'refused_request', 400, `batchMs must be a whole number from 0 to ${MAX_BATCH_MS}`);
       return;
     }
-    const { token } = tokenFromUpgrade(request);
+    const token = tokenFromUpgrade(request);
     const address = this.addressOf(request);
     const now = performance.now();
     const admitted = this.admission.admit(address, token !== undefined, now);
@@ -124,48 +125,58 @@ export class UpgradeHandler {
       this.refuseForNow(socket, admitted);
       return;
     }
-    if (admitted > 0 && !(await this.takeTurn(socket, now + admitted))) {
-      this.leave(address, token !== undefined);
+    const autoSubscribe = query.get('subscribe') !== 'none';
+    const upgrade = { request, socket, head, address, autoSubscribe, batchMs, token };
+    if (admitted > 0) {
+      this.admission.join(now + admitted, () => this.attempt(socket, () => this.takeTurn(upgrade)));
+    } else {
+      this.check(upgrade);
+    }
+  }
+
+  /** The turn in line has come, unless the client is gone, or the instance stops. */
+  private takeTurn(upgrade: AdmittedUpgrade): void {
+    const { socket } = upgrade;
+    if (!socket.destroyed && !this.admission.draining) {
+      this.check(upgrade);
       return;
     }
-    const autoSubscribe = query.get('subscribe') !== 'none';
-    const known = token === undefined ? undefined : this.verifier.verifyCached(token);
-    const verified = token === undefined ? undefined : (known ?? (await this.verify(token)));
-    this.complete(request, socket, head, { address, autoSubscribe, batchMs, token: verified });
-  }
-
-  /** Waits in line. @returns false when it is not to be upgraded any more: the client is gone, or the instance stops */
-  private async takeTurn(socket: Socket, dueAt: number): Promise<boolean> {
-    await this.admission.turn(dueAt);
+    this.leave(upgrade);
     if (socket.destroyed) {
       this.metrics.connections.inc({ outcome: 'refused_request' });
-      return false;
-    }
-    if (this.admission.draining) {
+    } else {
       this.refuseForNow(socket, 'refused_draining');
-      return false;
     }
-    return true;
   }
 
-  private async verify(token: string): Promise<VerifiedToken | AuthError> {
+  /** The token decides how the connection begins; most are checked at once, some have to wait for a key. */
+  private check(upgrade: AdmittedUpgrade): void {
+    const { token } = upgrade;
+    let verified: UpgradeToken | Promise<VerifiedToken>;
     try {
-      return await this.verifier.verify(token);
+      verified = token === undefined ? undefined : this.verifier.verifyAtOnce(token);
     } catch (error) {
-      if (error instanceof AuthError) {
-        return error;
-      }
-      this.logger.error('A token could not be checked', error);
-      return new AuthError('unavailable', 'The token cannot be checked now');
+      verified = this.refusal(error);
     }
+    if (!(verified instanceof Promise)) {
+      this.complete(upgrade, verified);
+      return;
+    }
+    void verified
+      .catch((error: unknown) => this.refusal(error))
+      .then((later) => this.attempt(upgrade.socket, () => this.complete(upgrade, later)));
   }
 
-  private complete(
-    request: IncomingMessage,
-    socket: Socket,
-    head: Buffer,
-    { address, autoSubscribe, batchMs, token }: AdmittedUpgrade,
-  ): void {
+  private refusal(error: unknown): AuthError {
+    if (error instanceof AuthError) {
+      return error;
+    }
+    this.logger.error('A token could not be checked', error);
+    return new AuthError('unavailable', 'The token cannot be checked now');
+  }
+
+  private complete(upgrade: AdmittedUpgrade, token: UpgradeToken): void {
+    const { request, socket, head, address, autoSubscribe, batchMs } = upgrade;
     let upgraded = false;
     socket.removeListener('error', destroyOnError); // ws has its own from here on
     this.server.handleUpgrade(request, socket, head, (socketOfWs) => {
@@ -181,16 +192,26 @@ export class UpgradeHandler {
     if (!upgraded) {
       // ws has answered with a 400, or the client is gone already.
       this.metrics.connections.inc({ outcome: 'refused_request' });
-      this.leave(address, token !== undefined);
+      this.leave(upgrade);
     }
   }
 
   /** Gives back the place of who was admitted and is not upgraded. */
-  private leave(address: string, hasToken: boolean): void {
-    if (!hasToken) {
+  private leave({ address, token }: AdmittedUpgrade): void {
+    if (token === undefined) {
       this.admission.settle();
     }
     this.admission.release(address);
+  }
+
+  /** What nobody foresaw ends this connection, not the process. */
+  private attempt(socket: Socket, step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.logger.error('An upgrade failed', error);
+      socket.destroy();
+    }
   }
 
   private isAllowedOrigin(origin: string | undefined): boolean {

@@ -21,8 +21,8 @@ export interface SubscribedRoom {
 export interface SubscribedMessage {
   type: 'subscribed';
   id?: MessageId;
-  rooms: SubscribedRoom[];
-  denied: string[];
+  rooms: readonly SubscribedRoom[];
+  denied: readonly string[];
 }
 
 export interface UnsubscribedMessage {

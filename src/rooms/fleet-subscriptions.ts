@@ -148,7 +148,10 @@ export class FleetSubscriptions {
     const joined = deviceIds.map((deviceId) => this.registry.joinByPattern(member, deviceId, delivery));
     await this.registry.attach(joined);
     const byPattern = joined.filter(({ explicit }) => !explicit); // what was asked for by id keeps its own options
-    await this.introductions.takeBack(member, byPattern, delivery);
+    if (this.introductions.mustDrain(member, byPattern)) {
+      await member.outbound.drained();
+    }
+    this.introductions.takeBack(byPattern, delivery);
     if (!this.isRegistered(subscription)) {
       return; // left, or the connection went meanwhile
     }

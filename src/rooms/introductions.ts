@@ -8,7 +8,7 @@ import { ResumeSource } from './resume-source.js';
 import { SnapshotSource } from './snapshot-source.js';
 import type { Subscription } from './subscription.js';
 
-const NONE: ReadonlySet<string> = new Set();
+const NONE: ReadonlySet<never> = new Set<never>();
 
 /** How subscriptions get to where the room stands: by a snapshot, or by the publications they missed. */
 export class Introductions {
@@ -21,21 +21,25 @@ export class Introductions {
   ) {}
 
   /**
-   * Takes subscriptions that are live already back to before their snapshot, with new options: subscribing again starts again. What waits
-   * for the client is let out first, so that no publication of mode `every` is lost by it; a resume (`since`) says itself where it starts.
+   * Whether what waits for the client must be let out before {@link takeBack}, so that no publication of mode `every` is lost by it; a
+   * resume (`since`) says itself where it starts.
    */
-  async takeBack(
-    member: Member,
+  mustDrain(
+    { outbound }: Member,
+    subscriptions: readonly Subscription[],
+    since?: ReadonlyMap<string, Position>,
+  ): boolean {
+    return outbound.blocked && subscriptions.some((one) => one.feed !== null && !isNamed(one, since));
+  }
+
+  /** Takes subscriptions that are live already back to before their snapshot, with new options: subscribing again starts again. */
+  takeBack(
     subscriptions: readonly Subscription[],
     delivery: DeliveryOptions,
     since?: ReadonlyMap<string, Position>,
-  ): Promise<void> {
-    const isNamed = ({ room }: Subscription): boolean => since?.has(room.deviceId) === true;
-    if (member.outbound.blocked && subscriptions.some((one) => one.feed !== null && !isNamed(one))) {
-      await member.outbound.drained();
-    }
+  ): void {
     for (const subscription of subscriptions) {
-      if (subscription.feed !== null || isNamed(subscription)) {
+      if (subscription.feed !== null || isNamed(subscription, since)) {
         subscription.room.hold(subscription);
       }
       subscription.delivery = delivery;
@@ -45,11 +49,8 @@ export class Introductions {
   /** Which of the rooms named in `since` can go on where the client stood. */
   async recover(
     subscriptions: readonly Subscription[],
-    since: ReadonlyMap<string, Position> | undefined,
+    since: ReadonlyMap<string, Position>,
   ): Promise<ReadonlySet<string>> {
-    if (since === undefined) {
-      return NONE;
-    }
     const recovered = new Set<string>();
     await Promise.all(
       subscriptions.map(async (subscription) => {
@@ -81,7 +82,10 @@ export class Introductions {
     if (subscriptions.length === 0) {
       return;
     }
-    const recovered = new Set(subscriptions.filter(({ room }) => recoveredIds.has(room.deviceId)));
+    const recovered: ReadonlySet<Subscription> =
+      recoveredIds.size === 0
+        ? NONE
+        : new Set(subscriptions.filter(({ room }) => recoveredIds.has(room.deviceId)));
     const { ws, rooms } = this.config;
     member.outbound.addSource(
       new SnapshotSource({ subscriptions, recovered, evenIfEmpty, maxFrameBytes: ws.snapshotFrameMaxBytes }),
@@ -126,4 +130,8 @@ export class Introductions {
       this.begin(member, subscriptions);
     }
   }
+}
+
+function isNamed({ room }: Subscription, since: ReadonlyMap<string, Position> | undefined): boolean {
+  return since !== undefined && since.has(room.deviceId);
 }

@@ -56,22 +56,28 @@ export class RoomRegistry {
 
   /**
    * Makes sure that the rooms of these subscriptions are attached and their state is known.
-   * @throws when the adapter cannot; the rooms concerned are then left again
+   * @returns null when they are; else rejects when the adapter cannot, and the rooms concerned are left again
    */
-  async attach(subscriptions: readonly Subscription[]): Promise<void> {
-    const fresh = subscriptions
-      .map(({ room }) => room)
-      .filter((room) => room.epoch === '' && room.ready === null);
+  attach(subscriptions: readonly Subscription[]): Promise<void> | null {
+    const fresh: Room[] = [];
+    let waits = false;
+    for (const { room } of subscriptions) {
+      if (room.epoch === '' && room.ready === null) {
+        fresh.push(room);
+      }
+      waits ||= room.epoch === '' || room.ready !== null;
+    }
     if (fresh.length > 0) {
-      const attached = this.attachRooms([...new Set(fresh)]);
+      const attached = this.attachRooms(fresh);
       for (const room of fresh) {
         room.ready = attached;
       }
     }
+    return waits ? this.attached(subscriptions) : null;
+  }
+
+  private async attached(subscriptions: readonly Subscription[]): Promise<void> {
     const waiting = new Set(subscriptions.map(({ room }) => room.ready).filter((ready) => ready !== null));
-    if (waiting.size === 0) {
-      return;
-    }
     try {
       await Promise.all(waiting);
     } catch (error) {

@@ -5,12 +5,14 @@ import { textFrame, textFrameOf } from '../delivery/text-frame.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { MessageId, Position } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
+import type { SubscribedRoom } from '../protocol/server-messages.js';
 import { BroadcastAdapter, type BroadcastReceiver } from './broadcast-adapter.js';
 import type { DeviceMessage } from './device-message.js';
 import { FleetSubscriptions } from './fleet-subscriptions.js';
 import { Introductions } from './introductions.js';
 import type { Member } from './member.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
+import type { Room } from './room.js';
 import { RoomRegistry } from './room-registry.js';
 import { statusJson } from './snapshot-source.js';
 import type { Subscription } from './subscription.js';
@@ -26,6 +28,8 @@ export interface SubscribeRequest {
   /** The subscription a connection opens with: no snapshot frame when nothing is known. */
   opening?: boolean;
 }
+
+const NONE: ReadonlySet<string> = new Set();
 
 /** Rooms of devices: takes device messages to the adapter, and what the adapter fans out to local subscriptions. */
 @Injectable()
@@ -99,23 +103,21 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
    * Subscribing again is idempotent, changes `delivery` at once, and restarts where `since` says.
    */
   async subscribe(member: Member, request: SubscribeRequest): Promise<void> {
-    const { deviceIds, since, delivery } = request;
+    const { id, deviceIds, denied, since, delivery } = request;
     const subscriptions = deviceIds.map((deviceId) => this.registry.join(member, deviceId, delivery));
-    await this.registry.attach(subscriptions);
-    await this.introductions.takeBack(member, subscriptions, delivery, since);
-    const recovered = await this.introductions.recover(subscriptions, since);
+    // Each wait only where there is something to wait for: in a storm of reconnects the rooms are there already.
+    const attaching = this.registry.attach(subscriptions);
+    if (attaching !== null) {
+      await attaching;
+    }
+    if (this.introductions.mustDrain(member, subscriptions, since)) {
+      await member.outbound.drained();
+    }
+    this.introductions.takeBack(subscriptions, delivery, since);
+    const recovered = since === undefined ? NONE : await this.introductions.recover(subscriptions, since);
     const current = subscriptions.filter((subscription) => subscription.current);
-    member.outbound.send({
-      type: 'subscribed',
-      id: request.id,
-      rooms: current.map(({ room }) => ({
-        deviceId: room.deviceId,
-        epoch: room.epoch,
-        offset: room.offset,
-        ...(since?.has(room.deviceId) ? { recovered: recovered.has(room.deviceId) } : {}),
-      })),
-      denied: [...request.denied],
-    });
+    const rooms = current.map(({ room }) => roomPosition(room, since, recovered));
+    member.outbound.send({ type: 'subscribed', id, rooms, denied });
     this.introductions.begin(member, current, recovered, request.opening !== true);
   }
 
@@ -205,4 +207,15 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       }
     }
   }
+}
+
+/** How an answer says where a room stands; named in `since`, also whether it goes on from there. */
+function roomPosition(
+  { deviceId, epoch, offset }: Room,
+  since: ReadonlyMap<string, Position> | undefined,
+  recovered: ReadonlySet<string>,
+): SubscribedRoom {
+  return since?.has(deviceId) === true
+    ? { deviceId, epoch, offset, recovered: recovered.has(deviceId) }
+    : { deviceId, epoch, offset };
 }
