@@ -22,6 +22,8 @@ RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund --offline \
 
 FROM ${NODE_IMAGE}
 ENV NODE_ENV=production
+# The collector copies what lives of this space with everything else halted: 4 MiB take 3 ms, the default of 16 up to 20.
+ENV NODE_OPTIONS=--max-semi-space-size=4
 WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules

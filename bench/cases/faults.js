@@ -122,7 +122,7 @@ export const faultCases = [
       },
     ],
     seconds: 0,
-    maxRuns: 1,
+    maxRuns: 3,
     columns: ['back', 'backS', 'attempts', 'quietP99Ms', 'p99Ms', 'othersLossPercent'],
     chart: 'p99Ms',
     run: reconnectStorm,

@@ -34,7 +34,7 @@ export class Trial {
     this.instances = instances;
     this.generators = generators;
     this.env = env;
-    this.nodeArguments = nodeArguments;
+    this.nodeArguments = [...(peer.nodeArguments ?? []), ...nodeArguments];
     this.directory = peer.isSluice ? product : ROOT;
   }
 

@@ -4,6 +4,7 @@
  * @typedef {object} Peer
  * @property {string} label
  * @property {string} [script] of a Node.js server, relative to the repository
+ * @property {string[]} [nodeArguments] with which it is run
  * @property {'mosquitto'} [program] what is not a Node.js server
  * @property {string} dialect see load/dialects.js
  * @property {boolean} [usesRedis]
@@ -13,7 +14,13 @@
  * @property {boolean} [needsUws]
  */
 
-const sluice = { script: 'dist/main.js', dialect: 'json', isSluice: true };
+/** With the option that the image, the chart and `npm start` give to Node.js. */
+const sluice = {
+  script: 'dist/main.js',
+  nodeArguments: ['--max-semi-space-size=4'],
+  dialect: 'json',
+  isSluice: true,
+};
 
 /** @type {Record<string, Peer>} */
 export const peers = {

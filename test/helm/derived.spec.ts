@@ -86,7 +86,10 @@ describe('the heap', () => {
     ['1.5Gi', '--max-old-space-size=921'],
   ])('is 60 percent of a limit of %s', async (limit, option) => {
     const { container } = await deployed({ values, set: [`resources.limits.memory=${limit}`] });
-    expect(container.env).toContainEqual({ name: 'NODE_OPTIONS', value: option });
+    expect(container.env).toContainEqual({
+      name: 'NODE_OPTIONS',
+      value: `--max-semi-space-size=4 ${option}`,
+    });
   });
 });
 

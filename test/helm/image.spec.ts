@@ -15,6 +15,7 @@ const dockerfile = readFileSync(`${root}Dockerfile`, 'utf8');
 const product = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
   version: string;
   license: string;
+  scripts: { start: string };
 };
 
 describe('the Dockerfile', () => {
@@ -25,6 +26,15 @@ describe('the Dockerfile', () => {
   it('names the version and the licence of the product', () => {
     expect(dockerfile).toContain(`ARG VERSION=${product.version}\n`);
     expect(dockerfile).toContain(`licenses="${product.license}"`);
+  });
+
+  it('gives Node.js the option that npm start, the chart and the benchmarks give it', () => {
+    const option = '--max-semi-space-size=4';
+    const chart = readFileSync(`${root}helm/sluice/templates/deployment.yaml`, 'utf8');
+    expect(dockerfile).toContain(`ENV NODE_OPTIONS=${option}\n`);
+    expect(product.scripts.start).toContain(`\${NODE_OPTIONS:-${option}}`);
+    expect(chart).toContain(`value: ${option}`);
+    expect(readFileSync(`${root}bench/peers/index.js`, 'utf8')).toContain(`nodeArguments: ['${option}']`);
   });
 });
 
