@@ -4,7 +4,7 @@ import { WebSocket } from 'ws';
 import type { VerifiedToken } from '../auth/token-verifier.js';
 import type { Outbound, SlowListener } from '../delivery/outbound.js';
 import type { Member } from '../rooms/member.js';
-import type { Subscription } from '../rooms/subscription.js';
+import { MemberRooms } from '../rooms/member-rooms.js';
 import type { Deadline } from './deadline-queue.js';
 import type { Expiring } from './expiry-heap.js';
 import type { Inbound } from './inbound.js';
@@ -84,7 +84,7 @@ export class Connection
   expiryIndex = -1;
   private owner: ConnectionOwner | null = null;
   private out: Outbound | null = null;
-  private rooms: Map<string, Subscription> | null = null;
+  private rooms: MemberRooms | null = null;
 
   /** Called once after the upgrade, before anything can arrive. */
   attach(owner: ConnectionOwner, address: string, autoSubscribe: boolean): void {
@@ -116,8 +116,8 @@ export class Connection
     return this.out !== null;
   }
 
-  get subscriptions(): Map<string, Subscription> {
-    return (this.rooms ??= new Map());
+  get subscriptions(): MemberRooms {
+    return (this.rooms ??= new MemberRooms());
   }
 
   get roomCount(): number {

@@ -75,7 +75,7 @@ export class SubscriptionsService {
         outbound.send({ type: 'unsubscribed', pattern, deviceIds: [] });
       }
     }
-    const lost = [...connection.subscriptions.keys()].filter((deviceId) => !token.grants.canRead(deviceId));
+    const lost = connection.subscriptions.ids().filter((deviceId) => !token.grants.canRead(deviceId));
     if (lost.length > 0) {
       this.rooms.unsubscribe(connection, lost);
       outbound.send({ type: 'unsubscribed', deviceIds: lost });
@@ -107,7 +107,7 @@ export class SubscriptionsService {
 /** Rooms asked for by id; those that patterns stand for have a bound of their own. */
 function explicitRooms({ subscriptions }: Connection): number {
   let count = 0;
-  for (const { explicit } of subscriptions.values()) {
+  for (const { explicit } of subscriptions.all()) {
     count += explicit ? 1 : 0;
   }
   return count;

@@ -74,9 +74,9 @@ export class FleetSubscriptions {
       return;
     }
     this.unregister(subscription);
-    for (const [deviceId, { explicit }] of [...member.subscriptions]) {
-      if (!explicit && !this.covers(member, deviceId)) {
-        this.registry.leave(member, deviceId);
+    for (const { explicit, room } of member.subscriptions.all()) {
+      if (!explicit && !this.covers(member, room.deviceId)) {
+        this.registry.leave(member, room.deviceId);
       }
     }
   }

@@ -49,7 +49,7 @@ export class RoomRegistry {
     }
     const subscription = new Subscription(member, room, delivery);
     room.audience.add(subscription);
-    member.subscriptions.set(deviceId, subscription);
+    member.subscriptions.add(subscription);
     this.subscriptions += 1;
     return subscription;
   }
@@ -93,17 +93,21 @@ export class RoomRegistry {
   /** Ends a subscription. The room disappears with its last one. */
   leave(member: Member, deviceId: string): void {
     const subscription = member.subscriptions.get(deviceId);
-    if (subscription === undefined) {
-      return;
+    if (subscription !== undefined) {
+      this.end(subscription);
     }
-    const { room } = subscription;
-    member.subscriptions.delete(deviceId);
-    room.audience.delete(subscription);
+  }
+
+  /** Ends a current subscription. The room disappears with its last one. */
+  end(subscription: Subscription): void {
+    const { room, member } = subscription;
+    member.subscriptions.delete(subscription);
+    room.audience.remove(subscription);
     room.hold(subscription);
     this.subscriptions -= 1;
-    if (room.audience.size === 0 && this.rooms.get(deviceId) === room) {
-      this.rooms.delete(deviceId);
-      this.adapter.detach(deviceId);
+    if (room.audience.size === 0 && this.rooms.get(room.deviceId) === room) {
+      this.rooms.delete(room.deviceId);
+      this.adapter.detach(room.deviceId);
     }
   }
 

@@ -5,6 +5,7 @@ import type { Recipient } from '../delivery/recipient.js';
 import type { Scheduler } from '../delivery/scheduler.js';
 import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
 import type { HotCounters } from '../metrics/metrics.js';
+import { Audience } from './audience.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
 import type { Subscription } from './subscription.js';
 
@@ -21,7 +22,7 @@ export class Room implements Feed {
   /** Resolves when the adapter has attached the room and its state is known; null from then on. */
   ready: Promise<void> | null = null;
   /** Every subscription, live or not. */
-  readonly audience = new Set<Subscription>();
+  readonly audience = new Audience();
   readonly live = new LiveList();
   private newest: TelemetryFrames | null = null;
   private lazyTemplate: TelemetryTemplate | null = null;

@@ -138,8 +138,8 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
   leave(member: Member): void {
     this.introductions.forget(member);
     this.fleet.forget(member);
-    for (const deviceId of [...member.subscriptions.keys()]) {
-      this.registry.leave(member, deviceId);
+    for (const subscription of member.subscriptions.all()) {
+      this.registry.end(subscription);
     }
   }
 
@@ -164,7 +164,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     const room = this.registry.get(deviceId);
     if (room !== undefined) {
       room.status = status;
-      this.tell(room.audience, textFrame(statusJson(deviceId, status)));
+      this.tell(room.audience.members, textFrame(statusJson(deviceId, status)));
     }
   }
 
@@ -175,7 +175,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       const head = `{"type":"device_meta","deviceId":${JSON.stringify(deviceId)},"meta":`;
       const tail = `,"serverTs":${Date.now()}}`;
       this.tell(
-        room.audience,
+        room.audience.members,
         textFrameOf([Buffer.from(head), meta ?? Buffer.from('null'), Buffer.from(tail)]),
       );
     }
@@ -187,7 +187,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       return;
     }
     room.reset(state);
-    for (const subscription of room.audience) {
+    for (const subscription of room.audience.members) {
       if (subscription.introduced) {
         room.hold(subscription);
         this.introductions.restart(subscription);
@@ -199,7 +199,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     this.fleet.onDevice(deviceId);
   }
 
-  private tell(audience: ReadonlySet<Subscription>, frame: Buffer): void {
+  private tell(audience: readonly Subscription[], frame: Buffer): void {
     for (const subscription of audience) {
       // Before its snapshot a change says nothing: the snapshot will contain it.
       if (subscription.introduced) {

@@ -22,6 +22,8 @@ export class Subscription implements Recipient {
   feed: Feed | null = null;
   /** Place in the feed's list of live subscriptions; -1 when not in it. */
   index = -1;
+  /** Place in the room's audience; -1 before it is joined and once it is left. */
+  seat = -1;
 
   constructor(
     readonly member: Member,
@@ -33,6 +35,6 @@ export class Subscription implements Recipient {
 
   /** Whether this is still the member's subscription of the room. */
   get current(): boolean {
-    return this.member.subscriptions.get(this.room.deviceId) === this;
+    return this.seat >= 0;
   }
 }

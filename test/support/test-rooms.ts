@@ -9,12 +9,12 @@ import { Metrics } from '../../src/metrics/metrics.js';
 import { MemoryBroadcastAdapter } from '../../src/rooms/memory-broadcast-adapter.js';
 import type { Member } from '../../src/rooms/member.js';
 import { RoomsService } from '../../src/rooms/rooms.service.js';
-import type { Subscription } from '../../src/rooms/subscription.js';
+import { MemberRooms } from '../../src/rooms/member-rooms.js';
 
 /** A connection whose socket is a {@link FakeSocket}. */
 export class TestMember implements Member, SlowListener {
   readonly socket = new FakeSocket();
-  readonly subscriptions = new Map<string, Subscription>();
+  readonly subscriptions = new MemberRooms();
   readonly outbound: Outbound;
   slow = false;
 

@@ -1,0 +1,72 @@
+import fc from 'fast-check';
+import { Audience } from './audience.js';
+import { MemberRooms } from './member-rooms.js';
+import type { Subscription } from './subscription.js';
+
+const subscriptionOf = (deviceId: string): Subscription =>
+  ({ room: { deviceId }, seat: -1 }) as unknown as Subscription;
+
+/** Joins and leaves of up to forty rooms: over and under the number up to which there is no map. */
+const steps = fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 0, max: 39 })), { maxLength: 200 });
+
+describe(MemberRooms.name, () => {
+  it('holds what a map would hold, in its order', () => {
+    fc.assert(
+      fc.property(steps, (all) => {
+        const rooms = new MemberRooms();
+        const model = new Map<string, Subscription>();
+        for (const [joins, number] of all) {
+          const deviceId = `pump-${number}`;
+          const known = model.get(deviceId);
+          expect(rooms.get(deviceId)).toBe(known);
+          if (joins && known === undefined) {
+            const subscription = subscriptionOf(deviceId);
+            rooms.add(subscription);
+            model.set(deviceId, subscription);
+          } else if (!joins && known !== undefined) {
+            rooms.delete(known);
+            model.delete(deviceId);
+          }
+          expect(rooms.size).toBe(model.size);
+          expect(rooms.has(deviceId)).toBe(model.has(deviceId));
+        }
+        expect(rooms.ids()).toEqual([...model.keys()]);
+        expect(rooms.all()).toEqual([...model.values()]);
+      }),
+    );
+  });
+
+  it('hands out a list that later changes leave alone', () => {
+    const rooms = new MemberRooms();
+    rooms.add(subscriptionOf('pump-1'));
+    const before = rooms.all();
+    before.forEach((subscription) => rooms.delete(subscription));
+    expect([before.length, rooms.size]).toEqual([1, 0]);
+  });
+});
+
+describe(Audience.name, () => {
+  it('holds what a set would hold, and knows the place of each', () => {
+    fc.assert(
+      fc.property(steps, (all) => {
+        const audience = new Audience();
+        const subscriptions = Array.from({ length: 40 }, (_, index) => subscriptionOf(`pump-${index}`));
+        const model = new Set<Subscription>();
+        for (const [joins, number] of all) {
+          const subscription = subscriptions[number] as Subscription;
+          if (joins && !model.has(subscription)) {
+            audience.add(subscription);
+            model.add(subscription);
+          } else if (!joins) {
+            audience.remove(subscription);
+            model.delete(subscription);
+          }
+          expect(audience.size).toBe(model.size);
+        }
+        expect(new Set(audience.members)).toEqual(model);
+        subscriptions.forEach((one) => expect(one.seat >= 0).toBe(model.has(one)));
+        audience.members.forEach((one, index) => expect(one.seat).toBe(index));
+      }),
+    );
+  });
+});
