@@ -25,10 +25,15 @@ const NO_EXTENSIONS = Object.freeze({});
 type WsReceiverClass = new (options: object) => WsReceiver;
 type WsSenderClass = new (socket: Socket, extensions: object) => object;
 
-/** What ws asks of the parser of a connection that is over: a parser that was at rest has nothing left to parse, and is done. */
+/**
+ * What ws asks of the parser of a connection that is over: a parser that was at rest has nothing left to parse, and is done. What a
+ * stream hands out though its socket was destroyed in the same turn is let go.
+ */
 const SPENT = Object.freeze({
   _writableState: Object.freeze({ finished: true, errorEmitted: false }),
+  write: () => true,
   end: () => undefined,
+  on: () => undefined,
   removeAllListeners: () => undefined,
 }) as unknown as WsReceiver;
 

@@ -179,20 +179,23 @@ export class UpgradeHandler {
     const { request, socket, head, address, autoSubscribe, batchMs } = upgrade;
     let upgraded = false;
     socket.removeListener('error', destroyOnError); // ws has its own from here on
-    this.server.handleUpgrade(request, socket, head, (socketOfWs) => {
-      upgraded = true;
-      const connection = socketOfWs as Connection;
-      connection.attach(this.lifecycle, address, autoSubscribe);
-      this.departures.watch(socket);
-      if (batchMs > 0) {
-        connection.outbound.setBatching(batchMs);
+    try {
+      this.server.handleUpgrade(request, socket, head, (socketOfWs) => {
+        upgraded = true;
+        const connection = socketOfWs as Connection;
+        connection.attach(this.lifecycle, address, autoSubscribe);
+        this.departures.watch(socket);
+        if (batchMs > 0) {
+          connection.outbound.setBatching(batchMs);
+        }
+        this.lifecycle.accept(connection, token);
+      });
+    } finally {
+      if (!upgraded) {
+        // ws has answered with a 400, or the client is gone already.
+        this.metrics.connections.inc({ outcome: 'refused_request' });
+        this.leave(upgrade);
       }
-      this.lifecycle.accept(connection, token);
-    });
-    if (!upgraded) {
-      // ws has answered with a 400, or the client is gone already.
-      this.metrics.connections.inc({ outcome: 'refused_request' });
-      this.leave(upgrade);
     }
   }
 
