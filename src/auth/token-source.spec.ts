@@ -1,11 +1,11 @@
 import { tokenFromUpgrade } from './token-source.js';
 
-const from = (headers: Record<string, string>, url = '/ws') => tokenFromUpgrade({ headers, url });
+const from = (headers: Record<string, string>, url = '/ws') =>
+  tokenFromUpgrade(headers, new URLSearchParams(/\?(.*)/s.exec(url)?.[1] ?? ''));
 
 describe(tokenFromUpgrade.name, () => {
   it('finds nothing in a request without a token', () => {
     expect(from({})).toBeUndefined();
-    expect(tokenFromUpgrade({ headers: {} })).toBeUndefined();
     expect(from({ 'sec-websocket-protocol': 'sluice.v1' })).toBeUndefined();
   });
 

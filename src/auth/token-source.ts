@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
 
 /** The subprotocol of the contract. */
 export const SUBPROTOCOL = 'sluice.v1';
@@ -13,14 +13,11 @@ const BEARER = /^bearer(?: +|$)/i;
  * An empty carrier and an `Authorization` of another scheme (a proxy's Basic, say) count as absent. Anything else is
  * given to the verifier as it is: a malformed token is a bad token, not a missing one. Never throws.
  */
-export function tokenFromUpgrade({
-  headers,
-  url,
-}: Pick<IncomingMessage, 'headers' | 'url'>): string | undefined {
+export function tokenFromUpgrade(headers: IncomingHttpHeaders, query: URLSearchParams): string | undefined {
   return (
     fromAuthorization(headers.authorization) ||
     fromSubprotocols(headers['sec-websocket-protocol']) ||
-    fromQuery(url) ||
+    query.get('token') ||
     undefined
   );
 }
@@ -36,9 +33,4 @@ function fromSubprotocols(header: string | undefined): string | undefined {
     .map((entry) => entry.trim())
     .find((entry) => entry.startsWith(TOKEN_SUBPROTOCOL_PREFIX))
     ?.slice(TOKEN_SUBPROTOCOL_PREFIX.length);
-}
-
-function fromQuery(url = ''): string | undefined {
-  const start = url.indexOf('?');
-  return start < 0 ? undefined : (new URLSearchParams(url.slice(start + 1)).get('token') ?? undefined);
 }

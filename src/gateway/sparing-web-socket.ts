@@ -33,7 +33,6 @@ const SPENT = Object.freeze({
   _writableState: Object.freeze({ finished: true, errorEmitted: false }),
   write: () => true,
   end: () => undefined,
-  on: () => undefined,
   removeAllListeners: () => undefined,
 }) as unknown as WsReceiver;
 

@@ -117,7 +117,7 @@ export class UpgradeHandler {
       this.refuse(socket, 'refused_request', 400, `batchMs must be a whole number from 0 to ${MAX_BATCH_MS}`);
       return;
     }
-    const token = tokenFromUpgrade(request);
+    const token = tokenFromUpgrade(request.headers, query);
     const address = this.addressOf(request);
     const now = performance.now();
     const admitted = this.admission.admit(address, token !== undefined, now);

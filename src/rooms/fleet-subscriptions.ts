@@ -74,9 +74,9 @@ export class FleetSubscriptions {
       return;
     }
     this.unregister(subscription);
-    for (const { explicit, room } of member.subscriptions.all()) {
-      if (!explicit && !this.covers(member, room.deviceId)) {
-        this.registry.leave(member, room.deviceId);
+    for (const one of member.subscriptions.all()) {
+      if (!one.explicit && !this.covers(member, one.room.deviceId)) {
+        this.registry.leave(one);
       }
     }
   }

@@ -81,25 +81,17 @@ export class RoomRegistry {
     try {
       await Promise.all(waiting);
     } catch (error) {
-      for (const { room, member, current } of subscriptions) {
-        if (current && room.epoch === '') {
-          this.leave(member, room.deviceId);
+      for (const subscription of subscriptions) {
+        if (subscription.current && subscription.room.epoch === '') {
+          this.leave(subscription);
         }
       }
       throw error;
     }
   }
 
-  /** Ends a subscription. The room disappears with its last one. */
-  leave(member: Member, deviceId: string): void {
-    const subscription = member.subscriptions.get(deviceId);
-    if (subscription !== undefined) {
-      this.end(subscription);
-    }
-  }
-
   /** Ends a current subscription. The room disappears with its last one. */
-  end(subscription: Subscription): void {
+  leave(subscription: Subscription): void {
     const { room, member } = subscription;
     member.subscriptions.delete(subscription);
     room.audience.remove(subscription);

@@ -29,8 +29,6 @@ export interface SubscribeRequest {
   opening?: boolean;
 }
 
-const NONE: ReadonlySet<string> = new Set();
-
 /** Rooms of devices: takes device messages to the adapter, and what the adapter fans out to local subscriptions. */
 @Injectable()
 export class RoomsService implements BroadcastReceiver, OnModuleInit {
@@ -114,7 +112,8 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       await member.outbound.drained();
     }
     this.introductions.takeBack(subscriptions, delivery, since);
-    const recovered = since === undefined ? NONE : await this.introductions.recover(subscriptions, since);
+    const recovered =
+      since === undefined ? undefined : await this.introductions.recover(subscriptions, since);
     const current = subscriptions.filter((subscription) => subscription.current);
     const rooms = current.map(({ room }) => roomPosition(room, since, recovered));
     member.outbound.send({ type: 'subscribed', id, rooms, denied });
@@ -128,7 +127,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       if (subscription !== undefined) {
         subscription.explicit = false;
         if (!this.fleet.covers(member, deviceId)) {
-          this.registry.leave(member, deviceId);
+          this.registry.leave(subscription);
         }
       }
     }
@@ -139,7 +138,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     this.introductions.forget(member);
     this.fleet.forget(member);
     for (const subscription of member.subscriptions.all()) {
-      this.registry.end(subscription);
+      this.registry.leave(subscription);
     }
   }
 
@@ -213,9 +212,9 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
 function roomPosition(
   { deviceId, epoch, offset }: Room,
   since: ReadonlyMap<string, Position> | undefined,
-  recovered: ReadonlySet<string>,
+  recovered: ReadonlySet<string> | undefined,
 ): SubscribedRoom {
   return since?.has(deviceId) === true
-    ? { deviceId, epoch, offset, recovered: recovered.has(deviceId) }
+    ? { deviceId, epoch, offset, recovered: recovered?.has(deviceId) === true }
     : { deviceId, epoch, offset };
 }

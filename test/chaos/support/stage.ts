@@ -13,6 +13,9 @@ const BROKER_CONFIG = 'max_queued_messages 1000000\nmax_inflight_messages 0';
 /** A connection whose client has sent SUBSCRIBE or SSUBSCRIBE (as a command, not as the argument of an ACL check). */
 const SUBSCRIBER = /\*\d+\r\n\$\d+\r\ns?subscribe\r\n/i;
 
+/** Instances of a stage that does not say otherwise. */
+export const INSTANCES = 3;
+
 export interface StageOptions {
   /** Default 3. */
   instances?: number;
@@ -126,7 +129,7 @@ export class Stage {
   }
 
   private async build({
-    instances = 3,
+    instances = INSTANCES,
     ingest = 'leased',
     redis = 'own',
     brokerPersistence = false,
