@@ -51,8 +51,20 @@ export class RecordingReceiver implements BroadcastReceiver {
     this.check();
   }
 
+  /** @throws Error with what was told instead, when it does not hold within 20 s */
   until(holds: () => boolean): Promise<void> {
-    return holds() ? Promise.resolve() : new Promise((resolve) => this.waiters.push({ holds, resolve }));
+    if (holds()) {
+      return Promise.resolve();
+    }
+    const missing = new Error('not told in time');
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        const { publications, statuses, metas, resets, devices } = this;
+        missing.message += `; told: ${JSON.stringify({ publications: publications.length, statuses, metas, resets: resets.length, devices })}`;
+        reject(missing);
+      }, 20_000);
+      this.waiters.push({ holds, resolve: () => (clearTimeout(timer), resolve()) });
+    });
   }
 
   payloads(deviceId: string): string[] {

@@ -1,8 +1,12 @@
 import type { IngestOutcome } from '../../src/rooms/device-message.js';
+import type { Publication } from '../../src/rooms/publication.js';
 import { publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { startRedis } from '../support/redis.js';
 import { createInstance, eventually, startInstance, type Instance } from './redis-fixture.js';
+
+/** What Redis answered it has written; what a process wrote outlives its being killed, without a disk to wait for. */
+const KEPT_OVER_A_KILL = ['--appendonly', 'yes', '--appendfsync', 'no'];
 
 /** Publishes and never waits: the outcome comes, or the store is lost and it never does. */
 function publishInto(outcomes: IngestOutcome[], { adapter }: Instance, device: string, payload: unknown) {
@@ -82,11 +86,13 @@ describe('Redis away', () => {
   }, 30_000);
 
   it('begins new epochs when Redis comes back with its data, which may lack what was delivered', async () => {
-    const redis = own(await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] }));
+    const redis = own(await startRedis({ args: KEPT_OVER_A_KILL }));
     const a = own(await startInstance(redis.url));
     const [before] = await a.adapter.attach(['d1']);
     await a.adapter.setMeta('d1', Buffer.from('{"m":1}'));
     await publish(a.adapter, 'd1', 'kept', { packetId: 9 });
+    // Redis answers the publisher before it writes to the subscriber: killed in between, it never tells.
+    await a.receiver.until(() => a.receiver.publications.length === 1);
     await redis.kill();
     await eventually(() => a.adapter.mode === 'local', 'local mode');
     await redis.start();
@@ -104,7 +110,7 @@ describe('Redis away', () => {
   }, 30_000);
 
   it('survives a restart shorter than the timeout: what was under way is stored once', async () => {
-    const redis = own(await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] }));
+    const redis = own(await startRedis({ args: KEPT_OVER_A_KILL }));
     const rooms = { historyMaxPublications: 10_000, historyMaxBytes: 1_000_000 };
     const a = own(await startInstance(redis.url, { redis: { timeoutMs: 10_000 }, rooms }));
     await a.adapter.attach(['d1']);
@@ -124,8 +130,16 @@ describe('Redis away', () => {
     expect(a.modes).toEqual([]);
     await publish(a.adapter, 'd1', 'end');
     await a.receiver.until(() => a.receiver.payloads('d1').at(-1) === '"end"');
-    const payloads = a.receiver.payloads('d1');
-    expect(payloads.slice(1, -1).map(Number)).toEqual(Array.from({ length: sent }, (_, n) => n + 1));
+    const { epoch } = a.receiver.publications.at(-1)!;
+    const numbers = (of: Publication[]): number[] => of.map(({ payload }) => Number(payload.toString()));
+    const earlier = numbers(a.receiver.publications.filter((publication) => publication.epoch !== epoch));
+    const later = numbers(a.receiver.publications.filter((publication) => publication.epoch === epoch));
+    // What Redis had stored and not yet shown when it was killed is in the state that begins the new epoch.
+    const state = a.receiver.resets.find((reset) => reset.epoch === epoch)!;
+    const kept = Number(state.telemetry?.payload.toString());
+    expect(earlier.slice(1)).toEqual(Array.from({ length: earlier.length - 1 }, (_, n) => n + 1));
+    expect(kept).toBeGreaterThanOrEqual(earlier.at(-1)!);
+    expect(later.slice(0, -1)).toEqual(Array.from({ length: sent - kept }, (_, n) => kept + n + 1));
   }, 30_000);
 
   it('keeps showing the newest value when Redis comes back with older data', async () => {
