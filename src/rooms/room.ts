@@ -6,6 +6,7 @@ import type { Scheduler } from '../delivery/scheduler.js';
 import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
 import type { HotCounters } from '../metrics/metrics.js';
 import { Audience } from './audience.js';
+import { LastPublication } from './last-publication.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
 import type { Subscription } from './subscription.js';
 
@@ -16,7 +17,6 @@ import type { Subscription } from './subscription.js';
 export class Room implements Feed {
   epoch = '';
   offset = 0;
-  telemetry: Publication | null = null;
   status: DeviceStatus | null = null;
   meta: MetaBytes = null;
   /** Resolves when the adapter has attached the room and its state is known; null from then on. */
@@ -24,6 +24,7 @@ export class Room implements Feed {
   /** Every subscription, live or not. */
   readonly audience = new Audience();
   readonly live = new LiveList();
+  private last: LastPublication | null = null;
   private newest: TelemetryFrames | null = null;
   private lazyTemplate: TelemetryTemplate | null = null;
   private groups: Map<string, DeliveryGroup> | null = null;
@@ -39,9 +40,14 @@ export class Room implements Feed {
     return (this.lazyTemplate ??= new TelemetryTemplate(this.deviceId));
   }
 
+  /** The newest publication, or a retained value that never was one. */
+  get telemetry(): Publication | null {
+    return this.last === null ? null : this.last.get();
+  }
+
   get frames(): TelemetryFrames | null {
-    if (this.newest === null && this.telemetry !== null) {
-      this.newest = new TelemetryFrames(this.telemetry, this.template);
+    if (this.newest === null && this.last !== null) {
+      this.newest = new TelemetryFrames(this.last.get(), this.template);
     }
     return this.newest;
   }
@@ -55,8 +61,7 @@ export class Room implements Feed {
     if (this.epoch === '' || (state.epoch === this.epoch && state.offset > this.offset)) {
       this.epoch = state.epoch;
       this.offset = state.offset;
-      this.telemetry = state.telemetry;
-      this.newest = null;
+      this.keep(state.telemetry);
     }
     this.status ??= state.status;
     this.meta ??= state.meta;
@@ -66,8 +71,7 @@ export class Room implements Feed {
   reset(state: RoomState): void {
     this.epoch = state.epoch;
     this.offset = state.offset;
-    this.telemetry = state.telemetry;
-    this.newest = null;
+    this.keep(state.telemetry);
     this.status = state.status;
     this.meta = state.meta;
   }
@@ -76,10 +80,8 @@ export class Room implements Feed {
   deliver(publication: Publication): void {
     this.offset = publication.offset;
     this.epoch = publication.epoch;
-    this.telemetry = publication;
+    this.keep(publication);
     const frames = new TelemetryFrames(publication, this.template);
-    // Whoever needs the newest later has it framed again: frames kept for each device outlive the collector's nursery.
-    this.newest = null;
     const { members } = this.live;
     this.hot.due += members.length;
     for (let at = 0; at < members.length; at += 1) {
@@ -91,6 +93,12 @@ export class Room implements Feed {
         group.offer(publication);
       }
     }
+  }
+
+  private keep(publication: Publication | null): void {
+    // Whoever needs the newest later has it framed again: frames kept for each device outlive the collector's nursery.
+    this.newest = null;
+    this.last = LastPublication.keep(this.last, publication);
   }
 
   /** The feed that serves these options; made when it is not there. */

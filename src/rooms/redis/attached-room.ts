@@ -1,4 +1,5 @@
 import type { BroadcastReceiver } from '../broadcast-adapter.js';
+import { LastPublication } from '../last-publication.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from '../publication.js';
 import type { Block, FrameSink } from './frames.js';
 import type { Partition } from './partitions.js';
@@ -19,7 +20,6 @@ export class AttachedRoom implements FrameSink {
   known = false;
   epoch = '';
   offset = 0;
-  telemetry: Publication | null = null;
   status: DeviceStatus | null = null;
   meta: MetaBytes = null;
   /** Messages that came while the room is being read; null while it is not. */
@@ -29,6 +29,7 @@ export class AttachedRoom implements FrameSink {
   readAgain = false;
   /** Resolve the attach calls that wait for the first state. */
   waiters: ((state: RoomState) => void)[] = [];
+  private last: LastPublication | null = null;
   private metaVersion = 0;
   private revision = 0;
   private continuity: Continuity = 'continued';
@@ -41,6 +42,10 @@ export class AttachedRoom implements FrameSink {
     this.channel = partition.channelPrefix + deviceId;
   }
 
+  get telemetry(): Publication | null {
+    return this.last === null ? null : this.last.get();
+  }
+
   get state(): RoomState {
     const { deviceId, epoch, offset, telemetry, status, meta } = this;
     return { deviceId, epoch, offset, telemetry, status, meta };
@@ -48,7 +53,7 @@ export class AttachedRoom implements FrameSink {
 
   /** Nothing is known of the device. */
   get empty(): boolean {
-    return this.offset === 0 && this.telemetry === null && this.status === null && this.meta === null;
+    return this.offset === 0 && this.last === null && this.status === null && this.meta === null;
   }
 
   /** Goes on from a state, whatever was known before; the receiver hears of it if it was told otherwise. */
@@ -58,7 +63,7 @@ export class AttachedRoom implements FrameSink {
     this.announced = true;
     this.epoch = state.epoch;
     this.offset = state.offset;
-    this.telemetry = state.telemetry;
+    this.last = LastPublication.keep(this.last, state.telemetry);
     this.status = state.status;
     this.meta = state.meta;
     this.metaVersion = state.metaVersion;
@@ -71,7 +76,7 @@ export class AttachedRoom implements FrameSink {
   /** Delivers the next publication; the caller has made sure that it is the next. */
   deliver(publication: Publication): void {
     this.offset = publication.offset;
-    this.telemetry = publication;
+    this.last = LastPublication.keep(this.last, publication);
     // Receipt on another machine is only known by its wall clock.
     const mono = publication.serverTs - performance.timeOrigin;
     this.receiver.onPublication(publication, Math.min(mono, performance.now()));
@@ -89,8 +94,8 @@ export class AttachedRoom implements FrameSink {
       this.status = state.status;
       this.receiver.onStatus(this.deviceId, state.status);
     }
-    if (this.telemetry === null && state.telemetry !== null && this.offset === state.offset) {
-      this.telemetry = state.telemetry;
+    if (this.last === null && state.telemetry !== null && this.offset === state.offset) {
+      this.last = LastPublication.keep(null, state.telemetry);
       this.receiver.onReset(this.state);
     }
   }
@@ -142,9 +147,9 @@ export class AttachedRoom implements FrameSink {
   }
 
   onFilled(epoch: string, serverTs: number, payload: Buffer): void {
-    if (!this.isBroken(epoch) && this.telemetry === null) {
+    if (!this.isBroken(epoch) && this.last === null) {
       const { deviceId, meta } = this;
-      this.telemetry = { deviceId, epoch, offset: 0, serverTs, payload, meta };
+      this.last = LastPublication.keep(null, { deviceId, epoch, offset: 0, serverTs, payload, meta });
       this.receiver.onReset(this.state);
     }
   }
