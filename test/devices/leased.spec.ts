@@ -68,8 +68,8 @@ describe('MQTT_INGEST=leased', () => {
     60_000,
   );
 
-  it('hands over at a clean stop in less than 200 ms', async () => {
-    const stage = await startInstances(own, 2);
+  it('hands over at a clean stop, and does not wait for the end of the lease', async () => {
+    const stage = await startInstances(own, 2, { REDIS_LEASE_MS: '10000' });
     const holder = await stage.holder();
     const other = stage.instances.find((instance) => instance !== holder)!;
     const dashboard = own(await other.connect({ claims: { deviceIds: ['d1'] } }));
@@ -85,7 +85,7 @@ describe('MQTT_INGEST=leased', () => {
     expect(received.map(({ payload }) => payload)).toEqual(numbers(count));
     const gap = longestGapMs(received);
     console.info(`clean stop of the holder: ${count} published, ${received.length} delivered, gap ${gap} ms`);
-    expect(gap).toBeLessThan(200 * SLACK);
+    expect(gap).toBeLessThan(1_500 * SLACK);
     expect(await other.metric('sluice_ingest_messages_total', { outcome: 'duplicate' })).toBe(0);
     expect(dashboard.all('upstream')).toEqual([]);
   }, 60_000);

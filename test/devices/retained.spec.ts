@@ -51,7 +51,7 @@ describe('what the broker retained', () => {
         }
         return known.size === RETAINED;
       });
-      expect(performance.now() - readyAt).toBeLessThan(3_000);
+      expect(performance.now() - readyAt).toBeLessThan(9_000);
     },
   );
 

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -19,6 +20,8 @@ import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 import { signToken } from '../support/tokens.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
+
+jest.setTimeout(90_000);
 
 describe('the client library', () => {
   const own = stopAfterEach();

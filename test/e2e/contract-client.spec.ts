@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { once } from 'node:events';
 import { isDeepStrictEqual } from 'node:util';
 import { WebSocket } from 'ws';
@@ -97,6 +98,8 @@ class PlainClient {
     }
   }
 }
+
+jest.setTimeout(90_000);
 
 describe('a client written from the protocol document alone', () => {
   const own = stopAfterEach();

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { stopAfterEach } from '../support/cleanup.js';
 import { DashboardClient } from '../support/dashboard-client.js';
 import { mosquittoPub } from '../support/mosquitto-clients.js';
@@ -7,6 +8,8 @@ import { TEST_SECRET, signToken } from '../support/tokens.js';
 
 /** Marks what must not come back out. */
 const CANARY = 'canary-7f3a91';
+
+jest.setTimeout(90_000);
 
 describe('the log of a whole run', () => {
   const own = stopAfterEach();

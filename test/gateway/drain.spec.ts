@@ -93,7 +93,7 @@ describe('a drain', () => {
     await app.drain.drain();
     const took = performance.now() - start;
     expect(took).toBeGreaterThan(1_000);
-    expect(took).toBeLessThan(1_900);
+    expect(took).toBeLessThan(5_000);
     expect(app.lifecycle.connections.size).toBe(0);
   });
 

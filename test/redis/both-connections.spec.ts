@@ -1,8 +1,9 @@
+import type { Config } from '../../src/config/config.js';
 import { publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { startRedis } from '../support/redis.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
-import { eventually, startInstance } from './redis-fixture.js';
+import { eventually, PATIENT, startInstance } from './redis-fixture.js';
 
 /** So rare that no probe of the usual kind helps: whoever waits for one does not come back in the time of a test. */
 const NO_PROBES = { probeMs: 3_600_000 };
@@ -11,7 +12,7 @@ describe('an instance whose connections to Redis fail together', () => {
   const own = stopAfterEach();
 
   /** Commands and subscriptions through a proxy each. */
-  async function setUp() {
+  async function setUp(settings: Partial<Config['redis']> = {}) {
     const redis = own(await startRedis());
     const [commands, subscriber] = [
       own(await startTcpProxy(redis.port)),
@@ -20,7 +21,7 @@ describe('an instance whose connections to Redis fail together', () => {
     const writer = own(await startInstance(redis.url));
     const instance = own(
       await startInstance(`redis://127.0.0.1:${commands.port}`, {
-        redis: NO_PROBES,
+        redis: { ...NO_PROBES, ...settings },
         subscriberUrl: `redis://127.0.0.1:${subscriber.port}`,
       }),
     );
@@ -97,7 +98,7 @@ describe('an instance whose connections to Redis fail together', () => {
   }, 30_000);
 
   it('keeps a subscriber that is well when the command connection breaks', async () => {
-    const { commands, writer, instance, adapter, receiver } = await setUp();
+    const { commands, writer, instance, adapter, receiver } = await setUp(PATIENT);
     for (let round = 0; round < 5; round += 1) {
       commands.cut();
       await eventually(() => !adapter.storeReachable, 'noticed');

@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { startRedis } from '../support/redis.js';
-import { eventually, startInstance } from './redis-fixture.js';
+import { eventually, PATIENT, startInstance } from './redis-fixture.js';
 
 const SECONDS = 3;
 const CHANGES_PER_SECOND = 10_000;
@@ -13,7 +13,7 @@ describe('subscriptions that come and go', () => {
 
   it(`leaves exactly the attached rooms' channels after ${CHANGES_PER_SECOND} changes a second, without a gap`, async () => {
     const redis = own(await startRedis());
-    const { adapter, receiver } = own(await startInstance(redis.url));
+    const { adapter, receiver } = own(await startInstance(redis.url, { redis: PATIENT }));
     const devices = Array.from({ length: DEVICES }, (_, n) => `device-${n}`);
     const attached = new Set<string>();
     const attaching: Promise<unknown>[] = [];

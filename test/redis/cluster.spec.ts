@@ -3,7 +3,7 @@ import { RedisBroadcastAdapter } from '../../src/rooms/redis-broadcast-adapter.j
 import { describeBroadcastAdapter, publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';
-import { createInstance, eventually, startInstance } from './redis-fixture.js';
+import { createInstance, eventually, PATIENT, startInstance } from './redis-fixture.js';
 
 let cluster: RedisCluster;
 
@@ -17,7 +17,9 @@ let runs = 0;
 
 describeBroadcastAdapter(`${RedisBroadcastAdapter.name} on Redis Cluster`, () => {
   runs += 1;
-  const { adapter, stop } = createInstance(cluster.url, { redis: { namespace: `contract-${runs}` } });
+  const { adapter, stop } = createInstance(cluster.url, {
+    redis: { namespace: `contract-${runs}`, ...PATIENT },
+  });
   return Promise.resolve({ adapter, stop });
 });
 
@@ -26,8 +28,8 @@ describe('Redis Cluster', () => {
   const devices = Array.from({ length: 60 }, (_, n) => `device-${n}`);
 
   it('follows slots that move to another node, without a gap', async () => {
-    const a = own(await startInstance(cluster.url, { redis: { namespace: 'moving' } }));
-    const b = own(await startInstance(cluster.url, { redis: { namespace: 'moving' } }));
+    const a = own(await startInstance(cluster.url, { redis: { namespace: 'moving', ...PATIENT } }));
+    const b = own(await startInstance(cluster.url, { redis: { namespace: 'moving', ...PATIENT } }));
     await b.adapter.attach(devices);
     let sent = 0;
     const outcomes: string[] = [];

@@ -1,8 +1,9 @@
+import type { Config } from '../../src/config/config.js';
 import { publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { startRedis, type RedisServer } from '../support/redis.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
-import { eventually, startInstance, type Instance } from './redis-fixture.js';
+import { eventually, PATIENT, startInstance, type Instance } from './redis-fixture.js';
 
 /** Ends when every publication up to the count has come once, in order. */
 async function sawAll({ receiver }: Instance, device: string, count: number): Promise<void> {
@@ -37,11 +38,14 @@ describe('connections to Redis', () => {
   });
 
   /** A reader whose subscriber connection alone goes through a proxy that can fail. */
-  async function readerThroughProxy(): Promise<{ reader: Instance; subscriberProxy: TcpProxy }> {
+  async function readerThroughProxy(
+    settings: Partial<Config['redis']> = {},
+  ): Promise<{ reader: Instance; subscriberProxy: TcpProxy }> {
     const subscriberProxy = own(await startTcpProxy(redis.port));
     const reader = own(
       await startInstance(redis.url, {
         rooms: { historyMaxPublications: 1_000 },
+        redis: settings,
         subscriberUrl: `redis://127.0.0.1:${subscriberProxy.port}`,
       }),
     );
@@ -70,7 +74,7 @@ describe('connections to Redis', () => {
   });
 
   it('resumes the gap after a cut, and learns of status and metadata it missed', async () => {
-    const { reader, subscriberProxy } = await readerThroughProxy();
+    const { reader, subscriberProxy } = await readerThroughProxy(PATIENT);
     await reader.adapter.attach(['d1', 'd2']);
     await publishNumbers(writer, 'd1', 1, 5);
     await sawAll(reader, 'd1', 5);
@@ -86,7 +90,7 @@ describe('connections to Redis', () => {
 
   it('sends what was under way when the command connection broke once more, and it is stored once', async () => {
     const proxy = own(await startTcpProxy(redis.port));
-    const broken = own(await startInstance(`redis://127.0.0.1:${proxy.port}`));
+    const broken = own(await startInstance(`redis://127.0.0.1:${proxy.port}`, { redis: PATIENT }));
     const reader = own(await startInstance(redis.url, { rooms: { historyMaxPublications: 1_000 } }));
     await reader.adapter.attach(['d1']);
     let sent = 0;

@@ -1,7 +1,7 @@
 import { RedisBroadcastAdapter } from '../../src/rooms/redis-broadcast-adapter.js';
 import { describeBroadcastAdapter } from '../contract/broadcast-adapter.contract.js';
 import { startRedis, type RedisServer } from '../support/redis.js';
-import { createInstance } from './redis-fixture.js';
+import { createInstance, PATIENT } from './redis-fixture.js';
 
 let redis: RedisServer;
 let runs = 0;
@@ -14,6 +14,8 @@ afterAll(() => redis.stop());
 
 describeBroadcastAdapter(RedisBroadcastAdapter.name, () => {
   runs += 1;
-  const { adapter, stop } = createInstance(redis.url, { redis: { namespace: `contract-${runs}` } });
+  const { adapter, stop } = createInstance(redis.url, {
+    redis: { namespace: `contract-${runs}`, ...PATIENT },
+  });
   return Promise.resolve({ adapter, stop });
 });

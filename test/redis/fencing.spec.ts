@@ -1,7 +1,7 @@
 import { publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
 import { startRedis, type RedisServer } from '../support/redis.js';
-import { startInstance } from './redis-fixture.js';
+import { PATIENT, startInstance } from './redis-fixture.js';
 
 describe('the fence between ingest holders', () => {
   const shared = stopAfterAll();
@@ -13,8 +13,8 @@ describe('the fence between ingest holders', () => {
   });
 
   it('refuses what a former holder publishes in any partition, and stores nothing of it', async () => {
-    const old = own(await startInstance(redis.url, { redis: { namespace: 'fence-1' } }));
-    const next = own(await startInstance(redis.url, { redis: { namespace: 'fence-1' } }));
+    const old = own(await startInstance(redis.url, { redis: { namespace: 'fence-1', ...PATIENT } }));
+    const next = own(await startInstance(redis.url, { redis: { namespace: 'fence-1', ...PATIENT } }));
     let fenced = 0;
     old.adapter.onFenced(() => (fenced += 1));
     await old.adapter.raiseFence(1_000);
@@ -37,16 +37,16 @@ describe('the fence between ingest holders', () => {
   });
 
   it('tells changes of a fenced holder that they are not stored', async () => {
-    const old = own(await startInstance(redis.url, { redis: { namespace: 'fence-2' } }));
-    const next = own(await startInstance(redis.url, { redis: { namespace: 'fence-2' } }));
+    const old = own(await startInstance(redis.url, { redis: { namespace: 'fence-2', ...PATIENT } }));
+    const next = own(await startInstance(redis.url, { redis: { namespace: 'fence-2', ...PATIENT } }));
     await old.adapter.raiseFence(1);
     await next.adapter.raiseFence(2);
     await expect(old.adapter.setMeta('d1', Buffer.from('{}'))).rejects.toThrow('fenced');
   });
 
   it('does not fence who has no token', async () => {
-    const leased = own(await startInstance(redis.url, { redis: { namespace: 'fence-3' } }));
-    const without = own(await startInstance(redis.url, { redis: { namespace: 'fence-3' } }));
+    const leased = own(await startInstance(redis.url, { redis: { namespace: 'fence-3', ...PATIENT } }));
+    const without = own(await startInstance(redis.url, { redis: { namespace: 'fence-3', ...PATIENT } }));
     await leased.adapter.raiseFence(5);
     expect(await publish(without.adapter, 'd1', 1)).toBe('accepted');
   });

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { startRedis } from '../support/redis.js';
-import { eventually, startInstance } from './redis-fixture.js';
+import { eventually, PATIENT, startInstance } from './redis-fixture.js';
 
 type Stored =
   | { type: 'string'; value: string }
@@ -71,7 +71,8 @@ describe('data of the release that wrote format 1', () => {
     const client = new Redis(redis.port);
     own({ stop: () => client.disconnect() });
     // The recording is as old as it is: age does not matter here.
-    const start = () => startInstance(redis.url, { rooms: { historyMaxAgeMs: 86_400_000 * 10_000 } });
+    const start = () =>
+      startInstance(redis.url, { rooms: { historyMaxAgeMs: 86_400_000 * 10_000 }, redis: PATIENT });
     return { client, start };
   }
 

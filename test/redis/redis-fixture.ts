@@ -5,6 +5,9 @@ import type { RedisBroadcastAdapter } from '../../src/rooms/redis-broadcast-adap
 import { createRedisAdapter } from '../../src/rooms/redis-create-adapter.js';
 import { CONTRACT_LIMITS, RecordingReceiver } from '../contract/broadcast-adapter.contract.js';
 
+/** For tests that are not about losing Redis: a machine that halts for a second is no reason to serve without it. */
+export const PATIENT = { timeoutMs: 10_000 };
+
 /** An instance's adapter with what it told and logged. */
 export interface Instance {
   adapter: RedisBroadcastAdapter;

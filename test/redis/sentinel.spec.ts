@@ -7,7 +7,8 @@ describe('Redis Sentinel', () => {
   const own = stopAfterEach();
 
   it('serves through the death of the master, and goes on with the promoted replica under new epochs', async () => {
-    const sentinels = own(await startRedisSentinels());
+    // Later than an instance goes local, however late that one is noticed.
+    const sentinels = own(await startRedisSentinels(3_000));
     const a = own(await startInstance(sentinels.url));
     const b = own(await startInstance(sentinels.url));
     const [before] = await b.adapter.attach(['d1']);

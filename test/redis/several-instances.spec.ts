@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
 import { startRedis, type RedisServer } from '../support/redis.js';
-import { eventually, startInstance } from './redis-fixture.js';
+import { eventually, PATIENT, startInstance } from './redis-fixture.js';
 
 describe('two instances on one Redis', () => {
   const shared = stopAfterAll();
@@ -15,7 +15,7 @@ describe('two instances on one Redis', () => {
   });
 
   const two = async () => {
-    const settings = { redis: { namespace: `two-${(namespaces += 1)}` } };
+    const settings = { redis: { namespace: `two-${(namespaces += 1)}`, ...PATIENT } };
     return [
       own(await startInstance(redis.url, settings)),
       own(await startInstance(redis.url, settings)),

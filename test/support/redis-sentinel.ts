@@ -6,6 +6,7 @@ import { pathWithDaemons, Program } from './program.js';
 import { isPortTaken, type RedisServer, START_ATTEMPTS, startRedis } from './redis.js';
 
 const SENTINELS = 3;
+/** Silence after which they take the master for dead. */
 const DOWN_AFTER_MS = 1_000;
 
 /** A real master with a replica, and three sentinels that promote it. */
@@ -17,12 +18,13 @@ export class RedisSentinels {
   private constructor(
     readonly master: RedisServer,
     readonly replica: RedisServer,
+    private readonly downAfterMs: number,
   ) {}
 
-  static async start(): Promise<RedisSentinels> {
+  static async start(downAfterMs = DOWN_AFTER_MS): Promise<RedisSentinels> {
     const master = await startRedis();
     const replica = await startRedis({ args: ['--replicaof', '127.0.0.1', String(master.port)] });
-    const sentinels = new RedisSentinels(master, replica);
+    const sentinels = new RedisSentinels(master, replica, downAfterMs);
     try {
       for (let n = 0; n < SENTINELS; n += 1) {
         await sentinels.startSentinel();
@@ -69,7 +71,7 @@ export class RedisSentinels {
         'bind 127.0.0.1',
         `dir ${this.folder}`,
         `sentinel monitor main 127.0.0.1 ${this.master.port} 2`,
-        `sentinel down-after-milliseconds main ${DOWN_AFTER_MS}`,
+        `sentinel down-after-milliseconds main ${this.downAfterMs}`,
         'sentinel failover-timeout main 3000',
       ].join('\n'),
     );
@@ -89,4 +91,5 @@ async function meetAll(program: Program): Promise<void> {
   await program.poll(() => Promise.resolve(met()), 'all sentinels known');
 }
 
-export const startRedisSentinels = (): Promise<RedisSentinels> => RedisSentinels.start();
+export const startRedisSentinels = (downAfterMs?: number): Promise<RedisSentinels> =>
+  RedisSentinels.start(downAfterMs);

@@ -16,7 +16,10 @@ export async function partitionedInstance(title: string, who: 'holder' | 'other'
     await stage.fleet.mark();
     stage.redisLinks[index]!.swallow();
     await seconds(form(20, 6));
-    const during = await Promise.all(stage.instances.map((one) => one.health()));
+    await until('each says how it is', 10_000, async () => {
+      const states = await Promise.all(stage.instances.map((one) => one.health()));
+      return stage.instances.every((one, at) => states[at]?.status === (one === cutOff ? 'degraded' : 'ok'));
+    });
     const away = await stage.fleet.report();
     stage.redisLinks[index]!.heal();
     const returnedMs = await until(
@@ -38,9 +41,6 @@ export async function partitionedInstance(title: string, who: 'holder' | 'other'
       'returned after ms': returnedMs,
     });
     expectConsistent(stage, report, { superseded: true });
-    expect(during.map(({ code, status }) => `${code} ${status}`)).toEqual(
-      stage.instances.map((one) => (one === cutOff ? '200 degraded' : '200 ok')),
-    );
     expect(after.dashboards.flatMap(({ closes }) => closes)).toEqual([]);
     expect(own.length).toBeGreaterThan(0);
     expect(away.dashboards.filter(isOwn).filter(({ resets }) => resets === 0).length).toBe(0);

@@ -1,4 +1,4 @@
-import { form, FULL, SIZE, seconds, TIME_FACTOR } from '../form.js';
+import { form, FULL, REDIS_IS_WELL, SIZE, seconds, TIME_FACTOR } from '../form.js';
 import { INSTANCES, Stage, type StageOptions } from '../support/stage.js';
 import { expectConsistent, expectWithin, say } from '../support/verdict.js';
 
@@ -17,7 +17,7 @@ const RSS_FIXED = 48 * 1024 * 1024;
 /** A crowd of dashboards, cut off at once, comes back with full jitter, while others watch. */
 export async function reconnectStorm(title: string, options: StageOptions = {}): Promise<void> {
   const share = ADMITTED_PER_SECOND / (options.instances ?? INSTANCES);
-  const env = { ...options.env, WS_MAX_CONNECTIONS_PER_SECOND: String(share) };
+  const env = { ...REDIS_IS_WELL, ...options.env, WS_MAX_CONNECTIONS_PER_SECOND: String(share) };
   const stage = await Stage.start({ ...options, env });
   try {
     // Past the load balancer, which is of this test and would be what is measured.

@@ -1,4 +1,4 @@
-import { form, SIZE, seconds } from '../form.js';
+import { form, REDIS_IS_WELL, SIZE, seconds } from '../form.js';
 import { Stage } from '../support/stage.js';
 import { expectConsistent, say, tally, worstGapMs } from '../support/verdict.js';
 
@@ -7,7 +7,7 @@ const SPREAD_MS = form(10_000, 4_000);
 
 /** SIGTERM to one instance after the other under load, each back before the next goes. */
 export async function rollingRestart(title: string): Promise<void> {
-  const stage = await Stage.start({ env: { DRAIN_SPREAD_MS: String(SPREAD_MS) } });
+  const stage = await Stage.start({ env: { ...REDIS_IS_WELL, DRAIN_SPREAD_MS: String(SPREAD_MS) } });
   try {
     await stage.fleet.publish();
     await seconds(SIZE.beforeMs / 1000);
