@@ -1,28 +1,24 @@
 import type { MetaBytes, Publication } from './publication.js';
 
+const NOTHING = new ArrayBuffer(0);
+
 /**
  * The newest publication of a device, kept by its parts. Publications come and go by the hundred thousand: one that is referred to until
  * the next of its device comes is copied by the collector twice before it is let go, and there is one of them for each device.
  */
 export class LastPublication {
   private readonly deviceId: string;
-  private epoch: string;
-  private offset: number;
-  private serverTs: number;
-  private meta: MetaBytes;
-  private bytes: ArrayBufferLike;
-  private start: number;
-  private length: number;
+  private epoch = '';
+  private offset = 0;
+  private serverTs = 0;
+  private meta: MetaBytes = null;
+  private bytes: ArrayBufferLike = NOTHING;
+  private start = 0;
+  private length = 0;
 
-  private constructor({ deviceId, epoch, offset, serverTs, meta, payload }: Publication) {
-    this.deviceId = deviceId;
-    this.epoch = epoch;
-    this.offset = offset;
-    this.serverTs = serverTs;
-    this.meta = meta;
-    this.bytes = payload.buffer;
-    this.start = payload.byteOffset;
-    this.length = payload.length;
+  private constructor(publication: Publication) {
+    this.deviceId = publication.deviceId;
+    this.set(publication);
   }
 
   get(): Publication {
