@@ -1,4 +1,5 @@
 import { stopAfterEach } from '../support/cleanup.js';
+import { SLACK } from '../support/slack.js';
 import {
   Counting,
   eventuallyAsync,
@@ -10,8 +11,8 @@ import {
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, number) => number);
 
-/** What times are multiplied by on a machine that is shared. */
-const SLACK = Number(process.env['CHAOS_TIME_FACTOR'] ?? 3);
+/** Longer than any test here would wait for. */
+const LEASE_MS = 10_000;
 
 describe('MQTT_INGEST=leased', () => {
   const own = stopAfterEach();
@@ -68,8 +69,18 @@ describe('MQTT_INGEST=leased', () => {
     60_000,
   );
 
-  it('hands over at a clean stop, and does not wait for the end of the lease', async () => {
-    const stage = await startInstances(own, 2, { REDIS_LEASE_MS: '10000' });
+  it('hands over at a clean stop in less than 200 ms, and does not wait for the end of the lease', async () => {
+    let gap = Number.POSITIVE_INFINITY;
+    // A machine that halts for as long is no reason to fail, one that does so each time is.
+    for (let attempt = 0; attempt < 3 && gap >= 200 * SLACK; attempt += 1) {
+      gap = Math.min(gap, await handOver());
+    }
+    expect(gap).toBeLessThan(200 * SLACK);
+  }, 120_000);
+
+  /** @returns the longest time without a publication at a dashboard of the other instance, in ms */
+  async function handOver(): Promise<number> {
+    const stage = await startInstances(own, 2, { REDIS_LEASE_MS: String(LEASE_MS) });
     const holder = await stage.holder();
     const other = stage.instances.find((instance) => instance !== holder)!;
     const dashboard = own(await other.connect({ claims: { deviceIds: ['d1'] } }));
@@ -85,10 +96,11 @@ describe('MQTT_INGEST=leased', () => {
     expect(received.map(({ payload }) => payload)).toEqual(numbers(count));
     const gap = longestGapMs(received);
     console.info(`clean stop of the holder: ${count} published, ${received.length} delivered, gap ${gap} ms`);
-    expect(gap).toBeLessThan(1_500 * SLACK);
+    expect(gap).toBeLessThan(LEASE_MS / 2);
     expect(await other.metric('sluice_ingest_messages_total', { outcome: 'duplicate' })).toBe(0);
     expect(dashboard.all('upstream')).toEqual([]);
-  }, 60_000);
+    return gap;
+  }
 
   it('takes over from a holder that hangs, whose later messages the store refuses', async () => {
     const stage = await startInstances(own, 2);

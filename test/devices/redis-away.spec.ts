@@ -2,6 +2,7 @@ import { stopAfterEach } from '../support/cleanup.js';
 import type { DashboardClient } from '../support/dashboard-client.js';
 import { type Sluice, startSluice } from '../support/sluice.js';
 import type { Telemetry } from '../support/wire.js';
+import { SLACK } from '../support/slack.js';
 import {
   Counting,
   eventuallyAsync,
@@ -11,9 +12,6 @@ import {
   startInstances,
   telemetryOf,
 } from './fleet-of-instances.js';
-
-/** What times are multiplied by on a machine that is shared. */
-const SLACK = Number(process.env['CHAOS_TIME_FACTOR'] ?? 3);
 
 const degraded = (instance: Sluice): Promise<number> => instance.metric('sluice_redis_degraded');
 

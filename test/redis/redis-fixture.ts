@@ -4,9 +4,10 @@ import { Metrics } from '../../src/metrics/metrics.js';
 import type { RedisBroadcastAdapter } from '../../src/rooms/redis-broadcast-adapter.js';
 import { createRedisAdapter } from '../../src/rooms/redis-create-adapter.js';
 import { CONTRACT_LIMITS, RecordingReceiver } from '../contract/broadcast-adapter.contract.js';
+import { SLACK } from '../support/slack.js';
 
 /** For tests that are not about losing Redis: a machine that halts for a second is no reason to serve without it. */
-export const PATIENT = { timeoutMs: 10_000 };
+export const PATIENT = { timeoutMs: 1_000 * SLACK };
 
 /** An instance's adapter with what it told and logged. */
 export interface Instance {

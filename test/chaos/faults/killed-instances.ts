@@ -1,11 +1,11 @@
-import { form, REDIS_IS_WELL, SIZE, seconds } from '../form.js';
+import { REDIS_IS_WELL, SIZE, seconds } from '../form.js';
 import { Stage, type StageOptions } from '../support/stage.js';
 import { expectConsistent, expectWithin, say, tally, untouched, worstGapMs } from '../support/verdict.js';
 import type { FleetReport } from '../support/fleet.js';
 import type { Instance } from '../support/instance.js';
 
 /** "None": what one instance more or less costs a busy machine. */
-export const NO_GAP_MS = form(500, 2_000);
+export const NO_GAP_MS = 500;
 
 /**
  * `kill -9` of the instance that reads the device topics, then of one that does not. With `shared` all read: the first, then another;

@@ -18,7 +18,9 @@ export async function partitionedInstance(title: string, who: 'holder' | 'other'
     await seconds(form(20, 6));
     await until('each says how it is', 10_000, async () => {
       const states = await Promise.all(stage.instances.map((one) => one.health()));
-      return stage.instances.every((one, at) => states[at]?.status === (one === cutOff ? 'degraded' : 'ok'));
+      return states.every(
+        ({ code, status }, at) => code === 200 && status === (at === index ? 'degraded' : 'ok'),
+      );
     });
     const away = await stage.fleet.report();
     stage.redisLinks[index]!.heal();
