@@ -4,12 +4,14 @@ import { availableParallelism, platform } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 import { ensureBuild } from '../../scripts/setup/build.js';
+import { ensureDependencies } from '../../scripts/setup/dependencies.js';
+import { demandSystemPackages } from '../../scripts/setup/system-packages.js';
 
 const BENCH = fileURLToPath(new URL('../', import.meta.url));
 
 /**
- * Makes sure that everything to be measured is there: the peers' own packages, which nobody else needs, and the product
- * as built from the sources.
+ * Makes sure that everything to be measured is there: Mosquitto and Redis, the peers' own packages, which nobody else needs, and the
+ * product as built from the sources.
  *
  * @param {boolean} needsProduct
  * @param {(text: string) => void} log
@@ -18,6 +20,8 @@ export async function prepare(needsProduct, log) {
   if (platform() !== 'linux' || availableParallelism() < 2) {
     throw new Error('the benchmark needs Linux (it reads /proc) and two cores');
   }
+  await ensureDependencies();
+  await demandSystemPackages();
   if (!existsSync(`${BENCH}node_modules/socket.io`)) {
     log('installing the peers');
     execFileSync('npm', ['ci', '--ignore-scripts'], { cwd: BENCH, stdio: 'inherit' });

@@ -1,6 +1,6 @@
 import type { Recipient } from './recipient.js';
 
-/** Subscriptions that receive what comes, in an array that the fan-out loop walks; adding and removing take one step. */
+/** Subscriptions of a group, in an array that the fan-out loop walks; adding and removing take one step. */
 export class LiveList {
   readonly members: Recipient[] = [];
 

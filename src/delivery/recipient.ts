@@ -16,6 +16,6 @@ export interface Recipient {
   readonly generation: number;
   /** In mode `latest`: a place in the telemetry lane is taken. */
   waiting: boolean;
-  /** Place in the feed's list of live subscriptions; -1 when not in it. */
+  /** Place in the list of its {@link DeliveryGroup}; -1 when not in one. */
   index: number;
 }

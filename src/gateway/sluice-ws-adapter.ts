@@ -2,10 +2,10 @@ import type { INestApplication } from '@nestjs/common';
 import { WsAdapter } from '@nestjs/platform-ws';
 import type { MessageMappingProperties } from '@nestjs/websockets';
 import type { IncomingMessage, Server } from 'node:http';
-import type { Socket } from 'node:net';
 import type { WebSocketServer } from 'ws';
 import { Admission } from './admission.js';
 import { Connection } from './connection.js';
+import { FirstWrites } from './first-writes.js';
 import type { Handler } from './inbound.js';
 import { InboundDispatcher } from './inbound-dispatcher.js';
 import { ConnectionCloser } from './connection-closer.js';
@@ -25,6 +25,7 @@ export class SluiceWsAdapter extends WsAdapter {
   private readonly dispatcher: InboundDispatcher;
   private readonly closer: ConnectionCloser;
   private readonly admission: Admission;
+  private readonly firstWrites = new FirstWrites();
 
   constructor(app: INestApplication) {
     super(app);
@@ -37,7 +38,9 @@ export class SluiceWsAdapter extends WsAdapter {
 
   override create(): WebSocketServer {
     this.http.on('upgrade', this.upgrades.handle);
-    this.upgrades.server.on('headers', joinFirstWrites);
+    this.upgrades.server.on('headers', (_headers: string[], { socket }: IncomingMessage) =>
+      this.firstWrites.hold(socket),
+    );
     return this.upgrades.server;
   }
 
@@ -67,14 +70,4 @@ export class SluiceWsAdapter extends WsAdapter {
   override async dispose(): Promise<void> {
     // Nothing of the parent's is in use.
   }
-}
-
-/** The answer to the upgrade and what a connection opens with are due in the same turn: one system call instead of two or three. */
-function joinFirstWrites(_headers: string[], { socket }: IncomingMessage): void {
-  socket.cork();
-  setImmediate(uncork, socket);
-}
-
-function uncork(socket: Socket): void {
-  socket.uncork();
 }

@@ -1,29 +1,9 @@
-/** What the server sends (contract, section 4). Telemetry is framed from bytes in delivery/, not from objects. */
+/**
+ * What the server sends as an object of its own (contract, section 4). What is sent by the thousand is put together from what is kept
+ * as text: `connected`, `subscribed`, `snapshot`, `telemetry`, `device_status` and `device_meta`.
+ */
 import type { MessageId } from './client-messages.js';
 import type { ErrorCode } from './errors.js';
-
-export interface ConnectedMessage {
-  type: 'connected';
-  userId: string;
-  connectionId: string;
-  protocol: 'sluice.v1';
-  heartbeatMs: number;
-  serverTs: number;
-}
-
-export interface SubscribedRoom {
-  deviceId: string;
-  epoch: string;
-  offset: number;
-  recovered?: boolean;
-}
-
-export interface SubscribedMessage {
-  type: 'subscribed';
-  id?: MessageId;
-  rooms: readonly SubscribedRoom[];
-  denied: readonly string[];
-}
 
 export interface UnsubscribedMessage {
   type: 'unsubscribed';
@@ -67,10 +47,8 @@ export interface ErrorMessage {
   retryAfterMs?: number;
 }
 
-/** Every message that is written as one JSON object. */
+/** Every such message. */
 export type ReplyMessage =
-  | ConnectedMessage
-  | SubscribedMessage
   | UnsubscribedMessage
   | CommandSentMessage
   | AuthenticatedMessage

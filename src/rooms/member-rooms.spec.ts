@@ -1,5 +1,4 @@
 import fc from 'fast-check';
-import { Audience } from './audience.js';
 import { MemberRooms } from './member-rooms.js';
 import type { Subscription } from './subscription.js';
 
@@ -19,6 +18,7 @@ describe(MemberRooms.name, () => {
           const deviceId = `pump-${number}`;
           const known = model.get(deviceId);
           expect(rooms.get(deviceId)).toBe(known);
+          expect(rooms.of(known?.room ?? subscriptionOf(deviceId).room)).toBe(known);
           if (joins && known === undefined) {
             const subscription = subscriptionOf(deviceId);
             rooms.add(subscription);
@@ -42,31 +42,5 @@ describe(MemberRooms.name, () => {
     const before = rooms.all();
     before.forEach((subscription) => rooms.delete(subscription));
     expect([before.length, rooms.size]).toEqual([1, 0]);
-  });
-});
-
-describe(Audience.name, () => {
-  it('holds what a set would hold, and knows the place of each', () => {
-    fc.assert(
-      fc.property(steps, (all) => {
-        const audience = new Audience();
-        const subscriptions = Array.from({ length: 40 }, (_, index) => subscriptionOf(`pump-${index}`));
-        const model = new Set<Subscription>();
-        for (const [joins, number] of all) {
-          const subscription = subscriptions[number] as Subscription;
-          if (joins && !model.has(subscription)) {
-            audience.add(subscription);
-            model.add(subscription);
-          } else if (!joins) {
-            audience.remove(subscription);
-            model.delete(subscription);
-          }
-          expect(audience.size).toBe(model.size);
-        }
-        expect(new Set(audience.members)).toEqual(model);
-        subscriptions.forEach((one) => expect(one.seat >= 0).toBe(model.has(one)));
-        audience.members.forEach((one, index) => expect(one.seat).toBe(index));
-      }),
-    );
   });
 });

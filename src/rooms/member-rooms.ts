@@ -1,3 +1,4 @@
+import type { Room } from './room.js';
 import type { Subscription } from './subscription.js';
 
 /** Up to so many are looked through one by one: a map of them is 300 bytes more, on each of tens of thousands of connections. */
@@ -18,6 +19,19 @@ export class MemberRooms {
     }
     for (const subscription of this.few) {
       if (subscription.room.deviceId === deviceId) {
+        return subscription;
+      }
+    }
+    return undefined;
+  }
+
+  /** {@link get} for a room that is at hand: told by identity, without comparing text. */
+  of(room: Room): Subscription | undefined {
+    if (this.many !== null) {
+      return this.many.get(room.deviceId);
+    }
+    for (const subscription of this.few) {
+      if (subscription.room === room) {
         return subscription;
       }
     }

@@ -38,15 +38,15 @@ export class RoomRegistry {
 
   /** The same for a room that a pattern covers. */
   joinByPattern(member: Member, deviceId: string, delivery: DeliveryOptions): Subscription {
-    return member.subscriptions.get(deviceId) ?? this.create(member, deviceId, delivery);
-  }
-
-  private create(member: Member, deviceId: string, delivery: DeliveryOptions): Subscription {
     let room = this.rooms.get(deviceId);
     if (room === undefined) {
       room = new Room(deviceId, this.hot, this.scheduler);
       this.rooms.set(deviceId, room);
     }
+    return member.subscriptions.of(room) ?? this.create(member, room, delivery);
+  }
+
+  private create(member: Member, room: Room, delivery: DeliveryOptions): Subscription {
     const subscription = new Subscription(member, room, delivery);
     room.audience.add(subscription);
     member.subscriptions.add(subscription);

@@ -1,7 +1,5 @@
 import { DeliveryGroup, groupKey } from '../delivery/delivery-group.js';
 import type { Feed } from '../delivery/feed.js';
-import { LiveList } from '../delivery/live-list.js';
-import type { Recipient } from '../delivery/recipient.js';
 import type { Scheduler } from '../delivery/scheduler.js';
 import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
 import type { HotCounters } from '../metrics/metrics.js';
@@ -21,13 +19,13 @@ export class Room implements Feed {
   meta: MetaBytes = null;
   /** Resolves when the adapter has attached the room and its state is known; null from then on. */
   ready: Promise<void> | null = null;
-  /** Every subscription, live or not. */
   readonly audience = new Audience();
-  readonly live = new LiveList();
   private last: LastPublication | null = null;
   private newest: TelemetryFrames | null = null;
   private lazyTemplate: TelemetryTemplate | null = null;
   private groups: Map<string, DeliveryGroup> | null = null;
+  private positionHead = '';
+  private positionEpoch = '';
 
   constructor(
     readonly deviceId: string,
@@ -38,6 +36,15 @@ export class Room implements Feed {
   /** Made with the first frame: most rooms of a large pattern stay silent. */
   get template(): TelemetryTemplate {
     return (this.lazyTemplate ??= new TelemetryTemplate(this.deviceId));
+  }
+
+  /** Epoch and offset as JSON, without the brace that ends it: what every answer to a subscription says of the room. */
+  get positionJson(): string {
+    if (this.positionHead === '' || this.positionEpoch !== this.epoch) {
+      this.positionEpoch = this.epoch;
+      this.positionHead = `{"deviceId":${JSON.stringify(this.deviceId)},"epoch":${JSON.stringify(this.epoch)},"offset":`;
+    }
+    return `${this.positionHead}${this.offset}`;
   }
 
   /** The newest publication, or a retained value that never was one. */
@@ -82,10 +89,10 @@ export class Room implements Feed {
     this.epoch = publication.epoch;
     this.keep(publication);
     const frames = new TelemetryFrames(publication, this.template);
-    const { members } = this.live;
-    this.hot.due += members.length;
-    for (let at = 0; at < members.length; at += 1) {
-      const subscription = members[at] as Recipient;
+    const { members, live } = this.audience;
+    this.hot.due += live;
+    for (let at = 0; at < live; at += 1) {
+      const subscription = members[at] as Subscription;
       subscription.outbound.telemetry(subscription, frames);
     }
     if (this.groups !== null) {
@@ -121,7 +128,11 @@ export class Room implements Feed {
     if (subscription.feed === null) {
       const feed = this.feedOf(subscription);
       subscription.feed = feed;
-      feed.live.add(subscription);
+      if (feed instanceof DeliveryGroup) {
+        feed.live.add(subscription);
+      } else {
+        this.audience.goLive(subscription);
+      }
     }
   }
 
@@ -130,14 +141,15 @@ export class Room implements Feed {
     const { feed } = subscription;
     subscription.generation += 1;
     subscription.waiting = false;
-    if (feed === null) {
-      return;
-    }
-    feed.live.remove(subscription);
     subscription.feed = null;
-    if (feed instanceof DeliveryGroup && feed.live.members.length === 0) {
-      feed.stop();
-      this.groups?.delete(groupKey(subscription.delivery));
+    if (feed instanceof DeliveryGroup) {
+      feed.live.remove(subscription);
+      if (feed.live.members.length === 0) {
+        feed.stop();
+        this.groups?.delete(groupKey(subscription.delivery));
+      }
+    } else {
+      this.audience.hold(subscription);
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { PacedSource } from '../delivery/paced-source.js';
 import { textFrame } from '../delivery/text-frame.js';
 import type { MessageId } from '../protocol/client-messages.js';
+import { idMember, roomJson } from './subscribed-json.js';
 import type { Subscription } from './subscription.js';
 
 /** Answer to a pattern subscription, or word of new devices that match it. */
@@ -21,8 +22,7 @@ export class SubscribedSource implements PacedSource {
 
   pull(): Buffer {
     const { pattern, id, subscriptions, maxFrameBytes } = this.answer;
-    const idPart = id === undefined ? '' : `"id":${JSON.stringify(id)},`;
-    const head = `{"type":"subscribed",${idPart}"pattern":${JSON.stringify(pattern)},"rooms":[`;
+    const head = `{"type":"subscribed",${idMember(id)}"pattern":${JSON.stringify(pattern)},"rooms":[`;
     const tail = '],"denied":[]';
     let bytes = Buffer.byteLength(head) + tail.length + ',"more":true}'.length;
     const rooms: string[] = [];
@@ -31,8 +31,7 @@ export class SubscribedSource implements PacedSource {
       if (!subscription.current) {
         continue;
       }
-      const { deviceId, epoch, offset } = subscription.room;
-      const entry = JSON.stringify({ deviceId, epoch, offset });
+      const entry = roomJson(subscription.room);
       const size = Buffer.byteLength(entry) + 1;
       if (rooms.length > 0 && bytes + size > maxFrameBytes) {
         break;

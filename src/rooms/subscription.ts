@@ -20,7 +20,7 @@ export class Subscription implements Recipient {
   waiting = false;
   /** What it is served by; null while the snapshot or the resume is still ahead. */
   feed: Feed | null = null;
-  /** Place in the feed's list of live subscriptions; -1 when not in it. */
+  /** Place in the list of its delivery group; -1 when not in one. */
   index = -1;
   /** Place in the room's audience; -1 before it is joined and once it is left. */
   seat = -1;
