@@ -10,6 +10,7 @@ local EPOCH_BYTES = 24
 local GENERATION_BYTES = 12
 local HAS_STATUS, ONLINE, HAS_TELEMETRY, LISTED = 1, 2, 4, 8
 local HEAD = '<BBBBI4I4I4ddddddddc24'
+local HEAD_AND_REST = HEAD .. 'c0'
 
 local call = redis.call
 local pack, unpack_bytes = struct.pack, struct.unpack
@@ -55,22 +56,29 @@ local function new_room()
   }
 end
 
+-- One constructor with every field: a table that grows field by field is made anew five times.
 local function decode_head(stored)
-  local room = {}
-  local format
-  format, room.flags, room.head_bytes, room.record_head, room.meta_version, room.telemetry_meta, room.revision, room.offset,
-    room.bytes, room.last_seen, room.status_at, room.refresh_at, room.history_refresh_at, room.trim_bytes, room.trim_at,
-    room.epoch = unpack_bytes(HEAD, stored)
+  local format, flags, head_bytes, record_head, meta_version, telemetry_meta, revision, offset, bytes, last_seen, status_at, refresh_at,
+    history_refresh_at, trim_bytes, trim_at, epoch = unpack_bytes(HEAD, stored)
   if format ~= FORMAT then
     error('SLUICEFORMAT the room is stored in format ' .. format .. ', this release writes ' .. FORMAT)
   end
-  return room
+  return {
+    flags = flags, head_bytes = head_bytes, record_head = record_head, meta_version = meta_version, telemetry_meta = telemetry_meta,
+    revision = revision, offset = offset, bytes = bytes, last_seen = last_seen, status_at = status_at, refresh_at = refresh_at,
+    history_refresh_at = history_refresh_at, trim_bytes = trim_bytes, trim_at = trim_at, epoch = epoch,
+  }
+end
+
+-- The room's head with bytes after it, as one string: Lua reads every string that is made to its end.
+local function encode_room(room, after)
+  return pack(HEAD_AND_REST, FORMAT, room.flags, HEAD_BYTES, RECORD_HEAD_BYTES, room.meta_version, room.telemetry_meta, room.revision,
+    room.offset, room.bytes, room.last_seen, room.status_at, room.refresh_at, room.history_refresh_at, room.trim_bytes,
+    room.trim_at, room.epoch, after)
 end
 
 local function encode_head(room)
-  return pack(HEAD, FORMAT, room.flags, HEAD_BYTES, RECORD_HEAD_BYTES, room.meta_version, room.telemetry_meta, room.revision,
-    room.offset, room.bytes, room.last_seen, room.status_at, room.refresh_at, room.history_refresh_at, room.trim_bytes,
-    room.trim_at, room.epoch)
+  return encode_room(room, '')
 end
 
 -- Begins a new numbering; what is known of the device stays. The old history stays for a while, only to recognise redelivered packets.
