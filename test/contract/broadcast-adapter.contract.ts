@@ -164,6 +164,19 @@ export function describeBroadcastAdapter(name: string, create: () => Promise<Ada
       expect(state.telemetry?.payload.toString()).toBe('"unseen"');
     });
 
+    it('keeps the newest payload whole, whether longer, shorter or as long as the one before', async () => {
+      const payloads = ['aaaa', 'bbbb', 'cccccccc', 'dddddddd', 'ee', 'ff', 'é', 'gggg', ''];
+      for (const [index, payload] of payloads.entries()) {
+        await publish(adapter, 'd1', payload);
+        const state = await attach('d1');
+        expect([state.offset, state.telemetry?.payload.toString()]).toEqual([
+          index + 1,
+          JSON.stringify(payload),
+        ]);
+        adapter.detach('d1');
+      }
+    });
+
     it('delivers nothing more after detach, and everything again after another attach', async () => {
       await attach('d1');
       await publish(adapter, 'd1', 1);
