@@ -36,7 +36,7 @@ export interface SluiceApp {
   start(): Promise<ListeningPorts>;
   /** Resolves when readiness says 200 for the first time. */
   ready(): Promise<void>;
-  /** The dashboard's URL with a ready token in its fragment; only in development with a generated secret. */
+  /** In development the dashboard's URL; where the secret was generated, with a ready token in its fragment. */
   dashboardUrl(): string | undefined;
   /** Drains, then closes everything that this instance opened. */
   stop(): Promise<void>;
@@ -81,7 +81,8 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
     ready: () => nest.get(Readiness).whenReady(),
     dashboardUrl() {
       const token = development?.dashboardToken(nest.get(TokenSigner, { strict: false }));
-      return token && `http://localhost:${ports.port}/#token=${token}`;
+      const fragment = token === undefined ? '' : `#token=${token}`;
+      return development && `http://localhost:${ports.port}/${fragment}`;
     },
     async start() {
       try {

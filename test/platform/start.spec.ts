@@ -91,14 +91,17 @@ describe('node dist/main.js', () => {
       expect(program.lines.filter((line) => line.includes('eyJ'))).toHaveLength(1);
     });
 
-    it('signs no token with a secret that somebody chose', async () => {
+    it('signs no token with a secret that somebody chose, and says where the dashboard asks for one', async () => {
+      const port = await freePort();
       const program = run({
-        PORT: '0',
+        PORT: String(port),
         HOST: '127.0.0.1',
         MQTT_EMBEDDED_PORT: '0',
         DEMO_DEVICES: '0',
         JWT_SECRET: TEST_SECRET,
       });
+      const [, url] = await program.line(/^Dashboard: (\S+)$/);
+      expect(url).toBe(`http://localhost:${port}/`);
       await program.line(/SLUICE ready/);
       expect(await program.stop()).toEqual({ code: 0, signal: null });
       expect(program.output).not.toMatch(/token|eyJ/);
