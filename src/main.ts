@@ -40,7 +40,7 @@ function readConfig(): Config | undefined {
   }
 }
 
-/** The one place where a token is printed: development, a generated secret, and not through the logger. */
+/** The one place where a token is printed, in development with a generated secret, and not through the logger. */
 function announce(dashboardUrl: string | undefined): void {
   if (dashboardUrl !== undefined) {
     process.stdout.write(`Dashboard: ${dashboardUrl}\n`);

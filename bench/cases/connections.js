@@ -113,7 +113,7 @@ export const connectionCases = [
     name: 'connect',
     title: 'Cost of a connect',
     about:
-      'TCP, upgrade, a new HS256 token each time, 10 rooms; CPU of the server for 9 000 connects after 5 000 others.',
+      'TCP, upgrade, a new HS256 token each time, 10 rooms; CPU of the server, after 5 000 connects that are not counted.',
     entries: [
       { peer: 'hand' },
       { peer: 'hand-key' },

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 import { ensureBuild } from '../../scripts/setup/build.js';
 import { ensureDependencies } from '../../scripts/setup/dependencies.js';
-import { demandSystemPackages } from '../../scripts/setup/system-packages.js';
+import { getCommands } from '../../scripts/setup/system-packages.js';
 
 const BENCH = fileURLToPath(new URL('../', import.meta.url));
 
@@ -21,7 +21,10 @@ export async function prepare(needsProduct, log) {
     throw new Error('the benchmark needs Linux (it reads /proc) and two cores');
   }
   await ensureDependencies();
-  await demandSystemPackages();
+  const missing = await getCommands(['mosquitto', 'redis-server']);
+  if (missing.length > 0) {
+    throw new Error(`the benchmark needs ${missing.join(' and ')}`);
+  }
   if (!existsSync(`${BENCH}node_modules/socket.io`)) {
     log('installing the peers');
     execFileSync('npm', ['ci', '--ignore-scripts'], { cwd: BENCH, stdio: 'inherit' });

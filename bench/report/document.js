@@ -47,7 +47,7 @@ function renderGenerated(cases, machine) {
     '',
     ...facts,
     '',
-    'The absolute figures move by a fifth and more between runs and machines; the ratios hold.',
+    'The absolute figures move by a fifth and more between runs and machines; the ratios hold better, where system calls are not nearly all of the cost.',
     '',
     '## The verdict',
     '',

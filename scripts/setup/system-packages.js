@@ -30,17 +30,17 @@ export function extendPath() {
 }
 
 /**
- * Installs what is missing, if it can be (Debian, root or password-less sudo).
+ * Installs what is missing of what is wanted, if it can be (Debian, root or password-less sudo).
  * @returns {Promise<SystemPackage[]>} what is missing all the same
  */
-async function ensureSystemPackages() {
+async function ensureSystemPackages(wanted) {
   extendPath();
-  const toInstall = systemPackages().filter((entry) => entry.apt && !onPath(entry.command));
+  const toInstall = wanted.filter((entry) => entry.apt && !onPath(entry.command));
   if (toInstall.length > 0) {
     await aptInstall([...new Set(toInstall.flatMap((entry) => entry.apt))]);
   }
   const missing = toInstall.filter((entry) => !onPath(entry.command));
-  for (const entry of systemPackages().filter(({ script }) => script)) {
+  for (const entry of wanted.filter(({ script }) => script)) {
     const { code } = await runCommand(process.execPath, [join(root, entry.script)], { quiet: true });
     if (code !== 0) {
       missing.push(entry);
@@ -54,7 +54,7 @@ async function ensureSystemPackages() {
  * @returns {Promise<SystemPackage[]>} what is missing
  */
 export async function demandSystemPackages() {
-  const missing = await ensureSystemPackages();
+  const missing = await ensureSystemPackages(systemPackages());
   if (missing.length > 0) {
     console.error(
       `Not to be had here: ${missing.map((entry) => `${entry.command} (${entry.for})`).join(', ')}.`,
@@ -64,6 +64,18 @@ export async function demandSystemPackages() {
     }
   }
   return missing;
+}
+
+/**
+ * Installs the packages of these commands, if it can be.
+ * @param {readonly string[]} commands
+ * @returns {Promise<string[]>} those that are missing all the same
+ */
+export async function getCommands(commands) {
+  const missing = await ensureSystemPackages(
+    systemPackages().filter(({ command }) => commands.includes(command)),
+  );
+  return missing.map(({ command }) => command);
 }
 
 function onPath(command) {

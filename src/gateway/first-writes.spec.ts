@@ -20,9 +20,11 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 
 describe(FirstWrites.name, () => {
   let first: FirstWrites;
+  let now: number;
 
   beforeEach(() => {
-    first = new FirstWrites();
+    now = 1_000;
+    first = new FirstWrites(() => now);
   });
 
   function open(): Recorder {
@@ -55,6 +57,19 @@ describe(FirstWrites.name, () => {
     await turn();
     expect(sockets.map(({ writes }) => writes)).toEqual(sockets.map(() => ['answer,first']));
     expect(sockets).toHaveLength(16);
+  });
+
+  it('holds nothing longer than four milliseconds, however many come', async () => {
+    const sockets = [open()];
+    await turn();
+    now += 3.9;
+    sockets.push(open());
+    await turn();
+    expect(sockets.flatMap(({ writes }) => writes)).toEqual([]);
+    now += 0.1;
+    sockets.push(open());
+    await turn();
+    expect(sockets.map(({ writes }) => writes.length)).toEqual([1, 1, 1]);
   });
 
   it('lets many of one turn go with that turn', async () => {

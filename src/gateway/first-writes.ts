@@ -1,31 +1,39 @@
 import type { Writable } from 'node:stream';
 
-/** So many openings leave together at most. */
+/** So many openings leave together at most; this bounds the turns that the first of them waits too. */
 const AT_MOST = 16;
+/** Longest wait of an opening, in ms; a turn that takes longer ends it. */
+const MAX_WAIT_MS = 4;
 
 /**
- * Holds what new connections are sent first, so that it leaves with few system calls: the answer to an upgrade and all that the
- * connection opens with in one; and while more connections come turn after turn, those of a few turns in a row. A receiver on the same
- * machine (a proxy in front, a sidecar) then works through several for being woken once: waking it is what costs the sender most.
+ * Holds what new connections are sent first, so that it leaves with few system calls: the answer to an upgrade and what the connection
+ * opens with in one; and while every turn of the event loop brings another connection, those of a few turns in a row. A receiver on the
+ * same machine (a proxy in front, a sidecar) then works through several for being woken once: waking it is what costs the sender most.
  *
- * A connection that comes alone waits for one pass of the event loop that brings nothing, which takes microseconds.
+ * A connection that comes alone waits for the turn after its own: microseconds where nothing else is to be done.
  */
 export class FirstWrites {
   private held: Writable[] = [];
   private heldATurnAgo = 0;
+  private since = 0;
 
-  /** Holds all writes to a socket from now on, for at most {@link AT_MOST} turns. */
+  /** @param now monotonic ms */
+  constructor(private readonly now: () => number = () => performance.now()) {}
+
+  /** Holds all writes to a socket for this turn, and for the next ones within the bounds above. */
   hold(socket: Writable): void {
     socket.cork();
     if (this.held.push(socket) === 1) {
       this.heldATurnAgo = 0;
+      this.since = this.now();
       setImmediate(this.endOfTurn);
     }
   }
 
   private readonly endOfTurn = (): void => {
     const { held } = this;
-    if (held.length > this.heldATurnAgo && held.length < AT_MOST) {
+    const more = held.length > this.heldATurnAgo && held.length < AT_MOST;
+    if (more && this.now() - this.since < MAX_WAIT_MS) {
       this.heldATurnAgo = held.length;
       setImmediate(this.endOfTurn);
       return;

@@ -1,6 +1,6 @@
 /**
- * What the server sends as an object of its own (contract, section 4). What is sent by the thousand is put together from what is kept
- * as text: `connected`, `subscribed`, `snapshot`, `telemetry`, `device_status` and `device_meta`.
+ * What the server sends as an object of its own (contract, section 4). What is sent by the thousand is written
+ * as text where it is sent: `connected`, `subscribed`, `snapshot`, `telemetry`, `device_status` and `device_meta`.
  */
 import type { MessageId } from './client-messages.js';
 import type { ErrorCode } from './errors.js';

@@ -1,5 +1,4 @@
 import type { MessageId, Position } from '../protocol/client-messages.js';
-import type { Room } from './room.js';
 import type { Subscription } from './subscription.js';
 
 /** An answer to `subscribe` with device ids. */
@@ -20,14 +19,9 @@ export function subscribedJson({ id, subscriptions, denied, since, recovered }: 
   const rooms = subscriptions.map(({ room }) =>
     since?.has(room.deviceId) === true
       ? `${room.positionJson},"recovered":${recovered?.has(room.deviceId) === true}}`
-      : roomJson(room),
+      : `${room.positionJson}}`,
   );
   return `{"type":"subscribed",${idMember(id)}"rooms":[${rooms.join(',')}],"denied":${JSON.stringify(denied)}}`;
-}
-
-/** Where a room stands, as an entry of `rooms`. */
-export function roomJson(room: Room): string {
-  return `${room.positionJson}}`;
 }
 
 /** What was asked with an id is answered with it. */

@@ -1,7 +1,7 @@
 import type { PacedSource } from '../delivery/paced-source.js';
 import { textFrame } from '../delivery/text-frame.js';
 import type { MessageId } from '../protocol/client-messages.js';
-import { idMember, roomJson } from './subscribed-json.js';
+import { idMember } from './subscribed-json.js';
 import type { Subscription } from './subscription.js';
 
 /** Answer to a pattern subscription, or word of new devices that match it. */
@@ -31,7 +31,9 @@ export class SubscribedSource implements PacedSource {
       if (!subscription.current) {
         continue;
       }
-      const entry = roomJson(subscription.room);
+      const { deviceId, epoch, offset } = subscription.room;
+      // Not from what rooms keep for it: most rooms of a large pattern are never answered for again.
+      const entry = JSON.stringify({ deviceId, epoch, offset });
       const size = Buffer.byteLength(entry) + 1;
       if (rooms.length > 0 && bytes + size > maxFrameBytes) {
         break;
