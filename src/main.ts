@@ -42,7 +42,12 @@ function readConfig(): Config | undefined {
 
 /** The one place where a token is printed, in development with a generated secret, and not through the logger. */
 function announce(dashboardUrl: string | undefined): void {
-  if (dashboardUrl !== undefined) {
+  if (dashboardUrl === undefined) {
+    return;
+  }
+  if (!dashboardUrl.includes('#token=')) {
+    logger.log(`Dashboard on ${dashboardUrl}`);
+  } else {
     process.stdout.write(`Dashboard: ${dashboardUrl}\n`);
   }
 }

@@ -100,7 +100,7 @@ describe('node dist/main.js', () => {
         DEMO_DEVICES: '0',
         JWT_SECRET: TEST_SECRET,
       });
-      const [, url] = await program.line(/^Dashboard: (\S+)$/);
+      const [, url] = await program.line(/Dashboard on (http:[^\s"]+)/);
       expect(url).toBe(`http://localhost:${port}/`);
       await program.line(/SLUICE ready/);
       expect(await program.stop()).toEqual({ code: 0, signal: null });
