@@ -2,7 +2,6 @@ import { Inject, Injectable, Logger } from '@nestjs/common';
 import { AUTH_CLOCK, type Clock } from '../auth/clock.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { capDelivery } from '../delivery/cap-delivery.js';
-import { textFrame } from '../delivery/text-frame.js';
 import { Upstream } from '../devices/upstream.js';
 import { DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
 import { ProtocolError } from '../protocol/errors.js';
@@ -31,8 +30,14 @@ export class Opening {
       return;
     }
     const { userId } = token;
-    const { heartbeatMs } = this.config.ws;
-    outbound.control(textFrame(connectedJson(userId, connection.id, heartbeatMs, this.clock.now())));
+    outbound.send({
+      type: 'connected',
+      userId,
+      connectionId: connection.id,
+      protocol: 'sluice.v1',
+      heartbeatMs: this.config.ws.heartbeatMs,
+      serverTs: this.clock.now(),
+    });
     if (byMessage) {
       outbound.send({ type: 'authenticated', userId, expiresAt: token.expiresAt });
     }
@@ -63,14 +68,6 @@ export class Opening {
       );
     }
   }
-}
-
-/** As text at once: every connection gets one. */
-function connectedJson(userId: string, connectionId: string, heartbeatMs: number, serverTs: number): string {
-  return (
-    `{"type":"connected","userId":${JSON.stringify(userId)},"connectionId":"${connectionId}",` +
-    `"protocol":"sluice.v1","heartbeatMs":${heartbeatMs},"serverTs":${serverTs}}`
-  );
 }
 
 export function upstreamMessage(up: boolean, changedAt: number): UpstreamMessage {

@@ -1,9 +1,29 @@
-/**
- * What the server sends as an object of its own (contract, section 4). What is sent by the thousand is written
- * as text where it is sent: `connected`, `subscribed`, `snapshot`, `telemetry`, `device_status` and `device_meta`.
- */
+/** What the server sends (contract, section 4). Telemetry is framed from bytes in delivery/, not from objects. */
 import type { MessageId } from './client-messages.js';
 import type { ErrorCode } from './errors.js';
+
+export interface ConnectedMessage {
+  type: 'connected';
+  userId: string;
+  connectionId: string;
+  protocol: 'sluice.v1';
+  heartbeatMs: number;
+  serverTs: number;
+}
+
+export interface SubscribedRoom {
+  deviceId: string;
+  epoch: string;
+  offset: number;
+  recovered?: boolean;
+}
+
+export interface SubscribedMessage {
+  type: 'subscribed';
+  id?: MessageId;
+  rooms: readonly SubscribedRoom[];
+  denied: readonly string[];
+}
 
 export interface UnsubscribedMessage {
   type: 'unsubscribed';
@@ -47,8 +67,10 @@ export interface ErrorMessage {
   retryAfterMs?: number;
 }
 
-/** Every such message. */
+/** Every message that is written as one JSON object. */
 export type ReplyMessage =
+  | ConnectedMessage
+  | SubscribedMessage
   | UnsubscribedMessage
   | CommandSentMessage
   | AuthenticatedMessage

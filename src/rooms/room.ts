@@ -24,8 +24,6 @@ export class Room implements Feed {
   private newest: TelemetryFrames | null = null;
   private lazyTemplate: TelemetryTemplate | null = null;
   private groups: Map<string, DeliveryGroup> | null = null;
-  private positionHead = '';
-  private positionEpoch = '';
 
   constructor(
     readonly deviceId: string,
@@ -36,15 +34,6 @@ export class Room implements Feed {
   /** Made with the first frame: most rooms of a large pattern stay silent. */
   get template(): TelemetryTemplate {
     return (this.lazyTemplate ??= new TelemetryTemplate(this.deviceId));
-  }
-
-  /** Epoch and offset as JSON, without the brace that ends it: what every answer to a subscription says of the room. */
-  get positionJson(): string {
-    if (this.positionHead === '' || this.positionEpoch !== this.epoch) {
-      this.positionEpoch = this.epoch;
-      this.positionHead = `{"deviceId":${JSON.stringify(this.deviceId)},"epoch":${JSON.stringify(this.epoch)},"offset":`;
-    }
-    return `${this.positionHead}${this.offset}`;
   }
 
   /** The newest publication, or a retained value that never was one. */

@@ -5,15 +5,16 @@ import { textFrame, textFrameOf } from '../delivery/text-frame.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { MessageId, Position } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
+import type { SubscribedRoom } from '../protocol/server-messages.js';
 import { BroadcastAdapter, type BroadcastReceiver } from './broadcast-adapter.js';
 import type { DeviceMessage } from './device-message.js';
 import { FleetSubscriptions } from './fleet-subscriptions.js';
 import { Introductions } from './introductions.js';
 import type { Member } from './member.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
+import type { Room } from './room.js';
 import { RoomRegistry } from './room-registry.js';
 import { statusJson } from './snapshot-source.js';
-import { subscribedJson } from './subscribed-json.js';
 import type { Subscription } from './subscription.js';
 
 /** What a connection asks for; ids are legal, granted and unique. */
@@ -114,8 +115,8 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     const recovered =
       since === undefined ? undefined : await this.introductions.recover(subscriptions, since);
     const current = subscriptions.filter((subscription) => subscription.current);
-    const answer = subscribedJson({ id, subscriptions: current, denied, since, recovered });
-    member.outbound.control(textFrame(answer));
+    const rooms = current.map(({ room }) => roomPosition(room, since, recovered));
+    member.outbound.send({ type: 'subscribed', id, rooms, denied });
     this.introductions.begin(member, current, recovered, request.opening !== true);
   }
 
@@ -206,4 +207,15 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       }
     }
   }
+}
+
+/** How an answer says where a room stands; named in `since`, also whether it goes on from there. */
+function roomPosition(
+  { deviceId, epoch, offset }: Room,
+  since: ReadonlyMap<string, Position> | undefined,
+  recovered: ReadonlySet<string> | undefined,
+): SubscribedRoom {
+  return since?.has(deviceId) === true
+    ? { deviceId, epoch, offset, recovered: recovered?.has(deviceId) === true }
+    : { deviceId, epoch, offset };
 }

@@ -1,7 +1,6 @@
 import type { PacedSource } from '../delivery/paced-source.js';
 import { textFrame } from '../delivery/text-frame.js';
 import type { MessageId } from '../protocol/client-messages.js';
-import { idMember } from './subscribed-json.js';
 import type { Subscription } from './subscription.js';
 
 /** Answer to a pattern subscription, or word of new devices that match it. */
@@ -22,7 +21,8 @@ export class SubscribedSource implements PacedSource {
 
   pull(): Buffer {
     const { pattern, id, subscriptions, maxFrameBytes } = this.answer;
-    const head = `{"type":"subscribed",${idMember(id)}"pattern":${JSON.stringify(pattern)},"rooms":[`;
+    const idPart = id === undefined ? '' : `"id":${JSON.stringify(id)},`;
+    const head = `{"type":"subscribed",${idPart}"pattern":${JSON.stringify(pattern)},"rooms":[`;
     const tail = '],"denied":[]';
     let bytes = Buffer.byteLength(head) + tail.length + ',"more":true}'.length;
     const rooms: string[] = [];
@@ -32,7 +32,6 @@ export class SubscribedSource implements PacedSource {
         continue;
       }
       const { deviceId, epoch, offset } = subscription.room;
-      // Not from what rooms keep for it: most rooms of a large pattern are never answered for again.
       const entry = JSON.stringify({ deviceId, epoch, offset });
       const size = Buffer.byteLength(entry) + 1;
       if (rooms.length > 0 && bytes + size > maxFrameBytes) {
