@@ -152,6 +152,12 @@ const ROWS: Record<string, Row> = {
     takes: ['true', 'true'],
     refuses: ['yes', 'must be one of true, false'],
   },
+  WS_WRITES: {
+    path: 'ws.writes',
+    fallback: 'direct',
+    takes: ['stream', 'stream'],
+    refuses: ['fast', 'must be one of direct, stream'],
+  },
   LOG_LEVEL: {
     path: 'log.level',
     fallback: 'info',

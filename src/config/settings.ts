@@ -45,6 +45,12 @@ export const settings = {
       undefined,
       { defaultText: '* in development, required in production' },
     ),
+    writes: oneOf(
+      'WS_WRITES',
+      ['direct', 'stream'],
+      'direct',
+      "How frames reach a connection: direct = to Node's TCP handle where nothing waits, a tenth to a sixth less CPU; stream = always through Node's stream",
+    ),
     ...amountSettings.ws,
   },
   auth: {

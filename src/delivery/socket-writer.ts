@@ -1,6 +1,16 @@
 import type { Socket } from 'node:net';
 import type { Batch } from './batch.js';
 import type { DeliveryContext } from './delivery-context.js';
+import {
+  DIRECT_MAX_BYTES,
+  directWrite,
+  handleOf,
+  UNDER_WAY,
+  WRITTEN,
+  writeError,
+  type DirectWriteOwner,
+  type TcpHandle,
+} from './direct-write.js';
 import type { Flushable, FlushWindow } from './flush-window.js';
 
 /** A window's bytes for one connection are written at once when they pass this, so that no turn piles up more. */
@@ -14,15 +24,24 @@ function onSocketDrain(this: WrittenSocket): void {
   this[WRITER]?.onDrain();
 }
 
+/** Whether a socket's stream has nothing to write, and does not collect either. */
+function isIdle({ writableLength, writableCorked }: Socket): boolean {
+  return writableLength === 0 && writableCorked === 0;
+}
+
 /**
  * Collects what one connection gets within a flush window, and writes it to the socket in one system call.
  *
  * Extended by Outbound and not held by it: there is one per connection, and a second object would cost each idle one memory, and each
  * delivery a step.
  */
-export abstract class SocketWriter implements Flushable {
+export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   protected pending: Batch | null = null;
   private window: FlushWindow;
+  /** Null where everything goes through the socket's stream. */
+  private handle: TcpHandle | null;
+  /** A direct write has not been taken in full yet; until then the stream orders what comes. */
+  private underWay = false;
 
   /** @param socket the raw socket of the WebSocket connection */
   constructor(
@@ -30,6 +49,7 @@ export abstract class SocketWriter implements Flushable {
     protected readonly context: DeliveryContext,
   ) {
     this.window = context.window;
+    this.handle = context.limits.writes === 'direct' ? handleOf(socket) : null;
     (socket as WrittenSocket)[WRITER] = this;
     socket.on('drain', onSocketDrain);
   }
@@ -97,7 +117,32 @@ export abstract class SocketWriter implements Flushable {
     }
   }
 
+  /** A direct write that was under way has ended. */
+  onWritten(status: number): void {
+    this.underWay = false;
+    if (status < 0) {
+      this.fail(status);
+    }
+  }
+
   private write(chunk: Buffer): void {
+    const { socket, handle } = this;
+    if (handle !== null && !this.underWay && chunk.length <= DIRECT_MAX_BYTES && isIdle(socket)) {
+      const status = directWrite(handle, chunk, this);
+      if (status === WRITTEN) {
+        this.context.hot.bytes += chunk.length;
+      } else if (status === UNDER_WAY) {
+        this.context.hot.bytes += chunk.length;
+        this.underWay = true;
+      } else {
+        this.fail(status);
+      }
+    } else {
+      this.writeToStream(chunk);
+    }
+  }
+
+  private writeToStream(chunk: Buffer): void {
     const { socket } = this;
     if (socket.destroyed || !socket.writable) {
       return;
@@ -108,8 +153,17 @@ export abstract class SocketWriter implements Flushable {
     }
   }
 
+  /** Ends a connection that takes nothing any more, as the stream would; one that has ended already stays as it is. */
+  private fail(status: number): void {
+    const { socket } = this;
+    if (!socket.destroyed && socket.writable) {
+      socket.destroy(writeError(status));
+    }
+  }
+
   /** Lets go of the socket, which may be gone already. */
   protected detach(): void {
+    this.handle = null;
     this.socket.removeListener('drain', onSocketDrain);
     delete (this.socket as WrittenSocket)[WRITER];
   }
