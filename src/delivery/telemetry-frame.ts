@@ -4,14 +4,17 @@ import { headerLength, writeHeader } from './text-frame.js';
 /** Documented by Node only as `write(text, at, 'latin1')`, which spends half its time on finding the encoding. */
 type Latin1Buffer = Buffer & { latin1Write(text: string, offset: number): number };
 
-const NULL = Buffer.from('null');
+const META_OPEN = Buffer.from(',"meta":');
+const META_CLOSE = Buffer.from(',"serverTs":');
+const META_UNKNOWN = ',"meta":null,"serverTs":';
 const CLOSE = 0x7d; // }
 
 /** The parts of a device's telemetry JSON that stay the same from one publication to the next. */
 export class TelemetryTemplate {
   private readonly prefix: Buffer;
   private metaSource: Buffer | null = null;
-  private metaPart = Buffer.from(',"meta":null,"serverTs":');
+  /** Null while nothing is known of the device: its text is then part of what is written anyway. */
+  private metaPart: Buffer | null = null;
   private epoch = '';
   private epochPart = '';
 
@@ -37,27 +40,31 @@ export class TelemetryTemplate {
     const { payload, meta } = publication;
     if (meta !== this.metaSource) {
       this.metaSource = meta;
-      this.metaPart = Buffer.concat([Buffer.from(',"meta":'), meta ?? NULL, Buffer.from(',"serverTs":')]);
+      this.metaPart = meta === null ? null : Buffer.concat([META_OPEN, meta, META_CLOSE]);
     }
     if (publication.epoch !== this.epoch) {
       this.epoch = publication.epoch;
       this.epochPart = `,"epoch":${JSON.stringify(publication.epoch)},"offset":`;
     }
     const { prefix, metaPart } = this;
-    let tail = publication.serverTs + this.epochPart + publication.offset;
+    let tail =
+      (metaPart === null ? META_UNKNOWN : '') + publication.serverTs + this.epochPart + publication.offset;
     if (skipped > 0) {
       tail += `,"skipped":${skipped}`;
     }
     tail += extra;
-    const length = prefix.length + payload.length + metaPart.length + tail.length + 1;
+    const length =
+      prefix.length + payload.length + (metaPart === null ? 0 : metaPart.length) + tail.length + 1;
     const frame = Buffer.allocUnsafe((framed ? headerLength(length) : 0) + length);
     let at = framed ? writeHeader(frame, length) : 0;
     frame.set(prefix, at);
     at += prefix.length;
     frame.set(payload, at);
     at += payload.length;
-    frame.set(metaPart, at);
-    at += metaPart.length;
+    if (metaPart !== null) {
+      frame.set(metaPart, at);
+      at += metaPart.length;
+    }
     // ASCII only: numbers, the epoch's base-36 text and member names.
     at += (frame as Latin1Buffer).latin1Write(tail, at);
     frame[at] = CLOSE;

@@ -1,6 +1,6 @@
 import type { DeviceMessage, IngestOutcome } from '../rooms/device-message.js';
 import type { MessageOutcome } from './ingest-counters.js';
-import type { Route } from './topic-router.js';
+import type { Destination, Route } from './topic-router.js';
 
 const NOTHING = Buffer.alloc(0);
 
@@ -16,11 +16,13 @@ export interface SettlementListener {
 export class InboundMessage implements DeviceMessage {
   /** Set by the handler that checked it. */
   payload: Buffer = NOTHING;
+  readonly deviceId: string;
+  readonly route: Route;
   private done = false;
 
   constructor(
-    readonly deviceId: string,
-    readonly route: Route,
+    /** Where its topic leads. */
+    readonly memo: Destination,
     readonly buffer: Buffer,
     readonly start: number,
     readonly end: number,
@@ -32,7 +34,10 @@ export class InboundMessage implements DeviceMessage {
     /** Place in the ack window of its connection; -1 for QoS 0. */
     readonly sequence: number,
     private readonly listener: SettlementListener,
-  ) {}
+  ) {
+    this.deviceId = memo.deviceId;
+    this.route = memo.route;
+  }
 
   settle(outcome: IngestOutcome): void {
     this.finish(outcome);

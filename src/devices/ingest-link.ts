@@ -77,8 +77,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
       return;
     }
     const message = new InboundMessage(
-      destination.deviceId,
-      destination.route,
+      destination,
       buffer,
       payloadStart,
       payloadEnd,

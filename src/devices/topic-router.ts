@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { isDeviceId } from '../protocol/device-id.js';
+import type { DeviceMemo } from '../rooms/device-message.js';
 import type { MessageKind } from './ingest-counters.js';
 import type { InboundMessage } from './inbound-message.js';
 
@@ -13,7 +14,7 @@ export interface Route {
 }
 
 /** A topic that was understood. */
-export interface Destination {
+export interface Destination extends DeviceMemo {
   readonly deviceId: string;
   readonly route: Route;
 }
@@ -94,7 +95,7 @@ export class TopicRouter {
           continue;
         }
         return isDeviceId(deviceId)
-          ? { deviceId, route }
+          ? { deviceId, route, memoryRoom: null }
           : { route: null, kind: route.kind, outcome: 'bad_device_id', deviceId };
       }
     }

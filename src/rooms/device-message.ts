@@ -1,3 +1,5 @@
+import type { MemoryRoom } from './memory-room.js';
+
 /** What became of a device message. */
 export type IngestOutcome =
   /** Stored and fanned out. */
@@ -8,11 +10,21 @@ export type IngestOutcome =
   | 'refused';
 
 /**
+ * One for all messages of a device, for as long as the transport remembers its topic: what a store looked up once is found at once by
+ * the next message. With ten thousand devices a lookup is a walk through memory that no cache holds.
+ */
+export interface DeviceMemo {
+  memoryRoom: MemoryRoom | null;
+}
+
+/**
  * One telemetry message on its way into the rooms. `payload` is valid JSON in UTF-8 without white space at the ends
  * and may point into a network buffer: who keeps it copies it.
  */
 export interface DeviceMessage {
   readonly deviceId: string;
+  /** Without one everything is looked up. */
+  readonly memo?: DeviceMemo;
   readonly payload: Buffer;
   /** Unix ms of receipt. */
   readonly receivedAt: number;

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import {
   CONTRACT_LIMITS,
   describeBroadcastAdapter,
@@ -6,6 +7,7 @@ import {
 } from '../../test/contract/broadcast-adapter.contract.js';
 import { loadConfig } from '../config/load-config.js';
 import { Metrics } from '../metrics/metrics.js';
+import type { DeviceMemo } from './device-message.js';
 import { MemoryBroadcastAdapter } from './memory-broadcast-adapter.js';
 
 function create(limits: Partial<ReturnType<typeof loadConfig>['rooms']> = {}) {
@@ -52,5 +54,58 @@ describe(MemoryBroadcastAdapter.name, () => {
     expect(adapter.roomCount).toBe(1);
     adapter.detach('ghost');
     expect(adapter.roomCount).toBe(0);
+  });
+
+  describe('the memo of a topic', () => {
+    const memoOf = (): DeviceMemo => ({ memoryRoom: null });
+
+    it('leads its messages to the room, and so do messages without one', async () => {
+      const { adapter } = create();
+      const memo = memoOf();
+      await publish(adapter, 'd1', 1, { memo });
+      expect(memo.memoryRoom).toBe(memo.memoryRoom?.home.get('d1'));
+      await publish(adapter, 'd1', 2, { memo });
+      await publish(adapter, 'd1', 3);
+      expect((await adapter.attach(['d1']))[0]?.offset).toBe(3);
+    });
+
+    it('holds no room that was forgotten: the next message makes a new one', async () => {
+      jest.useFakeTimers({ doNotFake: ['queueMicrotask', 'performance', 'nextTick'] });
+      try {
+        const { adapter, advance } = create({ deviceExpiryS: 60 });
+        await adapter.start();
+        const memo = memoOf();
+        await publish(adapter, 'd1', 1, { memo });
+        advance(120_000);
+        jest.advanceTimersByTime(10_000);
+        expect(adapter.roomCount).toBe(0);
+        expect(memo.memoryRoom).toBeNull();
+        await publish(adapter, 'd1', 2, { memo });
+        expect((await adapter.attach(['d1']))[0]?.offset).toBe(1);
+        await adapter.stop();
+        expect(memo.memoryRoom).toBeNull();
+      } finally {
+        jest.useRealTimers();
+      }
+    });
+
+    it('holds a room for one topic at a time', async () => {
+      const { adapter } = create();
+      const [old, current] = [memoOf(), memoOf()];
+      await publish(adapter, 'd1', 1, { memo: old });
+      await publish(adapter, 'd1', 2, { memo: current });
+      expect(old.memoryRoom).toBeNull();
+      expect(current.memoryRoom?.log.newest).toBe(2);
+    });
+
+    it('does not lead into the rooms of another adapter', async () => {
+      const [one, other] = [create(), create()];
+      const memo = memoOf();
+      await publish(one.adapter, 'd1', 1, { memo });
+      await publish(other.adapter, 'd1', 1, { memo });
+      await publish(one.adapter, 'd1', 2, { memo });
+      expect((await one.adapter.attach(['d1']))[0]?.offset).toBe(2);
+      expect((await other.adapter.attach(['d1']))[0]?.offset).toBe(1);
+    });
   });
 });

@@ -51,11 +51,12 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       clearInterval(this.sweeper);
       this.sweeper = null;
     }
+    this.rooms.forEach((room) => room.forgetMemo());
     return Promise.resolve();
   }
 
   publish(message: DeviceMessage): void {
-    const room = this.roomOf(message.deviceId);
+    const room = this.roomFor(message);
     if (room === undefined) {
       message.settle('refused');
       return;
@@ -144,7 +145,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     room.attached = false;
     room.touchedAt = this.now();
     if (room.empty) {
-      this.rooms.delete(deviceId);
+      this.letGo(room);
     }
   }
 
@@ -178,6 +179,18 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     }
   }
 
+  private roomFor({ memo, deviceId }: DeviceMessage): MemoryRoom | undefined {
+    const known = memo === undefined ? null : memo.memoryRoom;
+    if (known !== null && known.home === this.rooms) {
+      return known;
+    }
+    const room = this.roomOf(deviceId);
+    if (memo !== undefined) {
+      room?.remember(memo);
+    }
+    return room;
+  }
+
   private roomOf(deviceId: string): MemoryRoom | undefined {
     const room = this.rooms.get(deviceId);
     if (room !== undefined) {
@@ -188,10 +201,15 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
 
   private create(deviceId: string): MemoryRoom {
     this.epochs += 1;
-    const room = new MemoryRoom(deviceId, `${this.epochBase}.${this.epochs.toString(36)}`);
+    const room = new MemoryRoom(deviceId, `${this.epochBase}.${this.epochs.toString(36)}`, this.rooms);
     room.touchedAt = this.now();
     this.rooms.set(deviceId, room);
     return room;
+  }
+
+  private letGo(room: MemoryRoom): void {
+    this.rooms.delete(room.deviceId);
+    room.forgetMemo();
   }
 
   private sweep(): void {
@@ -201,7 +219,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       this.histories.trim(room, now);
       if (!room.attached && room.touchedAt < forgetBefore) {
         this.histories.forget(room);
-        this.rooms.delete(room.deviceId);
+        this.letGo(room);
       }
     }
   }

@@ -7,7 +7,7 @@ import { MemoryRoom } from './memory-room.js';
 describe('MemoryHistory', () => {
   it('takes what reading a page trims off the sum over all devices', async () => {
     const metrics = new Metrics();
-    const room = new MemoryRoom('a', 'epoch');
+    const room = new MemoryRoom('a', 'epoch', new Map());
     const limits = {
       historyTotalMaxBytes: 1e6,
       historyMaxPublications: 100,

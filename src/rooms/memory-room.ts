@@ -1,3 +1,4 @@
+import type { DeviceMemo } from './device-message.js';
 import { type HistoryEntry, HistoryLog } from './history-log.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
 
@@ -10,6 +11,8 @@ interface MetaVersion {
 export class MemoryRoom {
   readonly log = new HistoryLog();
   attached = false;
+  /** Through which the messages of the device find it; it is in one at most, so that who is let go is held by none. */
+  private memo: DeviceMemo | null = null;
   status: DeviceStatus | null = null;
   /** A retained value that was never a publication here. */
   filled: Publication | null = null;
@@ -19,10 +22,26 @@ export class MemoryRoom {
   private readonly metas: MetaVersion[] = [{ version: 0, meta: null }];
   private current = this.metas[0] as MetaVersion;
 
+  /** @param home all rooms of the adapter it belongs to */
   constructor(
     readonly deviceId: string,
     readonly epoch: string,
+    readonly home: ReadonlyMap<string, MemoryRoom>,
   ) {}
+
+  /** Messages with this memo find the room without a lookup, until {@link forgetMemo}. */
+  remember(memo: DeviceMemo): void {
+    this.forgetMemo();
+    this.memo = memo;
+    memo.memoryRoom = this;
+  }
+
+  forgetMemo(): void {
+    if (this.memo?.memoryRoom === this) {
+      this.memo.memoryRoom = null;
+    }
+    this.memo = null;
+  }
 
   get meta(): MetaBytes {
     return this.current.meta;
