@@ -1,12 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** At saturation a second holds more work than a minute at a fixed rate. */
+/** At saturation there is so much work a second that the compilers are done by then. */
 const WARM_UP_MS = 3_000;
 /**
- * Measured at 300 publications/s: after 3 s a fifteenth of all samples, of any server, is still the compiler's, and a
- * server runs for weeks. After 12 s it is a hundredth.
+ * Measured at 300 publications/s: after 3 s a fifteenth of all samples, of Sluice and of uWebSockets.js alike, is still the
+ * compiler's, and some 8 to 20 s after the connections were opened V8 collects what that left, once. A server runs for weeks.
+ * At 10 publications/s no wait is long enough; there every server is half cold.
  */
-const WARM_UP_AT_RATE_MS = 12_000;
+const WARM_UP_AT_RATE_MS = 25_000;
 const DRAIN_MS = 3_000;
 export const PAYLOAD_BYTES = 120;
 
@@ -40,7 +41,7 @@ export async function floodAndMeasure(trial, load) {
   if (dashboards.count > 0) {
     await trial.openDashboards(dashboards);
   }
-  await startFlood(trial, { devices, rate, window, seconds: seconds + 30 });
+  await startFlood(trial, { devices, rate, window, seconds: seconds + 40 });
   await pause(rate === null ? WARM_UP_MS : WARM_UP_AT_RATE_MS);
   const measured = await trial.load.call('measure', {
     pids: trial.pids,

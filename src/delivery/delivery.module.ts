@@ -1,7 +1,8 @@
-import { Global, Module } from '@nestjs/common';
+import { Global, Logger, Module } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { DeliveryContext } from './delivery-context.js';
+import { canWriteDirectly, warnOfStreams } from './direct-write.js';
 
 /** What connections and rooms share to deliver: one {@link DeliveryContext} per application. */
 @Global()
@@ -10,7 +11,10 @@ import { DeliveryContext } from './delivery-context.js';
     {
       provide: DeliveryContext,
       inject: [CONFIG, Metrics],
-      useFactory: (config: Config, metrics: Metrics) => new DeliveryContext(config.ws, metrics),
+      useFactory: (config: Config, metrics: Metrics) => {
+        warnOfStreams(config.ws.writes, canWriteDirectly, new Logger(DeliveryContext.name));
+        return new DeliveryContext(config.ws, metrics);
+      },
     },
   ],
   exports: [DeliveryContext],

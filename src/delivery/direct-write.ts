@@ -1,8 +1,9 @@
 import { TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
+import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 
-/** Larger chunks go through the stream, whose high-water mark they would pass; its cost is nothing beside theirs. */
+/** Larger chunks go through the stream, which judges by its high-water mark (16 KiB with Node.js 20); its cost is nothing beside theirs. */
 export const DIRECT_MAX_BYTES = 16 * 1024;
 
 /** Node's own handle of a TCP connection, as far as it is used here. */
@@ -34,14 +35,24 @@ interface StreamBinding {
 /** What became of a direct write. Anything below is a negative error number. */
 export const WRITTEN = 0;
 export const UNDER_WAY = 1;
+const HANDLE_IS_GONE = -constants.errno.EBADF;
 
-const binding = streamBinding();
+/** Releases of Node.js that this was tried with: of a later one nobody knows whether the same names still mean the same. */
+const TRIED_MAJORS = { first: 20, last: 26 };
+
+/** What is asked of `process`. */
+interface NodeProcess {
+  versions: { node: string };
+  binding?: (name: string) => Partial<StreamBinding>;
+}
+
+const binding = findStreamBinding(process);
 let spare: WriteRequest | null = binding === null ? null : new binding.WriteWrap();
 
-/**
- * The handle to write to, or null where only the stream will do: a socket that is not plain TCP, or a Node.js that does not show what
- * is beneath its streams.
- */
+/** Whether this Node.js shows what is beneath its streams; where it does not, {@link handleOf} finds nothing. */
+export const canWriteDirectly = binding !== null;
+
+/** The handle to write to, or null where only the stream will do: with TLS, or where {@link canWriteDirectly} is false. */
 export function handleOf(socket: Socket): TcpHandle | null {
   const { _handle: handle } = socket as Socket & { _handle?: Partial<TcpHandle> | null };
   const isUsable = binding !== null && typeof handle?.writeBuffer === 'function';
@@ -62,7 +73,7 @@ export function directWrite(handle: TcpHandle, chunk: Buffer, owner: DirectWrite
   const status = handle.writeBuffer(request, chunk);
   if (status !== 0) {
     spare = null;
-    return status ?? -1;
+    return status ?? HANDLE_IS_GONE;
   }
   if (streamBaseState[kLastWriteWasAsync] === 0) {
     return WRITTEN; // the request was not needed, and serves the next write
@@ -80,22 +91,37 @@ export function writeError(status: number): NodeJS.ErrnoException {
   return Object.assign(new Error(`write ${code}`), { code, errno: status, syscall: 'write' });
 }
 
+/** Says at start that the setting `WS_WRITES` has no effect, so that nobody has to find out from the CPU. */
+export function warnOfStreams(
+  writes: 'direct' | 'stream',
+  isPossible: boolean,
+  logger: { warn(text: string): void },
+): void {
+  if (writes === 'direct' && !isPossible) {
+    logger.warn(
+      `WS_WRITES=direct is not possible with this Node.js (${process.version}); frames go through its streams, at more CPU a delivery`,
+    );
+  }
+}
+
 function onComplete(this: WriteRequest, status: number): void {
   this.owner?.onWritten(status);
 }
 
-function streamBinding(): StreamBinding | null {
-  const { binding: open } = process as NodeJS.Process & {
-    binding?: (name: string) => Partial<StreamBinding>;
-  };
+/** @returns null where Node.js keeps it closed (its permission model does), or is one that this was not tried with */
+export function findStreamBinding(node: NodeProcess): StreamBinding | null {
+  const major = Number.parseInt(node.versions.node, 10);
+  if (major < TRIED_MAJORS.first || major > TRIED_MAJORS.last) {
+    return null;
+  }
   try {
-    const found = open?.('stream_wrap');
+    const found = node.binding?.('stream_wrap');
     const isComplete =
       typeof found?.WriteWrap === 'function' &&
       typeof found.kLastWriteWasAsync === 'number' &&
       typeof found.streamBaseState?.[found.kLastWriteWasAsync] === 'number';
     return isComplete ? (found as StreamBinding) : null;
   } catch {
-    return null; // Node's permission model keeps it closed
+    return null;
   }
 }

@@ -94,4 +94,17 @@ describe(TopicRouter.name, () => {
       expect(() => new TopicRouter([route(filter, 'telemetry')], 10)).toThrow(/exactly one level/);
     },
   );
+
+  it('has one destination for all messages of a topic, as long as it is remembered, over a change of generations too', () => {
+    const router = new TopicRouter(ROUTES, 2);
+    const destination = (deviceId: string) => {
+      const topic = Buffer.from(`devices/${deviceId}/telemetry`);
+      return router.resolve(topic, 0, topic.length);
+    };
+    const first = destination('a');
+    expect(destination('a')).toBe(first);
+    destination('b');
+    destination('c'); // the generation of a and b is the older one now
+    expect(destination('a')).toBe(first);
+  });
 });

@@ -95,7 +95,7 @@ export class TopicRouter {
           continue;
         }
         return isDeviceId(deviceId)
-          ? { deviceId, route, memoryRoom: null }
+          ? { deviceId, route, found: null }
           : { route: null, kind: route.kind, outcome: 'bad_device_id', deviceId };
       }
     }

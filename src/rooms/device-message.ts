@@ -1,5 +1,3 @@
-import type { MemoryRoom } from './memory-room.js';
-
 /** What became of a device message. */
 export type IngestOutcome =
   /** Stored and fanned out. */
@@ -14,7 +12,8 @@ export type IngestOutcome =
  * the next message. With ten thousand devices a lookup is a walk through memory that no cache holds.
  */
 export interface DeviceMemo {
-  memoryRoom: MemoryRoom | null;
+  /** The store's own business. */
+  found: object | null;
 }
 
 /**

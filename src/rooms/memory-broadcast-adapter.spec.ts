@@ -9,6 +9,7 @@ import { loadConfig } from '../config/load-config.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { DeviceMemo } from './device-message.js';
 import { MemoryBroadcastAdapter } from './memory-broadcast-adapter.js';
+import type { MemoryRoom } from './memory-room.js';
 
 function create(limits: Partial<ReturnType<typeof loadConfig>['rooms']> = {}) {
   let now = Date.now();
@@ -57,15 +58,19 @@ describe(MemoryBroadcastAdapter.name, () => {
   });
 
   describe('the memo of a topic', () => {
-    const memoOf = (): DeviceMemo => ({ memoryRoom: null });
+    const memoOf = (): DeviceMemo => ({ found: null });
 
-    it('leads its messages to the room, and so do messages without one', async () => {
+    it('leads its messages to the room without a lookup; messages without one are looked up', async () => {
       const { adapter } = create();
       const memo = memoOf();
       await publish(adapter, 'd1', 1, { memo });
-      expect(memo.memoryRoom).toBe(memo.memoryRoom?.home.get('d1'));
+      const { home } = memo.found as MemoryRoom;
+      expect(home.get('d1')).toBe(memo.found);
+      const lookup = jest.spyOn(home, 'get');
       await publish(adapter, 'd1', 2, { memo });
+      expect(lookup).not.toHaveBeenCalled();
       await publish(adapter, 'd1', 3);
+      expect(lookup).toHaveBeenCalledTimes(1);
       expect((await adapter.attach(['d1']))[0]?.offset).toBe(3);
     });
 
@@ -79,11 +84,11 @@ describe(MemoryBroadcastAdapter.name, () => {
         advance(120_000);
         jest.advanceTimersByTime(10_000);
         expect(adapter.roomCount).toBe(0);
-        expect(memo.memoryRoom).toBeNull();
+        expect(memo.found).toBeNull();
         await publish(adapter, 'd1', 2, { memo });
         expect((await adapter.attach(['d1']))[0]?.offset).toBe(1);
         await adapter.stop();
-        expect(memo.memoryRoom).toBeNull();
+        expect(memo.found).toBeNull();
       } finally {
         jest.useRealTimers();
       }
@@ -94,8 +99,8 @@ describe(MemoryBroadcastAdapter.name, () => {
       const [old, current] = [memoOf(), memoOf()];
       await publish(adapter, 'd1', 1, { memo: old });
       await publish(adapter, 'd1', 2, { memo: current });
-      expect(old.memoryRoom).toBeNull();
-      expect(current.memoryRoom?.log.newest).toBe(2);
+      expect(old.found).toBeNull();
+      expect((current.found as MemoryRoom).log.newest).toBe(2);
     });
 
     it('does not lead into the rooms of another adapter', async () => {

@@ -180,8 +180,8 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   }
 
   private roomFor({ memo, deviceId }: DeviceMessage): MemoryRoom | undefined {
-    const known = memo === undefined ? null : memo.memoryRoom;
-    if (known !== null && known.home === this.rooms) {
+    const known = memo === undefined ? null : memo.found;
+    if (known instanceof MemoryRoom && known.home === this.rooms) {
       return known;
     }
     const room = this.roomOf(deviceId);

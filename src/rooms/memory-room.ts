@@ -33,12 +33,12 @@ export class MemoryRoom {
   remember(memo: DeviceMemo): void {
     this.forgetMemo();
     this.memo = memo;
-    memo.memoryRoom = this;
+    memo.found = this;
   }
 
   forgetMemo(): void {
-    if (this.memo?.memoryRoom === this) {
-      this.memo.memoryRoom = null;
+    if (this.memo?.found === this) {
+      this.memo.found = null;
     }
     this.memo = null;
   }
