@@ -4,8 +4,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 const WARM_UP_MS = 3_000;
 /**
  * Measured at 300 publications/s: after 3 s a fifteenth of all samples, of Sluice and of uWebSockets.js alike, is still the
- * compiler's, and some 8 to 20 s after the connections were opened V8 collects what that left, once. A server runs for weeks.
- * At 10 publications/s no wait is long enough; there every server is half cold.
+ * compiler's; in some runs V8 collected old space between the 12th and the 18th second, a tenth of the samples then.
+ * A server runs for weeks. At 10 publications/s no wait is long enough; there every server is half cold.
  */
 const WARM_UP_AT_RATE_MS = 25_000;
 const DRAIN_MS = 3_000;
