@@ -3,7 +3,8 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 /** A window: long enough for a p99, short enough that a stall of start is soon forgotten. */
 const WINDOW_MS = 5_000;
-const RESOLUTION_MS = 10;
+/** Each look wakes the process, also where nothing happens. */
+const RESOLUTION_MS = 50;
 const NS_PER_MS = 1e6;
 
 /** How long the event loop keeps timers waiting, over the current window and the one before. */
