@@ -1,3 +1,4 @@
+import { Redis } from 'ioredis';
 import type { Config } from '../../src/config/config.js';
 import { publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';
@@ -35,6 +36,13 @@ describe('connections to Redis', () => {
       await Promise.all([stored, redis.command('SCRIPT', 'FLUSH')]);
     }
     await sawAll(reader, 'd1', 600);
+  });
+
+  it('finds one listener on the stream of ioredis, in whose place it reads channel messages', async () => {
+    const connection = new Redis(redis.url, { lazyConnect: true });
+    own({ stop: () => connection.disconnect() });
+    await connection.connect();
+    expect(connection.stream.listenerCount('data')).toBe(1);
   });
 
   /** A reader whose subscriber connection alone goes through a proxy that can fail. */

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis';
 import { ChannelSubscriptions } from './channel-subscriptions.js';
 import { BEATS_PER_TIMEOUT } from './heartbeat.js';
+import { takeMessages } from './push-reader.js';
 import type { Connect } from './redis-connections.js';
 import { RedisLink } from './redis-link.js';
 
@@ -124,8 +125,7 @@ export class Subscriber {
 
   private async prepare(redis: Redis): Promise<Redis> {
     const probe = this.probeChannel();
-    redis.on(this.sharded ? 'smessageBuffer' : 'messageBuffer', (channelBytes: Buffer, message: Buffer) => {
-      const channel = channelBytes.toString();
+    takeMessages(redis, this.sharded, (channel, message) => {
       if (channel === probe) {
         this.arrivals += 1;
         this.lastProbe = Date.now();

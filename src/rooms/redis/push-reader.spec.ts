@@ -1,0 +1,124 @@
+import { EventEmitter } from 'node:events';
+import { PassThrough } from 'node:stream';
+import type { Redis } from 'ioredis';
+import { PushReader, takeMessages } from './push-reader.js';
+
+const bulk = (text: string): string => `$${Buffer.byteLength(text)}\r\n${text}\r\n`;
+const message = (channel: string, text: string, head = '>3', kind = 'message'): string =>
+  `${head}\r\n${bulk(kind)}${bulk(channel)}${bulk(text)}`;
+const confirmation = (channel: string): string => `>3\r\n${bulk('subscribe')}${bulk(channel)}:1\r\n`;
+
+/** What came of a stream, in order; neighbouring frames that are no messages count as one. */
+function read(chunks: readonly Buffer[]): string[] {
+  const seen: string[] = [];
+  let isPass = false;
+  const reader = new PushReader(
+    (bytes, channelStart, channelEnd, start, end) => {
+      isPass = false;
+      seen.push(`${bytes.toString('utf8', channelStart, channelEnd)}=${bytes.toString('utf8', start, end)}`);
+    },
+    (frames) => {
+      seen.push((isPass ? (seen.pop() as string) : '') + frames.toString());
+      isPass = true;
+    },
+  );
+  for (const chunk of chunks) {
+    expect(reader.read(chunk)).toBe(true);
+  }
+  return seen;
+}
+
+const STREAM = [
+  '+OK\r\n',
+  message('room:ä', 'first'),
+  message('room:2', ''),
+  confirmation('room:3'),
+  `%2\r\n${bulk('a')}*2\r\n:1\r\n_\r\n${bulk('b')}~1\r\n,1.5\r\n`,
+  message('room:2', 'with \r\n >3\r\n$7\r\nmessage\r\n inside'),
+  '$-1\r\n*-1\r\n*0\r\n',
+  message('room:s', 'sharded', '>3', 'smessage'),
+  message('room:4', 'RESP2', '*3'),
+  message('room:4', 'RESP2 sharded', '*3', 'smessage'),
+  `-ERR ${'9'.repeat(400)}\r\n`,
+  `*3\r\n${bulk('message')}:1\r\n:2\r\n`.replace('message', 'massage'),
+];
+const SEEN = [
+  '+OK\r\n',
+  'room:ä=first',
+  'room:2=',
+  STREAM[3]! + STREAM[4]!,
+  'room:2=with \r\n >3\r\n$7\r\nmessage\r\n inside',
+  STREAM[6]!,
+  'room:s=sharded',
+  'room:4=RESP2',
+  'room:4=RESP2 sharded',
+  STREAM[10]! + STREAM[11]!,
+];
+
+describe(PushReader.name, () => {
+  const bytes = Buffer.from(STREAM.join(''));
+
+  it('cuts out the messages and passes on everything else in order', () => {
+    expect(read([bytes])).toEqual(SEEN);
+  });
+
+  it('gives the same wherever the stream is split in two', () => {
+    for (let at = 1; at < bytes.length; at += 1) {
+      expect(read([bytes.subarray(0, at), bytes.subarray(at)])).toEqual(SEEN);
+    }
+  });
+
+  it('gives the same byte by byte', () => {
+    expect(read([...bytes].map((byte) => Buffer.of(byte)))).toEqual(SEEN);
+  });
+
+  it('never passes on part of a frame', () => {
+    const passed: string[] = [];
+    const reader = new PushReader(
+      () => undefined,
+      (frames) => passed.push(frames.toString()),
+    );
+    for (const byte of Buffer.from(confirmation('room:3'))) {
+      reader.read(Buffer.of(byte));
+    }
+    expect(passed).toEqual([confirmation('room:3')]);
+  });
+
+  it('says when a frame passes its bound', () => {
+    const reader = new PushReader(
+      () => undefined,
+      () => undefined,
+      100,
+    );
+    expect(reader.read(Buffer.from(`$1000\r\n${'x'.repeat(50)}`))).toBe(true);
+    expect(reader.read(Buffer.from('x'.repeat(50)))).toBe(false);
+  });
+});
+
+describe(takeMessages.name, () => {
+  function connection(listeners: number): { redis: Redis; stream: PassThrough; parsed: string[] } {
+    const stream = new PassThrough();
+    const parsed: string[] = [];
+    for (let count = 0; count < listeners; count += 1) {
+      stream.on('data', (chunk: Buffer) => parsed.push(chunk.toString()));
+    }
+    return { redis: Object.assign(new EventEmitter(), { stream }) as unknown as Redis, stream, parsed };
+  }
+
+  it('stands before the only listener of the stream', () => {
+    const { redis, stream, parsed } = connection(1);
+    const taken: string[] = [];
+    takeMessages(redis, false, (channel, text) => taken.push(`${channel}=${text.toString()}`));
+    stream.emit('data', Buffer.from(`+OK\r\n${message('a', '1')}`));
+    expect(taken).toEqual(['a=1']);
+    expect(parsed).toEqual(['+OK\r\n']);
+  });
+
+  it.each([0, 2])('takes the events of ioredis where the stream has %d listeners', (listeners) => {
+    const { redis } = connection(listeners);
+    const taken: string[] = [];
+    takeMessages(redis, true, (channel, text) => taken.push(`${channel}=${text.toString()}`));
+    redis.emit('smessageBuffer', Buffer.from('a'), Buffer.from('1'));
+    expect(taken).toEqual(['a=1']);
+  });
+});
