@@ -1,38 +1,149 @@
 import { isUtf8 } from 'node:buffer';
+import { sliceOf } from '../protocol/view-of.js';
+
+/**
+ * JSON (RFC 8259) as a table: from a state and a byte to the next state. What a table cannot count, which containers are open, is left to
+ * the loop that walks it: for that there are the codes from {@link REFUSED} on. In one file with that loop, since V8 puts a module's own
+ * constants into the code, and reads those of another module at every byte, which takes twice the time.
+ */
+
+/** A value must come. */
+const VALUE = 0;
+/** The first value of an array, or its end. */
+const FIRST_VALUE = 1;
+/** A key must come. */
+const KEY = 2;
+/** The first key of an object, or its end. */
+const FIRST_KEY = 3;
+const COLON = 4;
+/** A value has ended. */
+const AFTER = 5;
+/** Each string state is followed by that after a backslash and those of four hexadecimal digits. */
+const STRING = 6;
+const KEY_STRING = 12;
+const MINUS = 18;
+const ZERO = 19;
+const INTEGER = 20;
+const DOT = 21;
+const FRACTION = 22;
+const EXPONENT = 23;
+const EXPONENT_SIGN = 24;
+const EXPONENT_DIGITS = 25;
+/** What is left of `true`, `false` and `null`, a state a letter. */
+const TRUE = 26;
+const FALSE = 29;
+const NULL = 33;
+const STATES = 36;
+
+const REFUSED = 64;
+const OBJECT_OPENS = 65;
+const ARRAY_OPENS = 66;
+const OBJECT_CLOSES = 67;
+const ARRAY_CLOSES = 68;
+const COMMA = 69;
+/** A byte of a character beyond ASCII, in a string and in a key. */
+const BEYOND_ASCII = 70;
+const KEY_BEYOND_ASCII = 71;
+
+/** The next state or code, at `(state << 8) | byte`. */
+const NEXT = new Uint8Array(STATES * 256).fill(REFUSED);
+
+/** 1 for the states in which a whole value has been seen. */
+const ENDS = new Uint8Array(256);
+for (const state of [AFTER, ZERO, INTEGER, FRACTION, EXPONENT_DIGITS]) {
+  ENDS[state] = 1;
+}
+
+const WHITE_SPACE = ' \t\n\r';
+const DIGITS = '0123456789';
+
+function on(state: number, characters: string, next: number): void {
+  for (const character of characters) {
+    NEXT[(state << 8) | character.charCodeAt(0)] = next;
+  }
+}
+
+for (const state of [VALUE, FIRST_VALUE]) {
+  on(state, WHITE_SPACE, state);
+  on(state, '"', STRING);
+  on(state, '{', OBJECT_OPENS);
+  on(state, '[', ARRAY_OPENS);
+  on(state, '-', MINUS);
+  on(state, '0', ZERO);
+  on(state, '123456789', INTEGER);
+  on(state, 't', TRUE);
+  on(state, 'f', FALSE);
+  on(state, 'n', NULL);
+}
+on(FIRST_VALUE, ']', ARRAY_CLOSES);
+for (const state of [KEY, FIRST_KEY]) {
+  on(state, WHITE_SPACE, state);
+  on(state, '"', KEY_STRING);
+}
+on(FIRST_KEY, '}', OBJECT_CLOSES);
+on(COLON, WHITE_SPACE, COLON);
+on(COLON, ':', VALUE);
+
+/** In these states a value may have ended. */
+for (const state of [AFTER, ZERO, INTEGER, FRACTION, EXPONENT_DIGITS]) {
+  on(state, WHITE_SPACE, AFTER);
+  on(state, ',', COMMA);
+  on(state, '}', OBJECT_CLOSES);
+  on(state, ']', ARRAY_CLOSES);
+}
+
+for (const [state, next, beyondAscii] of [
+  [STRING, AFTER, BEYOND_ASCII],
+  [KEY_STRING, COLON, KEY_BEYOND_ASCII],
+] as const) {
+  const escape = state + 1;
+  const hexadecimal = state + 2;
+  // All but control characters; whether those beyond ASCII are UTF-8 is looked at in the end.
+  NEXT.fill(state, (state << 8) | 0x20, (state << 8) | 0x80);
+  NEXT.fill(beyondAscii, (state << 8) | 0x80, (state + 1) << 8);
+  on(state, '"', next);
+  on(state, '\\', escape);
+  on(escape, '"\\/bfnrt', state);
+  on(escape, 'u', hexadecimal);
+  for (let digit = 0; digit < 4; digit++) {
+    on(hexadecimal + digit, `${DIGITS}abcdefABCDEF`, digit < 3 ? hexadecimal + digit + 1 : state);
+  }
+}
+
+on(MINUS, '0', ZERO);
+on(MINUS, '123456789', INTEGER);
+on(INTEGER, DIGITS, INTEGER);
+for (const state of [ZERO, INTEGER]) {
+  on(state, '.', DOT);
+  on(state, 'eE', EXPONENT);
+}
+on(DOT, DIGITS, FRACTION);
+on(FRACTION, DIGITS, FRACTION);
+on(FRACTION, 'eE', EXPONENT);
+on(EXPONENT, '+-', EXPONENT_SIGN);
+for (const state of [EXPONENT, EXPONENT_SIGN, EXPONENT_DIGITS]) {
+  on(state, DIGITS, EXPONENT_DIGITS);
+}
+
+for (const [state, letters] of [
+  [TRUE, 'rue'],
+  [FALSE, 'alse'],
+  [NULL, 'ull'],
+] as const) {
+  for (const [index, letter] of [...letters].entries()) {
+    on(state + index, letter, index < letters.length - 1 ? state + index + 1 : AFTER);
+  }
+}
 
 const SPACE = 0x20;
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-const MINUS = 0x2d;
-const DOT = 0x2e;
-const ZERO = 0x30;
-const NINE = 0x39;
-const COLON = 0x3a;
-const OPEN_ARRAY = 0x5b;
-const BACKSLASH = 0x5c;
-const OPEN_OBJECT = 0x7b;
-
-/** 1 for the bytes a string may hold as they are: all but control characters, `"` and `\`. */
-const PLAIN = new Uint8Array(256).fill(1);
-PLAIN.fill(0, 0, SPACE);
-PLAIN[QUOTE] = 0;
-PLAIN[BACKSLASH] = 0;
-
-/** 1 for the characters that may follow a backslash; `u` is looked at on its own. */
-const ESCAPED = new Uint8Array(256);
-for (const char of '"\\/bfnrt') {
-  ESCAPED[char.charCodeAt(0)] = 1;
-}
-
-const HEX = new Uint8Array(256);
-for (const char of '0123456789abcdefABCDEF') {
-  HEX[char.charCodeAt(0)] = 1;
-}
 
 const isSpace = (byte: number): boolean =>
   byte === SPACE || (byte <= 0x0d && byte !== 0x0b && byte !== 0x0c && byte >= 0x09);
 
-/** One byte per open container. Grows to the deepest nesting seen, at most one byte per byte of payload. */
+/** Of the value looked at last. */
+let hasBeyondAscii = false;
+
+/** What closes each open container. Grows to the deepest nesting seen, at most one byte per byte of payload. */
 let open = new Uint8Array(256);
 
 /**
@@ -49,198 +160,64 @@ export function jsonValue(buffer: Buffer, start: number, end: number): Buffer | 
   while (to > from && isSpace(buffer[to - 1]!)) {
     to--;
   }
+  hasBeyondAscii = false;
   if (!isValue(buffer, from, to)) {
     return null;
   }
-  const value = buffer.subarray(from, to);
-  return isUtf8(value) ? value : null;
+  const value = sliceOf(buffer, from, to);
+  return !hasBeyondAscii || isUtf8(value) ? value : null;
 }
 
-function isValue(b: Buffer, start: number, end: number): boolean {
-  let pos = start;
+function isValue(bytes: Buffer, start: number, end: number): boolean {
+  let state = VALUE;
   let depth = 0;
-  for (;;) {
-    // A value begins here.
-    while (pos < end && isSpace(b[pos]!)) {
-      pos++;
+  for (let pos = start; pos < end; pos++) {
+    state = NEXT[(state << 8) | bytes[pos]!]!;
+    if (state < REFUSED) {
+      continue;
     }
-    if (pos >= end) {
-      return false;
-    }
-    const byte = b[pos]!;
-    if (byte === QUOTE) {
-      pos = stringEnd(b, pos + 1, end);
-    } else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) {
-      pos++;
-      while (pos < end && isSpace(b[pos]!)) {
-        pos++;
-      }
-      if (pos >= end) {
-        return false;
-      }
-      if (b[pos] === byte + 2) {
-        pos++; // An empty container: `}` is `{` + 2, `]` is `[` + 2.
-      } else {
-        if (depth === open.length) {
-          const larger = new Uint8Array(open.length * 2);
-          larger.set(open);
-          open = larger;
-        }
-        open[depth++] = byte;
-        if (byte === OPEN_OBJECT) {
-          pos = keyEnd(b, pos, end);
-          if (pos < 0) {
-            return false;
-          }
-        }
-        continue;
-      }
-    } else if (byte === MINUS || (byte >= ZERO && byte <= NINE)) {
-      pos = numberEnd(b, pos, end);
-    } else {
-      pos = literalEnd(b, pos, end);
-    }
-    if (pos < 0) {
-      return false;
-    }
-    // A value has ended: close what ends with it, then look for the next one.
-    for (;;) {
-      if (depth === 0) {
-        return pos === end;
-      }
-      while (pos < end && isSpace(b[pos]!)) {
-        pos++;
-      }
-      if (pos >= end) {
-        return false;
-      }
-      const container = open[depth - 1]!;
-      const next = b[pos++]!;
-      if (next === COMMA) {
-        if (container === OPEN_OBJECT) {
-          while (pos < end && isSpace(b[pos]!)) {
-            pos++;
-          }
-          pos = keyEnd(b, pos, end);
-          if (pos < 0) {
-            return false;
-          }
-        }
+    switch (state) {
+      case OBJECT_OPENS:
+        push(depth++, OBJECT_CLOSES);
+        state = FIRST_KEY;
         break;
-      }
-      if (next !== container + 2) {
-        return false;
-      }
-      depth--;
-    }
-  }
-}
-
-/** @returns the position after `"key" :`, or -1 */
-function keyEnd(b: Buffer, start: number, end: number): number {
-  if (start >= end || b[start] !== QUOTE) {
-    return -1;
-  }
-  let pos = stringEnd(b, start + 1, end);
-  if (pos < 0) {
-    return -1;
-  }
-  while (pos < end && isSpace(b[pos]!)) {
-    pos++;
-  }
-  return pos < end && b[pos] === COLON ? pos + 1 : -1;
-}
-
-/** @param start after the opening quote @returns the position after the closing one, or -1 */
-function stringEnd(b: Buffer, start: number, end: number): number {
-  let pos = start;
-  for (;;) {
-    while (pos < end && PLAIN[b[pos]!] === 1) {
-      pos++;
-    }
-    if (pos >= end) {
-      return -1;
-    }
-    const byte = b[pos]!;
-    if (byte === QUOTE) {
-      return pos + 1;
-    }
-    if (byte !== BACKSLASH || pos + 1 >= end) {
-      return -1;
-    }
-    const escaped = b[pos + 1]!;
-    if (ESCAPED[escaped] === 1) {
-      pos += 2;
-    } else if (
-      escaped === 0x75 &&
-      pos + 6 <= end &&
-      HEX[b[pos + 2]!]! + HEX[b[pos + 3]!]! + HEX[b[pos + 4]!]! + HEX[b[pos + 5]!]! === 4
-    ) {
-      pos += 6;
-    } else {
-      return -1;
-    }
-  }
-}
-
-const isDigit = (byte: number | undefined): boolean => byte !== undefined && byte >= ZERO && byte <= NINE;
-
-function numberEnd(b: Buffer, start: number, end: number): number {
-  let pos = start;
-  if (b[pos] === MINUS) {
-    pos++;
-  }
-  if (pos >= end || !isDigit(b[pos])) {
-    return -1;
-  }
-  if (b[pos] === ZERO) {
-    pos++;
-  } else {
-    pos = digitsEnd(b, pos, end);
-  }
-  if (pos < end && b[pos] === DOT) {
-    if (pos + 1 >= end || !isDigit(b[pos + 1])) {
-      return -1;
-    }
-    pos = digitsEnd(b, pos + 1, end);
-  }
-  if (pos < end && (b[pos]! | SPACE) === 0x65) {
-    pos++;
-    if (pos < end && (b[pos] === MINUS || b[pos] === 0x2b)) {
-      pos++;
-    }
-    if (pos >= end || !isDigit(b[pos])) {
-      return -1;
-    }
-    pos = digitsEnd(b, pos, end);
-  }
-  return pos;
-}
-
-function digitsEnd(b: Buffer, start: number, end: number): number {
-  let pos = start;
-  while (pos < end && b[pos]! >= ZERO && b[pos]! <= NINE) {
-    pos++;
-  }
-  return pos;
-}
-
-const LITERALS = [Buffer.from('true'), Buffer.from('false'), Buffer.from('null')];
-
-function literalEnd(b: Buffer, start: number, end: number): number {
-  for (const literal of LITERALS) {
-    if (b[start] === literal[0]) {
-      const to = start + literal.length;
-      if (to > end) {
-        return -1;
-      }
-      for (let i = 1; i < literal.length; i++) {
-        if (b[start + i] !== literal[i]) {
-          return -1;
+      case ARRAY_OPENS:
+        push(depth++, ARRAY_CLOSES);
+        state = FIRST_VALUE;
+        break;
+      case OBJECT_CLOSES:
+      case ARRAY_CLOSES:
+        if (depth === 0 || open[--depth] !== state) {
+          return false;
         }
-      }
-      return to;
+        state = AFTER;
+        break;
+      case COMMA:
+        if (depth === 0) {
+          return false;
+        }
+        state = open[depth - 1] === OBJECT_CLOSES ? KEY : VALUE;
+        break;
+      case BEYOND_ASCII:
+        hasBeyondAscii = true;
+        state = STRING;
+        break;
+      case KEY_BEYOND_ASCII:
+        hasBeyondAscii = true;
+        state = KEY_STRING;
+        break;
+      default:
+        return false;
     }
   }
-  return -1;
+  return depth === 0 && ENDS[state] === 1;
+}
+
+function push(depth: number, closes: number): void {
+  if (depth === open.length) {
+    const larger = new Uint8Array(open.length * 2);
+    larger.set(open);
+    open = larger;
+  }
+  open[depth] = closes;
 }

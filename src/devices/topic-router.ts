@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { isDeviceId } from '../protocol/device-id.js';
+import { BytesIndex } from '../rooms/bytes-index.js';
 import type { DeviceMemo } from '../rooms/device-message.js';
 import type { MessageKind } from './ingest-counters.js';
 import type { InboundMessage } from './inbound-message.js';
@@ -40,8 +41,8 @@ interface CompiledRoute {
  */
 export class TopicRouter {
   private readonly compiled: CompiledRoute[];
-  private recent = new Map<string, Destination>();
-  private older = new Map<string, Destination>();
+  private recent = new BytesIndex<Destination>();
+  private older = new BytesIndex<Destination>();
 
   /** @param maxRemembered topics per generation; at most twice that many are remembered */
   constructor(
@@ -58,25 +59,24 @@ export class TopicRouter {
   }
 
   resolve(buffer: Buffer, start: number, end: number): Destination | BadTopic {
-    // latin1 maps bytes to characters one to one: as a key it needs no decoding and no check.
-    const key = buffer.toString('latin1', start, end);
-    const known = this.recent.get(key);
+    const known = this.recent.get(buffer, start, end);
     if (known !== undefined) {
       return known;
     }
-    const found = this.older.get(key) ?? this.find(buffer.subarray(start, end));
+    const topic = buffer.subarray(start, end);
+    const found = this.older.get(buffer, start, end) ?? this.find(topic);
     if (found.route !== null) {
-      this.remember(key, found);
+      this.remember(topic, found);
     }
     return found;
   }
 
-  private remember(key: string, destination: Destination): void {
+  private remember(topic: Buffer, destination: Destination): void {
     if (this.recent.size >= this.maxRemembered) {
       this.older = this.recent;
-      this.recent = new Map();
+      this.recent = new BytesIndex();
     }
-    this.recent.set(key, destination);
+    this.recent.set(topic, destination);
   }
 
   private find(bytes: Buffer): Destination | BadTopic {
