@@ -1,3 +1,4 @@
+import { frameMemory } from './frame-memory.js';
 import { bodyStart, textFrameOf } from './text-frame.js';
 
 const BATCH_OPEN = Buffer.from('{"type":"batch","messages":[');
@@ -47,7 +48,7 @@ export class Batch {
       return this.frame;
     }
     if (this.joined === null) {
-      const joined = Buffer.allocUnsafe(this.bytes);
+      const joined = frameMemory(this.bytes);
       let end = this.bytes - this.frame.length;
       joined.set(this.frame, end);
       for (let node: Batch | null = this.previous; node !== null; node = node.previous) {

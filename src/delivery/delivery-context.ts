@@ -55,7 +55,8 @@ export class DeliveryContext {
     if (this.received.length > 0) {
       const now = performance.now();
       for (const receivedMono of this.received) {
-        this.metrics.latency.observe((now - receivedMono) / 1000);
+        // Receipt on another machine is only known by its clock.
+        this.metrics.latency.observe(Math.max(0, now - receivedMono) / 1000);
       }
       this.received.length = 0;
     }

@@ -1,3 +1,4 @@
+import { frameMemory } from './frame-memory.js';
 import type { Publication } from './publication.js';
 import { headerLength, writeHeader } from './text-frame.js';
 
@@ -55,7 +56,7 @@ export class TelemetryTemplate {
     tail += extra;
     const length =
       prefix.length + payload.length + (metaPart === null ? 0 : metaPart.length) + tail.length + 1;
-    const frame = Buffer.allocUnsafe((framed ? headerLength(length) : 0) + length);
+    const frame = frameMemory((framed ? headerLength(length) : 0) + length);
     let at = framed ? writeHeader(frame, length) : 0;
     frame.set(prefix, at);
     at += prefix.length;

@@ -1,5 +1,7 @@
 /** Building of unmasked WebSocket text frames (RFC 6455, section 5.2), one Buffer each: header and body together. */
 
+import { frameMemory } from './frame-memory.js';
+
 const FIN_TEXT = 0x81;
 
 /** Bytes that the header of a frame with this body takes. */
@@ -29,7 +31,7 @@ export function writeHeader(frame: Buffer, bodyLength: number): number {
 /** A text frame of `text`. */
 export function textFrame(text: string): Buffer {
   const length = Buffer.byteLength(text);
-  const frame = Buffer.allocUnsafe(headerLength(length) + length);
+  const frame = frameMemory(headerLength(length) + length);
   frame.write(text, writeHeader(frame, length), 'utf8');
   return frame;
 }
@@ -40,7 +42,7 @@ export function textFrameOf(chunks: readonly Buffer[]): Buffer {
   for (const chunk of chunks) {
     length += chunk.length;
   }
-  const frame = Buffer.allocUnsafe(headerLength(length) + length);
+  const frame = frameMemory(headerLength(length) + length);
   let at = writeHeader(frame, length);
   for (const chunk of chunks) {
     chunk.copy(frame, at);

@@ -2,13 +2,25 @@ import type { Position } from '../protocol/client-messages.js';
 import type { DeviceMessage } from './device-message.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
 
+/** Where an adapter keeps a room that it is attached to. */
+export interface RoomOrigin {
+  /** The receiver's own business: what it looked up once. With ten thousand rooms a lookup is a walk through memory that no cache holds. */
+  found: object | null;
+  /** The publication that was told last: the receiver need not keep it as well. */
+  newest(): Publication | null;
+}
+
 /**
  * What an adapter tells the local rooms. Implemented by RoomsService, bound once at start.
  * Calls come in the order in which the store accepted things, per room, and only for attached rooms.
  */
 export interface BroadcastReceiver {
-  /** The next publication of a room: `offset` is the last one's plus one within the epoch. */
-  onPublication(publication: Publication, receivedMono: number): void;
+  /**
+   * The next publication of a room: `offset` is the last one's plus one within the epoch.
+   * @param receivedMono performance.now() of receipt
+   * @param origin the same for all publications of a room from one attach on, until a reset at the latest
+   */
+  onPublication(publication: Publication, receivedMono: number, origin: RoomOrigin): void;
   onStatus(deviceId: string, status: DeviceStatus): void;
   onMeta(deviceId: string, meta: MetaBytes): void;
   /**

@@ -69,7 +69,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     this.histories.append(room, message);
     room.touchedAt = message.receivedAt;
     if (room.attached) {
-      this.receiver?.onPublication(room.newest(message.receivedAt), message.receivedMono);
+      this.receiver?.onPublication(room.appended(message.receivedAt), message.receivedMono, room);
     }
     message.settle('accepted');
   }
@@ -143,6 +143,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       return;
     }
     room.attached = false;
+    room.found = null;
     room.touchedAt = this.now();
     if (room.empty) {
       this.letGo(room);

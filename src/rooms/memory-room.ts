@@ -1,3 +1,4 @@
+import type { RoomOrigin } from './broadcast-adapter.js';
 import type { DeviceMemo } from './device-message.js';
 import { type HistoryEntry, HistoryLog } from './history-log.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
@@ -8,8 +9,9 @@ interface MetaVersion {
 }
 
 /** All that memory mode keeps of one device. */
-export class MemoryRoom {
+export class MemoryRoom implements RoomOrigin {
   readonly log = new HistoryLog();
+  found: object | null = null;
   attached = false;
   /** Through which the messages of the device find it; it is in one at most, so that who is let go is held by none. */
   private memo: DeviceMemo | null = null;
@@ -67,8 +69,14 @@ export class MemoryRoom {
     return this.log.newest === 0 && this.status === null && this.filled === null && this.meta === null;
   }
 
-  /** The newest publication, received at `serverTs`. */
-  newest(serverTs: number): Publication {
+  /** The newest publication, or a retained value that never was one. */
+  newest(): Publication | null {
+    const last = this.log.last();
+    return last === undefined ? this.filled : this.publication(last);
+  }
+
+  /** The publication that was just appended, received at `serverTs`. */
+  appended(serverTs: number): Publication {
     const { deviceId, epoch, log } = this;
     return {
       deviceId,
@@ -92,12 +100,11 @@ export class MemoryRoom {
   }
 
   state(): RoomState {
-    const last = this.log.last();
     return {
       deviceId: this.deviceId,
       epoch: this.epoch,
       offset: this.log.newest,
-      telemetry: last === undefined ? this.filled : this.publication(last),
+      telemetry: this.newest(),
       status: this.status,
       meta: this.meta,
     };

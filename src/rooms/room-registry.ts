@@ -98,6 +98,7 @@ export class RoomRegistry {
     room.hold(subscription);
     this.subscriptions -= 1;
     if (room.audience.size === 0 && this.rooms.get(room.deviceId) === room) {
+      room.open = false;
       this.rooms.delete(room.deviceId);
       this.adapter.detach(room.deviceId);
     }

@@ -4,7 +4,7 @@ import type { Scheduler } from '../delivery/scheduler.js';
 import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
 import type { HotCounters } from '../metrics/metrics.js';
 import { Audience } from './audience.js';
-import { LastPublication } from './last-publication.js';
+import type { RoomOrigin } from './broadcast-adapter.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
 import type { Subscription } from './subscription.js';
 
@@ -20,7 +20,11 @@ export class Room implements Feed {
   /** Resolves when the adapter has attached the room and its state is known; null from then on. */
   ready: Promise<void> | null = null;
   readonly audience = new Audience();
-  private last: LastPublication | null = null;
+  /** False from when the last member has left it. */
+  open = true;
+  /** The newest publication where {@link origin} does not know it: what the adapter said at attach and at a reset. */
+  private last: Publication | null = null;
+  private origin: RoomOrigin | null = null;
   private newest: TelemetryFrames | null = null;
   private lazyTemplate: TelemetryTemplate | null = null;
   private groups: Map<string, DeliveryGroup> | null = null;
@@ -38,12 +42,13 @@ export class Room implements Feed {
 
   /** The newest publication, or a retained value that never was one. */
   get telemetry(): Publication | null {
-    return this.last === null ? null : this.last.get();
+    return this.origin === null ? this.last : this.origin.newest();
   }
 
   get frames(): TelemetryFrames | null {
-    if (this.newest === null && this.last !== null) {
-      this.newest = new TelemetryFrames(this.last.get(), this.template);
+    if (this.newest === null) {
+      const { telemetry } = this;
+      this.newest = telemetry === null ? null : new TelemetryFrames(telemetry, this.template);
     }
     return this.newest;
   }
@@ -73,10 +78,13 @@ export class Room implements Feed {
   }
 
   /** Hands a publication to every live subscription: one frame for all of them. The inner loop of the product. */
-  deliver(publication: Publication): void {
+  deliver(publication: Publication, origin: RoomOrigin): void {
     this.offset = publication.offset;
     this.epoch = publication.epoch;
-    this.keep(publication);
+    // Whoever needs the newest later has it framed again: what is kept for each device outlives the collector's nursery.
+    this.newest = null;
+    this.last = null;
+    this.origin = origin;
     const frames = new TelemetryFrames(publication, this.template);
     const { members, live } = this.audience;
     this.hot.due += live;
@@ -92,9 +100,9 @@ export class Room implements Feed {
   }
 
   private keep(publication: Publication | null): void {
-    // Whoever needs the newest later has it framed again: frames kept for each device outlive the collector's nursery.
     this.newest = null;
-    this.last = LastPublication.keep(this.last, publication);
+    this.last = publication;
+    this.origin = null;
   }
 
   /** The feed that serves these options; made when it is not there. */

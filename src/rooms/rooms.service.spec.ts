@@ -281,9 +281,13 @@ describe(RoomsService.name, () => {
       meta: null,
     };
     rooms.onReset({ deviceId: 'd1', epoch: 'next', offset: 7, telemetry, status: null, meta: null });
-    rooms.onPublication({ ...telemetry, offset: 8, payload: Buffer.from('8') }, performance.now());
+    const tell = (offset: number): void => {
+      const publication = { ...telemetry, offset, payload: Buffer.from(String(offset)) };
+      rooms.onPublication(publication, performance.now(), { found: null, newest: () => publication });
+    };
+    tell(8);
     await settle();
-    rooms.onPublication({ ...telemetry, offset: 9, payload: Buffer.from('9') }, performance.now());
+    tell(9);
     await settle();
     expect(m.messages('snapshot').at(-1)).toMatchObject({
       devices: [{ telemetry: { epoch: 'next', offset: 8 } }],

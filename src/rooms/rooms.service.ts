@@ -6,13 +6,13 @@ import { Metrics } from '../metrics/metrics.js';
 import type { MessageId, Position } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { SubscribedRoom } from '../protocol/server-messages.js';
-import { BroadcastAdapter, type BroadcastReceiver } from './broadcast-adapter.js';
+import { BroadcastAdapter, type BroadcastReceiver, type RoomOrigin } from './broadcast-adapter.js';
 import type { DeviceMessage } from './device-message.js';
 import { FleetSubscriptions } from './fleet-subscriptions.js';
 import { Introductions } from './introductions.js';
 import type { Member } from './member.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
-import type { Room } from './room.js';
+import { Room } from './room.js';
 import { RoomRegistry } from './room-registry.js';
 import { statusJson } from './snapshot-source.js';
 import type { Subscription } from './subscription.js';
@@ -144,17 +144,17 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
 
   // From the adapter
 
-  onPublication(publication: Publication, receivedMono: number): void {
-    const room = this.registry.get(publication.deviceId);
+  onPublication(publication: Publication, receivedMono: number, origin: RoomOrigin): void {
+    const room = this.roomOf(publication.deviceId, origin);
     if (room === undefined) {
       return;
     }
     if (!this.context.isSampling) {
-      room.deliver(publication);
+      room.deliver(publication, origin);
       return;
     }
     const start = performance.now();
-    room.deliver(publication);
+    room.deliver(publication, origin);
     this.metrics.broadcastDuration.observe((performance.now() - start) / 1000);
     this.context.sampleLatency(receivedMono);
   }
@@ -197,6 +197,16 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
 
   onDevice(deviceId: string): void {
     this.fleet.onDevice(deviceId);
+  }
+
+  private roomOf(deviceId: string, origin: RoomOrigin): Room | undefined {
+    const { found } = origin;
+    if (found instanceof Room && found.open) {
+      return found;
+    }
+    const room = this.registry.get(deviceId);
+    origin.found = room ?? null;
+    return room;
   }
 
   private tell(audience: readonly Subscription[], frame: Buffer): void {

@@ -1,4 +1,4 @@
-import type { BroadcastAdapter, BroadcastReceiver } from '../../src/rooms/broadcast-adapter.js';
+import type { BroadcastAdapter, BroadcastReceiver, RoomOrigin } from '../../src/rooms/broadcast-adapter.js';
 import type { DeviceMessage, IngestOutcome } from '../../src/rooms/device-message.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from '../../src/rooms/publication.js';
 
@@ -26,7 +26,8 @@ export class RecordingReceiver implements BroadcastReceiver {
   readonly devices: string[] = [];
   private waiters: { holds: () => boolean; resolve: () => void }[] = [];
 
-  onPublication(publication: Publication): void {
+  onPublication(publication: Publication, _receivedMono: number, origin: RoomOrigin): void {
+    expect(origin.newest()).toEqual(publication);
     this.publications.push({ ...publication, payload: Buffer.from(publication.payload) });
     this.check();
   }

@@ -1,4 +1,4 @@
-import type { BroadcastReceiver } from '../broadcast-adapter.js';
+import type { BroadcastReceiver, RoomOrigin } from '../broadcast-adapter.js';
 import { LastPublication } from '../last-publication.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from '../publication.js';
 import type { Block, FrameSink } from './frames.js';
@@ -6,12 +6,16 @@ import type { Partition } from './partitions.js';
 import type { RedisNode } from './redis-node.js';
 import type { StoredState } from './stored-state.js';
 
+/** Of performance.now(), Unix ms. */
+const TIME_ORIGIN = performance.timeOrigin;
+
 /** What came of a message: continued, or the room has to be read again, since something is missing or began anew. */
 export type Continuity = 'continued' | 'broken';
 
 /** A room this instance is attached to: where it stands, and what of the channel's messages is new. */
-export class AttachedRoom implements FrameSink {
+export class AttachedRoom implements FrameSink, RoomOrigin {
   readonly channel: string;
+  found: object | null = null;
   /** The node whose subscriber has, or is to have, the channel. */
   node: RedisNode | undefined;
   /** The receiver knows the room: another epoch has to be told. */
@@ -42,13 +46,13 @@ export class AttachedRoom implements FrameSink {
     this.channel = partition.channelPrefix + deviceId;
   }
 
-  get telemetry(): Publication | null {
+  newest(): Publication | null {
     return this.last === null ? null : this.last.get();
   }
 
   get state(): RoomState {
-    const { deviceId, epoch, offset, telemetry, status, meta } = this;
-    return { deviceId, epoch, offset, telemetry, status, meta };
+    const { deviceId, epoch, offset, status, meta } = this;
+    return { deviceId, epoch, offset, telemetry: this.newest(), status, meta };
   }
 
   /** Nothing is known of the device. */
@@ -78,8 +82,7 @@ export class AttachedRoom implements FrameSink {
     this.offset = publication.offset;
     this.last = LastPublication.keep(this.last, publication);
     // Receipt on another machine is only known by its wall clock.
-    const mono = publication.serverTs - performance.timeOrigin;
-    this.receiver.onPublication(publication, Math.min(mono, performance.now()));
+    this.receiver.onPublication(publication, publication.serverTs - TIME_ORIGIN, this);
   }
 
   /** Status and metadata that changed while this instance did not hear of it; the numbering is the same. */
@@ -117,7 +120,7 @@ export class AttachedRoom implements FrameSink {
   }
 
   onBlock(block: Block): void {
-    if (this.isBroken(block.epoch) || block.lastOffset <= this.offset) {
+    if (this.isBroken(block.isOf(this.epoch)) || block.lastOffset <= this.offset) {
       return;
     }
     if (block.firstOffset > this.offset + 1 || block.metaVersion > this.metaVersion) {
@@ -131,7 +134,7 @@ export class AttachedRoom implements FrameSink {
   }
 
   onStatus(epoch: string, revision: number, status: DeviceStatus): void {
-    if (!this.isBroken(epoch) && revision > this.revision) {
+    if (!this.isBroken(epoch === this.epoch) && revision > this.revision) {
       this.revision = revision;
       this.status = status;
       this.receiver.onStatus(this.deviceId, status);
@@ -139,7 +142,7 @@ export class AttachedRoom implements FrameSink {
   }
 
   onMeta(epoch: string, version: number, bytes: Buffer): void {
-    if (!this.isBroken(epoch) && version > this.metaVersion) {
+    if (!this.isBroken(epoch === this.epoch) && version > this.metaVersion) {
       this.metaVersion = version;
       this.meta = bytes.length === 0 ? null : bytes;
       this.receiver.onMeta(this.deviceId, this.meta);
@@ -147,15 +150,15 @@ export class AttachedRoom implements FrameSink {
   }
 
   onFilled(epoch: string, serverTs: number, payload: Buffer): void {
-    if (!this.isBroken(epoch) && this.last === null) {
+    if (!this.isBroken(epoch === this.epoch) && this.last === null) {
       const { deviceId, meta } = this;
       this.last = LastPublication.keep(null, { deviceId, epoch, offset: 0, serverTs, payload, meta });
       this.receiver.onReset(this.state);
     }
   }
 
-  private isBroken(epoch: string): boolean {
-    if (epoch !== this.epoch) {
+  private isBroken(isSameEpoch: boolean): boolean {
+    if (!isSameEpoch) {
       this.continuity = 'broken';
     }
     return this.continuity === 'broken';

@@ -1,5 +1,5 @@
 import type { DeviceStatus } from '../publication.js';
-import { FORMAT_VERSION, UnreadableError, readEpoch, readRecord } from './stored-state.js';
+import { FORMAT_VERSION, isEpoch, UnreadableError, readEpoch, readRecord } from './stored-state.js';
 
 /** Each frame has its length before it, in a channel's message as well as in history. */
 export const FRAME_LENGTH_BYTES = 4;
@@ -38,8 +38,8 @@ export class Block {
     return this.firstOffset + this.count - 1;
   }
 
-  get epoch(): string {
-    return readEpoch(this.bytes, this.at + 36);
+  isOf(epoch: string): boolean {
+    return isEpoch(this.bytes, this.at + 36, epoch);
   }
 
   /** Calls back for each publication from `fromOffset` on, in order. */

@@ -36,7 +36,7 @@ export function readHistoryPage(
   for (const bytes of answer.slice(4 + 2 * versions)) {
     const block = new Block(bytes as Buffer, FRAME_LENGTH_BYTES);
     const meta = metas.get(block.metaVersion) ?? null;
-    if (block.firstOffset > next || meta === null || block.epoch !== after.epoch) {
+    if (block.firstOffset > next || meta === null || !block.isOf(after.epoch)) {
       break;
     }
     let held = true;

@@ -16,7 +16,7 @@ export class LocalRooms extends MemoryBroadcastAdapter {
   }
 
   /** Takes a room over. @returns where it stands here: what was known of it, as values that are no publications */
-  takeOver({ deviceId, telemetry, status, meta }: AttachedRoom): Promise<RoomState> {
+  takeOver({ state: { deviceId, telemetry, status, meta } }: AttachedRoom): Promise<RoomState> {
     void this.setMeta(deviceId, meta);
     if (status !== null) {
       void this.setStatus(deviceId, status, false);

@@ -188,7 +188,10 @@ export class ModeSwitch {
     this.shown = new Map(
       fromStore
         ? []
-        : switched.flatMap((room) => (room.telemetry ? [[room.deviceId, room.telemetry.payload]] : [])),
+        : switched.flatMap((room) => {
+            const newest = room.newest();
+            return newest === null ? [] : [[room.deviceId, newest.payload]];
+          }),
     );
     const waiting = [...this.rooms.all()].filter((room) => room.waiters.length > 0);
     this.rooms.suspend();

@@ -174,7 +174,7 @@ export class RoomReader {
       page?.forEach((publication) => room.deliver(publication));
       more = page !== null && page.length > 0;
     }
-    const last = newerOf(room.telemetry, state.offset === 0 ? state.telemetry : null);
+    const last = newerOf(room.newest(), state.offset === 0 ? state.telemetry : null);
     room.set({
       ...state,
       offset: 0,

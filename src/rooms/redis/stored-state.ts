@@ -118,6 +118,16 @@ export function writeRecord(
   return at + RECORD_HEAD_BYTES + payload.length;
 }
 
+/** Whether the epoch in `bytes` is this one: no string is made for it. */
+export function isEpoch(bytes: Buffer, at: number, epoch: string): boolean {
+  for (let index = 0; index < epoch.length; index += 1) {
+    if (bytes[at + index] !== epoch.charCodeAt(index)) {
+      return false;
+    }
+  }
+  return epoch.length === EPOCH_BYTES || bytes[at + epoch.length] === 0;
+}
+
 export function readEpoch(bytes: Buffer, at: number): string {
   let end = at + EPOCH_BYTES;
   while (end > at && bytes[end - 1] === 0) {
