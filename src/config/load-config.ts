@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Config } from './config.js';
 import { crossChecks } from './cross-checks.js';
+import { isRedisCluster } from './redis-cluster.js';
 import type { Setting, SettingContext } from './setting.js';
 import { settings } from './settings.js';
 
@@ -24,7 +25,11 @@ export class ConfigError extends Error {
 export function loadConfig(env: Environment): Config {
   const problems: string[] = [];
   const production = env['NODE_ENV'] === 'production';
-  const context: SettingContext = { production, embeddedBroker: !env['MQTT_URL'] && !production };
+  const context: SettingContext = {
+    production,
+    embeddedBroker: !env['MQTT_URL'] && !production,
+    redisCluster: isRedisCluster(rawValue(settings.redis.url, env, []) ?? ''),
+  };
   const config: Record<string, unknown> = { production };
   for (const [area, table] of Object.entries(settings)) {
     const values: Record<string, unknown> = {};

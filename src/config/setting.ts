@@ -5,6 +5,8 @@ export interface SettingContext {
   production: boolean;
   /** No `MQTT_URL`: the broker inside the process. */
   embeddedBroker: boolean;
+  /** `REDIS_URL` is a list of nodes. */
+  redisCluster: boolean;
 }
 
 /** One environment variable: how it is read, what it defaults to, and the sentence the docs show. */

@@ -17,6 +17,7 @@ interface Recording {
 }
 
 const DEVICE = 'plant-7.ü';
+const RECORDED_PARTITIONS = 16;
 const recorded = JSON.parse(
   readFileSync(new URL('./recorded-format-1.json', import.meta.url), 'utf8'),
 ) as Recording;
@@ -72,7 +73,10 @@ describe('data of the release that wrote format 1', () => {
     own({ stop: () => client.disconnect() });
     // The recording is as old as it is: age does not matter here.
     const start = () =>
-      startInstance(redis.url, { rooms: { historyMaxAgeMs: 86_400_000 * 10_000 }, redis: PATIENT });
+      startInstance(redis.url, {
+        rooms: { historyMaxAgeMs: 86_400_000 * 10_000 },
+        redis: { ...PATIENT, partitions: RECORDED_PARTITIONS },
+      });
     return { client, start };
   }
 

@@ -4,9 +4,10 @@ import { int } from '../setting.js';
 export const redisLimits = {
   partitions: int(
     'REDIS_PARTITIONS',
-    16,
+    ({ redisCluster }) => (redisCluster ? 16 : 4),
     [1, 1_024],
-    'Partitions of the rooms, each one hash slot on Redis Cluster; the same on all instances',
+    'Partitions of the rooms, each one hash slot on Redis Cluster; the same on all instances. On one server a few keep it busy, and what belongs to one connection comes back together; a Cluster needs 4 to 8 a master',
+    { defaultText: '4; 16 with Redis Cluster' },
   ),
   timeoutMs: int(
     'REDIS_TIMEOUT_MS',

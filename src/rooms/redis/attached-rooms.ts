@@ -1,29 +1,28 @@
 import type { Metrics } from '../../metrics/metrics.js';
+import { frameMemory } from '../../delivery/frame-memory.js';
+import { sliceOf } from '../../protocol/view-of.js';
 import type { BroadcastReceiver } from '../broadcast-adapter.js';
 import type { RoomState } from '../publication.js';
 import { AttachedRoom } from './attached-room.js';
 import { Forgetting } from './forgetting.js';
 import { readFrames } from './frames.js';
 import type { Partition } from './partitions.js';
+import { ReadingRound } from './reading-round.js';
 import { RoomReader } from './room-reader.js';
 import type { RedisStore } from './redis-store.js';
+import { RoomsByChannel } from './rooms-by-channel.js';
 import { UnreadableError } from './stored-state.js';
 
 /** Messages of one room kept while it is being read; over it the room is read once more instead. */
 const MAX_HELD_BYTES = 1024 * 1024;
-/** Parts in which all attached rooms are read again in turn. */
-const ROUND_PARTS = 30;
-/** Time of one such round: it keeps watched rooms from expiring, and finds what a lost message would have told. */
-const ROUND_MS = 150_000;
 
 /** The rooms this instance is attached to: their channels, where each stands, and no gap in what the receiver hears. */
 export class AttachedRooms {
   private readonly rooms = new Map<string, AttachedRoom>();
-  private readonly byChannel = new Map<string, AttachedRoom>();
+  private readonly byChannel = new RoomsByChannel();
   private readonly reader: RoomReader;
   private active = true;
-  private timer: NodeJS.Timeout | null = null;
-  private round: IterableIterator<AttachedRoom> | null = null;
+  private readonly round: ReadingRound;
   private readonly forgetting: Forgetting;
 
   /** @param expiryMs time after which the store forgets a device of which nobody hears or asks */
@@ -34,6 +33,11 @@ export class AttachedRooms {
     private readonly expiryMs: number,
   ) {
     this.forgetting = new Forgetting(store, (deviceId) => !this.active || this.rooms.has(deviceId));
+    this.round = new ReadingRound(this.rooms, (room) => {
+      if (this.active && room.known && room.held === null) {
+        this.reader.read(room);
+      }
+    });
     this.reader = new RoomReader(store, metrics, {
       isCurrent: (room) => this.active && this.rooms.get(room.deviceId) === room,
       replay: (room, messages) => this.replay(room, messages),
@@ -59,15 +63,12 @@ export class AttachedRooms {
   }
 
   start(): void {
-    const roundMs = Math.min(ROUND_MS, this.expiryMs / 4);
-    this.timer = setInterval(() => this.readNextPart(), roundMs / ROUND_PARTS);
+    this.round.start(this.expiryMs);
     this.forgetting.start();
   }
 
   stop(): void {
-    if (this.timer !== null) {
-      clearInterval(this.timer);
-    }
+    this.round.stop();
     this.forgetting.stop();
     this.suspend();
   }
@@ -82,7 +83,7 @@ export class AttachedRooms {
     if (room === undefined) {
       room = new AttachedRoom(deviceId, this.store.partitions.of(deviceId), this.receiver);
       this.rooms.set(deviceId, room);
-      this.byChannel.set(room.channel, room);
+      this.byChannel.add(room);
     }
     return room;
   }
@@ -93,7 +94,7 @@ export class AttachedRooms {
       return;
     }
     this.rooms.delete(deviceId);
-    this.byChannel.delete(room.channel);
+    this.byChannel.delete(room);
     room.node?.subscriber.channels.drop(room.channel);
     // Whoever still waits for the attach does not follow the room any more: an answer without a position.
     room.takeWaiters().forEach((resolve) => resolve(room.state));
@@ -102,14 +103,31 @@ export class AttachedRooms {
     }
   }
 
+  /** A message in `bytes[start, end)` of the channel named before it. @returns whether it is one of a room's */
+  roomMessage(bytes: Buffer, channelStart: number, channelEnd: number, start: number, end: number): boolean {
+    const room = this.byChannel.find(bytes, channelStart, channelEnd);
+    if (room === undefined) {
+      return false;
+    }
+    this.take(room, sliceOf(bytes, start, end));
+    return true;
+  }
+
   /** A message of some channel. */
   message(channel: string, message: Buffer): void {
     const room = this.byChannel.get(channel);
-    if (room === undefined || !this.active) {
+    if (room !== undefined) {
+      this.take(room, message);
+    }
+  }
+
+  private take(room: AttachedRoom, message: Buffer): void {
+    if (!this.active) {
       return;
     }
     // A copy, since the message is a piece of a network chunk that would live as long as the room's last value.
-    const bytes = Buffer.from(message);
+    const bytes = frameMemory(message.length);
+    bytes.set(message);
     if (room.held !== null) {
       this.hold(room, bytes);
     } else if (room.known) {
@@ -218,23 +236,6 @@ export class AttachedRooms {
       if (!this.apply(room, messages[at] as Buffer)) {
         messages.slice(at + 1).forEach((bytes) => this.hold(room, bytes));
         return;
-      }
-    }
-  }
-
-  private readNextPart(): void {
-    if (!this.active) {
-      return;
-    }
-    for (let count = Math.ceil(this.rooms.size / ROUND_PARTS); count > 0; count -= 1) {
-      let next = this.round?.next();
-      if (next === undefined || next.done === true) {
-        this.round = this.rooms.values();
-        next = this.round.next();
-      }
-      const room = next.value as AttachedRoom | undefined;
-      if (room?.known === true && room.held === null) {
-        this.reader.read(room);
       }
     }
   }

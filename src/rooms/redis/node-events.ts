@@ -1,3 +1,4 @@
+import type { MessageSink } from './push-reader.js';
 import type { Partition } from './partitions.js';
 import type { RedisNode } from './redis-node.js';
 import type { ScriptedRedis } from './scripts.js';
@@ -7,6 +8,8 @@ export interface NodeEvents {
   commandsUp(node: RedisNode, redis: ScriptedRedis): void;
   down(node: RedisNode, connection: 'commands' | 'subscriber', why: string): void;
   subscriberUp(node: RedisNode): void;
+  /** @returns whether it is a message of a room: {@link message} hears of all others */
+  roomMessage: (...message: Parameters<MessageSink>) => boolean;
   message(channel: string, message: Buffer): void;
   confirmed(channels: readonly string[]): void;
   /** The node does not serve a slot (any more): look again who does. */

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { PassThrough } from 'node:stream';
 import type { Redis } from 'ioredis';
-import { PushReader, takeMessages } from './push-reader.js';
+import { type MessageSink, PushReader, takeMessages } from './push-reader.js';
 
 const bulk = (text: string): string => `$${Buffer.byteLength(text)}\r\n${text}\r\n`;
 const message = (channel: string, text: string, head = '>3', kind = 'message'): string =>
@@ -95,6 +95,11 @@ describe(PushReader.name, () => {
   });
 });
 
+const taker =
+  (taken: string[]): MessageSink =>
+  (bytes, channelStart, channelEnd, start, end) =>
+    taken.push(`${bytes.toString('utf8', channelStart, channelEnd)}=${bytes.toString('utf8', start, end)}`);
+
 describe(takeMessages.name, () => {
   function connection(listeners: number): { redis: Redis; stream: PassThrough; parsed: string[] } {
     const stream = new PassThrough();
@@ -108,7 +113,7 @@ describe(takeMessages.name, () => {
   it('stands before the only listener of the stream', () => {
     const { redis, stream, parsed } = connection(1);
     const taken: string[] = [];
-    takeMessages(redis, false, (channel, text) => taken.push(`${channel}=${text.toString()}`));
+    takeMessages(redis, false, taker(taken));
     stream.emit('data', Buffer.from(`+OK\r\n${message('a', '1')}`));
     expect(taken).toEqual(['a=1']);
     expect(parsed).toEqual(['+OK\r\n']);
@@ -117,7 +122,7 @@ describe(takeMessages.name, () => {
   it.each([0, 2])('takes the events of ioredis where the stream has %d listeners', (listeners) => {
     const { redis } = connection(listeners);
     const taken: string[] = [];
-    takeMessages(redis, true, (channel, text) => taken.push(`${channel}=${text.toString()}`));
+    takeMessages(redis, true, taker(taken));
     redis.emit('smessageBuffer', Buffer.from('a'), Buffer.from('1'));
     expect(taken).toEqual(['a=1']);
   });

@@ -25,26 +25,22 @@ const ARRAY = codeOf('*');
 /**
  * Hands on what is published to the channels of a connection, on which nothing is under way yet. Where ioredis reads its stream otherwise
  * than it does today, its own events serve, at twice the cost.
- * @param message bytes that are only valid during the call
  */
-export function takeMessages(
-  redis: Redis,
-  sharded: boolean,
-  take: (channel: string, message: Buffer) => void,
-): void {
+export function takeMessages(redis: Redis, sharded: boolean, take: MessageSink): void {
   const { stream } = redis;
   const listeners = stream.listeners('data') as ((chunk: Buffer) => void)[];
   const [parse] = listeners;
   if (parse === undefined || listeners.length > 1) {
-    redis.on(sharded ? 'smessageBuffer' : 'messageBuffer', (channel: Buffer, message: Buffer) =>
-      take(channel.toString(), message),
-    );
+    redis.on(sharded ? 'smessageBuffer' : 'messageBuffer', (channel: Buffer, message: Buffer) => {
+      const bytes = Buffer.concat([channel, message]);
+      take(bytes, 0, channel.length, channel.length, bytes.length);
+    });
     return;
   }
   const reader = new PushReader(
     (bytes, channelStart, channelEnd, start, end) => {
       try {
-        take(bytes.toString('utf8', channelStart, channelEnd), bytes.subarray(start, end));
+        take(bytes, channelStart, channelEnd, start, end);
       } catch (error) {
         // As ioredis does it: an error of whoever takes the message is nobody's here, and the stream goes on where it was.
         process.nextTick(() => {

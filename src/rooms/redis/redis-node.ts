@@ -73,6 +73,7 @@ export class RedisNode {
           events.subscriberUp(this);
         },
         down: (why) => events.down(this, 'subscriber', why),
+        roomMessage: events.roomMessage,
         message: (channel, message) => events.message(channel, message),
         confirmed: (channels) => events.confirmed(channels),
         refused: (error) => {

@@ -1,3 +1,5 @@
+import { isRedisCluster } from '../../config/redis-cluster.js';
+
 /** How Redis is reached, as REDIS_URL says. */
 export interface RedisAddress {
   readonly kind: 'single' | 'cluster' | 'sentinel';
@@ -36,7 +38,7 @@ export function parseRedisUrl(text: string): RedisAddress {
   if (sentinel && masterName === '') {
     throw new Error('REDIS_URL: redis+sentinel:// must end in /<name of the master>');
   }
-  const cluster = !sentinel && (hostList as string).includes(',');
+  const cluster = isRedisCluster(text);
   const db = Number((sentinel ? second : first) || 0);
   if (!Number.isInteger(db) || db < 0 || (cluster && db !== 0)) {
     throw new Error('REDIS_URL: the database must be a number, and Redis Cluster has only 0');

@@ -29,6 +29,7 @@ export function storeEvents({
       metrics.redisConnectionsLost.inc({ connection });
       modes.noteTrouble(`${connection}: ${why}`);
     },
+    roomMessage: rooms.roomMessage.bind(rooms),
     message: (channel, message) => {
       if (!devices.message(channel, message)) {
         rooms.message(channel, message);

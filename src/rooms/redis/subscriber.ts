@@ -1,13 +1,15 @@
 import type { Redis } from 'ioredis';
 import { ChannelSubscriptions } from './channel-subscriptions.js';
 import { BEATS_PER_TIMEOUT } from './heartbeat.js';
-import { takeMessages } from './push-reader.js';
+import { type MessageSink, takeMessages } from './push-reader.js';
 import type { Connect } from './redis-connections.js';
 import { RedisLink } from './redis-link.js';
 
 export interface SubscriberEvents {
   up(): void;
   down(why: string): void;
+  /** @returns whether it is a message of a room: {@link message} hears of all others */
+  roomMessage: (...message: Parameters<MessageSink>) => boolean;
   message(channel: string, message: Buffer): void;
   confirmed(channels: readonly string[]): void;
   refused(error: Error): void;
@@ -125,7 +127,11 @@ export class Subscriber {
 
   private async prepare(redis: Redis): Promise<Redis> {
     const probe = this.probeChannel();
-    takeMessages(redis, this.sharded, (channel, message) => {
+    takeMessages(redis, this.sharded, (bytes, channelStart, channelEnd, start, end) => {
+      if (this.events.roomMessage(bytes, channelStart, channelEnd, start, end)) {
+        return;
+      }
+      const channel = bytes.toString('utf8', channelStart, channelEnd);
       if (channel === probe) {
         this.arrivals += 1;
         this.lastProbe = Date.now();
@@ -135,7 +141,7 @@ export class Subscriber {
           this.events.up();
         }
       } else {
-        this.events.message(channel, message);
+        this.events.message(channel, bytes.subarray(start, end));
       }
     });
     if (probe !== undefined) {
