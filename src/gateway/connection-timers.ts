@@ -4,6 +4,7 @@ import { CONFIG, type Config } from '../config/config.js';
 import type { Connection } from './connection.js';
 import { DeadlineQueue } from './deadline-queue.js';
 import { ExpiryHeap } from './expiry-heap.js';
+import { HeartbeatPhases } from './heartbeat-phases.js';
 
 /** Longest time a deadline may be missed by; a tenth of the shortest interval where that is less. */
 const MAX_TICK_MS = 500;
@@ -17,13 +18,12 @@ export interface TimerActions {
 }
 
 /**
- * One timer for the deadlines of all connections: the token that must come, the heartbeat, the end of the token. Connections ping
- * each in its own turn, counted from when it opened, so that a full instance never pings everybody at once.
+ * One timer for the deadlines of all connections: the token that must come, the heartbeat, the end of the token.
  */
 @Injectable()
 export class ConnectionTimers implements OnModuleDestroy {
   private readonly auth: DeadlineQueue<Connection>;
-  private readonly heartbeat: DeadlineQueue<Connection>;
+  private readonly heartbeat: HeartbeatPhases<Connection>;
   private readonly expiry = new ExpiryHeap<Connection>();
   private readonly toleranceMs: number;
   private readonly tickMs: number;
@@ -35,7 +35,7 @@ export class ConnectionTimers implements OnModuleDestroy {
     @Inject(AUTH_CLOCK) private readonly clock: Clock,
   ) {
     this.auth = new DeadlineQueue(ws.authTimeoutMs);
-    this.heartbeat = new DeadlineQueue(ws.heartbeatMs);
+    this.heartbeat = new HeartbeatPhases(ws.heartbeatMs);
     this.toleranceMs = auth.clockToleranceS * 1000;
     this.tickMs = Math.max(MIN_TICK_MS, Math.min(MAX_TICK_MS, ws.authTimeoutMs / 10, ws.heartbeatMs / 10));
   }
@@ -98,7 +98,6 @@ export class ConnectionTimers implements OnModuleDestroy {
       actions.onAuthTimeout(due);
     }
     for (let due = this.heartbeat.takeDue(mono); due !== null; due = this.heartbeat.takeDue(mono)) {
-      this.heartbeat.add(due, mono);
       actions.onHeartbeat(due);
     }
     const now = this.clock.now();

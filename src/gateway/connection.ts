@@ -5,7 +5,7 @@ import type { VerifiedToken } from '../auth/token-verifier.js';
 import type { Outbound, SlowListener } from '../delivery/outbound.js';
 import type { Member } from '../rooms/member.js';
 import { MemberRooms } from '../rooms/member-rooms.js';
-import type { Deadline } from './deadline-queue.js';
+import type { Beating } from './heartbeat-phases.js';
 import type { Expiring } from './expiry-heap.js';
 import type { Inbound } from './inbound.js';
 import { SparingWebSocket } from './sparing-web-socket.js';
@@ -55,7 +55,7 @@ function rest(connection: Connection): void {
  */
 export class Connection
   extends SparingWebSocket
-  implements Member, SlowListener, Deadline<Connection>, Expiring
+  implements Member, SlowListener, Beating<Connection>, Expiring
 {
   private readonly serial = (connections += 1);
   state = ConnectionState.Pending;
@@ -77,6 +77,7 @@ export class Connection
   /** Code of the first close frame, either side's; 1006 when the socket broke first. */
   closeCode = CODE_ABNORMAL;
   dueAt = 0;
+  phase = 0;
   nextDue: Connection | null = null;
   previousDue: Connection | null = null;
   /** Unix ms at which it is closed with 4002: `exp` plus tolerance. */
