@@ -12,6 +12,13 @@ export interface TcpHandle {
   writeBuffer(request: WriteRequest, chunk: Buffer): number | undefined;
 }
 
+/** What Node's stream knows of what it has to write; its getters take two steps more, which every delivery would pay. */
+export interface StreamState {
+  /** Bytes that it has not handed on. */
+  readonly length: number;
+  readonly corked: number;
+}
+
 /** Who is told about a write that the system did not take at once. */
 export interface DirectWriteOwner {
   /** @param status 0, or a negative error number */
@@ -57,6 +64,19 @@ export function handleOf(socket: Socket): TcpHandle | null {
   const { _handle: handle } = socket as Socket & { _handle?: Partial<TcpHandle> | null };
   const isUsable = binding !== null && typeof handle?.writeBuffer === 'function';
   return isUsable && !(socket instanceof TLSSocket) ? (handle as TcpHandle) : null;
+}
+
+/** The state of a socket's stream, or null where Node.js keeps it otherwise. */
+export function streamStateOf(socket: Socket): StreamState | null {
+  const { _writableState: state } = socket as Socket & { _writableState?: Partial<StreamState> };
+  return typeof state?.length === 'number' && typeof state.corked === 'number'
+    ? (state as StreamState)
+    : null;
+}
+
+/** Whether a stream has nothing to write, and does not collect either. */
+export function isIdle({ length, corked }: StreamState): boolean {
+  return length === 0 && corked === 0;
 }
 
 /**

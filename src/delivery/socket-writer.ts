@@ -5,6 +5,9 @@ import {
   DIRECT_MAX_BYTES,
   directWrite,
   handleOf,
+  isIdle,
+  type StreamState,
+  streamStateOf,
   UNDER_WAY,
   WRITTEN,
   writeError,
@@ -24,11 +27,6 @@ function onSocketDrain(this: WrittenSocket): void {
   this[WRITER]?.onDrain();
 }
 
-/** Whether a socket's stream has nothing to write, and does not collect either. */
-function isIdle({ writableLength, writableCorked }: Socket): boolean {
-  return writableLength === 0 && writableCorked === 0;
-}
-
 /**
  * Collects what one connection gets within a flush window, and writes it to the socket in one system call.
  *
@@ -40,6 +38,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   private window: FlushWindow;
   /** Null where everything goes through the socket's stream. */
   private handle: TcpHandle | null;
+  private readonly stream: StreamState | null;
   /** A direct write has not been taken in full yet; until then the stream orders what comes. */
   private underWay = false;
 
@@ -49,7 +48,8 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     protected readonly context: DeliveryContext,
   ) {
     this.window = context.window;
-    this.handle = context.limits.writes === 'direct' ? handleOf(socket) : null;
+    this.stream = context.limits.writes === 'direct' ? streamStateOf(socket) : null;
+    this.handle = this.stream === null ? null : handleOf(socket);
     (socket as WrittenSocket)[WRITER] = this;
     socket.on('drain', onSocketDrain);
   }
@@ -126,8 +126,14 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   }
 
   private write(chunk: Buffer): void {
-    const { socket, handle } = this;
-    if (handle !== null && !this.underWay && chunk.length <= DIRECT_MAX_BYTES && isIdle(socket)) {
+    const { handle, stream } = this;
+    if (
+      handle !== null &&
+      stream !== null &&
+      !this.underWay &&
+      chunk.length <= DIRECT_MAX_BYTES &&
+      isIdle(stream)
+    ) {
       const status = directWrite(handle, chunk, this);
       if (status === WRITTEN) {
         this.context.hot.bytes += chunk.length;
