@@ -1,23 +1,21 @@
+import { decimalOf, digitsOf, writeDigits } from './decimal.js';
 import { frameMemory } from './frame-memory.js';
 import type { Publication } from './publication.js';
 import { headerLength, writeHeader } from './text-frame.js';
 
-/** Documented by Node only as `write(text, at, 'latin1')`, which spends half its time on finding the encoding. */
-type Latin1Buffer = Buffer & { latin1Write(text: string, offset: number): number };
-
 const META_OPEN = Buffer.from(',"meta":');
 const META_CLOSE = Buffer.from(',"serverTs":');
-const META_UNKNOWN = ',"meta":null,"serverTs":';
+const META_UNKNOWN = Buffer.from(',"meta":null,"serverTs":');
+const NOTHING = Buffer.alloc(0);
 const CLOSE = 0x7d; // }
 
-/** The parts of a device's telemetry JSON that stay the same from one publication to the next. */
+/** The parts of a device's telemetry JSON that stay the same from one publication to the next, as bytes. */
 export class TelemetryTemplate {
   private readonly prefix: Buffer;
   private metaSource: Buffer | null = null;
-  /** Null while nothing is known of the device: its text is then part of what is written anyway. */
-  private metaPart: Buffer | null = null;
+  private metaPart = META_UNKNOWN;
   private epoch = '';
-  private epochPart = '';
+  private epochPart = NOTHING;
 
   constructor(deviceId: string) {
     this.prefix = Buffer.from(`{"type":"telemetry","deviceId":${JSON.stringify(deviceId)},"payload":`);
@@ -26,48 +24,59 @@ export class TelemetryTemplate {
   /**
    * The telemetry message of a publication as one WebSocket text frame.
    * @param skipped publications not sent on their own before this one; 0 leaves the field out
-   * @param extra further members as JSON text, such as `,"aggregated":{…}`
+   * @param extra further members as JSON text, such as `,"aggregated":{…}`; ASCII only
    */
   frame(publication: Publication, skipped: number, extra = ''): Buffer {
-    return this.build(publication, skipped, extra, true);
+    return this.build(publication, skipped > 0 ? `,"skipped":${skipped}${extra}` : extra, true);
   }
 
   /** The same message without the frame around it, for snapshots. */
   body(publication: Publication): Buffer {
-    return this.build(publication, 0, '', false);
+    return this.build(publication, '', false);
   }
 
-  private build(publication: Publication, skipped: number, extra: string, framed: boolean): Buffer {
-    const { payload, meta } = publication;
+  private build(
+    { payload, meta, epoch, offset, serverTs }: Publication,
+    more: string,
+    framed: boolean,
+  ): Buffer {
     if (meta !== this.metaSource) {
       this.metaSource = meta;
-      this.metaPart = meta === null ? null : Buffer.concat([META_OPEN, meta, META_CLOSE]);
+      this.metaPart = meta === null ? META_UNKNOWN : Buffer.concat([META_OPEN, meta, META_CLOSE]);
     }
-    if (publication.epoch !== this.epoch) {
-      this.epoch = publication.epoch;
-      this.epochPart = `,"epoch":${JSON.stringify(publication.epoch)},"offset":`;
+    if (epoch !== this.epoch) {
+      this.epoch = epoch;
+      this.epochPart = Buffer.from(`,"epoch":${JSON.stringify(epoch)},"offset":`);
     }
-    const { prefix, metaPart } = this;
-    let tail =
-      (metaPart === null ? META_UNKNOWN : '') + publication.serverTs + this.epochPart + publication.offset;
-    if (skipped > 0) {
-      tail += `,"skipped":${skipped}`;
-    }
-    tail += extra;
+    const { prefix, metaPart, epochPart } = this;
+    const time = decimalOf(serverTs);
+    const offsetDigits = digitsOf(offset);
     const length =
-      prefix.length + payload.length + (metaPart === null ? 0 : metaPart.length) + tail.length + 1;
+      prefix.length +
+      payload.length +
+      metaPart.length +
+      time.length +
+      epochPart.length +
+      offsetDigits +
+      more.length +
+      1;
     const frame = frameMemory((framed ? headerLength(length) : 0) + length);
     let at = framed ? writeHeader(frame, length) : 0;
     frame.set(prefix, at);
     at += prefix.length;
     frame.set(payload, at);
     at += payload.length;
-    if (metaPart !== null) {
-      frame.set(metaPart, at);
-      at += metaPart.length;
+    frame.set(metaPart, at);
+    at += metaPart.length;
+    frame.set(time, at);
+    at += time.length;
+    frame.set(epochPart, at);
+    at += epochPart.length;
+    writeDigits(frame, at, offset, offsetDigits);
+    at += offsetDigits;
+    if (more !== '') {
+      at += frame.write(more, at, 'latin1');
     }
-    // ASCII only: numbers, the epoch's base-36 text and member names.
-    at += (frame as Latin1Buffer).latin1Write(tail, at);
     frame[at] = CLOSE;
     return frame;
   }

@@ -26,6 +26,9 @@ export type MessageOutcome = (typeof MESSAGE_OUTCOMES)[number];
 @Injectable()
 export class IngestCounters {
   private readonly counts = new Map<MessageKind, Map<MessageOutcome, { now: number; seen: number }>>();
+  private lastKind: MessageKind | null = null;
+  private lastOutcome: MessageOutcome | null = null;
+  private last = { now: 0, seen: 0 };
 
   constructor(metrics: Metrics) {
     for (const kind of MESSAGE_KINDS) {
@@ -47,7 +50,13 @@ export class IngestCounters {
   }
 
   count(kind: MessageKind, outcome: MessageOutcome): void {
-    this.counts.get(kind)!.get(outcome)!.now++;
+    // In a flood it is the same again and again.
+    if (kind !== this.lastKind || outcome !== this.lastOutcome) {
+      this.lastKind = kind;
+      this.lastOutcome = outcome;
+      this.last = this.counts.get(kind)!.get(outcome)!;
+    }
+    this.last.now++;
   }
 
   read(kind: MessageKind, outcome: MessageOutcome): number {

@@ -1,6 +1,6 @@
 import { type Deadline, DeadlineQueue } from './deadline-queue.js';
 
-/** Parts of the interval in which connections have their turn. */
+/** Parts of the interval's second half in which connections have their first turn. */
 const PHASES = 60;
 /** From one connection's phase to the next one's: has no divisor in common with their number, so that few are spread as well as many. */
 const STRIDE = 37;
@@ -13,7 +13,7 @@ export interface Beating<T> extends Deadline<T> {
 }
 
 /**
- * Who is to be pinged when: every connection once in an interval, the first time earlier than that, each at another time. Connections that
+ * Who is to be pinged when: every connection once in an interval, the first time in the second half of one, each at another time. Connections that
  * open together, as after a restart, would otherwise be pinged and answer together ever after: 1 000 of them take 40 ms.
  */
 export class HeartbeatPhases<T extends Beating<T>> {
@@ -23,7 +23,8 @@ export class HeartbeatPhases<T extends Beating<T>> {
   constructor(intervalMs: number) {
     this.queues = Array.from(
       { length: PHASES },
-      (_, phase) => new DeadlineQueue<T>(Math.ceil((intervalMs * (phase + 1)) / PHASES)),
+      // From half an interval on: a fresh connection has its snapshot to read first.
+      (_, phase) => new DeadlineQueue<T>(Math.round((intervalMs * (1 + (phase + 1) / PHASES)) / 2)),
     );
   }
 

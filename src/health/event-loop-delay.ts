@@ -1,8 +1,8 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 
-/** A window: long enough for a p99, short enough that a stall of start is soon forgotten. */
-const WINDOW_MS = 5_000;
+/** A window: long enough for a p99 that one stall alone does not make, short enough that those of the start are soon forgotten. */
+const WINDOW_MS = 10_000;
 /** Each look wakes the process, also where nothing happens. */
 const RESOLUTION_MS = 50;
 const NS_PER_MS = 1e6;

@@ -2,9 +2,9 @@ import { totalmem } from 'node:os';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 
 const PREFIX = 'sluice_';
+/** Of nodejs_eventloop_lag_*, which contain it; each look wakes the process, a hundred times a second by prom-client's default. */
+const LAG_PRECISION_MS = 20;
 /** Seconds; from a local hop to what a person would call broken. */
-/** Of nodejs_eventloop_lag_*; each look wakes the process, a hundred times a second by prom-client's default. */
-const LAG_PRECISION_MS = 100;
 const LATENCY_BUCKETS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const BROADCAST_BUCKETS_S = [
   0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05,

@@ -298,6 +298,24 @@ describe(RoomsService.name, () => {
     ]);
   });
 
+  it('finds the room that is there now, also where an origin remembers one that was left', async () => {
+    const { rooms, member, settle } = testRooms();
+    const publication = { deviceId: 'd1', epoch: 'e', serverTs: 1, payload: Buffer.from('1'), meta: null };
+    const origin = { found: null, newest: () => null };
+    const first = member();
+    await rooms.subscribe(first, { deviceIds: ['d1'], denied: [], delivery: EVERY });
+    rooms.onPublication({ ...publication, offset: 1 }, 0, origin);
+    expect(origin.found).not.toBeNull();
+    rooms.leave(first);
+    rooms.onPublication({ ...publication, offset: 2 }, 0, origin);
+    const second = member();
+    await rooms.subscribe(second, { deviceIds: ['d1'], denied: [], delivery: EVERY });
+    await settle();
+    rooms.onPublication({ ...publication, offset: 3 }, 0, origin);
+    await settle();
+    expect(second.messages('telemetry').map((t) => t['offset'])).toEqual([3]);
+  });
+
   it('forgets a room with its last member', async () => {
     const { rooms, member, settle } = testRooms();
     const a = member();

@@ -188,6 +188,36 @@ describe('Redis away', () => {
     expect(a.adapter.reached).toBe(true);
   }, 30_000);
 
+  /**
+   * A room that was attached while a return was under way, and answered from this process when Redis was lost again, was not told of the next
+   * return: its members went on under the local epoch, and publications of the store were taken for old ones.
+   */
+  it('tells of the return also a room that was attached during one that failed', async () => {
+    const redis = own(await startRedis());
+    const a = own(await startInstance(redis.url));
+    a.adapter.coordinateReturn();
+    redis.freeze();
+    await eventually(() => a.adapter.mode === 'local', 'local mode');
+    redis.thaw();
+    await eventually(() => a.adapter.storeReachable, 'reachable');
+
+    await a.adapter.attach(['d1']);
+    redis.freeze();
+    const failed = expect(a.adapter.resumeStore()).rejects.toThrow();
+    const [local] = await a.adapter.attach(['d2']);
+    await failed;
+    await publish(a.adapter, 'd2', 'local');
+    redis.thaw();
+    await eventually(() => a.adapter.storeReachable, 'reachable again');
+    await a.adapter.resumeStore();
+    const reset = a.receiver.resets.filter(({ deviceId }) => deviceId === 'd2').at(-1);
+    expect(reset?.epoch).toBeDefined();
+    expect(reset?.epoch).not.toBe(local?.epoch);
+    await publish(a.adapter, 'd2', 'stored');
+    await a.receiver.until(() => a.receiver.payloads('d2').includes('"stored"'));
+    expect(a.receiver.publications.at(-1)).toMatchObject({ epoch: reset?.epoch, offset: 1 });
+  });
+
   it('stores what a session brings before the return without showing it as live', async () => {
     const redis = own(await startRedis());
     const a = own(await startInstance(redis.url));

@@ -207,6 +207,8 @@ export class ModeSwitch {
       });
     }
     for (const room of waiting) {
+      // Told here what stands in this process: the way back has to be told as well.
+      room.announced = true;
       const waiters = room.takeWaiters();
       void local
         .attach([room.deviceId])

@@ -38,7 +38,7 @@ interface Flight {
 /**
  * What waits to be stored in one partition. One call at a time is under way: what comes meanwhile forms the next batch, so that batches
  * grow with load, and the order of each device holds whatever happens to a call (a script that is not loaded, a slot that moved,
- * a broken connection). With some sixteen partitions there are enough calls under way to keep Redis busy.
+ * a broken connection). A few partitions have enough calls under way to keep one Redis busy.
  */
 export class PartitionQueue {
   private waiting: Operation[] = [];

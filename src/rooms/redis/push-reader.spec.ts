@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { EventEmitter } from 'node:events';
 import { PassThrough } from 'node:stream';
 import type { Redis } from 'ioredis';
@@ -82,6 +83,29 @@ describe(PushReader.name, () => {
       reader.read(Buffer.of(byte));
     }
     expect(passed).toEqual([confirmation('room:3')]);
+  });
+
+  it('puts a message together that comes in many chunks, once', () => {
+    const concat = jest.spyOn(Buffer, 'concat');
+    try {
+      const text = 'x'.repeat(5_000);
+      const whole = Buffer.from(message('room:1', text) + message('room:2', 'next'));
+      const chunks = Array.from({ length: Math.ceil(whole.length / 100) }, (_, at) =>
+        whole.subarray(at * 100, at * 100 + 100),
+      );
+      expect(read(chunks)).toEqual([`room:1=${text}`, 'room:2=next']);
+      expect(concat.mock.calls.length).toBeLessThanOrEqual(2);
+    } finally {
+      concat.mockRestore();
+    }
+  });
+
+  it('says when what comes is no RESP', () => {
+    const reader = new PushReader(
+      () => undefined,
+      () => undefined,
+    );
+    expect(reader.read(Buffer.from('+OK\r\nHTTP/1.1 400'))).toBe(false);
   });
 
   it('says when a frame passes its bound', () => {

@@ -19,6 +19,8 @@ const MAX_FRAME_BYTES = 64 * 1024 * 1024;
 /** Values that are bytes of a stated length, and those that are a number of further values (twice as many in maps). */
 const BULKS = new Set([...'$=!'].map(codeOf));
 const AGGREGATES = new Map([...'*~>%'].map((type) => [codeOf(type), type === '%' ? 2 : 1]));
+/** With what a value may begin. */
+const TYPES = new Set([...'+-:$*_#,(!=%~>'].map(codeOf));
 const PUSH = codeOf('>');
 const ARRAY = codeOf('*');
 
@@ -53,7 +55,7 @@ export function takeMessages(redis: Redis, sharded: boolean, take: MessageSink):
   stream.removeListener('data', parse);
   stream.on('data', (chunk: Buffer) => {
     if (!reader.read(chunk)) {
-      stream.destroy(new Error(`a frame of more than ${MAX_FRAME_BYTES} bytes from Redis`));
+      stream.destroy(new Error(`no RESP frame of at most ${MAX_FRAME_BYTES} bytes from Redis`));
     }
   });
 }
@@ -72,8 +74,10 @@ export type MessageSink = (
  * else (answers, confirmations) goes on as it came, in whole frames and in order. See docs/decisions/012.
  */
 export class PushReader {
-  /** The beginning of a frame whose end has not come yet. */
-  private rest: Buffer | null = null;
+  /** The beginning of a frame whose end has not come yet, as it came; how much that is, and how much it takes to go on. */
+  private rest: Buffer[] = [];
+  private restBytes = 0;
+  private wantedBytes = 0;
 
   /** @param pass takes whole frames that are no messages */
   constructor(
@@ -82,14 +86,27 @@ export class PushReader {
     private readonly maxFrameBytes = MAX_FRAME_BYTES,
   ) {}
 
-  /** @returns false when a frame is too long to be one: the connection is of no more use */
+  /** @returns false when a frame is too long to be one, or is none: the connection is of no more use */
   read(chunk: Buffer): boolean {
-    const bytes = this.rest === null ? chunk : Buffer.concat([this.rest, chunk]);
-    this.rest = null;
+    let bytes = chunk;
+    if (this.restBytes > 0) {
+      this.rest.push(chunk);
+      this.restBytes += chunk.length;
+      if (this.restBytes < this.wantedBytes) {
+        return this.restBytes <= this.maxFrameBytes;
+      }
+      bytes = Buffer.concat(this.rest, this.restBytes);
+      this.rest = [];
+      this.restBytes = 0;
+    }
+    this.wantedBytes = 0;
     let at = 0;
     /** Where frames begin that are not passed on yet. */
     let passFrom = 0;
     while (at < bytes.length) {
+      if (!TYPES.has(bytes[at] as number)) {
+        return false;
+      }
       const head = messageHead(bytes, at);
       const end = head === 0 ? frameEnd(bytes, at) : this.readMessage(bytes, at, at + head, passFrom);
       if (end < 0) {
@@ -105,7 +122,8 @@ export class PushReader {
     }
     if (at < bytes.length) {
       // A copy: what is left of a chunk of 64 KiB would keep all of it.
-      this.rest = Buffer.from(bytes.subarray(at));
+      this.rest = [Buffer.from(bytes.subarray(at))];
+      this.restBytes = bytes.length - at;
     }
     return bytes.length - at <= this.maxFrameBytes;
   }
@@ -123,6 +141,7 @@ export class PushReader {
     }
     const end = start + lengthAt(bytes, channelEnd + 3);
     if (end + 2 > bytes.length) {
+      this.wantedBytes = end + 2 - frame;
       return -1;
     }
     if (frame > passFrom) {
