@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { loadConfig } from '../../src/config/load-config.js';
 import { encodeBatch } from '../../src/rooms/redis/batch-encoder.js';
 import { Partitions } from '../../src/rooms/redis/partitions.js';
-import { type ScriptedRedis, scriptTexts, withScripts } from '../../src/rooms/redis/scripts.js';
+import { scriptTexts, withScripts } from '../../src/rooms/redis/scripts.js';
 import type { Operation } from '../../src/rooms/redis/store-operations.js';
 import { CONTRACT_LIMITS, publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
@@ -55,14 +55,7 @@ class Way {
     const connection = withScripts(this.redis.duplicate(), new Map([['sluicePublish', publishText]]));
     try {
       const { bytes } = encodeBatch(operations, 1, false);
-      return await (connection as ScriptedRedis).sluicePublish(
-        this.partition.headKey,
-        'run',
-        '',
-        DEADLINE,
-        generation,
-        bytes,
-      );
+      return await connection.sluicePublish(this.partition.headKey, 'run', '', DEADLINE, generation, bytes);
     } finally {
       connection.disconnect();
     }
