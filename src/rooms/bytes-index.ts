@@ -36,21 +36,8 @@ export class BytesIndex<V> {
 
   /** The value of the key in `bytes[start, end)`. */
   get(bytes: Uint8Array, start: number, end: number): V | undefined {
-    const { slots } = this;
-    const hash = this.hash(bytes, start, end);
-    const mask = this.values.length - 1;
-    for (let probe = 0; probe < MAX_PROBES; probe += 1) {
-      const place = (hash + probe) & mask;
-      const slot = place * SLOT_NUMBERS;
-      const length = slots[slot + KEY_LENGTH] as number;
-      if (length === EMPTY) {
-        return undefined;
-      }
-      if (slots[slot] === hash && length === end - start + 1 && this.isKey(slot, bytes, start)) {
-        return this.values[place];
-      }
-    }
-    return undefined;
+    const place = this.placeOf(bytes, start, end);
+    return place < 0 ? undefined : this.values[place];
   }
 
   /** @returns false when the key is refused */
@@ -63,24 +50,32 @@ export class BytesIndex<V> {
   }
 
   delete(key: Uint8Array): void {
+    const place = this.placeOf(key, 0, key.length);
+    if (place >= 0) {
+      this.slots[place * SLOT_NUMBERS + KEY_LENGTH] = DELETED;
+      this.values[place] = undefined;
+      this.size -= 1;
+      this.deleted += 1;
+    }
+  }
+
+  /** @returns -1 when the key is not there */
+  private placeOf(bytes: Uint8Array, start: number, end: number): number {
     const { slots } = this;
-    const hash = this.hash(key, 0, key.length);
+    const hash = this.hash(bytes, start, end);
     const mask = this.values.length - 1;
     for (let probe = 0; probe < MAX_PROBES; probe += 1) {
       const place = (hash + probe) & mask;
       const slot = place * SLOT_NUMBERS;
       const length = slots[slot + KEY_LENGTH] as number;
       if (length === EMPTY) {
-        return;
+        return -1;
       }
-      if (slots[slot] === hash && length === key.length + 1 && this.isKey(slot, key, 0)) {
-        slots[slot + KEY_LENGTH] = DELETED;
-        this.values[place] = undefined;
-        this.size -= 1;
-        this.deleted += 1;
-        return;
+      if (slots[slot] === hash && length === end - start + 1 && this.isKey(slot, bytes, start)) {
+        return place;
       }
     }
+    return -1;
   }
 
   private insert(hash: number, bytes: Uint8Array, start: number, end: number, value: V): boolean {
