@@ -31,12 +31,23 @@ export class Grants {
   constructor(deviceIds: readonly string[], permissions: readonly unknown[] = ALL_PERMISSIONS) {
     this.mayRead = permissions.includes('read');
     this.mayCommand = permissions.includes('command');
-    const set = new Set(deviceIds.filter((entry) => !entry.includes('*') && isDeviceId(entry)));
-    const ids = Object.freeze([...set]);
-    this.exact = set.size > FEW_IDS ? set : ids;
-    const patterns = deviceIds.map(normalPattern).filter((pattern) => pattern !== undefined);
+    const ids: string[] = [];
+    const patterns: string[] = [];
+    for (const entry of deviceIds) {
+      if (entry.includes('*')) {
+        const pattern = normalPattern(entry);
+        if (pattern !== undefined) {
+          patterns.push(pattern);
+        }
+      } else if (isDeviceId(entry)) {
+        ids.push(entry);
+      }
+    }
+    const set = ids.length > FEW_IDS ? new Set(ids) : null;
+    const distinct = Object.freeze(set === null ? withoutRepeats(ids) : [...set]);
+    this.exact = set === null || set.size <= FEW_IDS ? distinct : set;
     this.wildcards = patterns.length > 0 ? new IdPatternSet(patterns) : NO_PATTERNS;
-    this.exactIds = this.mayRead ? ids : NO_IDS;
+    this.exactIds = this.mayRead ? distinct : NO_IDS;
     this.patterns = this.mayRead ? this.wildcards.sources : NO_IDS;
     Object.freeze(this);
   }
@@ -70,4 +81,14 @@ export class Grants {
       this.wildcards.matchesId(deviceId)
     );
   }
+}
+
+/** Of few ids; an array without room to grow. */
+function withoutRepeats(ids: readonly string[]): string[] {
+  for (let at = 1; at < ids.length; at += 1) {
+    if (ids.indexOf(ids[at] as string) < at) {
+      return [...new Set(ids)];
+    }
+  }
+  return ids.slice();
 }

@@ -13,11 +13,14 @@ const BEARER = /^bearer(?: +|$)/i;
  * An empty carrier and an `Authorization` of another scheme (a proxy's Basic, say) count as absent. Anything else is
  * given to the verifier as it is: a malformed token is a bad token, not a missing one. Never throws.
  */
-export function tokenFromUpgrade(headers: IncomingHttpHeaders, query: URLSearchParams): string | undefined {
+export function tokenFromUpgrade(
+  headers: IncomingHttpHeaders,
+  query: URLSearchParams | null,
+): string | undefined {
   return (
     fromAuthorization(headers.authorization) ||
     fromSubprotocols(headers['sec-websocket-protocol']) ||
-    query.get('token') ||
+    query?.get('token') ||
     undefined
   );
 }

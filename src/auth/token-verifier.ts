@@ -80,7 +80,7 @@ export class TokenVerifier {
         this.pending.set(digest, verification);
         return this.counted(verification, 'verified');
       }
-      this.metrics.auth.inc({ outcome: known === undefined ? 'verified' : 'cached' });
+      this.count(known === undefined ? 'verified' : 'cached');
       return verified;
     } catch (error) {
       throw this.refusal(error);
@@ -93,10 +93,19 @@ export class TokenVerifier {
   ): Promise<VerifiedToken> {
     try {
       const verified = await verification;
-      this.metrics.auth.inc({ outcome });
+      this.count(outcome);
       return verified;
     } catch (error) {
       throw this.refusal(error);
+    }
+  }
+
+  private count(outcome: 'verified' | 'cached'): void {
+    const { hot } = this.metrics;
+    if (outcome === 'verified') {
+      hot.tokensVerified += 1;
+    } else {
+      hot.tokensCached += 1;
     }
   }
 

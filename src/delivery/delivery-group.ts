@@ -1,4 +1,4 @@
-import type { HotCounters } from '../metrics/metrics.js';
+import type { HotCounters } from '../metrics/hot-counters.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { Publication } from './publication.js';
 import { Aggregate } from './aggregate.js';

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { DropReason } from '../metrics/metrics.js';
+import { replyText } from '../protocol/reply-text.js';
 import type { ReplyMessage } from '../protocol/server-messages.js';
 import type { Recipient } from './recipient.js';
 import { BoundedLanes } from './bounded-lanes.js';
@@ -63,7 +64,7 @@ export class Outbound extends SocketWriter {
 
   /** A reply, in the lane that is never conflated or dropped. */
   send(message: ReplyMessage): void {
-    this.control(textFrame(JSON.stringify(message)));
+    this.control(textFrame(replyText(message)));
   }
 
   /** A status, metadata or reply frame, possibly shared with other connections. */

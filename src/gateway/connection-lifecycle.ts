@@ -45,7 +45,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
   accept(connection: Connection, token: UpgradeToken): void {
     this.connections.add(connection);
     connection.address = this.admission.shared(connection.address);
-    this.metrics.connectionsPending.inc();
+    this.metrics.hot.connectionsPending += 1;
     if (token instanceof AuthError) {
       this.reject(connection, token);
     } else if (token === undefined) {
@@ -178,9 +178,9 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
       this.admission.settle();
     }
     connection.state = ConnectionState.Open;
-    this.metrics.connectionsPending.dec();
-    this.metrics.connectionsOpen.inc();
-    this.metrics.connections.inc({ outcome: 'accepted' });
+    this.metrics.hot.connectionsPending -= 1;
+    this.metrics.hot.connectionsOpen += 1;
+    this.metrics.hot.accepted += 1;
     this.timers.opened(connection);
     this.opening.greet(connection, byMessage);
     this.dispatcher.resume(connection);
@@ -212,10 +212,10 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     connection.state = next;
     this.stopWaitingForToken(connection);
     if (state === ConnectionState.Open) {
-      this.metrics.connectionsOpen.dec();
+      this.metrics.hot.connectionsOpen -= 1;
       this.timers.ended(connection);
     } else {
-      this.metrics.connectionsPending.dec();
+      this.metrics.hot.connectionsPending -= 1;
     }
     this.leavePresence(connection);
     if (connection.inbound !== null) {

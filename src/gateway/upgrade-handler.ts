@@ -37,14 +37,15 @@ interface AdmittedUpgrade {
   token: string | undefined;
 }
 
-function parseBatchMs(text: string | null): number | undefined {
-  if (text === null) {
+function parseBatchMs(text: string | null | undefined): number | undefined {
+  if (text === null || text === undefined) {
     return 0;
   }
   const batchMs = /^\d{1,4}$/.test(text) ? Number(text) : Number.NaN;
   return batchMs <= MAX_BATCH_MS ? batchMs : undefined;
 }
 
+/** While an upgrade waits for something, nobody else listens: a reset meanwhile must not end the process. ws has its own listener. */
 function destroyOnError(this: Socket): void {
   this.destroy();
 }
@@ -94,8 +95,6 @@ export class UpgradeHandler {
 
   /** Listener of the HTTP server's `upgrade` event. */
   readonly handle = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
-    // From here on nobody else listens: a reset while the token is checked must not end the process.
-    socket.on('error', destroyOnError);
     this.attempt(socket, () => this.admit(request, socket, head));
   };
 
@@ -111,8 +110,8 @@ export class UpgradeHandler {
       this.refuse(socket, 'refused_origin', 403, 'This origin may not connect');
       return;
     }
-    const query = new URLSearchParams(queryAt < 0 ? '' : url.slice(queryAt + 1));
-    const batchMs = parseBatchMs(query.get('batchMs'));
+    const query = queryAt < 0 ? null : new URLSearchParams(url.slice(queryAt + 1));
+    const batchMs = parseBatchMs(query?.get('batchMs'));
     if (batchMs === undefined) {
       this.refuse(socket, 'refused_request', 400, `batchMs must be a whole number from 0 to ${MAX_BATCH_MS}`);
       return;
@@ -125,9 +124,10 @@ export class UpgradeHandler {
       this.refuseForNow(socket, admitted);
       return;
     }
-    const autoSubscribe = query.get('subscribe') !== 'none';
+    const autoSubscribe = query?.get('subscribe') !== 'none';
     const upgrade = { request, socket, head, address, autoSubscribe, batchMs, token };
     if (admitted > 0) {
+      socket.on('error', destroyOnError);
       this.admission.join(now + admitted, () => this.attempt(socket, () => this.takeTurn(upgrade)));
     } else {
       this.check(upgrade);
@@ -138,6 +138,7 @@ export class UpgradeHandler {
   private takeTurn(upgrade: AdmittedUpgrade): void {
     const { socket } = upgrade;
     if (!socket.destroyed && !this.admission.draining) {
+      socket.removeListener('error', destroyOnError);
       this.check(upgrade);
       return;
     }
@@ -162,9 +163,14 @@ export class UpgradeHandler {
       this.complete(upgrade, verified);
       return;
     }
+    const { socket } = upgrade;
+    socket.on('error', destroyOnError);
     void verified
       .catch((error: unknown) => this.refusal(error))
-      .then((later) => this.attempt(upgrade.socket, () => this.complete(upgrade, later)));
+      .then((later) => {
+        socket.removeListener('error', destroyOnError);
+        this.attempt(socket, () => this.complete(upgrade, later));
+      });
   }
 
   private refusal(error: unknown): AuthError {
@@ -178,7 +184,6 @@ export class UpgradeHandler {
   private complete(upgrade: AdmittedUpgrade, token: UpgradeToken): void {
     const { request, socket, head, address, autoSubscribe, batchMs } = upgrade;
     let upgraded = false;
-    socket.removeListener('error', destroyOnError); // ws has its own from here on
     try {
       this.server.handleUpgrade(request, socket, head, (socketOfWs) => {
         upgraded = true;
@@ -228,6 +233,7 @@ export class UpgradeHandler {
 
   private refuse(socket: Socket, outcome: string, status: number, text: string, retryAfterS?: number): void {
     this.metrics.connections.inc({ outcome });
+    socket.on('error', destroyOnError);
     refuseUpgrade(socket, status, text, retryAfterS);
   }
 }

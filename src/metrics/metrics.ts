@@ -1,5 +1,6 @@
 import { totalmem } from 'node:os';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { HotCounters, mirror, mirrorByLabel, mirrorGauge } from './hot-counters.js';
 
 const PREFIX = 'sluice_';
 /** Of nodejs_eventloop_lag_*, which contain it; each look wakes the process, a hundred times a second by prom-client's default. */
@@ -9,19 +10,6 @@ const LATENCY_BUCKETS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 const BROADCAST_BUCKETS_S = [
   0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05,
 ];
-
-/** Plain numbers of the hot path: a field is incremented per delivery, the registry reads them when it is scraped. */
-export class HotCounters {
-  /** Publication times live subscription: what delivered, conflated and dropped must add up to. */
-  due = 0;
-  delivered = 0;
-  control = 0;
-  bytes = 0;
-  /** Publications of a subscription replaced by a newer one or merged into a window. */
-  conflated = 0;
-  /** Publications of a subscription that the fields it asked for do not concern. */
-  filtered = 0;
-}
 
 /** Why a publication or message that was due to a connection was not sent to it. */
 export type DropReason = 'slow' | 'closed' | 'unsubscribed' | 'resync' | 'history_trimmed';
@@ -209,29 +197,20 @@ export class Metrics {
     LISTS_OF_SOCKETS.forEach((name) => this.registry.removeSingleMetric(name));
     this.memoryLimit.set(memoryLimitBytes());
     const hot = this.hot;
-    const mirror = (counter: Counter, read: () => number): void => {
-      let seen = 0;
-      Object.assign(counter, {
-        collect(this: Counter): void {
-          const now = read();
-          this.inc(now - seen);
-          seen = now;
-        },
-      });
-    };
+    mirrorGauge(this.connectionsOpen, () => hot.connectionsOpen);
+    mirrorGauge(this.connectionsPending, () => hot.connectionsPending);
     mirror(this.deliveryBytes, () => hot.bytes);
     mirror(this.deliveryDue, () => hot.due);
     mirror(this.conflated, () => hot.conflated);
     mirror(this.filtered, () => hot.filtered);
-    let telemetry = 0;
-    let control = 0;
-    Object.assign(this.deliveries, {
-      collect(this: Counter): void {
-        this.inc({ lane: 'telemetry' }, hot.delivered - telemetry);
-        this.inc({ lane: 'control' }, hot.control - control);
-        telemetry = hot.delivered;
-        control = hot.control;
-      },
+    mirrorByLabel(this.deliveries, 'lane', {
+      telemetry: () => hot.delivered,
+      control: () => hot.control,
+    });
+    mirrorByLabel(this.connections, 'outcome', { accepted: () => hot.accepted });
+    mirrorByLabel(this.auth, 'outcome', {
+      verified: () => hot.tokensVerified,
+      cached: () => hot.tokensCached,
     });
   }
 

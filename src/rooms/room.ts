@@ -2,7 +2,7 @@ import { DeliveryGroup, groupKey } from '../delivery/delivery-group.js';
 import type { Feed } from '../delivery/feed.js';
 import type { Scheduler } from '../delivery/scheduler.js';
 import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
-import type { HotCounters } from '../metrics/metrics.js';
+import type { HotCounters } from '../metrics/hot-counters.js';
 import { Audience } from './audience.js';
 import type { RoomOrigin } from './broadcast-adapter.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';

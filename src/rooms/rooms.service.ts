@@ -221,11 +221,12 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
 
 /** How an answer says where a room stands; named in `since`, also whether it goes on from there. */
 function roomPosition(
-  { deviceId, epoch, offset }: Room,
+  room: Room,
   since: ReadonlyMap<string, Position> | undefined,
   recovered: ReadonlySet<string> | undefined,
 ): SubscribedRoom {
+  const { deviceId, epoch, offset } = room;
   return since?.has(deviceId) === true
     ? { deviceId, epoch, offset, recovered: recovered?.has(deviceId) === true }
-    : { deviceId, epoch, offset };
+    : room;
 }
