@@ -1,3 +1,4 @@
+import { Agreement } from './agreement.js';
 import type { EncodedBatch } from './batch-encoder.js';
 import { GenerationNames } from './generation-names.js';
 import { Heartbeat } from './heartbeat.js';
@@ -8,7 +9,6 @@ import type { BatchReply } from './partition-queue.js';
 import type { Partition } from './partitions.js';
 import { RedisLink } from './redis-link.js';
 import { type ScriptedRedis, withScripts } from './scripts.js';
-import { FORMAT_VERSION } from './stored-state.js';
 import { Subscriber } from './subscriber.js';
 import { WriteTurn } from './write-turn.js';
 
@@ -25,12 +25,14 @@ export class RedisNode {
   /** Since when no batch was stored though the node answers; 0 while they are. */
   private failingSince = 0;
   private readonly turn = new WriteTurn();
+  private readonly agreement: Agreement;
 
   constructor(
     private readonly options: NodeOptions,
     private readonly events: NodeEvents,
   ) {
     const { timeoutMs, sharded, connect, connectSubscriber, slotOf } = options;
+    this.agreement = new Agreement(options);
     this.commands = new RedisLink(connect, timeoutMs * 2, {
       prepare: (redis) => this.prepare(withScripts(redis, options.scripts)),
       up: (redis) => {
@@ -208,11 +210,9 @@ export class RedisNode {
     if (home === undefined) {
       return null;
     }
-    const key = options.agreementKey();
-    const count = String(options.partitionCount);
     const [serverMs] = await Promise.all([
-      redis.sluiceHeartbeat(home.headKey, count),
-      key === undefined ? 1 : redis.sluiceAgree(key, count, String(FORMAT_VERSION)),
+      redis.sluiceHeartbeat(home.headKey, String(options.partitionCount)),
+      this.agreement.check(redis, this.refusal !== null),
     ]);
     return Number(serverMs);
   }
