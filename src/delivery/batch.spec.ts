@@ -32,4 +32,35 @@ describe(Batch.name, () => {
   it('hands a single frame through without a copy', () => {
     expect(new Batch(null, a, true).chunk()).toBe(a);
   });
+
+  it('begins anew with each window, also one that begins while the last one is flushed', async () => {
+    const written: string[] = [];
+    const again = { left: 2 };
+    const window = new FlushWindow();
+    const connection = (name: string, frames: readonly Buffer[]) => {
+      let pending: Batch | null = null;
+      const receive = (): void => {
+        for (const frame of frames) {
+          if (pending === null) {
+            window.schedule({ flush });
+          }
+          pending = pending === null ? window.first(frame, true) : pending.then(frame, true);
+        }
+      };
+      const flush = (): void => {
+        written.push(`${name}:${pending?.chunk().toString()}`);
+        pending = null;
+        if (again.left > 0) {
+          again.left -= 1;
+          receive();
+        }
+      };
+      return receive;
+    };
+    const receivers = [connection('1', [a, b]), connection('2', [a]), connection('3', [c, a])];
+    receivers.forEach((receive) => receive());
+    await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    expect(written).toEqual(['1:abb', '2:a', '3:ccca', '1:abb', '2:a']);
+  });
 });

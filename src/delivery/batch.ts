@@ -11,11 +11,11 @@ const COMMA = Buffer.from(',');
  * Appending is one comparison and one pointer where the path is known, and one small object where it is not.
  */
 export class Batch {
-  readonly bytes: number;
+  bytes: number;
   /** Frames on the path. */
   readonly count: number;
   /** Frames on the path that are telemetry. */
-  readonly telemetry: number;
+  telemetry: number;
   private nextFrame: Buffer | null = null;
   private next: Batch | null = null;
   private joined: Buffer | null = null;
@@ -23,12 +23,23 @@ export class Batch {
 
   constructor(
     private readonly previous: Batch | null,
-    private readonly frame: Buffer,
+    private frame: Buffer,
     isTelemetry: boolean,
   ) {
     this.bytes = frame.length + (previous === null ? 0 : previous.bytes);
     this.count = previous === null ? 1 : previous.count + 1;
     this.telemetry = (previous === null ? 0 : previous.telemetry) + (isTelemetry ? 1 : 0);
+  }
+
+  /** Makes the first node of a path that is over the first node of another one. */
+  restart(frame: Buffer, isTelemetry: boolean): this {
+    this.frame = frame;
+    this.bytes = frame.length;
+    this.telemetry = isTelemetry ? 1 : 0;
+    this.nextFrame = null;
+    this.next = null;
+    this.message = null;
+    return this;
   }
 
   /** The path that goes on with `frame`. */

@@ -121,6 +121,7 @@ describe(directWrite.name, () => {
     let wasBlocked = false;
     for (const [n, text] of sent.entries()) {
       if (n % 5 === 3 && !outbound.blocked) {
+        outbound.onStreamWrite();
         socket.write(textFrame(text)); // as ws does with a ping
       } else {
         send(text);

@@ -1,5 +1,7 @@
 import { Batch } from './batch.js';
 
+const NOTHING = Buffer.alloc(0);
+
 /** What a window flushes. */
 export interface Flushable {
   flush(): void;
@@ -13,6 +15,12 @@ export class FlushWindow {
   private due: Flushable[] = [];
   private rootFrame: Buffer | null = null;
   private root: Batch | null = null;
+  /**
+   * First node of a window's first path, used again by the next window. Where a publication comes alone, its receivers then refer to an
+   * object that is as old as they are, and the collector need not remember that each of them did.
+   */
+  private readonly kept = new Batch(null, NOTHING, false);
+  private keptInUse = false;
   private readonly run = (): void => this.flushAll();
 
   /**
@@ -45,7 +53,10 @@ export class FlushWindow {
   first(frame: Buffer, isTelemetry: boolean): Batch {
     if (this.rootFrame !== frame) {
       this.rootFrame = frame;
-      this.root = new Batch(null, frame, isTelemetry);
+      this.root = this.keptInUse
+        ? new Batch(null, frame, isTelemetry)
+        : this.kept.restart(frame, isTelemetry);
+      this.keptInUse = true;
     }
     return this.root as Batch;
   }
@@ -59,6 +70,8 @@ export class FlushWindow {
     for (const connection of due) {
       connection.flush();
     }
+    this.kept.restart(NOTHING, false);
+    this.keptInUse = false;
     this.afterFlush();
   }
 }

@@ -39,6 +39,11 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   /** Null where everything goes through the socket's stream. */
   private handle: TcpHandle | null;
   private readonly stream: StreamState | null;
+  /**
+   * Nothing is under way and nothing waits in the stream, so that a direct write may follow. Only what is written in other ways ends
+   * it: the stream itself is not looked at for every delivery, which would fetch one more object of the connection into the cache.
+   */
+  private isClear = false;
   /** A direct write has not been taken in full yet; until then the stream orders what comes. */
   private underWay = false;
 
@@ -125,27 +130,33 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     }
   }
 
+  /** Somebody else writes to the socket's stream. */
+  onStreamWrite(): void {
+    this.isClear = false;
+  }
+
   private write(chunk: Buffer): void {
-    const { handle, stream } = this;
-    if (
-      handle !== null &&
-      stream !== null &&
-      !this.underWay &&
-      chunk.length <= DIRECT_MAX_BYTES &&
-      isIdle(stream)
-    ) {
-      const status = directWrite(handle, chunk, this);
-      if (status === WRITTEN) {
-        this.context.hot.bytes += chunk.length;
-      } else if (status === UNDER_WAY) {
-        this.context.hot.bytes += chunk.length;
-        this.underWay = true;
-      } else {
-        this.fail(status);
-      }
-    } else {
+    if (chunk.length > DIRECT_MAX_BYTES || !(this.isClear || this.lookWhetherClear())) {
       this.writeToStream(chunk);
+      return;
     }
+    const status = directWrite(this.handle as TcpHandle, chunk, this);
+    if (status === WRITTEN) {
+      this.context.hot.bytes += chunk.length;
+    } else if (status === UNDER_WAY) {
+      this.context.hot.bytes += chunk.length;
+      this.isClear = false;
+      this.underWay = true;
+    } else {
+      this.isClear = false;
+      this.fail(status);
+    }
+  }
+
+  private lookWhetherClear(): boolean {
+    const { handle, stream, underWay } = this;
+    this.isClear = handle !== null && stream !== null && !underWay && isIdle(stream);
+    return this.isClear;
   }
 
   private writeToStream(chunk: Buffer): void {
@@ -154,6 +165,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
       return;
     }
     this.context.hot.bytes += chunk.length;
+    this.isClear = false;
     if (!socket.write(chunk) && socket.writableLength > 0) {
       this.onFull();
     }
@@ -170,6 +182,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   /** Lets go of the socket, which may be gone already. */
   protected detach(): void {
     this.handle = null;
+    this.isClear = false;
     this.socket.removeListener('drain', onSocketDrain);
     delete (this.socket as WrittenSocket)[WRITER];
   }

@@ -146,6 +146,16 @@ export class Connection
     super.close(code, reason);
   }
 
+  override ping(data?: unknown): void {
+    this.out?.onStreamWrite();
+    super.ping(data);
+  }
+
+  override pong(data?: unknown): void {
+    this.out?.onStreamWrite();
+    super.pong(data);
+  }
+
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const { owner } = this;
     if (owner === null) {
