@@ -146,14 +146,19 @@ export class Connection
     super.close(code, reason);
   }
 
-  override ping(data?: unknown): void {
+  override ping(...ping: Parameters<WebSocket['ping']>): void {
     this.out?.onStreamWrite();
-    super.ping(data);
+    super.ping(...ping);
   }
 
-  override pong(data?: unknown): void {
+  override pong(...pong: Parameters<WebSocket['pong']>): void {
     this.out?.onStreamWrite();
-    super.pong(data);
+    super.pong(...pong);
+  }
+
+  /** Everything goes out by {@link outbound}, in order: what came past it could overtake, or be overtaken. */
+  override send(): never {
+    throw new Error('A connection is sent to by its outbound');
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {

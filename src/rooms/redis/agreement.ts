@@ -7,7 +7,7 @@ const EVERY_MS = 5_000;
 
 /** Asks a server whether all instances agree on what none of them may differ in: on a new connection, then now and then. */
 export class Agreement {
-  /** The connection that found them in agreement last, and when. */
+  /** The connection that found them in agreement last, and when: monotonic, since a clock that is set back must not put it off. */
   private on: ScriptedRedis | null = null;
   private at = 0;
 
@@ -19,7 +19,7 @@ export class Agreement {
    */
   async check(redis: ScriptedRedis, doubted: boolean): Promise<void> {
     const key = this.options.agreementKey();
-    const now = Date.now();
+    const now = performance.now();
     if (key === undefined || (!doubted && this.on === redis && now - this.at < EVERY_MS)) {
       return;
     }
