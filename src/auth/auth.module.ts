@@ -2,6 +2,7 @@ import { type KeyObject, createSecretKey, randomBytes } from 'node:crypto';
 import { Module } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/mirror.js';
 import { AUTH_CLOCK, type Clock, systemClock } from './clock.js';
 import { JwksKeySet } from './jwks-key-set.js';
 import { JwksSignatureVerifier } from './jwks-signature-verifier.js';
@@ -41,10 +42,7 @@ export function signatureVerifier(
       timeoutMs: auth.jwksTimeoutMs,
     };
     const keySet = new JwksKeySet(options, clock, metrics);
-    // Read when it is scraped.
-    Object.assign(metrics.jwksAge, {
-      collect: () => metrics.jwksAge.set(keySet.ageSeconds),
-    });
+    mirrorGauge(metrics.jwksAge, () => keySet.ageSeconds);
     return new JwksSignatureVerifier(keySet);
   }
   if (secret === undefined) {

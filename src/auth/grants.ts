@@ -43,9 +43,9 @@ export class Grants {
         ids.push(entry);
       }
     }
-    const set = ids.length > FEW_IDS ? new Set(ids) : null;
-    const distinct = Object.freeze(set === null ? withoutRepeats(ids) : [...set]);
-    this.exact = set === null || set.size <= FEW_IDS ? distinct : set;
+    const set = new Set(ids);
+    const distinct = Object.freeze([...set]);
+    this.exact = set.size > FEW_IDS ? set : distinct;
     this.wildcards = patterns.length > 0 ? new IdPatternSet(patterns) : NO_PATTERNS;
     this.exactIds = this.mayRead ? distinct : NO_IDS;
     this.patterns = this.mayRead ? this.wildcards.sources : NO_IDS;
@@ -81,14 +81,4 @@ export class Grants {
       this.wildcards.matchesId(deviceId)
     );
   }
-}
-
-/** Of few ids; an array without room to grow. */
-function withoutRepeats(ids: readonly string[]): string[] {
-  for (let at = 1; at < ids.length; at += 1) {
-    if (ids.indexOf(ids[at] as string) < at) {
-      return [...new Set(ids)];
-    }
-  }
-  return ids.slice();
 }

@@ -63,4 +63,18 @@ describe(Batch.name, () => {
     await new Promise(setImmediate);
     expect(written).toEqual(['1:abb', '2:a', '3:ccca', '1:abb', '2:a']);
   });
+
+  it('keeps a path that begins while a window is flushed in which none had begun', async () => {
+    const window = new FlushWindow();
+    const written: string[] = [];
+    window.schedule({
+      flush: () => {
+        const path = window.first(a, true);
+        window.schedule({ flush: () => written.push(path.chunk().toString()) });
+      },
+    });
+    await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    expect(written).toEqual(['a']);
+  });
 });

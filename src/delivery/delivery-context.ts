@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/mirror.js';
 import { FlushWindow } from './flush-window.js';
 import { realScheduler, type Scheduler } from './scheduler.js';
 
@@ -23,10 +24,8 @@ export class DeliveryContext {
   ) {
     this.hot = metrics.hot;
     this.window = new FlushWindow(0, () => this.observeLatency());
-    const bytes = (): number => this.queuedBytes;
-    const messages = (): number => this.queuedMessages;
-    Object.assign(metrics.queueBytes, { collect: () => metrics.queueBytes.set(bytes()) });
-    Object.assign(metrics.queueMessages, { collect: () => metrics.queueMessages.set(messages()) });
+    mirrorGauge(metrics.queueBytes, () => this.queuedBytes);
+    mirrorGauge(metrics.queueMessages, () => this.queuedMessages);
   }
 
   /** The window that all connections with this `batchMs` (1 to 1000) share, so that they batch, and encode, together. */

@@ -64,7 +64,7 @@ export class FlushWindow {
   private flushAll(): void {
     const due = this.due;
     this.due = [];
-    this.keptInUse = true; // also by nobody: what begins while this one is flushed must outlive it
+    this.keptInUse = true; // also where nobody has asked for it: it is emptied below, and a path may begin before that
     // Paths end with their window: nothing keeps its frames alive beyond it.
     this.rootFrame = null;
     this.root = null;

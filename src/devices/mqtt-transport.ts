@@ -3,6 +3,7 @@ import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
 import { Server } from '@nestjs/microservices';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/mirror.js';
 import { IngestLease } from '../rooms/ingest-lease.js';
 import { IngestSlots } from '../rooms/ingest-slots.js';
 import { SharedStore } from '../rooms/shared-store.js';
@@ -50,12 +51,8 @@ export class MqttTransport extends Server {
   ) {
     super();
     upstream.onChange((up) => (this.wasUp ||= up));
-    Object.assign(metrics.ingestUnacknowledged, {
-      collect: () => metrics.ingestUnacknowledged.set(this.unacknowledged),
-    });
-    Object.assign(metrics.ingestOldest, {
-      collect: () => metrics.ingestOldest.set(this.lagMs / 1000),
-    });
+    mirrorGauge(metrics.ingestUnacknowledged, () => this.unacknowledged);
+    mirrorGauge(metrics.ingestOldest, () => this.lagMs / 1000);
   }
 
   /** Connected to the broker. */

@@ -7,6 +7,7 @@ function destroy(this: Duplex): void {
 
 /** Answers an upgrade request with a plain HTTP response and ends its connection. */
 export function refuseUpgrade(socket: Duplex, status: number, text: string, retryAfterS?: number): void {
+  socket.on('error', destroy);
   socket.once('finish', destroy);
   socket.end(
     [

@@ -7,6 +7,7 @@ import { SUBPROTOCOL, tokenFromUpgrade } from '../auth/token-source.js';
 import { TokenVerifier, type VerifiedToken } from '../auth/token-verifier.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/mirror.js';
 import { Admission, type AdmissionRefusal } from './admission.js';
 import { type ClientAddress, clientAddress } from './client-address.js';
 import { Connection } from './connection.js';
@@ -73,8 +74,7 @@ export class UpgradeHandler {
     this.paths = new Set(['/', ws.path]);
     this.origins = new Set(ws.allowedOrigins.map((origin) => origin.toLowerCase()));
     this.addressOf = clientAddress(http.trustedProxies);
-    const { connectionsWaiting } = metrics;
-    Object.assign(connectionsWaiting, { collect: () => connectionsWaiting.set(admission.waiting) });
+    mirrorGauge(metrics.connectionsWaiting, () => admission.waiting);
     const options: ServerOptions<typeof Connection> & { closeTimeout: number } = {
       noServer: true,
       WebSocket: Connection,
@@ -233,7 +233,6 @@ export class UpgradeHandler {
 
   private refuse(socket: Socket, outcome: string, status: number, text: string, retryAfterS?: number): void {
     this.metrics.connections.inc({ outcome });
-    socket.on('error', destroyOnError);
     refuseUpgrade(socket, status, text, retryAfterS);
   }
 }

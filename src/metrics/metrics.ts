@@ -1,6 +1,7 @@
 import { totalmem } from 'node:os';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
-import { HotCounters, mirror, mirrorByLabel, mirrorGauge } from './hot-counters.js';
+import { HotCounters } from './hot-counters.js';
+import { mirror, mirrorByLabel, mirrorGauge } from './mirror.js';
 
 const PREFIX = 'sluice_';
 /** Of nodejs_eventloop_lag_*, which contain it; each look wakes the process, a hundred times a second by prom-client's default. */

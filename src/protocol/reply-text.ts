@@ -4,8 +4,8 @@ import type { ConnectedMessage, ReplyMessage, SubscribedMessage } from './server
 const PLAIN = /^[ !#-[\]-~]*$/;
 
 /**
- * A message as JSON text, as `JSON.stringify` writes it. The two that every connection opens with are put together here, in a third of
- * its time: connections come back by the thousand.
+ * A message as JSON text, as `JSON.stringify` writes it. The two that every connection opens with are put together here, in half
+ * of its time: connections come back by the thousand.
  */
 export function replyText(message: ReplyMessage): string {
   switch (message.type) {
@@ -26,7 +26,7 @@ function connectedText({ userId, connectionId, protocol, heartbeatMs, serverTs }
 }
 
 function subscribedText({ id, rooms, denied }: SubscribedMessage): string {
-  let text = id === undefined ? '{"type":"subscribed","rooms":[' : openWithId(id);
+  let text = `{"type":"subscribed",${id === undefined ? '' : `"id":${JSON.stringify(id)},`}"rooms":[`;
   let comma = '';
   for (const { deviceId, epoch, offset, recovered } of rooms) {
     text += `${comma}{"deviceId":${quoted(deviceId)},"epoch":${quoted(epoch)},"offset":${offset}`;
@@ -34,10 +34,6 @@ function subscribedText({ id, rooms, denied }: SubscribedMessage): string {
     comma = ',';
   }
   return `${text}],"denied":${denied.length === 0 ? '[]' : JSON.stringify(denied)}}`;
-}
-
-function openWithId(id: NonNullable<SubscribedMessage['id']>): string {
-  return `{"type":"subscribed","id":${JSON.stringify(id)},"rooms":[`;
 }
 
 function quoted(text: string): string {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/mirror.js';
 import type { Position } from '../protocol/client-messages.js';
 import { BroadcastAdapter, type BroadcastReceiver, type HistoryPage } from './broadcast-adapter.js';
 import type { DeviceMessage } from './device-message.js';
@@ -29,7 +30,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   ) {
     super();
     this.histories = new MemoryHistory(this.rooms, limits, metrics);
-    Object.assign(metrics.devicesKnown, { collect: () => metrics.devicesKnown.set(this.rooms.size) });
+    mirrorGauge(metrics.devicesKnown, () => this.rooms.size);
   }
 
   get roomCount(): number {

@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/mirror.js';
 import type { HistoryPage } from './broadcast-adapter.js';
 import type { DeviceMessage } from './device-message.js';
 import type { HistoryLimits } from './history-log.js';
@@ -23,7 +24,7 @@ export class MemoryHistory {
       maxAgeMs: limits.historyMaxAgeMs,
       maxBytes: limits.historyMaxBytes,
     };
-    Object.assign(metrics.historyBytes, { collect: () => metrics.historyBytes.set(this.bytes) });
+    mirrorGauge(metrics.historyBytes, () => this.bytes);
   }
 
   /** Stores the next publication of a room. */

@@ -3,6 +3,7 @@ import { CONFIG, type Config } from '../config/config.js';
 import { DeliveryContext } from '../delivery/delivery-context.js';
 import { textFrame, textFrameOf } from '../delivery/text-frame.js';
 import { Metrics } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/mirror.js';
 import type { MessageId, Position } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { SubscribedRoom } from '../protocol/server-messages.js';
@@ -52,10 +53,8 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       config.ws.snapshotFrameMaxBytes,
     );
     adapter.bind(this);
-    Object.assign(metrics.roomsOpen, { collect: () => metrics.roomsOpen.set(this.roomCount) });
-    Object.assign(metrics.subscriptionsOpen, {
-      collect: () => metrics.subscriptionsOpen.set(this.subscriptionCount),
-    });
+    mirrorGauge(metrics.roomsOpen, () => this.roomCount);
+    mirrorGauge(metrics.subscriptionsOpen, () => this.subscriptionCount);
   }
 
   async onModuleInit(): Promise<void> {

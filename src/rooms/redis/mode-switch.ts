@@ -1,5 +1,6 @@
 import type { Config } from '../../config/config.js';
 import type { Metrics } from '../../metrics/metrics.js';
+import { mirrorGauge } from '../../metrics/mirror.js';
 import type { BroadcastReceiver } from '../broadcast-adapter.js';
 import type { RoomState } from '../publication.js';
 import { ReturnLostError } from '../shared-store.js';
@@ -234,7 +235,7 @@ export class ModeSwitch {
   /** In the store there is no history in this process. */
   private claimMetrics(): void {
     const { devicesKnown, historyBytes } = this.metrics;
-    Object.assign(devicesKnown, { collect: () => devicesKnown.set(this.rooms.size) });
-    Object.assign(historyBytes, { collect: () => historyBytes.set(0) });
+    mirrorGauge(devicesKnown, () => this.rooms.size);
+    mirrorGauge(historyBytes, () => 0);
   }
 }

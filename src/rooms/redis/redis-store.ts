@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../config/config.js';
 import type { Metrics } from '../../metrics/metrics.js';
+import { mirrorGauge } from '../../metrics/mirror.js';
 import type { Position } from '../../protocol/client-messages.js';
 import type { HistoryPage } from '../broadcast-adapter.js';
 import { readHistoryPage } from './history-page.js';
@@ -58,7 +59,7 @@ export class RedisStore {
       retryLater: (queue: PartitionQueue) => this.retryLater(queue),
     };
     this.queues = this.partitions.all.map((partition) => new PartitionQueue(partition, context));
-    Object.assign(metrics.redisPending, { collect: () => metrics.redisPending.set(this.bound.pending) });
+    mirrorGauge(metrics.redisPending, () => this.bound.pending);
   }
 
   /** Where the partitions live; given once, before anything else. */
