@@ -22,8 +22,9 @@ RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund --offline \
 
 FROM ${NODE_IMAGE}
 ENV NODE_ENV=production
-# The collector copies what lives of this space with everything else halted: 4 MiB take 3 ms, the default of 16 up to 20.
-ENV NODE_OPTIONS=--max-semi-space-size=4
+# The collector copies what lives of this space with everything else halted: 4 MiB take 3 ms, the default of 16 up to 20. One thread
+# helps it; the default of four get into each other's way where a container has one or two cores (docs/decisions/010).
+ENV NODE_OPTIONS="--max-semi-space-size=4 --v8-pool-size=1"
 WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules

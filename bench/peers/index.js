@@ -14,10 +14,10 @@
  * @property {boolean} [needsUws]
  */
 
-/** With the option that the image, the chart and `npm start` give to Node.js. */
+/** With the options that the image, the chart and `npm start` give to Node.js. */
 const sluice = {
   script: 'dist/main.js',
-  nodeArguments: ['--max-semi-space-size=4'],
+  nodeArguments: ['--max-semi-space-size=4', '--v8-pool-size=1'],
   dialect: 'json',
   isSluice: true,
 };

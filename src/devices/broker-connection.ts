@@ -1,7 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { Logger } from '@nestjs/common';
 import { type IClientOptions, type IConnackPacket, MqttClient } from 'mqtt';
-
 import { Backoff } from './backoff.js';
 import { type BrokerNetwork, openBrokerNetwork } from './broker-network.js';
 import type { BrokerSettings } from './broker-settings.js';
@@ -213,6 +212,8 @@ export class BrokerConnection {
       reconnectPeriod: 0,
       resubscribe: false,
       queueQoSZero: false,
+      // Else a buffer for each of the 65 536 packet ids: 6 MB that every collection walks through, while acknowledgements go past it.
+      writeCache: false,
       will: options.will,
       ...(broker.protocolVersion === 5 ? { properties } : {}),
     };

@@ -92,7 +92,6 @@ export class Connection
     this.owner = owner;
     this.address = address;
     this.autoSubscribe = autoSubscribe;
-    this.spare(owner);
   }
 
   /** Unique among all connections of all instances. */

@@ -4,33 +4,37 @@ import type { AddressInfo, Socket } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
 import { SparingWebSocket } from './sparing-web-socket.js';
 
-const LIMITS = {};
-
-class Resting extends SparingWebSocket {
-  begin(): void {
-    this.spare(LIMITS);
-  }
-}
-
-describe(SparingWebSocket.name, () => {
+describe.each([
+  ['the first of its server, which ws sets up', 0],
+  ['one set up like the first', 1],
+])(`${SparingWebSocket.name}, %s`, (_which, earlier) => {
   let http: Server;
   let client: WebSocket;
   let socket: Socket;
-  let webSocket: Resting;
+  let webSocket: SparingWebSocket;
   let received: string[];
   let closes: number;
 
   beforeEach(async () => {
     received = [];
     closes = 0;
-    const server = new WebSocketServer({ noServer: true, WebSocket: Resting, clientTracking: false });
+    const server = new WebSocketServer({
+      noServer: true,
+      WebSocket: SparingWebSocket,
+      clientTracking: false,
+    });
     http = createServer();
+    let toCome = earlier;
     const upgraded = new Promise<void>((resolve) => {
       http.on('upgrade', (request, raw, head) => {
+        if (toCome > 0) {
+          toCome -= 1;
+          server.handleUpgrade(request, raw, head, (made) => made.on('error', () => undefined));
+          return;
+        }
         server.handleUpgrade(request, raw, head, (made) => {
           webSocket = made;
           socket = raw as Socket;
-          webSocket.begin();
           webSocket.on('message', (data: Buffer) => received.push(data.toString()));
           webSocket.on('error', () => undefined);
           webSocket.on('close', () => (closes += 1));
@@ -40,7 +44,14 @@ describe(SparingWebSocket.name, () => {
     });
     http.listen(0, '127.0.0.1');
     await once(http, 'listening');
-    client = new WebSocket(`ws://127.0.0.1:${(http.address() as AddressInfo).port}`);
+    const url = `ws://127.0.0.1:${(http.address() as AddressInfo).port}`;
+    for (let count = 0; count < earlier; count += 1) {
+      const other = new WebSocket(url);
+      await once(other, 'open');
+      other.close();
+      await once(other, 'close');
+    }
+    client = new WebSocket(url);
     client.on('error', () => undefined);
     await Promise.all([upgraded, once(client, 'open')]);
   });
@@ -52,6 +63,8 @@ describe(SparingWebSocket.name, () => {
     await once(http, 'close');
   });
 
+  const listening = (one: Socket): unknown[] =>
+    one.eventNames().map((event) => [event, one.listeners(event).map((listener) => listener.name)]);
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const until = async (condition: () => boolean): Promise<void> => {
     while (!condition()) {
@@ -63,6 +76,18 @@ describe(SparingWebSocket.name, () => {
     client.send(text);
     await until(() => socket.readableLength > 0);
   };
+
+  it('listens to its socket as ws does', async () => {
+    const plain = new WebSocketServer({ host: '127.0.0.1', port: 0 });
+    await once(plain, 'listening');
+    const other = new WebSocket(`ws://127.0.0.1:${(plain.address() as AddressInfo).port}`);
+    other.on('error', () => undefined);
+    const [made] = (await once(plain, 'connection')) as [WebSocket & { _socket: Socket }];
+    expect(listening(socket)).toEqual(listening(made._socket));
+    other.terminate();
+    plain.close();
+    await once(plain, 'close');
+  });
 
   it('reads messages with a parser made for them', async () => {
     client.send('one');

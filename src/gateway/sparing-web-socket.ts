@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { WebSocket } from 'ws';
@@ -19,11 +20,16 @@ interface WsReceiver extends Writable {
 
 /** `_state` of a parser that waits for the first byte of a frame. */
 const GET_INFO = 0;
-const EVENTS = ['conclude', 'drain', 'error', 'message', 'ping', 'pong'] as const;
+const RECEIVER_EVENTS = ['conclude', 'drain', 'error', 'message', 'ping', 'pong'] as const;
+const SOCKET_EVENTS = ['close', 'data', 'end', 'error'] as const;
 const NO_EXTENSIONS = Object.freeze({});
 
 type WsReceiverClass = new (options: object) => WsReceiver;
 type WsSenderClass = new (socket: Socket, extensions: object) => object;
+
+/** Not among the public types of ws, whose server calls it by this name. */
+type SetSocket = (this: object, socket: Socket, head: Buffer, options: object) => void;
+const { setSocket: setUpByWs } = WebSocket.prototype as unknown as { setSocket: SetSocket };
 
 /**
  * What ws asks of the parser of a connection that is over: a parser that was at rest has nothing left to parse, and is done. What a
@@ -36,15 +42,26 @@ const SPENT = Object.freeze({
   removeAllListeners: () => undefined,
 }) as unknown as WsReceiver;
 
-/** How ws has set up parser and writer for the connections of one server: enough to make others just like them. */
-class Pattern {
-  private readonly options: object;
-  private readonly listeners: [string, (...args: unknown[]) => void][];
-  private readonly backReference: symbol | undefined;
-  private readonly Receiver: WsReceiverClass;
-  private readonly Sender: WsSenderClass;
+type Listener = (...args: unknown[]) => void;
 
-  constructor(receiver: WsReceiver, sender: object, owner: SparingWebSocket) {
+/**
+ * How ws sets up the sockets, parsers and writers of one server: learnt from its first connection, and enough to make others just like
+ * them. What ws makes for each costs a connect a few percent, and {@link SparingWebSocket} would let go of it at once.
+ */
+class Pattern {
+  private options: object = NO_EXTENSIONS;
+  private receiverListeners: [string, Listener][] = [];
+  private socketListeners: [string, Listener][] = [];
+  private backReference: symbol | undefined;
+  private Receiver: WsReceiverClass | undefined;
+  private Sender: WsSenderClass | undefined;
+
+  get isKnown(): boolean {
+    return this.Receiver !== undefined;
+  }
+
+  /** @param had listeners of the socket before ws added its own */
+  learn(receiver: WsReceiver, sender: object, owner: SparingWebSocket, had: readonly unknown[]): void {
     this.Receiver = receiver.constructor as WsReceiverClass;
     this.Sender = sender.constructor as WsSenderClass;
     this.options = {
@@ -57,52 +74,87 @@ class Pattern {
       maxPayload: receiver._maxPayload,
       skipUTF8Validation: receiver._skipUTF8Validation,
     };
-    this.listeners = EVENTS.flatMap((event) =>
-      receiver
-        .listeners(event)
-        .map((listener): [string, (...args: unknown[]) => void] => [
-          event,
-          listener as (...args: unknown[]) => void,
-        ]),
+    this.receiverListeners = listenersOf(receiver, RECEIVER_EVENTS);
+    this.socketListeners = listenersOf(owner._socket, SOCKET_EVENTS).filter(
+      ([, listener]) => !had.includes(listener),
     );
     this.backReference = Object.getOwnPropertySymbols(receiver).find((key) => receiver[key] === owner);
   }
 
   receiver(owner: SparingWebSocket): WsReceiver {
-    const receiver = new this.Receiver(this.options);
-    if (this.backReference !== undefined) {
-      receiver[this.backReference] = owner;
-    }
-    for (const [event, listener] of this.listeners) {
+    const receiver = new (this.Receiver as WsReceiverClass)(this.options);
+    this.refer(receiver, owner);
+    for (const [event, listener] of this.receiverListeners) {
       receiver.on(event, listener);
     }
     return receiver;
   }
 
   sender(socket: Socket): object {
-    return new this.Sender(socket, NO_EXTENSIONS);
+    return new (this.Sender as WsSenderClass)(socket, NO_EXTENSIONS);
+  }
+
+  /** As ws does it, in its order. */
+  join(socket: Socket, head: Buffer, owner: SparingWebSocket): void {
+    this.refer(socket, owner);
+    socket.setTimeout(0);
+    socket.setNoDelay();
+    if (head.length > 0) {
+      socket.unshift(head);
+    }
+    for (const [event, listener] of this.socketListeners) {
+      socket.on(event, listener);
+    }
+  }
+
+  private refer(from: object, owner: SparingWebSocket): void {
+    if (this.backReference !== undefined) {
+      (from as Record<symbol, unknown>)[this.backReference] = owner;
+    }
   }
 }
 
-/** By server, since servers differ in their limits. */
+function listenersOf(emitter: EventEmitter, events: readonly string[]): [string, Listener][] {
+  return events.flatMap((event) =>
+    emitter.listeners(event).map((listener): [string, Listener] => [event, listener as Listener]),
+  );
+}
+
+/** By the options of their server, since servers differ in their limits. */
 const patterns = new WeakMap<object, Pattern>();
+
+function patternOf(serverOptions: object): Pattern {
+  let pattern = patterns.get(serverOptions);
+  if (pattern === undefined) {
+    pattern = new Pattern();
+    patterns.set(serverOptions, pattern);
+  }
+  return pattern;
+}
 
 /**
  * A server-side WebSocket of ws that holds its frame parser and its frame writer only while it uses them. They are a kilobyte, most of
- * what ws itself costs an idle connection, and an idle connection uses them for a pong now and then. They are made again, as ws made
- * them, the moment ws asks for them; a parser that has begun a frame or a message is never let go. Without permessage-deflate only.
+ * what ws itself costs an idle connection, and an idle connection uses them for a pong now and then. They are made, as ws makes them,
+ * the moment ws asks for them; a parser that has begun a frame or a message is never let go. Without permessage-deflate only.
  */
 export class SparingWebSocket extends WebSocket {
-  declare readonly _socket: Socket;
+  declare _socket: Socket;
   declare private _extensions: object;
   declare private _events: object | undefined;
+  declare private _readyState: number;
   // Set by ws's constructor through the accessors below, before the fields of this class are.
   declare private receiver: WsReceiver | null;
   declare private sender: object | null;
-  private pattern: Pattern | null = null;
+  private readonly pattern: Pattern;
+
+  /** Called by the server of ws, with its own options. */
+  constructor(address: unknown, protocols?: unknown, serverOptions?: unknown) {
+    super(address as never, protocols as never, serverOptions as never);
+    this.pattern = patternOf(serverOptions as object);
+  }
 
   get _receiver(): WsReceiver | null {
-    if (this.receiver === null && this.pattern !== null) {
+    if (this.receiver === null && this.canMake) {
       if (this._socket.destroyed && this._socket.readableLength === 0) {
         return SPENT; // thousands end at once, and a parser made for its end alone is a third of one
       }
@@ -116,7 +168,7 @@ export class SparingWebSocket extends WebSocket {
   }
 
   get _sender(): object | null {
-    if (this.sender === null && this.pattern !== null) {
+    if (this.sender === null && this.canMake) {
       this.sender = this.pattern.sender(this._socket);
     }
     return this.sender;
@@ -126,33 +178,39 @@ export class SparingWebSocket extends WebSocket {
     this.sender = sender;
   }
 
-  /**
-   * Called once after the upgrade, before anything can arrive.
-   * @param server connections with the same one have the same limits
-   */
-  protected spare(server: object): void {
-    let pattern = patterns.get(server);
-    if (pattern === undefined) {
-      pattern = new Pattern(this.receiver as WsReceiver, this.sender as object, this);
-      patterns.set(server, pattern);
+  /** Called by the server of ws once it has answered the upgrade, before anything can arrive. */
+  setSocket(socket: Socket, head: Buffer, options: object): void {
+    const { pattern } = this;
+    if (pattern.isKnown) {
+      this._socket = socket;
+      pattern.join(socket, head, this);
+      this._readyState = WebSocket.OPEN;
+    } else {
+      const had = SOCKET_EVENTS.flatMap((event) => socket.listeners(event));
+      setUpByWs.call(this, socket, head, options);
+      pattern.learn(this.receiver as WsReceiver, this.sender as object, this, had);
+      this.rest();
     }
-    this.pattern = pattern;
     this._extensions = NO_EXTENSIONS;
     // An empty table of listeners is 200 bytes; EventEmitter makes one when a listener is added.
     this._events = undefined;
-    this.rest();
   }
 
   /** Lets go of what is not in use. Not from within an event of this socket: its parser is at work then. */
   rest(): void {
     const { receiver } = this;
-    if (this.pattern === null || this.readyState !== WebSocket.OPEN) {
+    if (this.readyState !== WebSocket.OPEN) {
       return;
     }
     this.sender = null;
     if (receiver !== null && isIdle(receiver)) {
       this.receiver = null;
     }
+  }
+
+  /** ws asks its constructor's fields before there is a socket. */
+  private get canMake(): boolean {
+    return this._socket !== null && this.pattern.isKnown;
   }
 }
 

@@ -28,8 +28,14 @@ function connectedText({ userId, connectionId, protocol, heartbeatMs, serverTs }
 function subscribedText({ id, rooms, denied }: SubscribedMessage): string {
   let text = `{"type":"subscribed",${id === undefined ? '' : `"id":${JSON.stringify(id)},`}"rooms":[`;
   let comma = '';
+  let before = '';
+  let quotedEpoch = '""';
   for (const { deviceId, epoch, offset, recovered } of rooms) {
-    text += `${comma}{"deviceId":${quoted(deviceId)},"epoch":${quoted(epoch)},"offset":${offset}`;
+    if (epoch !== before) {
+      before = epoch; // rooms that began together share it
+      quotedEpoch = quoted(epoch);
+    }
+    text += `${comma}{"deviceId":${quoted(deviceId)},"epoch":${quotedEpoch},"offset":${offset}`;
     text += recovered === undefined ? '}' : `,"recovered":${recovered}}`;
     comma = ',';
   }

@@ -88,7 +88,7 @@ describe('the heap', () => {
     const { container } = await deployed({ values, set: [`resources.limits.memory=${limit}`] });
     expect(container.env).toContainEqual({
       name: 'NODE_OPTIONS',
-      value: `--max-semi-space-size=4 ${option}`,
+      value: `--max-semi-space-size=4 --v8-pool-size=1 ${option}`,
     });
   });
 });

@@ -28,13 +28,16 @@ describe('the Dockerfile', () => {
     expect(dockerfile).toContain(`licenses="${product.license}"`);
   });
 
-  it('gives Node.js the option that npm start, the chart and the benchmarks give it', () => {
-    const option = '--max-semi-space-size=4';
+  it('gives Node.js the options that npm start, the chart and the benchmarks give it', () => {
+    const options = ['--max-semi-space-size=4', '--v8-pool-size=1'];
+    const option = options.join(' ');
     const chart = readFileSync(`${root}helm/sluice/templates/deployment.yaml`, 'utf8');
-    expect(dockerfile).toContain(`ENV NODE_OPTIONS=${option}\n`);
+    expect(dockerfile).toContain(`ENV NODE_OPTIONS="${option}"\n`);
     expect(product.scripts.start).toContain(`\${NODE_OPTIONS:-${option}}`);
     expect(chart).toContain(`value: ${option}`);
-    expect(readFileSync(`${root}bench/peers/index.js`, 'utf8')).toContain(`nodeArguments: ['${option}']`);
+    expect(readFileSync(`${root}bench/peers/index.js`, 'utf8')).toContain(
+      `nodeArguments: ['${options.join("', '")}']`,
+    );
   });
 });
 

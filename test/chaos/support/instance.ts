@@ -7,7 +7,7 @@ import { TEST_SECRET } from '../../support/tokens.js';
 /** The build under test; `CHAOS_MAIN` names another one, such as a release before. */
 const MAIN = process.env['CHAOS_MAIN'] ?? fileURLToPath(new URL('../../../dist/main.js', import.meta.url));
 /** As the image gives them (decision 10). */
-const NODE_ARGUMENTS = ['--max-semi-space-size=4'];
+const NODE_ARGUMENTS = ['--max-semi-space-size=4', '--v8-pool-size=1'];
 
 export interface LogLine {
   level: string;
