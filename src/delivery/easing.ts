@@ -42,9 +42,9 @@ export class Easing {
     }
   }
 
-  /** Whether values of mode `latest` have to wait for the end of an interval. */
-  get active(): boolean {
-    return this.intervalMs > 0 && this.context.scheduler.now() - this.stalledAt < CALM_MS;
+  /** Whether the next value of this subscription has to wait for the end of an interval. */
+  takes(recipient: Recipient): boolean {
+    return recipient.delivery.mode === 'latest' && (recipient.waiting || this.active);
   }
 
   /** Values that wait. */
@@ -78,5 +78,10 @@ export class Easing {
   stop(): void {
     this.cancel?.();
     this.cancel = null;
+  }
+
+  /** Whether values of mode `latest` are eased now. */
+  private get active(): boolean {
+    return this.intervalMs > 0 && this.context.scheduler.now() - this.stalledAt < CALM_MS;
   }
 }

@@ -85,7 +85,7 @@ export class Outbound extends SocketWriter {
     const skipped = offset - subscription.lastOffset - 1;
     if (skipped < 0) {
       this.context.hot.due -= 1; // already sent by a snapshot or a resume
-    } else if (this.lanes === null && this.ended === null && !this.isEased(subscription)) {
+    } else if (this.lanes === null && this.ended === null && this.easing?.takes(subscription) !== true) {
       subscription.lastOffset = offset;
       this.append(frames.frame(skipped), true);
     } else {
@@ -150,15 +150,6 @@ export class Outbound extends SocketWriter {
     } else {
       this.easing?.hold(subscription);
     }
-  }
-
-  /** A connection that stalls again and again gets the newest values of mode `latest` at intervals. */
-  private isEased(subscription: Recipient): boolean {
-    return (
-      this.easing !== null &&
-      subscription.delivery.mode === 'latest' &&
-      (subscription.waiting || this.easing.active)
-    );
   }
 
   private releaseEased(): void {
