@@ -7,6 +7,21 @@ function look<V>(index: BytesIndex<V>, key: Buffer): V | undefined {
   return index.get(bytes, 6, 6 + key.length);
 }
 
+const SEED = 1;
+
+/** Keys whose hash with {@link SEED} takes the same one of so many places. */
+function keysOfOnePlace(count: number, places: number): Buffer[] {
+  const keys: Buffer[] = [];
+  for (let n = 0; keys.length < count; n += 1) {
+    const key = Buffer.from(`key-${n}`);
+    const fnv = key.reduce((hash, byte) => Math.imul(hash ^ byte, 0x01000193), SEED);
+    if (((fnv ^ (fnv >>> 15)) & (places - 1)) === 0) {
+      keys.push(key);
+    }
+  }
+  return keys;
+}
+
 describe(BytesIndex.name, () => {
   it('finds what was set, wherever the key lies, and nothing else', () => {
     const index = new BytesIndex<number>();
@@ -48,6 +63,18 @@ describe(BytesIndex.name, () => {
         map.forEach((value, name) => expect(look(index, Buffer.from(name, 'latin1'))).toBe(value));
       }),
     );
+  });
+
+  it('refuses a key where too many collide, and goes on with the others', () => {
+    const index = new BytesIndex<number>(SEED);
+    const colliding = keysOfOnePlace(66, 256);
+    const accepted = colliding.map((key, n) => index.set(key, n));
+    expect(accepted).toEqual(colliding.map((_key, n) => n < 64));
+    expect(colliding.map((key) => look(index, key))).toEqual(
+      colliding.map((_key, n) => (n < 64 ? n : undefined)),
+    );
+    expect(index.set(Buffer.from('another'), 1)).toBe(true);
+    expect(look(index, Buffer.from('another'))).toBe(1);
   });
 
   it('does not grow with keys that come and go', () => {

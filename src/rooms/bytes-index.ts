@@ -26,8 +26,9 @@ export class BytesIndex<V> {
   private values: (V | undefined)[] = new Array<V | undefined>(FIRST_SLOTS).fill(undefined);
   private keys = new Uint8Array(FIRST_KEY_BYTES);
   private keyBytes = 0;
-  /** Nobody outside knows which keys collide. */
-  private readonly seed = randomInt(2 ** 31);
+
+  /** @param seed of the hash; by default at random, so that nobody outside knows which keys collide */
+  constructor(private readonly seed = randomInt(2 ** 31)) {}
 
   /** Bytes of the block in which keys lie. */
   get keyMemoryBytes(): number {

@@ -1,4 +1,5 @@
 import { jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
 import { EventEmitter } from 'node:events';
 import { PassThrough } from 'node:stream';
 import type { Redis } from 'ioredis';
@@ -143,11 +144,17 @@ describe(takeMessages.name, () => {
     expect(parsed).toEqual(['+OK\r\n']);
   });
 
-  it.each([0, 2])('takes the events of ioredis where the stream has %d listeners', (listeners) => {
-    const { redis } = connection(listeners);
-    const taken: string[] = [];
-    takeMessages(redis, true, taker(taken));
-    redis.emit('smessageBuffer', Buffer.from('a'), Buffer.from('1'));
-    expect(taken).toEqual(['a=1']);
-  });
+  it.each([0, 2])(
+    'takes the events of ioredis, and says so, where the stream has %d listeners',
+    (listeners) => {
+      const warn = jest.spyOn(Logger, 'warn').mockImplementation(() => undefined);
+      const { redis } = connection(listeners);
+      const taken: string[] = [];
+      takeMessages(redis, true, taker(taken));
+      redis.emit('smessageBuffer', Buffer.from('a'), Buffer.from('1'));
+      expect(taken).toEqual(['a=1']);
+      expect(warn).toHaveBeenCalledTimes(1);
+      warn.mockRestore();
+    },
+  );
 });

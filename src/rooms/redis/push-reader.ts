@@ -1,3 +1,4 @@
+import { Logger } from '@nestjs/common';
 import type { Redis } from 'ioredis';
 
 const CR = 0x0d;
@@ -26,13 +27,17 @@ const ARRAY = codeOf('*');
 
 /**
  * Hands on what is published to the channels of a connection, on which nothing is under way yet. Where ioredis reads its stream otherwise
- * than it does today, its own events serve, at twice the cost.
+ * than it does today, its own events serve, at twice the cost, and the log says so.
  */
 export function takeMessages(redis: Redis, sharded: boolean, take: MessageSink): void {
   const { stream } = redis;
   const listeners = stream.listeners('data') as ((chunk: Buffer) => void)[];
   const [parse] = listeners;
   if (parse === undefined || listeners.length > 1) {
+    Logger.warn(
+      'This version of ioredis reads in a way of its own: messages take its events, at twice the cost',
+      'Redis',
+    );
     redis.on(sharded ? 'smessageBuffer' : 'messageBuffer', (channel: Buffer, message: Buffer) => {
       const bytes = Buffer.concat([channel, message]);
       take(bytes, 0, channel.length, channel.length, bytes.length);
