@@ -6,6 +6,8 @@
  */
 export const metrics = {
   usPerDelivery: { heading: 'CPU µs/delivery', digits: 2, lowerIsBetter: true },
+  usPerDue: { heading: 'CPU µs/delivery due', digits: 2, lowerIsBetter: true },
+  copies: { heading: 'copies', digits: 2 },
   usPerMessage: { heading: 'CPU µs/message', digits: 2, lowerIsBetter: true },
   usPerConnect: { heading: 'CPU µs/connect', digits: 0, lowerIsBetter: true },
   deliveriesPerS: { heading: 'deliveries/s', digits: 0 },
