@@ -4,6 +4,20 @@ import type { AddressInfo, Socket } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
 import { SparingWebSocket } from './sparing-web-socket.js';
 
+/** Parsers that ws has made while it set a connection up. */
+let madeByWs = 0;
+
+class Watched extends SparingWebSocket {
+  override get _receiver() {
+    return super._receiver;
+  }
+
+  override set _receiver(receiver) {
+    madeByWs += receiver === null ? 0 : 1;
+    super._receiver = receiver;
+  }
+}
+
 describe.each([
   ['the first of its server, which ws sets up', 0],
   ['one set up like the first', 1],
@@ -18,9 +32,10 @@ describe.each([
   beforeEach(async () => {
     received = [];
     closes = 0;
+    madeByWs = 0;
     const server = new WebSocketServer({
       noServer: true,
-      WebSocket: SparingWebSocket,
+      WebSocket: Watched,
       clientTracking: false,
     });
     http = createServer();
@@ -76,6 +91,10 @@ describe.each([
     client.send(text);
     await until(() => socket.readableLength > 0);
   };
+
+  it('has a parser made by ws only for what it learns from', () => {
+    expect(madeByWs).toBe(1); // by the first of the server, whichever this one is
+  });
 
   it('listens to its socket as ws does', async () => {
     const plain = new WebSocketServer({ host: '127.0.0.1', port: 0 });

@@ -49,19 +49,15 @@ type Listener = (...args: unknown[]) => void;
  * them. What ws makes for each costs a connect a few percent, and {@link SparingWebSocket} would let go of it at once.
  */
 class Pattern {
-  private options: object = NO_EXTENSIONS;
-  private receiverListeners: [string, Listener][] = [];
-  private socketListeners: [string, Listener][] = [];
-  private backReference: symbol | undefined;
-  private Receiver: WsReceiverClass | undefined;
-  private Sender: WsSenderClass | undefined;
-
-  get isKnown(): boolean {
-    return this.Receiver !== undefined;
-  }
+  private readonly options: object;
+  private readonly receiverListeners: [string, Listener][];
+  private readonly socketListeners: [string, Listener][];
+  private readonly backReference: symbol | undefined;
+  private readonly Receiver: WsReceiverClass;
+  private readonly Sender: WsSenderClass;
 
   /** @param had listeners of the socket before ws added its own */
-  learn(receiver: WsReceiver, sender: object, owner: SparingWebSocket, had: readonly unknown[]): void {
+  constructor(receiver: WsReceiver, sender: object, owner: SparingWebSocket, had: readonly unknown[]) {
     this.Receiver = receiver.constructor as WsReceiverClass;
     this.Sender = sender.constructor as WsSenderClass;
     this.options = {
@@ -82,7 +78,7 @@ class Pattern {
   }
 
   receiver(owner: SparingWebSocket): WsReceiver {
-    const receiver = new (this.Receiver as WsReceiverClass)(this.options);
+    const receiver = new this.Receiver(this.options);
     this.refer(receiver, owner);
     for (const [event, listener] of this.receiverListeners) {
       receiver.on(event, listener);
@@ -91,7 +87,7 @@ class Pattern {
   }
 
   sender(socket: Socket): object {
-    return new (this.Sender as WsSenderClass)(socket, NO_EXTENSIONS);
+    return new this.Sender(socket, NO_EXTENSIONS);
   }
 
   /** As ws does it, in its order. */
@@ -120,16 +116,21 @@ function listenersOf(emitter: EventEmitter, events: readonly string[]): [string,
   );
 }
 
-/** By the options of their server, since servers differ in their limits. */
-const patterns = new WeakMap<object, Pattern>();
+/** What the connections of one server share: nothing before its first one is set up. */
+interface Shared {
+  pattern: Pattern | null;
+}
 
-function patternOf(serverOptions: object): Pattern {
-  let pattern = patterns.get(serverOptions);
-  if (pattern === undefined) {
-    pattern = new Pattern();
-    patterns.set(serverOptions, pattern);
+/** By the options of their server, since servers differ in their limits. */
+const sharedBy = new WeakMap<object, Shared>();
+
+function sharedOf(serverOptions: object): Shared {
+  let shared = sharedBy.get(serverOptions);
+  if (shared === undefined) {
+    shared = { pattern: null };
+    sharedBy.set(serverOptions, shared);
   }
-  return pattern;
+  return shared;
 }
 
 /**
@@ -145,20 +146,21 @@ export class SparingWebSocket extends WebSocket {
   // Set by ws's constructor through the accessors below, before the fields of this class are.
   declare private receiver: WsReceiver | null;
   declare private sender: object | null;
-  private readonly pattern: Pattern;
+  private readonly shared: Shared;
 
   /** Called by the server of ws, with its own options. */
   constructor(address: unknown, protocols?: unknown, serverOptions?: unknown) {
     super(address as never, protocols as never, serverOptions as never);
-    this.pattern = patternOf(serverOptions as object);
+    this.shared = sharedOf(serverOptions as object);
   }
 
   get _receiver(): WsReceiver | null {
-    if (this.receiver === null && this.canMake) {
+    const { pattern } = this.shared;
+    if (this.receiver === null && pattern !== null) {
       if (this._socket.destroyed && this._socket.readableLength === 0) {
         return SPENT; // thousands end at once, and a parser made for its end alone is a third of one
       }
-      this.receiver = this.pattern.receiver(this);
+      this.receiver = pattern.receiver(this);
     }
     return this.receiver;
   }
@@ -168,8 +170,9 @@ export class SparingWebSocket extends WebSocket {
   }
 
   get _sender(): object | null {
-    if (this.sender === null && this.canMake) {
-      this.sender = this.pattern.sender(this._socket);
+    const { pattern } = this.shared;
+    if (this.sender === null && pattern !== null) {
+      this.sender = pattern.sender(this._socket);
     }
     return this.sender;
   }
@@ -180,15 +183,15 @@ export class SparingWebSocket extends WebSocket {
 
   /** Called by the server of ws once it has answered the upgrade, before anything can arrive. */
   setSocket(socket: Socket, head: Buffer, options: object): void {
-    const { pattern } = this;
-    if (pattern.isKnown) {
+    const { pattern } = this.shared;
+    if (pattern !== null) {
       this._socket = socket;
       pattern.join(socket, head, this);
       this._readyState = WebSocket.OPEN;
     } else {
       const had = SOCKET_EVENTS.flatMap((event) => socket.listeners(event));
       setUpByWs.call(this, socket, head, options);
-      pattern.learn(this.receiver as WsReceiver, this.sender as object, this, had);
+      this.shared.pattern = new Pattern(this.receiver as WsReceiver, this.sender as object, this, had);
       this.rest();
     }
     this._extensions = NO_EXTENSIONS;
@@ -206,11 +209,6 @@ export class SparingWebSocket extends WebSocket {
     if (receiver !== null && isIdle(receiver)) {
       this.receiver = null;
     }
-  }
-
-  /** ws asks its constructor's fields before there is a socket. */
-  private get canMake(): boolean {
-    return this._socket !== null && this.pattern.isKnown;
   }
 }
 

@@ -28,14 +28,8 @@ function connectedText({ userId, connectionId, protocol, heartbeatMs, serverTs }
 function subscribedText({ id, rooms, denied }: SubscribedMessage): string {
   let text = `{"type":"subscribed",${id === undefined ? '' : `"id":${JSON.stringify(id)},`}"rooms":[`;
   let comma = '';
-  let before = '';
-  let quotedEpoch = '""';
   for (const { deviceId, epoch, offset, recovered } of rooms) {
-    if (epoch !== before) {
-      before = epoch; // rooms that began together share it
-      quotedEpoch = quoted(epoch);
-    }
-    text += `${comma}{"deviceId":${quoted(deviceId)},"epoch":${quotedEpoch},"offset":${offset}`;
+    text += `${comma}{"deviceId":${quoted(deviceId)},"epoch":${quoted(epoch)},"offset":${offset}`;
     text += recovered === undefined ? '}' : `,"recovered":${recovered}}`;
     comma = ',';
   }
