@@ -1,7 +1,14 @@
 import { Redis } from 'ioredis';
 import { connectAsync } from 'mqtt';
 import { stopAfterEach } from '../support/cleanup.js';
-import { Counting, eventuallyAsync, reaches, startInstances, telemetryOf } from './fleet-of-instances.js';
+import {
+  Counting,
+  eventuallyAsync,
+  type Instances,
+  reaches,
+  startInstances,
+  telemetryOf,
+} from './fleet-of-instances.js';
 
 const sorted = (values: unknown[]): number[] => [...(values as number[])].sort((a, b) => a - b);
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, number) => number);
@@ -42,8 +49,17 @@ async function leaveAHole(redisPort: number, brokerUrl: string): Promise<void> {
 describe('MQTT_INGEST=shared', () => {
   const own = stopAfterEach();
 
+  /** Instances that are all members: each is ready as soon as one of them reads, and may take its own share only later. */
+  async function startMembers(count: number, broker: { persistence?: boolean } = {}): Promise<Instances> {
+    const stage = await startInstances(own, count, { MQTT_INGEST: 'shared' }, broker);
+    await Promise.all(
+      stage.instances.map((instance) => instance.line(/Reading a share of the device topics/)),
+    );
+    return stage;
+  }
+
   it('stores each message once, whichever instance reads it, and shows it on all', async () => {
-    const { instances, device } = await startInstances(own, 3, { MQTT_INGEST: 'shared' });
+    const { instances, device } = await startMembers(3);
     const dashboards = await Promise.all(
       instances.map(async (instance) => own(await instance.connect({ claims: { deviceIds: ['d1'] } }))),
     );
@@ -69,7 +85,7 @@ describe('MQTT_INGEST=shared', () => {
   }, 60_000);
 
   it('gives every instance what the broker retained', async () => {
-    const stage = await startInstances(own, 2, { MQTT_INGEST: 'shared' });
+    const stage = await startMembers(2);
     await stage.device.publish('devices/d2/status', '{"online":true,"ts":7}', { retain: true });
     await stage.device.publish('devices/d2/meta', '{"name":"D"}', { retain: true });
     const dashboard = own(await stage.instances[1]!.connect({ claims: { deviceIds: ['d2'] } }));
@@ -86,7 +102,7 @@ describe('MQTT_INGEST=shared', () => {
   ] as const)(
     'loses nothing that the broker kept at %s of a member',
     async (_what, how) => {
-      const { instances, device } = await startInstances(own, 3, { MQTT_INGEST: 'shared' });
+      const { instances, device } = await startMembers(3);
       const dashboard = own(await instances[2]!.connect({ claims: { deviceIds: ['d1'] } }));
       await dashboard.next('subscribed');
       const counting = new Counting(device, 'd1');
@@ -114,9 +130,7 @@ describe('MQTT_INGEST=shared', () => {
   ] as const)(
     'serves every instance from the broker while Redis is away, and goes back without showing anything again, when Redis %s',
     async (_what, how) => {
-      const { instances, device, redis, redisLinks } = await startInstances(own, 3, {
-        MQTT_INGEST: 'shared',
-      });
+      const { instances, device, redis, redisLinks } = await startMembers(3);
       const dashboards = await Promise.all(
         instances.map(async (instance) => own(await instance.connect({ claims: { deviceIds: ['d1'] } }))),
       );
@@ -157,7 +171,7 @@ describe('MQTT_INGEST=shared', () => {
   );
 
   it('reads on under the names of before when Redis comes back empty, also where one was missing', async () => {
-    const { instances, device, redis, broker } = await startInstances(own, 2, { MQTT_INGEST: 'shared' });
+    const { instances, device, redis, broker } = await startMembers(2);
     const dashboards = await Promise.all(
       instances.map(async (instance) => own(await instance.connect({ claims: { deviceIds: ['d1'] } }))),
     );
@@ -184,12 +198,7 @@ describe('MQTT_INGEST=shared', () => {
   }, 90_000);
 
   it('finds no fault with the rights at a broker that has restarted', async () => {
-    const { instances, broker } = await startInstances(
-      own,
-      3,
-      { MQTT_INGEST: 'shared' },
-      { persistence: true },
-    );
+    const { instances, broker } = await startMembers(3, { persistence: true });
     const ups = async (): Promise<number[]> =>
       Promise.all(instances.map((one) => one.metric('sluice_mqtt_upstream_up')));
     for (let restart = 0; restart < 3; restart += 1) {
