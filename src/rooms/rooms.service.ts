@@ -148,7 +148,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     if (room === undefined) {
       return;
     }
-    if (!this.context.isSampling) {
+    if (!this.context.isSampling(receivedMono)) {
       room.deliver(publication, origin);
       return;
     }
