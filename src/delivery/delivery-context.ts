@@ -2,12 +2,11 @@ import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { mirrorGauge } from '../metrics/mirror.js';
 import { FlushWindow } from './flush-window.js';
+import { Sampling } from './sampling.js';
 import { realScheduler, type Scheduler } from './scheduler.js';
 
-/** Times are sampled: at most this many publications of one window are observed, */
+/** At most this many publications of one window are observed: what a flood brings in one turn tells the same. */
 const MAX_SAMPLES = 32;
-/** and of those windows only that begin this much after the last one: at a few hundred a second, observing all would cost what ten deliveries cost. */
-const SAMPLE_EVERY_MS = 20;
 
 /** What all connections of an instance share for delivery: limits, counters, the flush window. */
 export class DeliveryContext {
@@ -17,7 +16,7 @@ export class DeliveryContext {
   queuedBytes = 0;
   queuedMessages = 0;
   private readonly received: number[] = [];
-  private sampledMono = Number.NEGATIVE_INFINITY;
+  private readonly sampling = new Sampling();
   private readonly batchWindows = new Map<number, FlushWindow>();
 
   constructor(
@@ -43,14 +42,11 @@ export class DeliveryContext {
 
   /** Whether times of the next publication, received at `receivedMono` (performance.now()), are to be observed. */
   isSampling(receivedMono: number): boolean {
-    const { length } = this.received;
-    // Clocks of other machines may be ahead or behind: a jump is as good as a wait.
-    return length === 0 ? Math.abs(receivedMono - this.sampledMono) >= SAMPLE_EVERY_MS : length < MAX_SAMPLES;
+    return this.sampling.take(receivedMono) && this.received.length < MAX_SAMPLES;
   }
 
   /** A publication that {@link isSampling} was true for goes out with the current window, if anybody gets it now. */
   sampleLatency(receivedMono: number): void {
-    this.sampledMono = receivedMono;
     if (this.window.isDue) {
       this.received.push(receivedMono);
     }

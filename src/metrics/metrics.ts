@@ -126,12 +126,12 @@ export class Metrics {
   readonly slowConsumers = this.counter('delivery_slow_consumers_total', 'Connections closed with 4008');
   readonly broadcastDuration = this.histogram(
     'delivery_broadcast_duration_seconds',
-    'Time to hand one publication to all local subscriptions; sampled',
+    'Time to hand one publication to all local subscriptions; some fifty a second are observed',
     BROADCAST_BUCKETS_S,
   );
   readonly latency = this.histogram(
     'delivery_latency_seconds',
-    'Time from receipt of a device message to the write to its sockets; sampled',
+    'Time from receipt of a device message to the write to its sockets; some fifty a second are observed',
     LATENCY_BUCKETS_S,
   );
 
