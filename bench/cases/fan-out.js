@@ -1,4 +1,11 @@
-import { deliveryMetrics, FAN_OUT, FAN_OUT_WINDOW, floodAndMeasure } from './load-shapes.js';
+import {
+  deliveryMetrics,
+  FAN_OUT,
+  FAN_OUT_WINDOW,
+  floodAndMeasure,
+  floodForATurn,
+  openAndWarmUp,
+} from './load-shapes.js';
 
 const columns = [
   'usPerDelivery',
@@ -11,18 +18,32 @@ const columns = [
   'rssMib',
 ];
 
-function fanOut({ rate, plan = FAN_OUT.plan, sampleEvery }) {
-  return async (trial, { seconds }) =>
-    deliveryMetrics(
-      await floodAndMeasure(trial, {
-        dashboards: { ...FAN_OUT, plan },
-        devices: plan.devices,
-        rate,
-        window: FAN_OUT_WINDOW,
-        seconds,
-        sampleEvery,
-      }),
-    );
+/** Of two seconds each. */
+const TURNS = 8;
+
+function loadOf({ rate, plan = FAN_OUT.plan, sampleEvery }) {
+  return {
+    dashboards: { ...FAN_OUT, plan },
+    devices: plan.devices,
+    rate,
+    window: FAN_OUT_WINDOW,
+    sampleEvery,
+  };
+}
+
+function alone(options) {
+  const load = loadOf(options);
+  return async (trial, { seconds }) => deliveryMetrics(await floodAndMeasure(trial, { ...load, seconds }));
+}
+
+/** @returns {import('./index.js').Turns} */
+function inTurns(options) {
+  const load = loadOf(options);
+  return {
+    count: TURNS,
+    begin: (trial) => openAndWarmUp(trial, load),
+    take: async (trial, { seconds }) => deliveryMetrics(await floodForATurn(trial, { ...load, seconds })),
+  };
 }
 
 /** @type {import('./index.js').Case[]} */
@@ -48,7 +69,7 @@ export const fanOutCases = [
     seconds: 3,
     columns,
     chart: 'usPerDelivery',
-    run: fanOut({ rate: null, sampleEvery: 64 }),
+    run: alone({ rate: null, sampleEvery: 64 }),
     targets: [
       { kind: 'cheaperBy', entry: 'sluice', than: 'hand', metric: 'usPerDelivery', factor: 9 },
       { kind: 'atMost', entry: 'sluice', than: 'uws', metric: 'usPerDelivery', factor: 1.15 },
@@ -65,7 +86,7 @@ export const fanOutCases = [
     seconds: 3,
     columns,
     chart: 'usPerDelivery',
-    run: fanOut({ rate: null, plan: { kind: 'mixed', rooms: 10, devices: 100 }, sampleEvery: 64 }),
+    run: alone({ rate: null, plan: { kind: 'mixed', rooms: 10, devices: 100 }, sampleEvery: 64 }),
     targets: [],
   },
   {
@@ -81,10 +102,10 @@ export const fanOutCases = [
       { peer: 'sluice-batch5' },
       { peer: 'sluice-batch50' },
     ],
-    seconds: 5,
+    seconds: 2,
     columns,
     chart: 'usPerDelivery',
-    run: fanOut({ rate: 700, sampleEvery: 8 }),
+    turns: inTurns({ rate: 700, sampleEvery: 8 }),
     targets: [
       { kind: 'atMost', entry: 'sluice', than: 'uws', metric: 'usPerDelivery', factor: 1.1 },
       { kind: 'atMost', entry: 'sluice-batch50', than: 'uws', metric: 'usPerDelivery', factor: 0.5 },
@@ -102,10 +123,10 @@ export const fanOutCases = [
       { peer: 'sluice-batch5' },
       { peer: 'sluice-redis' },
     ],
-    seconds: 5,
+    seconds: 2,
     columns,
     chart: 'usPerDelivery',
-    run: fanOut({ rate: 300, sampleEvery: 4 }),
+    turns: inTurns({ rate: 300, sampleEvery: 4 }),
     targets: [
       { kind: 'atMost', entry: 'sluice', than: 'hand', metric: 'usPerDelivery', factor: 0.8 },
       { kind: 'atMost', entry: 'sluice-batch5', than: 'hand', metric: 'usPerDelivery', factor: 0.6 },
@@ -120,7 +141,7 @@ export const fanOutCases = [
     seconds: 20,
     columns: ['p50Ms', 'p99Ms', 'p999Ms', 'usPerDelivery', 'lossPercent'],
     chart: 'p99Ms',
-    run: fanOut({ rate: 10, sampleEvery: 1 }),
+    run: alone({ rate: 10, sampleEvery: 1 }),
     targets: [
       { kind: 'atMost', entry: 'sluice', than: 'ws', metric: 'p50Ms', factor: 1.1 },
       { kind: 'atMost', entry: 'sluice', than: 'ws', metric: 'p99Ms', factor: 1.5 },

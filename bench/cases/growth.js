@@ -1,5 +1,12 @@
 import { peers } from '../peers/index.js';
-import { deliveryMetrics, FAN_OUT, FAN_OUT_WINDOW, floodAndMeasure } from './load-shapes.js';
+import {
+  deliveryMetrics,
+  FAN_OUT,
+  FAN_OUT_WINDOW,
+  floodAndMeasure,
+  floodForATurn,
+  openAndWarmUp,
+} from './load-shapes.js';
 
 const DELIVERIES_PER_S = 30_000;
 const columns = [
@@ -16,26 +23,39 @@ function receiversOf({ count, plan }) {
   return (count * plan.rooms) / plan.devices;
 }
 
-async function atConstantDeliveries(trial, { seconds, count, plan, deliveriesPerS = DELIVERIES_PER_S }) {
-  const result = await floodAndMeasure(trial, {
+function loadOf({ count, plan, seconds, deliveriesPerS = DELIVERIES_PER_S }) {
+  return {
     dashboards: { count, plan },
     devices: plan.devices,
     rate: deliveriesPerS / receiversOf({ count, plan }),
     window: FAN_OUT_WINDOW,
-    seconds,
     sampleEvery: 4,
-  });
-  return deliveryMetrics(result);
+    seconds,
+  };
 }
 
-/** By the delivery that is due: a server that makes it once for each instance is not the cheaper for it. */
-async function overInstances(trial, load) {
-  const metrics = await atConstantDeliveries(trial, load);
-  const copies = metrics.deliveriesPerS / (metrics.publicationsPerS * receiversOf(load));
-  // More copies than are due are no loss.
-  const lossPercent = Math.max(0, metrics.lossPercent);
-  return { ...metrics, lossPercent, copies, usPerDue: metrics.usPerDelivery * copies };
+async function atConstantDeliveries(trial, load) {
+  return deliveryMetrics(await floodAndMeasure(trial, loadOf(load)));
 }
+
+/**
+ * By the delivery that is due: a server that makes it once for each instance is not the cheaper for it.
+ *
+ * @type {import('./index.js').Turns}
+ */
+const overInstances = {
+  count: 8,
+  begin: (trial, load) => openAndWarmUp(trial, loadOf(load)),
+  async take(trial, load) {
+    const turn = await floodForATurn(trial, loadOf(load));
+    const metrics = deliveryMetrics(turn);
+    const { deliveries, expected } = turn.end.groups.all;
+    const copies = deliveries / expected;
+    // More copies than are due are no loss.
+    const lossPercent = Math.max(0, metrics.lossPercent);
+    return { ...metrics, lossPercent, copies, usPerDue: metrics.usPerDelivery * copies };
+  },
+};
 
 function size(key, label, count, rooms, devices) {
   return {
@@ -100,10 +120,10 @@ export const growthCases = [
       onInstances('sluice-redis', 1, 3),
       onInstances('sluice-redis', 3, 3),
     ],
-    seconds: 5,
+    seconds: 2,
     columns: ['usPerDue', 'copies', ...columns.slice(1, 3), 'cpuPercent', ...columns.slice(3)],
     chart: 'usPerDue',
-    run: overInstances,
+    turns: overInstances,
     targets: [
       // As many connections for each instance as the one has.
       growsNot('sluice-redis-3-3', 'sluice-redis-1-1'),

@@ -21,8 +21,15 @@ import { ingestCases } from './ingest.js';
  * @property {number} [maxRuns] for cases that take long or that one run decides
  * @property {string[]} columns see report/metrics.js
  * @property {string} [chart] the metric that is drawn
- * @property {(trial: import('../lib/trial.js').Trial, load: object) => Promise<Record<string, number>>} run
+ * @property {(trial: import('../lib/trial.js').Trial, load: object) => Promise<Record<string, number>>} [run] one server alone, from
+ *   its start; absent where there are turns
+ * @property {Turns} [turns] all servers side by side, for cases whose targets are too near for the machine's moods
  * @property {import('../report/verdict.js').Target[]} targets
+ *
+ * @typedef {object} Turns
+ * @property {number} count of each server in a run, whose means are the run's figures
+ * @property {(trial: import('../lib/trial.js').Trial, load: object) => Promise<void>} begin opens what is there all the time, and warms up
+ * @property {(trial: import('../lib/trial.js').Trial, load: object) => Promise<Record<string, number>>} take one turn, measured
  */
 
 /** @type {Case[]} */

@@ -1,6 +1,20 @@
-import { deliveryMetrics, floodAndMeasure, INGEST_WINDOW, sum } from './load-shapes.js';
+import {
+  deliveryMetrics,
+  floodAndMeasure,
+  floodForATurn,
+  INGEST_WINDOW,
+  openAndWarmUp,
+  sum,
+} from './load-shapes.js';
 
 const DEVICES = 10_000;
+const ONE_RECEIVER = {
+  dashboards: { count: 1_000, plan: { kind: 'block', rooms: 10, devices: DEVICES } },
+  devices: DEVICES,
+  rate: null,
+  window: INGEST_WINDOW,
+  sampleEvery: 16,
+};
 
 /** @type {import('./index.js').Case[]} */
 export const ingestCases = [
@@ -17,20 +31,14 @@ export const ingestCases = [
       { peer: 'sluice' },
       { peer: 'sluice-redis' },
     ],
-    seconds: 3,
+    seconds: 1,
     columns: ['deliveriesPerS', 'usPerDelivery', 'lossPercent', 'p50Ms', 'p99Ms', 'p999Ms', 'rssMib'],
     chart: 'deliveriesPerS',
-    async run(trial, { seconds }) {
-      const plan = { kind: 'block', rooms: 10, devices: DEVICES };
-      const result = await floodAndMeasure(trial, {
-        dashboards: { count: 1_000, plan },
-        devices: DEVICES,
-        rate: null,
-        window: INGEST_WINDOW,
-        seconds,
-        sampleEvery: 16,
-      });
-      return deliveryMetrics(result);
+    turns: {
+      count: 8,
+      begin: (trial) => openAndWarmUp(trial, ONE_RECEIVER),
+      take: async (trial, { seconds }) =>
+        deliveryMetrics(await floodForATurn(trial, { ...ONE_RECEIVER, seconds })),
     },
     targets: [
       { kind: 'fasterBy', entry: 'sluice', than: 'uws', metric: 'deliveriesPerS', factor: 2.3 },

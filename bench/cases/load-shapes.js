@@ -8,7 +8,10 @@ const WARM_UP_MS = 3_000;
  * A server runs for weeks. At 10 publications/s no wait is long enough; there every server is half cold.
  */
 const WARM_UP_AT_RATE_MS = 25_000;
-const DRAIN_MS = 3_000;
+/** A server that others had the core before: its caches are cold at first, as they are not in a server that is always busy. */
+const SETTLE_MS = 500;
+/** Most servers need a few; one that makes every delivery three times has a backlog, which must not burden the next one's turn. */
+const DRAIN_MS = 15_000;
 export const PAYLOAD_BYTES = 120;
 
 /**
@@ -25,24 +28,50 @@ export const FAN_OUT = Object.freeze({
 });
 
 /**
+ * @typedef {object} Load
+ * @property {{count: number, plan: object}} dashboards none when count is 0
+ * @property {number} devices
+ * @property {number | null} rate publications per second; null is saturation
+ * @property {number} window
+ * @property {number} seconds
+ * @property {number} sampleEvery
+ */
+
+/**
  * Dashboards, a flood, and a stretch of it measured.
  *
  * @param {import('../lib/trial.js').Trial} trial
- * @param {object} load
- * @param {{count: number, plan: object}} load.dashboards none when count is 0
- * @param {number} load.devices
- * @param {number | null} load.rate publications per second; null is saturation
- * @param {number} load.window
- * @param {number} load.seconds
- * @param {number} load.sampleEvery
+ * @param {Load} load
  */
 export async function floodAndMeasure(trial, load) {
-  const { dashboards, devices, rate, seconds, window, sampleEvery } = load;
+  await openAll(trial, load);
+  return await floodFor(trial, load, warmUpMs(load));
+}
+
+/** The same for servers that take turns: opens the dashboards, and runs until the code is compiled. */
+export async function openAndWarmUp(trial, load) {
+  await openAll(trial, load);
+  await floodFor(trial, { ...load, seconds: 0 }, warmUpMs(load));
+}
+
+/** One turn after {@link openAndWarmUp}. */
+export async function floodForATurn(trial, load) {
+  return await floodFor(trial, load, SETTLE_MS);
+}
+
+function warmUpMs({ rate }) {
+  return rate === null ? WARM_UP_MS : WARM_UP_AT_RATE_MS;
+}
+
+async function openAll(trial, { dashboards }) {
   if (dashboards.count > 0) {
     await trial.openDashboards(dashboards);
   }
+}
+
+async function floodFor(trial, { devices, rate, seconds, window, sampleEvery }, beforeMs) {
   await startFlood(trial, { devices, rate, window, seconds: seconds + 40 });
-  await pause(rate === null ? WARM_UP_MS : WARM_UP_AT_RATE_MS);
+  await pause(beforeMs);
   const measured = await trial.load.call('measure', {
     pids: trial.pids,
     ms: seconds * 1000,

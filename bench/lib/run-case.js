@@ -1,13 +1,15 @@
 import { peers } from '../peers/index.js';
+import { Contender } from './contender.js';
 import { monotonicMicros, profileDirectory, readProfiles } from './profile.js';
-import { medians } from './statistics.js';
+import { means, medians } from './statistics.js';
+import { takeTurns } from './take-turns.js';
 import { Trial } from './trial.js';
 
-const TRIAL_TIMEOUT_MS = 180_000;
 const PROFILE_LINES = 25;
 
 /**
- * Runs a case: every peer once, then every peer again, so that what the machine does meanwhile meets all of them.
+ * Runs a case: every peer once, then every peer again, so that what the machine does meanwhile meets all of them; where the case has
+ * turns, all of them side by side.
  *
  * @param {import('../cases/index.js').Case} item
  * @param {{runs: number, seconds?: number, peers: string[], product?: string, profile: boolean}} options
@@ -22,15 +24,17 @@ export async function runCase(item, options, log) {
   const seconds = item.seconds === 0 ? 0 : (options.seconds ?? item.seconds);
   const measured = new Map(entries.map(({ key }) => [key, []]));
   const reasons = new Map();
+  const isSideBySide = item.turns !== undefined && !options.profile;
   for (let run = 1; run <= runs; run++) {
-    for (const entry of entries) {
-      try {
-        const values = await runTrial(item, entry, seconds, options, log);
-        measured.get(entry.key).push(values);
-        log(`  ${item.name} ${run}/${runs} ${entry.key}: ${summary(item, values)}`);
-      } catch (error) {
-        reasons.set(entry.key, firstLine(error));
-        log(`  ${item.name} ${run}/${runs} ${entry.key}: failed: ${error.message}`);
+    for (const group of isSideBySide ? [entries] : entries.map((entry) => [entry])) {
+      for (const { entry, values, failure } of await runTogether(item, group, seconds, options, log)) {
+        if (failure === null) {
+          measured.get(entry.key).push(values);
+        } else {
+          reasons.set(entry.key, firstLine(failure));
+        }
+        const outcome = failure === null ? summary(item, values) : `failed: ${failure.message}`;
+        log(`  ${item.name} ${run}/${runs} ${entry.key}: ${outcome}`);
       }
     }
   }
@@ -40,6 +44,7 @@ export async function runCase(item, options, log) {
     about: item.about,
     measuredAt: new Date().toISOString().slice(0, 10),
     runs,
+    turns: isSideBySide ? item.turns.count : undefined,
     columns: item.columns,
     chart: item.chart,
     targets: item.targets,
@@ -47,31 +52,33 @@ export async function runCase(item, options, log) {
   };
 }
 
-async function runTrial(item, entry, seconds, { product, profile }, log) {
+/** Entries whose servers run at the same time: one alone, or several that take turns. */
+async function runTogether(item, entries, seconds, { product, profile }, log) {
   const { directory, nodeArguments } = profile ? profileDirectory() : {};
-  const trial = new Trial(peers[entry.peer], { ...entry.trial, product, nodeArguments });
-  let timer;
-  let readyAt = 0;
-  const timeout = new Promise((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error('took too long')), TRIAL_TIMEOUT_MS);
+  const contenders = entries.map((entry) => {
+    const trial = new Trial(peers[entry.peer], { ...entry.trial, product, nodeArguments });
+    return new Contender(entry, trial, seconds);
   });
-  const work = async () => {
-    await trial.start();
-    readyAt = monotonicMicros();
-    return await item.run(trial, { seconds, ...entry.load });
-  };
+  let readyAt = 0;
   try {
-    return await Promise.race([work(), timeout]);
-  } catch (error) {
-    trial.assertAlive();
-    throw error;
+    for (const contender of contenders) {
+      await contender.step((trial) => trial.start());
+    }
+    readyAt = monotonicMicros();
+    await takeTurns(item.turns ?? oneTurn(item), contenders);
   } finally {
-    clearTimeout(timer);
-    await trial.stop();
+    for (const contender of contenders) {
+      await contender.stop();
+    }
     if (directory !== undefined) {
       logProfiles(readProfiles(directory, PROFILE_LINES, readyAt), log);
     }
   }
+  return contenders.map(({ entry, turns, failure }) => ({ entry, failure, values: means(turns) }));
+}
+
+function oneTurn({ run }) {
+  return { count: 1, begin: async () => {}, take: run };
 }
 
 function logProfiles(profiles, log) {

@@ -18,3 +18,16 @@ export function medians(runs) {
   const names = new Set(runs.flatMap((run) => Object.keys(run)));
   return Object.fromEntries([...names].map((name) => [name, median(runs.map((run) => run[name]))]));
 }
+
+/**
+ * The mean of every metric over several turns of one run.
+ *
+ * @param {Record<string, number>[]} turns
+ * @returns {Record<string, number>}
+ */
+export function means(turns) {
+  const names = new Set(turns.flatMap((turn) => Object.keys(turn)));
+  return Object.fromEntries(
+    [...names].map((name) => [name, turns.reduce((sum, turn) => sum + turn[name], 0) / turns.length]),
+  );
+}

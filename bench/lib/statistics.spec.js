@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 
-import { median, medians } from './statistics.js';
+import { means, median, medians } from './statistics.js';
 
 describe(median.name, () => {
   it('is the middle one, or the mean of the middle two', () => {
@@ -22,5 +22,17 @@ describe(medians.name, () => {
       { a: 2, b: 20 },
     ];
     expect(medians(runs)).toEqual({ a: 2, b: 20 });
+  });
+});
+
+describe(means.name, () => {
+  it('takes every metric on its own', () => {
+    expect(
+      means([
+        { a: 1, b: 30 },
+        { a: 4, b: 10 },
+      ]),
+    ).toEqual({ a: 2.5, b: 20 });
+    expect(means([{ seconds: Infinity }])).toEqual({ seconds: Infinity });
   });
 });

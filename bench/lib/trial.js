@@ -72,8 +72,8 @@ export class Trial {
 
   /** Ends the dashboards first, so that a server that takes leave of its clients has none. */
   async stop() {
-    for (const step of this.#stops) {
-      await step();
+    while (this.#stops.length > 0) {
+      await this.#stops.shift()();
     }
   }
 

@@ -9,6 +9,7 @@ import { connectPublisher } from './publisher-client.js';
 import { reconnectStorm } from './reconnect-storm.js';
 
 const POLL_MS = 20;
+const QUIET_MS = 250;
 
 /** What the runner can ask of the generator. One generator process serves one trial. */
 export class Commands {
@@ -68,15 +69,31 @@ export class Commands {
     const copies = this.#publisher
       ? [[{ stream: this.#publisher, qos: 1 }]]
       : this.#broker.telemetryTargets();
+    for (const group of this.#groups.values()) {
+      group.startCounting();
+    }
     this.#flood = new Flood(options, copies, [...this.#groups.values()]);
     this.#flood.start();
   }
 
-  /** Ends the flood and waits for what is still on its way. */
+  /**
+   * Ends the flood and waits for what is still on its way, also where more comes than is due.
+   *
+   * @returns deliveries that were due and that came since the flood's start; the other counts are of all time
+   */
   async stopFlood({ drainMs }) {
     this.#flood.stop();
     const deadline = performance.now() + drainMs;
-    while (performance.now() < deadline && this.#outstanding() > 0) {
+    let before = -1;
+    let quietAt = performance.now();
+    while (performance.now() < deadline) {
+      const deliveries = this.#deliveries();
+      if (deliveries !== before) {
+        before = deliveries;
+        quietAt = performance.now();
+      } else if (this.#outstanding() === 0 && performance.now() - quietAt > QUIET_MS) {
+        break;
+      }
       await pause(POLL_MS);
     }
     return { published: this.#flood.published, groups: this.#groupCounts() };
@@ -92,6 +109,14 @@ export class Commands {
 
   counts() {
     return this.#groupCounts();
+  }
+
+  #deliveries() {
+    let deliveries = 0;
+    for (const { sink } of this.#groups.values()) {
+      deliveries += sink.deliveries;
+    }
+    return deliveries;
   }
 
   #outstanding() {

@@ -102,6 +102,12 @@ export class DashboardGroup {
     });
   }
 
+  /** Forgets how many deliveries were due and how many came. */
+  startCounting() {
+    this.expected = 0;
+    this.sink.deliveries = 0;
+  }
+
   /** @param {boolean} isPaused */
   setPaused(isPaused) {
     for (const dashboard of this.#ready) {

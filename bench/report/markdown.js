@@ -35,9 +35,16 @@ export function renderCase(result) {
   if (result.chart !== undefined) {
     parts.push('', `![${result.title}](benchmarks/${result.name}.svg)`);
   }
-  const runs = result.runs === 1 ? 'one run' : `medians of ${result.runs} alternated runs`;
-  parts.push('', `_${result.measuredAt}, ${runs}._`);
+  parts.push('', `_${result.measuredAt}, ${runsText(result)}._`);
   return parts.join('\n');
+}
+
+function runsText({ runs, turns }) {
+  if (turns === undefined) {
+    return runs === 1 ? 'one run' : `medians of ${runs} alternated runs`;
+  }
+  const mean = `the mean of ${turns} turns with all servers side by side`;
+  return runs === 1 ? mean : `medians of ${runs} runs, each ${mean}`;
 }
 
 /** @param {import('./results.js').CaseResult} result */

@@ -48,4 +48,11 @@ describe(renderCase.name, () => {
     expect(text).toMatch(/\*\*missed\*\* \| 10\.00×, missed by 100 %/);
     expect(text).toContain('medians of 3 alternated runs');
   });
+
+  it('says when servers took turns', () => {
+    expect(renderCase({ ...result, turns: 8 })).toContain(
+      'medians of 3 runs, each the mean of 8 turns with all servers side by side',
+    );
+    expect(renderCase({ ...result, runs: 1, turns: 8 })).toContain('01, the mean of 8 turns');
+  });
 });

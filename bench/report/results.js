@@ -18,6 +18,7 @@ import { renderDocument } from './document.js';
  * @property {string} about
  * @property {string} measuredAt
  * @property {number} runs
+ * @property {number} [turns] of each server in a run, where all of them ran side by side
  * @property {string[]} columns
  * @property {string} [chart]
  * @property {import('./verdict.js').Target[]} targets
