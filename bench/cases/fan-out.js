@@ -1,11 +1,4 @@
-import {
-  deliveryMetrics,
-  FAN_OUT,
-  FAN_OUT_WINDOW,
-  floodAndMeasure,
-  floodForATurn,
-  openAndWarmUp,
-} from './load-shapes.js';
+import { deliveryMetrics, FAN_OUT, FAN_OUT_WINDOW, floodAndMeasure, inTurns } from './load-shapes.js';
 
 const columns = [
   'usPerDelivery',
@@ -18,32 +11,20 @@ const columns = [
   'rssMib',
 ];
 
-/** Of two seconds each. */
-const TURNS = 8;
-
-function loadOf({ rate, plan = FAN_OUT.plan, sampleEvery }) {
+function loadOf({ rate, plan = FAN_OUT.plan, sampleEvery, seconds }) {
   return {
     dashboards: { ...FAN_OUT, plan },
     devices: plan.devices,
     rate,
     window: FAN_OUT_WINDOW,
     sampleEvery,
+    seconds,
   };
 }
 
-function alone(options) {
-  const load = loadOf(options);
-  return async (trial, { seconds }) => deliveryMetrics(await floodAndMeasure(trial, { ...load, seconds }));
-}
-
-/** @returns {import('./index.js').Turns} */
-function inTurns(options) {
-  const load = loadOf(options);
-  return {
-    count: TURNS,
-    begin: (trial) => openAndWarmUp(trial, load),
-    take: async (trial, { seconds }) => deliveryMetrics(await floodForATurn(trial, { ...load, seconds })),
-  };
+function alone(load) {
+  return async (trial, options) =>
+    deliveryMetrics(await floodAndMeasure(trial, loadOf({ ...load, ...options })));
 }
 
 /** @type {import('./index.js').Case[]} */
@@ -105,7 +86,7 @@ export const fanOutCases = [
     seconds: 2,
     columns,
     chart: 'usPerDelivery',
-    turns: inTurns({ rate: 700, sampleEvery: 8 }),
+    turns: inTurns((options) => loadOf({ rate: 700, sampleEvery: 8, ...options })),
     targets: [
       { kind: 'atMost', entry: 'sluice', than: 'uws', metric: 'usPerDelivery', factor: 1.1 },
       { kind: 'atMost', entry: 'sluice-batch50', than: 'uws', metric: 'usPerDelivery', factor: 0.5 },
@@ -126,7 +107,7 @@ export const fanOutCases = [
     seconds: 2,
     columns,
     chart: 'usPerDelivery',
-    turns: inTurns({ rate: 300, sampleEvery: 4 }),
+    turns: inTurns((options) => loadOf({ rate: 300, sampleEvery: 4, ...options })),
     targets: [
       { kind: 'atMost', entry: 'sluice', than: 'hand', metric: 'usPerDelivery', factor: 0.8 },
       { kind: 'atMost', entry: 'sluice-batch5', than: 'hand', metric: 'usPerDelivery', factor: 0.6 },

@@ -1,12 +1,5 @@
 import { peers } from '../peers/index.js';
-import {
-  deliveryMetrics,
-  FAN_OUT,
-  FAN_OUT_WINDOW,
-  floodAndMeasure,
-  floodForATurn,
-  openAndWarmUp,
-} from './load-shapes.js';
+import { deliveryMetrics, FAN_OUT, FAN_OUT_WINDOW, floodAndMeasure, inTurns } from './load-shapes.js';
 
 const DELIVERIES_PER_S = 30_000;
 const columns = [
@@ -38,19 +31,18 @@ async function atConstantDeliveries(trial, load) {
   return deliveryMetrics(await floodAndMeasure(trial, loadOf(load)));
 }
 
+const turns = inTurns(loadOf);
+
 /**
  * By the delivery that is due: a server that makes it once for each instance is not the cheaper for it.
  *
  * @type {import('./index.js').Turns}
  */
 const overInstances = {
-  count: 8,
-  begin: (trial, load) => openAndWarmUp(trial, loadOf(load)),
+  ...turns,
   async take(trial, load) {
-    const turn = await floodForATurn(trial, loadOf(load));
-    const metrics = deliveryMetrics(turn);
-    const { deliveries, expected } = turn.end.groups.all;
-    const copies = deliveries / expected;
+    const metrics = await turns.take(trial, load);
+    const copies = 1 - metrics.lossPercent / 100;
     // More copies than are due are no loss.
     const lossPercent = Math.max(0, metrics.lossPercent);
     return { ...metrics, lossPercent, copies, usPerDue: metrics.usPerDelivery * copies };

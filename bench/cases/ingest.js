@@ -1,11 +1,4 @@
-import {
-  deliveryMetrics,
-  floodAndMeasure,
-  floodForATurn,
-  INGEST_WINDOW,
-  openAndWarmUp,
-  sum,
-} from './load-shapes.js';
+import { floodAndMeasure, INGEST_WINDOW, inTurns, sum } from './load-shapes.js';
 
 const DEVICES = 10_000;
 const ONE_RECEIVER = {
@@ -34,12 +27,7 @@ export const ingestCases = [
     seconds: 1,
     columns: ['deliveriesPerS', 'usPerDelivery', 'lossPercent', 'p50Ms', 'p99Ms', 'p999Ms', 'rssMib'],
     chart: 'deliveriesPerS',
-    turns: {
-      count: 8,
-      begin: (trial) => openAndWarmUp(trial, ONE_RECEIVER),
-      take: async (trial, { seconds }) =>
-        deliveryMetrics(await floodForATurn(trial, { ...ONE_RECEIVER, seconds })),
-    },
+    turns: inTurns(({ seconds }) => ({ ...ONE_RECEIVER, seconds })),
     targets: [
       { kind: 'fasterBy', entry: 'sluice', than: 'uws', metric: 'deliveriesPerS', factor: 2.3 },
       { kind: 'fasterBy', entry: 'sluice-redis', than: 'hand-redis', metric: 'deliveriesPerS', factor: 2.7 },

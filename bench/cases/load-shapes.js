@@ -8,6 +8,7 @@ const WARM_UP_MS = 3_000;
  * A server runs for weeks. At 10 publications/s no wait is long enough; there every server is half cold.
  */
 const WARM_UP_AT_RATE_MS = 25_000;
+const TURNS = 8;
 /** A server that others had the core before: its caches are cold at first, as they are not in a server that is always busy. */
 const SETTLE_MS = 500;
 /** Most servers need a few; one that makes every delivery three times has a backlog, which must not burden the next one's turn. */
@@ -48,15 +49,22 @@ export async function floodAndMeasure(trial, load) {
   return await floodFor(trial, load, warmUpMs(load));
 }
 
-/** The same for servers that take turns: opens the dashboards, and runs until the code is compiled. */
-export async function openAndWarmUp(trial, load) {
-  await openAll(trial, load);
-  await floodFor(trial, { ...load, seconds: 0 }, warmUpMs(load));
-}
-
-/** One turn after {@link openAndWarmUp}. */
-export async function floodForATurn(trial, load) {
-  return await floodFor(trial, load, SETTLE_MS);
+/**
+ * The same for servers that take turns: each opens its dashboards and runs until its code is compiled, then floods come and go.
+ *
+ * @param {(options: {seconds: number}) => Load} loadOf of an entry
+ * @returns {import('./index.js').Turns}
+ */
+export function inTurns(loadOf) {
+  return {
+    count: TURNS,
+    async begin(trial, options) {
+      const load = loadOf(options);
+      await openAll(trial, load);
+      await floodFor(trial, { ...load, seconds: 0 }, warmUpMs(load));
+    },
+    take: async (trial, options) => deliveryMetrics(await floodFor(trial, loadOf(options), SETTLE_MS)),
+  };
 }
 
 function warmUpMs({ rate }) {

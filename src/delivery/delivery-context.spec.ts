@@ -46,6 +46,22 @@ describe(DeliveryContext.name, () => {
     expect(await counts()).toEqual({ latency: 35, broadcast: 35 });
   });
 
+  it('observes some of them where many come', async () => {
+    const { window, counts } = await watched();
+    const second = async (startMono: number): Promise<void> => {
+      for (let at = 0; at < 30; at += 1) {
+        await window('d1', ...Array.from({ length: 20 }, () => startMono + at * 30));
+      }
+    };
+    await second(1_000);
+    const before = await counts();
+    await second(2_000);
+    const after = await counts();
+    expect(after.latency - before.latency).toBeGreaterThan(20);
+    expect(after.latency - before.latency).toBeLessThan(200);
+    expect(after.broadcast - before.broadcast).toBe(after.latency - before.latency);
+  });
+
   it('observes no latency where nobody gets it now, and that of the next one that somebody gets', async () => {
     const { window, counts } = await watched();
     await window('d2', 1_000);
