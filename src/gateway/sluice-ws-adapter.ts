@@ -4,6 +4,7 @@ import type { MessageMappingProperties } from '@nestjs/websockets';
 import type { IncomingMessage, Server } from 'node:http';
 import type { WebSocketServer } from 'ws';
 import { Admission } from './admission.js';
+import { Arrivals } from './arrivals.js';
 import { Connection } from './connection.js';
 import { FirstWrites } from './first-writes.js';
 import type { Handler } from './inbound.js';
@@ -37,6 +38,7 @@ export class SluiceWsAdapter extends WsAdapter {
   }
 
   override create(): WebSocketServer {
+    new Arrivals().watch(this.http);
     this.http.on('upgrade', this.upgrades.handle);
     this.upgrades.server.on('headers', (_headers: string[], { socket }: IncomingMessage) =>
       this.firstWrites.hold(socket),
