@@ -11,14 +11,17 @@ const GET = 'GET /health HTTP/1.1\r\nHost: a\r\n\r\n';
 describe(Arrivals.name, () => {
   let server: Server;
   let clients: Socket[];
+  let accepted: Socket[];
   let upgraded: Socket[];
   let heads: string;
 
   beforeEach(async () => {
+    accepted = [];
     upgraded = [];
     heads = '';
     server = createServer((request, response) => response.end(request.url));
     new Arrivals().watch(server);
+    server.on('connection', (socket: Socket) => accepted.push(socket));
     server.on('upgrade', (_request: IncomingMessage, socket: Socket, head: Buffer) => {
       upgraded.push(socket);
       heads += head.toString();
@@ -60,7 +63,7 @@ describe(Arrivals.name, () => {
     return data.toString();
   }
 
-  it('reads requests that come at once over the turns that follow, a few each, and all of them', async () => {
+  it('reads requests that come at once over the turns that follow, a few each, and each of them', async () => {
     const opened = await open(CLIENTS);
     opened.forEach((client) => client.write(UPGRADE));
     let most = 0;
@@ -81,6 +84,7 @@ describe(Arrivals.name, () => {
       await turn();
     }
     expect(heads).toBe('first');
+    expect(accepted.map((socket) => socket.listenerCount('readable'))).toEqual([0]);
     client.write('second');
     expect(await answer(client)).toBe('SECOND');
   });

@@ -1,13 +1,12 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
+import { TurnQueue } from './turn-queue.js';
 
 /** New connections whose request is read in one turn of the event loop. */
 const PER_TURN = 8;
-/** What is done is let go in pieces of so many. */
-const LET_GO = 1_024;
 
 /** A connection whose client has sent something, and what keeps that from being read. */
-interface Held {
+interface Noted {
   readonly socket: Socket;
   readonly listener: () => void;
 }
@@ -18,42 +17,28 @@ interface Held {
  * noted, and read in one of the turns that follow, a few each, in the order they came.
  */
 export class Arrivals {
-  private readonly waiting: Held[] = [];
-  private next = 0;
-  private immediate: NodeJS.Immediate | null = null;
+  private readonly noted = new TurnQueue<Noted>(PER_TURN, ({ socket, listener }) =>
+    // With its last `readable` listener gone, the stream goes on by itself, in the next tick.
+    socket.removeListener('readable', listener),
+  );
 
   /** For all connections that the server accepts from now on. */
   watch(server: Server): void {
     server.on('connection', (socket: Socket) => this.hold(socket));
   }
 
-  /** While there is a listener of `readable`, what comes stays in the socket's buffer, bounded by that, instead of going to the parser. */
+  /**
+   * While there is a listener of `readable`, what comes stays in the stream, up to its high-water mark. It also takes Node's parser off the
+   * socket's handle, for as long as the connection speaks HTTP: it reads from the stream then, which costs some microseconds more.
+   */
   private hold(socket: Socket): void {
     let isNoted = false;
     const listener = (): void => {
       if (!isNoted) {
         isNoted = true;
-        this.waiting.push({ socket, listener });
-        this.immediate ??= setImmediate(() => this.turn());
+        this.noted.push({ socket, listener });
       }
     };
     socket.on('readable', listener);
-  }
-
-  private turn(): void {
-    this.immediate = null;
-    const end = Math.min(this.waiting.length, this.next + PER_TURN);
-    while (this.next < end) {
-      const { socket, listener } = this.waiting[this.next] as Held;
-      socket.removeListener('readable', listener);
-      this.next += 1;
-    }
-    if (this.next === this.waiting.length || this.next >= LET_GO) {
-      this.waiting.splice(0, this.next);
-      this.next = 0;
-    }
-    if (this.waiting.length > 0) {
-      this.immediate = setImmediate(() => this.turn());
-    }
   }
 }

@@ -40,18 +40,22 @@ describe(ConnectionTimers.name, () => {
 
   const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+  function addConnection(add: (added: Connection) => void, lifeMs: number): void {
+    const added = new Connection(null, undefined, {});
+    added.auth = { expiresAt: clock.now() + lifeMs } as VerifiedToken;
+    add(added);
+  }
+
   function addConnections(add: (added: Connection) => void): void {
     for (let count = 0; count < CONNECTIONS; count += 1) {
-      const added = new Connection(null, undefined, {});
-      added.auth = { expiresAt: clock.now() + LIFE_MS } as VerifiedToken;
-      add(added);
+      addConnection(add, LIFE_MS);
     }
   }
 
   /** @returns the most that were seen to in one turn of the event loop, until there were `count` */
   async function mostPerTurn(count: number): Promise<number> {
     let most = done.length;
-    while (done.length < count) {
+    for (let turns = 0; done.length < count && turns < CONNECTIONS; turns += 1) {
       const before = done.length;
       await turn();
       most = Math.max(most, done.length - before);
@@ -82,6 +86,15 @@ describe(ConnectionTimers.name, () => {
     expect(await mostPerTurn(CONNECTIONS)).toBeLessThanOrEqual(PER_TURN);
     await turn();
     expect(done).toEqual(Array(CONNECTIONS).fill(name));
+  });
+
+  it('sees to the end of a token, and to one that does not come, before heartbeats', () => {
+    addConnections((added) => timers.opened(added));
+    addConnection((added) => timers.awaitToken(added), LIFE_MS);
+    addConnection((added) => timers.expires(added), 0);
+    jest.mocked(performance.now).mockReturnValue(INTERVAL_MS);
+    timers.tick();
+    expect(done).toEqual(['expired', 'auth', ...Array<string>(PER_TURN - 2).fill('heartbeat')]);
   });
 
   it('does nothing more once the module is destroyed', async () => {

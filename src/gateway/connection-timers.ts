@@ -6,7 +6,7 @@ import { DeadlineQueue } from './deadline-queue.js';
 import { ExpiryHeap } from './expiry-heap.js';
 import { HeartbeatPhases } from './heartbeat-phases.js';
 
-/** Longest time a deadline may be missed by; a tenth of the shortest interval where that is less. */
+/** Longest time between two looks at what is due; a tenth of the shortest interval where that is less. */
 const MAX_TICK_MS = 500;
 const MIN_TICK_MS = 10;
 /** Deadlines that are seen to in one turn of the event loop: what is live comes between them. */
@@ -115,6 +115,12 @@ export class ConnectionTimers implements OnModuleDestroy {
     if (actions === null) {
       return false;
     }
+    // Heartbeats last: they come back for ever, and where turns are long they would keep the others waiting.
+    const expired = this.expiry.takeExpired(now);
+    if (expired !== null) {
+      actions.onExpired(expired);
+      return true;
+    }
     const late = this.auth.takeDue(mono);
     if (late !== null) {
       // Back in for the moment: whoever ends it takes it out, as in every other case.
@@ -125,11 +131,6 @@ export class ConnectionTimers implements OnModuleDestroy {
     const beating = this.heartbeat.takeDue(mono);
     if (beating !== null) {
       actions.onHeartbeat(beating);
-      return true;
-    }
-    const expired = this.expiry.takeExpired(now);
-    if (expired !== null) {
-      actions.onExpired(expired);
       return true;
     }
     return false;

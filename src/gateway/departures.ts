@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { TurnQueue } from './turn-queue.js';
 
 const SOCKET = Symbol('socket');
 
@@ -14,18 +15,14 @@ type SocketWithHandle = Socket & { _handle: ReadingHandle | null };
 const AT_ONCE = 8;
 /** Of the others, how many are handled in each turn that follows. */
 const PER_TURN = 16;
-/** What is done is let go in pieces of so many. */
-const LET_GO = 1_024;
 
 /**
  * Spreads the work when very many connections end at once: 10 000 ends that wait in the same turn would keep everybody else waiting for
  * half a second. Beyond a few a turn they are only noted, and handled over the turns that follow, between what is live.
  */
 export class Departures {
-  private readonly waiting: Socket[] = [];
-  private next = 0;
+  private readonly waiting = new TurnQueue<Socket>(PER_TURN, (socket) => socket.destroy());
   private inTurn = 0;
-  private immediate: NodeJS.Immediate | null = null;
   private original: ReadingHandle['onread'] | null = null;
   private readonly onread: ReadingHandle['onread'];
 
@@ -52,7 +49,9 @@ export class Departures {
   }
 
   private defers(handle: ReadingHandle): boolean {
-    this.immediate ??= setImmediate(() => this.turn());
+    if (this.inTurn === 0) {
+      setImmediate(() => (this.inTurn = 0));
+    }
     this.inTurn += 1;
     const socket = handle[SOCKET];
     if (this.inTurn <= AT_ONCE || socket === undefined) {
@@ -60,22 +59,5 @@ export class Departures {
     }
     this.waiting.push(socket);
     return true;
-  }
-
-  private turn(): void {
-    this.immediate = null;
-    this.inTurn = 0;
-    const end = Math.min(this.waiting.length, this.next + PER_TURN);
-    while (this.next < end) {
-      (this.waiting[this.next] as Socket).destroy();
-      this.next += 1;
-    }
-    if (this.next === this.waiting.length || this.next >= LET_GO) {
-      this.waiting.splice(0, this.next);
-      this.next = 0;
-    }
-    if (this.waiting.length > 0) {
-      this.immediate = setImmediate(() => this.turn());
-    }
   }
 }
