@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { type IncomingMessage, type Server, createServer } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
+import { connected, turn } from '../../test/support/event-loop.js';
 import { Arrivals } from './arrivals.js';
 
 const CLIENTS = 300;
@@ -41,20 +42,12 @@ describe(Arrivals.name, () => {
     await once(server, 'close');
   });
 
-  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-  const connections = (): Promise<number> =>
-    new Promise((resolve, reject) =>
-      server.getConnections((error, count) => (error === null ? resolve(count) : reject(error))),
-    );
-
   async function open(count: number): Promise<Socket[]> {
     const { port } = server.address() as AddressInfo;
     const opened = Array.from({ length: count }, () => connect(port, '127.0.0.1'));
     clients.push(...opened);
     await Promise.all(opened.map((client) => once(client, 'connect')));
-    while ((await connections()) < count) {
-      await turn();
-    }
+    await connected(server, count);
     return opened;
   }
 
@@ -106,9 +99,7 @@ describe(Arrivals.name, () => {
     const opened = await open(CLIENTS);
     opened.forEach((client) => client.write(UPGRADE));
     opened.forEach(leave);
-    while ((await connections()) > 0) {
-      await turn();
-    }
+    await connected(server, 0);
     const [client] = (await open(1)) as [Socket];
     client.write(GET);
     expect(await answer(client)).toContain('/health');

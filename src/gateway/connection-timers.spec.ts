@@ -1,5 +1,6 @@
 import { jest } from '@jest/globals';
 import { ManualClock } from '../../test/auth/manual-clock.js';
+import { turn } from '../../test/support/event-loop.js';
 import type { VerifiedToken } from '../auth/token-verifier.js';
 import type { Config } from '../config/config.js';
 import { Connection } from './connection.js';
@@ -37,8 +38,6 @@ describe(ConnectionTimers.name, () => {
     jest.restoreAllMocks();
     jest.useRealTimers();
   });
-
-  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
   function addConnection(add: (added: Connection) => void, lifeMs: number): void {
     const added = new Connection(null, undefined, {});

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { connected, turn } from '../../test/support/event-loop.js';
 import { Departures } from './departures.js';
 
 const CLIENTS = 300;
@@ -24,9 +25,7 @@ describe(Departures.name, () => {
     const { port } = server.address() as AddressInfo;
     clients = Array.from({ length: CLIENTS }, () => connect(port, '127.0.0.1'));
     await Promise.all(clients.map((client) => once(client, 'connect')));
-    while ((await connections()) < CLIENTS) {
-      await turn();
-    }
+    await connected(server, CLIENTS);
   });
 
   afterEach(async () => {
@@ -34,12 +33,6 @@ describe(Departures.name, () => {
     server.close();
     await once(server, 'close');
   });
-
-  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-  const connections = (): Promise<number> =>
-    new Promise((resolve, reject) =>
-      server.getConnections((error, count) => (error === null ? resolve(count) : reject(error))),
-    );
 
   it.each([
     ['resets', (client: Socket) => client.resetAndDestroy()],

@@ -1,4 +1,5 @@
 import { Writable } from 'node:stream';
+import { turn } from '../../test/support/event-loop.js';
 import { FirstWrites } from './first-writes.js';
 
 /** Counts the system calls that a socket would take. */
@@ -15,8 +16,6 @@ class Recorder extends Writable {
     done();
   }
 }
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe(FirstWrites.name, () => {
   let first: FirstWrites;

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { type Server, createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
+import { turn } from '../../test/support/event-loop.js';
 import { SparingWebSocket } from './sparing-web-socket.js';
 
 /** Parsers that ws has made while it set a connection up. */
@@ -80,7 +81,6 @@ describe.each([
 
   const listening = (one: Socket): unknown[] =>
     one.eventNames().map((event) => [event, one.listeners(event).map((listener) => listener.name)]);
-  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const until = async (condition: () => boolean): Promise<void> => {
     while (!condition()) {
       await turn();

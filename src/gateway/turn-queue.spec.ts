@@ -1,3 +1,4 @@
+import { turn } from '../../test/support/event-loop.js';
 import { TurnQueue } from './turn-queue.js';
 
 const PER_TURN = 16;
@@ -5,7 +6,6 @@ const PER_TURN = 16;
 const ENTRIES = 2_500;
 
 describe(TurnQueue.name, () => {
-  const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const numbers = (from: number, to: number): number[] =>
     Array.from({ length: to - from }, (_, index) => from + index);
 

@@ -40,13 +40,18 @@ export async function tryUpgrade(
 export async function rawSocket(port: number, path: string, then: Buffer | string = ''): Promise<Socket> {
   const socket = connect(port, '127.0.0.1');
   await once(socket, 'connect');
+  socket.write(Buffer.concat([Buffer.from(upgradeRequest(path)), Buffer.from(then)]));
+  return socket;
+}
+
+/** What a client without a token in its headers writes first. */
+export function upgradeRequest(path: string): string {
   const lines = [
     `GET ${path} HTTP/1.1`,
     'host: test',
     ...Object.entries(HANDSHAKE).map(([name, value]) => `${name}: ${value}`),
   ];
-  socket.write(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`), Buffer.from(then)]));
-  return socket;
+  return `${lines.join('\r\n')}\r\n\r\n`;
 }
 
 /** A masked client frame (mask 0), with whatever is wrong with it. */

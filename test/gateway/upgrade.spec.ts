@@ -1,8 +1,10 @@
 import { once } from 'node:events';
+import { connect as connectSocket } from 'node:net';
 import { connect } from '../support/dashboard-client.js';
+import { connected, turn } from '../support/event-loop.js';
 import { signToken } from '../support/tokens.js';
 import { GatewayApp } from './gateway-app.js';
-import { clientFrame, rawSocket, tryUpgrade } from './raw-upgrade.js';
+import { clientFrame, rawSocket, tryUpgrade, upgradeRequest } from './raw-upgrade.js';
 import { until } from './until.js';
 
 describe('the upgrade', () => {
@@ -166,6 +168,21 @@ describe('the upgrade', () => {
     quiet[0]?.send({ type: 'auth', token: await signToken() });
     await quiet[0]?.next('authenticated');
     expect((await tryUpgrade(app.port, '/ws')).status).toBe(101);
+  });
+
+  it('looks at the requests of a crowd over several turns of the event loop', async () => {
+    app = await GatewayApp.start();
+    const crowd = Array.from({ length: 100 }, () => connectSocket(app.port, '127.0.0.1'));
+    await connected(app.nest.getHttpServer(), crowd.length);
+    crowd.forEach((socket) => socket.write(upgradeRequest('/ws')));
+    let most = 0;
+    while (app.admission.connections < crowd.length) {
+      const before = app.admission.connections;
+      await turn();
+      most = Math.max(most, app.admission.connections - before);
+    }
+    expect(most).toBeLessThanOrEqual(8);
+    crowd.forEach((socket) => socket.destroy());
   });
 
   it('survives clients that are gone before the answer, and reads what came together with the request', async () => {
