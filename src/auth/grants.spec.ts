@@ -28,7 +28,7 @@ describe(Grants.name, () => {
     for (const id of ['a', '__proto__', 'constructor', 'a*b', '日本', '🚀', ' ', 'x'.repeat(128), 'a$b']) {
       expect(grants.canRead(id)).toBe(true);
     }
-    for (const id of ['', '$SYS', 'a/b', '+', '#', 'a\u0000', 'a\nb', '\ud83d', 'x'.repeat(129)]) {
+    for (const id of ['', '$SYS', 'a/b', '+', '#', 'a\u0000', 'a\nb', '\ud83d', '\uffff', 'x'.repeat(129)]) {
       expect(grants.canRead(id)).toBe(false);
       expect(grants.canCommand(id)).toBe(false);
     }
@@ -47,10 +47,12 @@ describe(Grants.name, () => {
       '*/',
       '\n*',
       '\ud800',
+      'a\ufdd0',
+      '\u{1fffe}*',
     ]);
     expect(grants.exactIds).toEqual([]);
     expect(grants.patterns).toEqual([]);
-    for (const id of ['a', 'a/b', '$SYS', '+', '#', 'x'.repeat(129), '$', '\ud800']) {
+    for (const id of ['a', 'a/b', '$SYS', '+', '#', 'x'.repeat(129), '$', '\ud800', 'a\ufdd0', '\u{1fffe}']) {
       expect(grants.canRead(id)).toBe(false);
     }
   });

@@ -5,7 +5,8 @@ import { isDeviceId } from '../protocol/device-id.js';
 import { ProtocolError } from '../protocol/errors.js';
 import { BrokerConnection } from './broker-connection.js';
 import type { BrokerSettings } from './broker-settings.js';
-import { NO_MATCHING_SUBSCRIBERS, adviceFor } from './reason-codes.js';
+import { NO_MATCHING_SUBSCRIBERS, PACKET_REFUSED, adviceFor } from './reason-codes.js';
+import { SuspectDevices } from './suspect-devices.js';
 
 /** What the broker said: somebody was subscribed, or nobody (only MQTT 5 brokers know). */
 export type CommandOutcome = 'delivered' | 'undelivered';
@@ -14,7 +15,8 @@ interface PendingCommand {
   readonly deviceId: string;
   readonly payload: Buffer;
   readonly timer: NodeJS.Timeout;
-  sent: boolean;
+  /** Time of the publish; undefined while it waits. */
+  sentAt: number | undefined;
   settle(outcome: CommandOutcome | ProtocolError): void;
 }
 
@@ -23,6 +25,8 @@ const START_WAIT_MS = 1_000;
 /** Fixed header, topic length, packet id, properties: what a PUBLISH adds to topic and payload, at most. */
 const PUBLISH_OVERHEAD_BYTES = 20;
 const ERROR_LOG_INTERVAL_MS = 5_000;
+/** A connection that ends so soon after a publish may have ended over it. */
+const BLAME_WITHIN_MS = 1_000;
 
 /**
  * Sends commands to devices at QoS 1 and says what the broker acknowledged. A command lives on one connection only: when that is
@@ -34,6 +38,7 @@ export class CommandPublisher {
   private readonly logger = new Logger(CommandPublisher.name);
   private readonly pending = new Set<PendingCommand>();
   private readonly waiting: PendingCommand[] = [];
+  private readonly suspects = new SuspectDevices();
   private connection: BrokerConnection | undefined;
   private client: MqttClient | undefined;
   /** QoS 1 publishes the broker takes at once. */
@@ -43,6 +48,8 @@ export class CommandPublisher {
   private lastPubackCode = 0;
   private starting = false;
   private closing = false;
+  /** The connection ends because we end it. */
+  private resetting = false;
   private startTimer: NodeJS.Timeout | undefined;
   private idle: (() => void) | undefined;
   private lastErrorLogAt = -Infinity;
@@ -59,7 +66,7 @@ export class CommandPublisher {
       clean: true,
       sessionExpiryS: 0,
       onUp: (client, connack) => this.up(client, connack),
-      onDown: () => this.down(),
+      onDown: (_reason, code) => this.down(code),
     });
     this.connection.open();
   }
@@ -84,6 +91,9 @@ export class CommandPublisher {
     if ((this.client === undefined && !this.starting) || this.closing) {
       return Promise.reject(unavailable('The broker is not connected'));
     }
+    if (this.suspects.holds(deviceId)) {
+      return Promise.reject(unavailable('The broker ends the connection over commands to this device'));
+    }
     if (this.pending.size >= outboxMax) {
       return Promise.reject(unavailable('Too many commands are waiting for the broker'));
     }
@@ -91,7 +101,7 @@ export class CommandPublisher {
       const command: PendingCommand = {
         deviceId,
         payload,
-        sent: false,
+        sentAt: undefined,
         timer: setTimeout(() => this.timedOut(command), timeoutMs),
         settle: (outcome) => {
           if (!this.pending.delete(command)) {
@@ -145,17 +155,40 @@ export class CommandPublisher {
       }
     });
     this.client = client;
+    this.resetting = false;
     this.window = receiveMaximum;
     this.maxPacketBytes = maximumPacketSize;
     this.inFlight = 0;
     this.pump();
   }
 
-  private down(): boolean {
+  private down(code: number | undefined): boolean {
+    this.blame(code);
     this.client = undefined;
     this.inFlight = 0;
     this.refuseAll('The broker did not acknowledge the command');
     return !this.closing;
+  }
+
+  /**
+   * A broker takes packets in order, so the oldest command without an answer is the one it ended the connection over, if it did so
+   * over a command at all: it says so by a code of MQTT 5, or only hangs up (MQTT 3.1.1, AWS IoT), which may as well be a restart.
+   */
+  private blame(code: number | undefined): void {
+    const sent = [...this.pending].filter(({ sentAt }) => sentAt !== undefined);
+    const [oldest] = sent;
+    const says = code !== undefined && PACKET_REFUSED.has(code);
+    if (oldest?.sentAt === undefined || this.resetting || (code !== undefined && !says)) {
+      return;
+    }
+    if (performance.now() - oldest.sentAt <= BLAME_WITHIN_MS) {
+      this.suspects.blame(oldest.deviceId, says && sent.length === 1);
+      if (this.suspects.holds(oldest.deviceId)) {
+        this.logger.error(
+          `The broker ends the connection over commands to the device ${JSON.stringify(oldest.deviceId)}: refused for a minute`,
+        );
+      }
+    }
   }
 
   /** Sends what waits, as far as the broker's receive maximum allows. */
@@ -167,7 +200,7 @@ export class CommandPublisher {
         return;
       }
       if (this.pending.has(command)) {
-        command.sent = true;
+        command.sentAt = performance.now();
         this.inFlight++;
         this.publish(client, command);
       }
@@ -209,7 +242,8 @@ export class CommandPublisher {
   /** One unanswered command makes the connection suspect: it goes, with all that may still lie in it. */
   private timedOut(command: PendingCommand): void {
     command.settle(unavailable('The broker did not acknowledge the command in time'));
-    if (command.sent) {
+    if (command.sentAt !== undefined) {
+      this.resetting = true;
       this.connection?.reset('a command was not acknowledged in time');
     }
   }

@@ -16,6 +16,9 @@ export const SESSION_TAKEN_OVER = 0x8e;
 /** Reason code of a PUBACK: nobody was subscribed. */
 export const NO_MATCHING_SUBSCRIBERS = 0x10;
 
+/** Reason codes of a DISCONNECT that answer a packet of ours: malformed, protocol error, bad topic, too large, bad payload. */
+export const PACKET_REFUSED: ReadonlySet<number> = new Set([0x81, 0x82, 0x90, 0x95, 0x99]);
+
 /** ` (code 0x87, not authorized: …)`, to be put behind a sentence. */
 export function adviceFor(code: number | undefined): string {
   if (code === undefined) {

@@ -48,6 +48,9 @@ describe(TopicRouter.name, () => {
     ['devices/a\u0085b/telemetry', 'telemetry'],
     ['devices/a+b/telemetry', 'telemetry'],
     ['devices/a#/telemetry', 'telemetry'],
+    ['devices/a\ufdd0/telemetry', 'telemetry'],
+    ['devices/\uffff/status', 'status'],
+    ['devices/\u{10fffe}b/meta', 'meta'],
   ])('refuses the device id in %j', (topic, kind) => {
     expect(resolve(topic)).toMatchObject({ kind, outcome: 'bad_device_id' });
   });

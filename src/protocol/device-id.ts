@@ -1,8 +1,9 @@
 /** Longest device id, in UTF-16 code units (contract, section 3). */
 export const DEVICE_ID_MAX_LENGTH = 128;
 
-// One topic level: no `/`, `+`, `#`, no control characters, no leading `$`; a lone surrogate has no UTF-8 form.
-const ILLEGAL = /[/+#\p{Cc}]|^\$|\p{Surrogate}/u;
+// One topic level: no `/`, `+`, `#`, no control characters, no leading `$`; a lone surrogate has no UTF-8 form. A receiver may close the
+// connection over a Unicode non-character in a topic (MQTT 5, 1.5.4), Mosquitto does: all commands go over one connection.
+const ILLEGAL = /[/+#\p{Cc}\p{Noncharacter_Code_Point}]|^\$|\p{Surrogate}/u;
 
 /** Whether `value` is a legal device id: 1 to 128 UTF-16 code units that fit into one MQTT topic level. */
 export function isDeviceId(value: unknown): value is string {
@@ -10,6 +11,11 @@ export function isDeviceId(value: unknown): value is string {
     typeof value === 'string' &&
     value.length >= 1 &&
     value.length <= DEVICE_ID_MAX_LENGTH &&
-    !ILLEGAL.test(value)
+    fitsTopicLevel(value)
   );
+}
+
+/** Whether only legal characters are there, in places where they are legal: what holds for ids and for patterns of ids. */
+export function fitsTopicLevel(text: string): boolean {
+  return !ILLEGAL.test(text);
 }

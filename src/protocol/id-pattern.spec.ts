@@ -58,6 +58,7 @@ describe(normalPattern.name, () => {
     '*\u0085',
     `${'x'.repeat(129)}*`,
     '\ud83d*',
+    '*\uffff',
   ])('refuses %j, which matches no device id', (text) => {
     expect(normalPattern(text)).toBeUndefined();
   });

@@ -1,14 +1,11 @@
-import { DEVICE_ID_MAX_LENGTH, isDeviceId } from './device-id.js';
-
-/** What no device id contains (see device-id.ts), in any place; `$` only in the first. */
-const ILLEGAL = /[/+#\p{Cc}]|^\$|\p{Surrogate}/u;
+import { DEVICE_ID_MAX_LENGTH, fitsTopicLevel, isDeviceId } from './device-id.js';
 
 /**
  * The pattern with runs of `*` made one, or undefined when it could match no legal device id: a character no id may have, a
  * leading `$`, or more than 128 characters beside its stars. Text without `*` is no pattern.
  */
 export function normalPattern(text: string): string | undefined {
-  if (!text.includes('*') || ILLEGAL.test(text)) {
+  if (!text.includes('*') || !fitsTopicLevel(text)) {
     return undefined;
   }
   const normal = text.replace(/\*{2,}/g, '*');

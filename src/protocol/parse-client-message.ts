@@ -158,7 +158,7 @@ function parseCommand(
   const { deviceId } = fields;
   if (!isDeviceId(deviceId)) {
     throw refused(
-      `deviceId must be a string of 1 to ${DEVICE_ID_MAX_LENGTH} characters without / + # and control characters, not starting with $`,
+      `deviceId must be a string of 1 to ${DEVICE_ID_MAX_LENGTH} characters without / + #, control characters and Unicode non-characters, not starting with $`,
     );
   }
   echo.deviceId = deviceId;
