@@ -1,4 +1,4 @@
-import { Interests } from './interests.js';
+import { Interests, subscribeMessage } from './interests.js';
 import type { Telemetry } from './messages.js';
 import { Positions } from './positions.js';
 
@@ -35,6 +35,17 @@ describe(Interests.name, () => {
       [{ type: 'subscribe', pattern: 'p.*', delivery: { maxRateHz: 1 } }],
       [{ type: 'unsubscribe', deviceIds: ['p.x'] }],
     ]);
+  });
+
+  // Positions were assigned to a plain object: that of a device named `__proto__` became its prototype, and was never sent.
+  it('sends the position of every device, whatever its id', () => {
+    const positions = new Positions();
+    const ids = ['__proto__', 'constructor', 'toString'];
+    ids.forEach((deviceId) => positions.telemetry(publication({ deviceId, epoch: 'e', offset: 7 })));
+    const { since } = JSON.parse(JSON.stringify(subscribeMessage(ids, undefined, positions))) as {
+      since: object;
+    };
+    expect(Object.entries(since)).toEqual(ids.map((deviceId) => [deviceId, { epoch: 'e', offset: 7 }]));
   });
 
   it('leaves devices of a pattern that ends to another one that matches them', () => {

@@ -1,4 +1,5 @@
-import type { Delivery, Position, Subscribed } from './messages.js';
+import { matchesPattern } from './id-pattern.js';
+import type { Delivery, Subscribed } from './messages.js';
 import type { Positions } from './positions.js';
 
 /** Devices in one message: with positions and the longest ids it stays under the server's 64 KiB. */
@@ -31,7 +32,7 @@ export class Interests {
   /** Those that a pattern covers are left to it. */
   remove(deviceIds: readonly string[]): void {
     for (const deviceId of deviceIds) {
-      const pattern = [...this.patterns.keys()].find((one) => matches(one, deviceId));
+      const pattern = [...this.patterns.keys()].find((one) => matchesPattern(one, deviceId));
       if (this.devices.delete(deviceId) && pattern !== undefined) {
         this.matched.set(deviceId, pattern);
       }
@@ -46,7 +47,8 @@ export class Interests {
   removePattern(pattern: string): void {
     this.patterns.delete(pattern);
     for (const [deviceId, by] of this.matched) {
-      const other = by === pattern ? [...this.patterns.keys()].find((one) => matches(one, deviceId)) : by;
+      const other =
+        by === pattern ? [...this.patterns.keys()].find((one) => matchesPattern(one, deviceId)) : by;
       if (other === undefined) {
         this.matched.delete(deviceId);
       } else {
@@ -116,18 +118,16 @@ export function subscribeMessage(
   delivery: Delivery | undefined,
   positions?: Positions,
 ): object {
-  const since: Record<string, Position> = {};
-  for (const deviceId of deviceIds) {
+  const known = deviceIds.flatMap((deviceId) => {
     const position = positions?.get(deviceId);
-    if (position !== undefined) {
-      since[deviceId] = position;
-    }
-  }
+    return position === undefined ? [] : [[deviceId, position] as const];
+  });
   return {
     type: 'subscribe',
     deviceIds,
     ...(delivery !== undefined && { delivery }),
-    ...(Object.keys(since).length > 0 && { since }),
+    // Members of their own, `__proto__` too: an assignment would set the prototype.
+    ...(known.length > 0 && { since: Object.fromEntries(known) }),
   };
 }
 
@@ -137,17 +137,6 @@ function putBack<Value>(map: Map<string, Value>, key: string, was: boolean, valu
   } else {
     map.delete(key);
   }
-}
-
-/** The form in which the server names it: `**` is `*`. */
-export function normalPattern(pattern: string): string {
-  return pattern.replace(/\*{2,}/g, '*');
-}
-
-/** `*` stands for any run of characters. */
-function matches(pattern: string, deviceId: string): boolean {
-  const pieces = pattern.split('*').map((piece) => piece.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
-  return new RegExp(`^${pieces.join('.*')}$`).test(deviceId);
 }
 
 export function chunks(deviceIds: readonly string[]): string[][] {

@@ -2,7 +2,8 @@ import type { ClientState, SluiceClientEvents, SluiceClientOptions } from './cli
 import { Connection, type WebSocketClass } from './connection.js';
 import { DeviceMessages } from './device-messages.js';
 import { Emitter } from './emitter.js';
-import { chunks, Interests, normalPattern, subscribeMessage } from './interests.js';
+import { normalPattern } from './id-pattern.js';
+import { chunks, Interests, subscribeMessage } from './interests.js';
 import type { Delivery, Room, ServerMessage, Subscribed } from './messages.js';
 import { Positions } from './positions.js';
 import { Requests } from './requests.js';
