@@ -47,4 +47,65 @@ describe('the main job, end to end', () => {
       expect(problems).toEqual([]);
     });
   });
+
+  // A link with `#token=` took the place of an open session without a word: anybody who could send a link put values of other devices
+  // under an operator's eyes, and their commands under another name. The page asks now, and says whom the new token names.
+  it('asks before a link takes the place of an open session, and then does what was answered', async () => {
+    const broker = own(await startMosquitto());
+    const sluice = own(await startSluice({ env: { MQTT_URL: broker.url } }));
+    const link = async (userId: string, deviceId: string) =>
+      `${sluice.url}/#token=${await signToken({ userId, deviceIds: [deviceId] })}`;
+    const mallory = await link('<b>mallory</b>', 'other');
+
+    await withBrowser(async ({ page, problems }) => {
+      const question = page.getByRole('dialog', { name: 'Open another session?' });
+      await page.goto(await link('ann', 'press-4'));
+      await tile(page, 'press-4').waitFor();
+      expect(await question.count()).toBe(0);
+
+      // The same page, and a page that loads in the same tab.
+      for (const leaveFirst of [false, true]) {
+        if (leaveFirst) {
+          await page.goto('about:blank');
+        }
+        await page.goto(mallory);
+        await question.getByText('<b>mallory</b>').waitFor();
+        await question.getByText('ann', { exact: true }).waitFor();
+        expect(page.url()).toBe(`${sluice.url}/`);
+        await page.keyboard.press('Enter');
+        await question.waitFor({ state: 'hidden' });
+        await tile(page, 'press-4').waitFor();
+        expect(await tile(page, 'other').count()).toBe(0);
+      }
+      await page.reload();
+      await tile(page, 'press-4').waitFor();
+
+      await page.goto(mallory);
+      await page.keyboard.press('Escape');
+      await question.waitFor({ state: 'hidden' });
+      await page.goto(mallory);
+      await question.getByRole('button', { name: 'Open the other one' }).click();
+      await tile(page, 'other').waitFor();
+      expect(await tile(page, 'press-4').count()).toBe(0);
+      expect(problems).toEqual([]);
+    });
+  });
+
+  it('does not ask where the link brings the token that is open, or where nothing is open', async () => {
+    const broker = own(await startMosquitto());
+    const sluice = own(await startSluice({ env: { MQTT_URL: broker.url } }));
+    const link = `${sluice.url}/#token=${await signToken({ deviceIds: ['press-4'] })}`;
+    await withBrowser(async ({ page }) => {
+      await page.goto(sluice.url);
+      await page.getByLabel('Access token').waitFor();
+      for (let time = 0; time < 2; time++) {
+        await page.goto(link);
+        await tile(page, 'press-4').waitFor();
+        expect(await page.getByRole('dialog').count()).toBe(0);
+      }
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await page.goto(`${sluice.url}/#token=${await signToken({ userId: 'ben', deviceIds: ['press-5'] })}`);
+      await tile(page, 'press-5').waitFor();
+    });
+  });
 });

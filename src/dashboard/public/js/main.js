@@ -2,6 +2,7 @@ import { Commands } from './commands.js';
 import { Connection } from './connection.js';
 import { Devices } from './devices.js';
 import { Grid } from './grid.js';
+import { OtherSession } from './other-session.js';
 import { StatusBar } from './status-bar.js';
 import { startTheme } from './theme.js';
 import {
@@ -182,18 +183,36 @@ $('find').addEventListener('input', ({ target }) => {
   grid.filter(target.value);
   showEmpty();
 });
-addEventListener('hashchange', () => {
-  const token = takeTokenFromAddress();
-  if (token) {
-    start(token);
-  }
+const otherSession = new OtherSession($('other-session'), (other) => {
+  connection.close();
+  devices.clear();
+  grid.clear();
+  bar.lostAt = undefined;
+  start(other);
 });
+
+/** A token from the address: it begins a session, and takes the place of another one only when told to. */
+function offered(token) {
+  const current = storedToken();
+  if (!token || token === current) {
+    return;
+  }
+  if (current === undefined) {
+    start(token);
+  } else {
+    otherSession.ask(token, current);
+  }
+}
+
+addEventListener('hashchange', () => offered(takeTokenFromAddress()));
 setInterval(() => bar.renderCounts(devices.byId.values(), devices.publications), COUNTS_EVERY_MS);
 
 startTheme($('theme'));
-const token = takeTokenFromAddress() ?? storedToken();
-if (token) {
-  start(token);
-} else {
+const fromAddress = takeTokenFromAddress();
+const stored = storedToken();
+if (stored !== undefined) {
+  start(stored);
+} else if (!fromAddress) {
   showSignIn();
 }
+offered(fromAddress);

@@ -25,12 +25,24 @@ export function cleanToken(text) {
 
 /** The devices a token names by id. Unverified, and only used to ask for them: the server decides. */
 export function exactIdsOf(token) {
+  const { deviceIds } = claimsOf(token);
+  return Array.isArray(deviceIds)
+    ? deviceIds.filter((id) => typeof id === 'string' && id !== '' && !id.includes('*'))
+    : [];
+}
+
+/** Whom a token names, to show it: unverified. Undefined where it names nobody. */
+export function userOf(token) {
+  const { userId, sub } = claimsOf(token);
+  return [userId, sub].find((name) => typeof name === 'string' && name !== '');
+}
+
+function claimsOf(token) {
   try {
     const part = token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/');
     const bytes = Uint8Array.from(atob(part), (character) => character.charCodeAt(0));
-    const { deviceIds } = JSON.parse(new TextDecoder().decode(bytes));
-    return deviceIds.filter((id) => typeof id === 'string' && id !== '' && !id.includes('*'));
+    return JSON.parse(new TextDecoder().decode(bytes)) ?? {};
   } catch {
-    return [];
+    return {};
   }
 }
