@@ -101,8 +101,8 @@ async function run(name, qos, handle) {
 
 const checked = (message) => {
   const payload = jsonValue(message.buffer, message.start, message.end);
-  if (payload === null) {
-    message.finish('not_json');
+  if (typeof payload === 'string') {
+    message.finish(payload);
   } else {
     message.payload = payload;
     message.settle('accepted');

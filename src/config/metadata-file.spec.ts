@@ -22,12 +22,24 @@ describe(readMetadataFile.name, () => {
     ]);
   });
 
+  const nested = (levels: number): string => `${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`;
+
+  it('takes metadata that is nested as deep as that of a device may be', () => {
+    expect(
+      readMetadataFile(write(`{"a": ${nested(64)}}`))
+        .get('a')
+        ?.toString(),
+    ).toBe(nested(64));
+  });
+
   it.each([
     ['no JSON', '{', /must be JSON/],
     ['an array', '[]', /must be a JSON object/],
     ['null', 'null', /must be a JSON object/],
     ['an illegal device id', '{"a/b": {}}', /"a\/b" is not a legal device id/],
     ['metadata that is no object', '{"a": "A"}', /metadata of "a" must be a JSON object/],
+    ['metadata of 65 levels', `{\n"a": {},\n"b": ${nested(65)}}`, /line 3: .* 64 levels deep at most/],
+    ['metadata of 20 000 levels', `{"a": ${nested(20_000)}}`, /64 levels deep at most/],
     ['metadata that is an array', '{"a": []}', /metadata of "a" must be a JSON object/],
   ])('refuses %s', (_what, content, says) => {
     expect(checkMetadataFile(write(content))).toMatch(says);

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isDeviceId } from '../protocol/device-id.js';
+import { MAX_JSON_LEVELS, tooDeepAt } from '../protocol/json-depth.js';
 
 /**
  * Reads METADATA_FILE: one JSON object, by device id one JSON object each.
@@ -23,6 +24,12 @@ export function readMetadataFile(path: string): ReadonlyMap<string, Buffer> {
   }
   if (!isObject(content)) {
     throw new Error('must be a JSON object like {"<deviceId>": {"name": "…"}}');
+  }
+  // The file is one level around the metadata of all devices.
+  const deepAt = tooDeepAt(text, MAX_JSON_LEVELS + 1);
+  if (deepAt >= 0) {
+    const line = text.slice(0, deepAt).split('\n').length;
+    throw new Error(`line ${line}: metadata may be nested ${MAX_JSON_LEVELS} levels deep at most`);
   }
   const devices = new Map<string, Buffer>();
   for (const [deviceId, meta] of Object.entries(content)) {

@@ -61,8 +61,8 @@ export class DeviceController implements OnApplicationBootstrap, DeviceHandlers 
   )
   telemetry(message: InboundMessage): void {
     const json = jsonValue(message.buffer, message.start, message.end);
-    if (json === null) {
-      message.finish('not_json');
+    if (typeof json === 'string') {
+      message.finish(json);
       return;
     }
     const payload = this.transformer.payload(message.deviceId, json);
@@ -79,8 +79,8 @@ export class DeviceController implements OnApplicationBootstrap, DeviceHandlers 
   @EventPattern('devices/+/status', DEVICE_TRANSPORT, route({ method: 'status', kind: 'status', qos: 1 }))
   status(message: InboundMessage): void {
     const payload = jsonValue(message.buffer, message.start, message.end);
-    if (payload === null) {
-      message.finish('not_json');
+    if (typeof payload === 'string') {
+      message.finish(payload);
       return;
     }
     if (payload[0] !== OPEN_OBJECT) {
@@ -115,8 +115,8 @@ export class DeviceController implements OnApplicationBootstrap, DeviceHandlers 
   meta(message: InboundMessage): void {
     const { deviceId, retained, start, end } = message;
     const payload = start === end ? null : jsonValue(message.buffer, start, end);
-    if (payload === null && start !== end) {
-      message.finish('not_json');
+    if (typeof payload === 'string') {
+      message.finish(payload);
       return;
     }
     if (payload !== null && payload[0] !== OPEN_OBJECT) {

@@ -12,6 +12,7 @@ export const MESSAGE_OUTCOMES = [
   'refused',
   'retained',
   'not_json',
+  'too_deep',
   'not_object',
   'bad_status',
   'too_large',

@@ -1,8 +1,13 @@
 import fc from 'fast-check';
 import { isUtf8 } from 'node:buffer';
+import { MAX_JSON_LEVELS } from '../protocol/json-depth.js';
 import { jsonValue } from './json-check.js';
 
-const check = (bytes: Buffer): string | null => jsonValue(bytes, 0, bytes.length)?.toString('latin1') ?? null;
+/** The bytes that are taken, or null where they are no JSON. */
+function check(bytes: Buffer): string | null {
+  const value = jsonValue(bytes, 0, bytes.length);
+  return value === 'not_json' ? null : value.toString('latin1');
+}
 
 /** What JSON.parse thinks of the same bytes. */
 function isJson(bytes: Buffer): boolean {
@@ -151,12 +156,30 @@ describe(jsonValue.name, () => {
     expect(check(Buffer.from(bytes))).toBeNull();
   });
 
-  it('takes nesting as deep as a payload allows', () => {
-    const depth = 128 * 1024;
-    const nested = Buffer.from('['.repeat(depth) + ']'.repeat(depth));
-    expect(jsonValue(nested, 0, nested.length)?.length).toBe(nested.length);
-    expect(jsonValue(nested, 0, nested.length - 1)).toBeNull();
-    const objects = Buffer.from('{"a":'.repeat(40_000));
-    expect(jsonValue(objects, 0, objects.length)).toBeNull();
+  // A payload of 15 KB, nested some thousand levels deep, was taken: JSON.stringify of what a dashboard had asked for by `fields` or `aggregate`
+  // exhausted the stack, and ended the process. The check lets nothing in that is nested deeper than code may recurse.
+  it.each([
+    ['lists', '[', ']'],
+    ['objects', '{"a":', '}'],
+    ['both', '[{"a":', '}]'],
+  ])('takes %s up to the bound of nesting, and says of deeper ones what is wrong', (_what, opens, closes) => {
+    const nested = (levels: number): Buffer => {
+      const times = (levels * 2) / (opens + closes).replace(/[^{}[\]]/g, '').length;
+      return Buffer.from(`${opens.repeat(times)}${opens.endsWith(':') ? '1' : ''}${closes.repeat(times)}`);
+    };
+    const deepest = nested(MAX_JSON_LEVELS);
+    expect(jsonValue(deepest, 0, deepest.length)).toEqual(deepest);
+    for (const levels of [MAX_JSON_LEVELS + 2, 3_500, 100_000]) {
+      const deeper = nested(levels);
+      expect(jsonValue(deeper, 0, deeper.length)).toBe('too_deep');
+    }
+  });
+
+  it('counts the levels that are open, and not the brackets', () => {
+    const wide = Buffer.from(`[${'[{}],"[[[[",'.repeat(10_000)}0]`);
+    expect(jsonValue(wide, 0, wide.length)).toEqual(wide);
+    const oneMore = Buffer.from(`${'['.repeat(MAX_JSON_LEVELS)}[`);
+    expect(jsonValue(oneMore, 0, oneMore.length)).toBe('too_deep');
+    expect(jsonValue(oneMore, 0, oneMore.length - 1)).toBe('not_json');
   });
 });

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { MAX_JSON_LEVELS } from '../protocol/json-depth.js';
 import { sliceOf } from '../protocol/view-of.js';
 
 /**
@@ -143,15 +144,20 @@ const isSpace = (byte: number): boolean =>
 /** Of the value looked at last. */
 let hasBeyondAscii = false;
 
-/** What closes each open container. Grows to the deepest nesting seen, at most one byte per byte of payload. */
-let open = new Uint8Array(256);
+/** A constant of this module; see above. */
+const MAX_LEVELS = MAX_JSON_LEVELS;
+/** What closes each open container. */
+const open = new Uint8Array(MAX_LEVELS);
+
+/** Why bytes are not taken: they are not exactly one JSON value in UTF-8, or it is nested too deep. */
+export type JsonFault = 'not_json' | 'too_deep';
 
 /**
- * The JSON value in `buffer[start, end)` without the white space around it, or null if it is not exactly one JSON value in
- * UTF-8. The bytes are looked at, not parsed into objects: JSON.parse of a 120 byte payload costs four times as much, and most of
- * it for garbage. Iterative, so that nesting is bounded by the payload limit and not by the stack.
+ * The JSON value in `buffer[start, end)` without the white space around it, or what is wrong with it. The bytes are looked at, not parsed
+ * into objects: JSON.parse of a 120 byte payload costs four times as much, and most of it for garbage. At the first bracket that opens a
+ * level too many the rest is not read: whether it would be JSON does not matter any more.
  */
-export function jsonValue(buffer: Buffer, start: number, end: number): Buffer | null {
+export function jsonValue(buffer: Buffer, start: number, end: number): Buffer | JsonFault {
   let from = start;
   let to = end;
   while (from < to && isSpace(buffer[from]!)) {
@@ -161,14 +167,15 @@ export function jsonValue(buffer: Buffer, start: number, end: number): Buffer | 
     to--;
   }
   hasBeyondAscii = false;
-  if (!isValue(buffer, from, to)) {
-    return null;
+  const fault = faultOf(buffer, from, to);
+  if (fault !== null) {
+    return fault;
   }
   const value = sliceOf(buffer, from, to);
-  return !hasBeyondAscii || isUtf8(value) ? value : null;
+  return !hasBeyondAscii || isUtf8(value) ? value : 'not_json';
 }
 
-function isValue(bytes: Buffer, start: number, end: number): boolean {
+function faultOf(bytes: Buffer, start: number, end: number): JsonFault | null {
   let state = VALUE;
   let depth = 0;
   for (let pos = start; pos < end; pos++) {
@@ -178,23 +185,29 @@ function isValue(bytes: Buffer, start: number, end: number): boolean {
     }
     switch (state) {
       case OBJECT_OPENS:
-        push(depth++, OBJECT_CLOSES);
+        if (depth === MAX_LEVELS) {
+          return 'too_deep';
+        }
+        open[depth++] = OBJECT_CLOSES;
         state = FIRST_KEY;
         break;
       case ARRAY_OPENS:
-        push(depth++, ARRAY_CLOSES);
+        if (depth === MAX_LEVELS) {
+          return 'too_deep';
+        }
+        open[depth++] = ARRAY_CLOSES;
         state = FIRST_VALUE;
         break;
       case OBJECT_CLOSES:
       case ARRAY_CLOSES:
         if (depth === 0 || open[--depth] !== state) {
-          return false;
+          return 'not_json';
         }
         state = AFTER;
         break;
       case COMMA:
         if (depth === 0) {
-          return false;
+          return 'not_json';
         }
         state = open[depth - 1] === OBJECT_CLOSES ? KEY : VALUE;
         break;
@@ -207,17 +220,8 @@ function isValue(bytes: Buffer, start: number, end: number): boolean {
         state = KEY_STRING;
         break;
       default:
-        return false;
+        return 'not_json';
     }
   }
-  return depth === 0 && ENDS[state] === 1;
-}
-
-function push(depth: number, closes: number): void {
-  if (depth === open.length) {
-    const larger = new Uint8Array(open.length * 2);
-    larger.set(open);
-    open = larger;
-  }
-  open[depth] = closes;
+  return depth === 0 && ENDS[state] === 1 ? null : 'not_json';
 }

@@ -79,7 +79,7 @@ export class Metrics {
 
   readonly ingest = this.counter(
     'ingest_messages_total',
-    'Device messages by kind (telemetry, status, meta, other) and outcome: accepted, duplicate, refused (by the store: MAX_DEVICES, say), retained, not_json, not_object, bad_status, too_large, bad_topic, bad_device_id, failed, malformed (a stream that was no MQTT)',
+    'Device messages by kind (telemetry, status, meta, other) and outcome: accepted, duplicate, refused (by the store: MAX_DEVICES, say), retained, not_json, too_deep, not_object, bad_status, too_large, bad_topic, bad_device_id, failed, malformed (a stream that was no MQTT)',
     ['kind', 'outcome'],
   );
   readonly ingestUnacknowledged = this.gauge(

@@ -42,10 +42,15 @@ describe(parseClientMessage.name, () => {
     expect(parseClientMessage(text)).toEqual({ type: 'command', deviceId: 'pump', id: 7, json });
   });
 
-  it('takes a command nested thousands of levels deep', () => {
-    const deep = '['.repeat(20_000) + ']'.repeat(20_000);
-    const text = `{"type":"command","deviceId":"a","command":${deep}}`;
-    expect(parseClientMessage(text)).toEqual({ type: 'command', deviceId: 'a', json: deep });
+  it('takes a message that is nested up to 64 levels deep, and says of a deeper one which it was', () => {
+    const deep = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels);
+    const command = (levels: number): string =>
+      `{"type":"command","deviceId":"a","id":1,"command":${deep(levels)}}`;
+    expect(parseClientMessage(command(63))).toMatchObject({ deviceId: 'a', json: deep(63) });
+    for (const levels of [64, 20_000]) {
+      expect(refusal(command(levels))).toMatchObject({ code: 'invalid_message', details: { id: 1 } });
+      expect(refusal(command(levels)).message).toMatch('64 levels');
+    }
   });
 
   it('knows ids that are names of the prototype', () => {

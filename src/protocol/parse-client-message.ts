@@ -8,6 +8,7 @@ import type {
 import { DEVICE_ID_MAX_LENGTH, isDeviceId } from './device-id.js';
 import { type ErrorCode, ProtocolError } from './errors.js';
 import { normalPattern } from './id-pattern.js';
+import { MAX_JSON_LEVELS, tooDeepAt } from './json-depth.js';
 import { parseDeliveryOptions } from './parse-delivery-options.js';
 import { rawMember } from './raw-member.js';
 
@@ -29,6 +30,9 @@ export function parseClientMessage(text: string): ClientMessage {
     const id = parseId(fields['id']);
     if (id !== undefined) {
       echo.id = id;
+    }
+    if (tooDeepAt(text) >= 0) {
+      throw refused(`a message may be nested ${MAX_JSON_LEVELS} levels deep at most`);
     }
     return parseFields(text, fields, echo);
   } catch (error) {

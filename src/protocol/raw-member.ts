@@ -10,8 +10,8 @@ const CLOSE_BRACKET = 0x5d;
 /**
  * The text of a member of a JSON object, as it was written.
  *
- * `JSON.stringify(JSON.parse(text))` is not what the sender said: 1.0 becomes 1, 12345678901234567890 another number, a value
- * nested some thousand levels deep exhausts the stack. A machine gets what the person sent.
+ * `JSON.stringify(JSON.parse(text))` is not what the sender said: 1.0 becomes 1, 12345678901234567890 another number. A machine
+ * gets what the person sent.
  *
  * @param text an object that `JSON.parse` accepts; anything else gives nonsense
  * @returns the value's text without white space around it; the last one where the name is there twice (as `JSON.parse` has it);

@@ -3,6 +3,8 @@ import { startMosquitto } from '../support/mosquitto.js';
 import { type Device, type DevicesApp, connectDevice, startDevices } from './device-harness.js';
 
 /** Payloads of telemetry, status and meta that must be dropped, and the outcome they are counted under. */
+const nested = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels);
+
 const BAD_PAYLOADS: [kind: string, what: string, payload: string | Buffer, outcome: string][] = [
   ['telemetry', 'nothing', '', 'not_json'],
   ['telemetry', 'white space', ' \n', 'not_json'],
@@ -14,10 +16,14 @@ const BAD_PAYLOADS: [kind: string, what: string, payload: string | Buffer, outco
   ['telemetry', 'a byte order mark', '\ufeff{}', 'not_json'],
   ['telemetry', 'bad UTF-8', Buffer.from([0x22, 0xff, 0x22]), 'not_json'],
   ['telemetry', 'binary', Buffer.from([0, 1, 2, 3, 0xfe]), 'not_json'],
-  ['telemetry', 'unbalanced nesting', '['.repeat(200_000), 'not_json'],
+  ['telemetry', 'unbalanced nesting', '['.repeat(64), 'not_json'],
+  ['telemetry', '65 levels', nested(65), 'too_deep'],
+  ['telemetry', '100 000 levels', nested(100_000), 'too_deep'],
+  ['telemetry', '200 000 open brackets', '['.repeat(200_000), 'too_deep'],
   ['telemetry', 'more than the limit', `"${'x'.repeat(256 * 1024)}"`, 'too_large'],
   ['telemetry', '10 MB', Buffer.alloc(10 * 1024 * 1024, 0x20), 'too_large'],
   ['status', 'nothing', '', 'not_json'],
+  ['status', '65 levels', `{"online":true,"x":${nested(64)}}`, 'too_deep'],
   ['status', 'a number', '1', 'not_object'],
   ['status', 'an array', '[true]', 'not_object'],
   ['status', 'null', 'null', 'not_object'],
@@ -27,6 +33,7 @@ const BAD_PAYLOADS: [kind: string, what: string, payload: string | Buffer, outco
   ['status', '10 MB', Buffer.alloc(10 * 1024 * 1024, 0x20), 'too_large'],
   ['meta', 'text', 'name', 'not_json'],
   ['meta', 'an array', '[]', 'not_object'],
+  ['meta', '65 levels', `{"x":${nested(64)}}`, 'too_deep'],
   ['meta', 'a string', '"pump"', 'not_object'],
   ['meta', 'white space', '  ', 'not_json'],
 ];
@@ -44,7 +51,7 @@ const ODD_BUT_GOOD = [
   '0',
   '-1.5e300',
   '"\\ud800"',
-  `${'['.repeat(100_000)}${']'.repeat(100_000)}`,
+  nested(64),
   `"${'x'.repeat(256 * 1024 - 2)}"`,
 ];
 

@@ -24,6 +24,28 @@ const TEXTS: [name: string, text: string, answer: object][] = [
   ['an HTTP request', 'GET / HTTP/1.1\r\n\r\n', invalidJson],
   ['60 000 open brackets', '['.repeat(60_000), invalidJson],
   ['30 000 nested lists', deep(30_000), invalid()],
+  ['a ping of 65 levels', `{"type":"ping","id":1,"x":${deep(64)}}`, invalid(1)],
+  ['device ids of 30 000 levels', `{"type":"subscribe","id":1,"deviceIds":${deep(30_000)}}`, invalid(1)],
+  [
+    'fields of 30 000 levels',
+    `{"type":"subscribe","id":1,"deviceIds":["mine"],"delivery":{"fields":${deep(30_000)}}}`,
+    invalid(1),
+  ],
+  [
+    'a since of 10 000 levels',
+    `{"type":"subscribe","id":1,"deviceIds":["mine"],"since":${'{"a":'.repeat(10_000)}1${'}'.repeat(10_000)}}`,
+    invalid(1),
+  ],
+  [
+    'a command of 64 levels, which is 65 with the message around it',
+    `{"type":"command","id":1,"deviceId":"mine","command":${deep(64)}}`,
+    invalid(1),
+  ],
+  [
+    'a command with a deep member that a later one of the same name hides',
+    `{"type":"command","id":1,"deviceId":"mine","command":{"a":${deep(10_000)},"a":1}}`,
+    invalid(1),
+  ],
   ['null', 'null', invalid()],
   ['a number', '42', invalid()],
   ['a string', '"ping"', invalid()],
