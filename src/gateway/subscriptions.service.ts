@@ -6,6 +6,7 @@ import { DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
 import { ProtocolError } from '../protocol/errors.js';
 import { IdPattern, normalPattern } from '../protocol/id-pattern.js';
 import type { UnsubscribedMessage } from '../protocol/server-messages.js';
+import type { PatternTerms } from '../rooms/pattern-audiences.js';
 import { RoomsService } from '../rooms/rooms.service.js';
 import type { Connection } from './connection.js';
 import { patternRoomLimit, roomLimit, tooManyRooms } from './room-limit.js';
@@ -24,7 +25,7 @@ export class SubscriptionsService {
     if (token === undefined || !connection.isOpen) {
       return; // it ended while the guard was asked
     }
-    const delivery = capDelivery(message.delivery ?? DEFAULT_DELIVERY, token.maxRateHz);
+    const delivery = message.delivery ?? DEFAULT_DELIVERY;
     if (message.pattern !== undefined) {
       await this.subscribePattern(connection, message.pattern, { ...message, delivery });
       return;
@@ -46,7 +47,14 @@ export class SubscriptionsService {
       throw tooManyRooms(limit);
     }
     const { id, since } = message;
-    await this.rooms.subscribe(connection, { deviceIds: granted, denied, id, since, delivery });
+    // From the look at the token to the join in `rooms.subscribe` nothing is awaited: a newer token finds all that was joined.
+    await this.rooms.subscribe(connection, {
+      deviceIds: granted,
+      denied,
+      id,
+      since,
+      delivery: capDelivery(delivery, token.maxRateHz),
+    });
   }
 
   unsubscribe(connection: Connection, { deviceIds, pattern, id }: UnsubscribeMessage): UnsubscribedMessage {
@@ -87,20 +95,22 @@ export class SubscriptionsService {
     text: string,
     { id, delivery }: Required<Pick<SubscribeMessage, 'delivery'>> & Pick<SubscribeMessage, 'id'>,
   ): Promise<void> {
-    const { grants } = connection.auth as NonNullable<Connection['auth']>;
-    if (!grants.coversPattern(text)) {
+    const { maxPatternsPerConnection: maxPatterns, maxPatternRoomsPerConnection } = this.config.ws;
+    const pattern = new IdPattern(normalPattern(text) ?? text);
+    const terms = (): PatternTerms | null => {
+      const { auth: token } = connection;
+      return token?.grants.coversPattern(pattern.source) === true
+        ? {
+            delivery: capDelivery(delivery, token.maxRateHz),
+            maxRooms: patternRoomLimit(connection, maxPatternRoomsPerConnection),
+            maxPatterns,
+          }
+        : null;
+    };
+    if (terms() === null) {
       throw new ProtocolError('forbidden', 'Forbidden');
     }
-    const { maxPatternsPerConnection, maxPatternRoomsPerConnection } = this.config.ws;
-    const pattern = new IdPattern(normalPattern(text) ?? text);
-    const maxRooms = patternRoomLimit(connection, maxPatternRoomsPerConnection);
-    await this.rooms.fleet.subscribe(connection, {
-      pattern,
-      id,
-      delivery,
-      maxRooms,
-      maxPatterns: maxPatternsPerConnection,
-    });
+    await this.rooms.fleet.subscribe(connection, { pattern, id, terms });
   }
 }
 

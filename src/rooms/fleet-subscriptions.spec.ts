@@ -6,9 +6,7 @@ const EVERY = { mode: 'every' as const };
 const request = (pattern: string, id?: string, maxRooms = 200_000) => ({
   pattern: new IdPattern(pattern),
   id,
-  delivery: EVERY,
-  maxRooms,
-  maxPatterns: 100,
+  terms: () => ({ delivery: EVERY, maxRooms, maxPatterns: 100 }),
 });
 const ids = (m: TestMember): string[] =>
   m

@@ -1,5 +1,4 @@
 import type { MessageId } from '../protocol/client-messages.js';
-import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import { ProtocolError } from '../protocol/errors.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import type { Introductions } from './introductions.js';
@@ -9,6 +8,7 @@ import {
   type PatternAudience,
   PatternAudiences,
   type PatternSubscription,
+  type PatternTerms,
 } from './pattern-audiences.js';
 import type { RoomRegistry } from './room-registry.js';
 import { SubscribedSource } from './subscribed-source.js';
@@ -17,11 +17,8 @@ import { SubscribedSource } from './subscribed-source.js';
 export interface PatternRequest {
   pattern: DevicePattern;
   id?: MessageId;
-  delivery: DeliveryOptions;
-  /** Rooms the connection may be in, all together. */
-  maxRooms: number;
-  /** Patterns the connection may have. */
-  maxPatterns: number;
+  /** What the connection's token says of the pattern at this moment; null where it does not grant it. */
+  terms: () => PatternTerms | null;
 }
 
 /** Pattern subscriptions of the connections: present and future devices that match. */
@@ -43,14 +40,21 @@ export class FleetSubscriptions {
 
   /**
    * Subscribes to all present and future devices of a pattern; answers with paged `subscribed` and one paged snapshot.
-   * @throws {ProtocolError} too_many_rooms when it has too many patterns, or the present devices are more than it may watch
+   * @throws {ProtocolError} forbidden when the token does not grant it; too_many_rooms when it has too many patterns, or the present devices
+   * are more than it may watch
    */
   async subscribe(member: Member, request: PatternRequest): Promise<void> {
-    const { pattern, id, delivery, maxRooms, maxPatterns } = request;
+    const { pattern, id, terms } = request;
     await this.audiences.load();
     if (!member.outbound.open) {
       return; // the connection went meanwhile
     }
+    // Asked in the step that registers: while the list was awaited a narrower token may have come, and found nothing to take away.
+    const granted = terms();
+    if (granted === null) {
+      throw new ProtocolError('forbidden', 'Forbidden');
+    }
+    const { maxRooms, maxPatterns } = granted;
     const patterns = this.byMember.get(member);
     if (patterns !== undefined && patterns.size >= maxPatterns && !patterns.has(pattern.source)) {
       throw new ProtocolError('too_many_rooms', `A connection may have ${maxPatterns} patterns at most`);
@@ -61,7 +65,7 @@ export class FleetSubscriptions {
       this.audiences.dropIfEmpty(audience);
       throw new ProtocolError('too_many_rooms', `A connection may watch ${maxRooms} devices at most`);
     }
-    const subscription = this.register(member, audience, delivery, maxRooms);
+    const subscription = this.register(member, audience, granted, terms);
     await this.join(subscription, [...audience.deviceIds], id);
     subscription.answered = true;
     await this.joinFresh(subscription);
@@ -124,12 +128,18 @@ export class FleetSubscriptions {
   }
 
   private async joinFresh(subscription: PatternSubscription): Promise<void> {
-    const { member, maxRooms, fresh } = subscription;
+    const { member, fresh } = subscription;
     subscription.fresh = [];
     if (!this.isRegistered(subscription)) {
       return; // left, or the connection went meanwhile
     }
-    const room = Math.max(0, maxRooms - member.subscriptions.size);
+    const granted = subscription.terms();
+    if (granted === null) {
+      // A newer token has taken it away already; should it ever not have, no new device goes to who may not read it.
+      this.unsubscribe(member, subscription.audience.pattern.source);
+      return;
+    }
+    const room = Math.max(0, granted.maxRooms - member.subscriptions.size);
     const deviceIds = fresh.filter((deviceId) => !member.subscriptions.has(deviceId)).slice(0, room);
     if (deviceIds.length > 0) {
       await this.join(subscription, deviceIds, undefined).catch(() => {
@@ -175,8 +185,8 @@ export class FleetSubscriptions {
   private register(
     member: Member,
     audience: PatternAudience,
-    delivery: DeliveryOptions,
-    maxRooms: number,
+    { delivery }: PatternTerms,
+    terms: PatternRequest['terms'],
   ): PatternSubscription {
     let patterns = this.byMember.get(member);
     if (patterns === undefined) {
@@ -187,12 +197,13 @@ export class FleetSubscriptions {
     const existing = patterns.get(source);
     if (existing !== undefined) {
       existing.delivery = delivery;
+      existing.terms = terms;
       return existing;
     }
     const subscription: PatternSubscription = {
       member,
       audience,
-      maxRooms,
+      terms,
       delivery,
       answered: false,
       fresh: [],

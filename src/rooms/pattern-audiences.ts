@@ -8,11 +8,21 @@ export interface DevicePattern {
   matches(deviceId: string): boolean;
 }
 
+/** What a connection may have of a pattern that its token grants. */
+export interface PatternTerms {
+  delivery: DeliveryOptions;
+  /** Rooms the connection may be in, all together. */
+  maxRooms: number;
+  /** Patterns the connection may have. */
+  maxPatterns: number;
+}
+
 /** One connection's subscription of a pattern. */
 export interface PatternSubscription {
   readonly member: Member;
   readonly audience: PatternAudience;
-  readonly maxRooms: number;
+  /** The terms of now; null where the token in force does not grant the pattern. */
+  terms: () => PatternTerms | null;
   delivery: DeliveryOptions;
   /** New devices wait until the pattern itself is answered. */
   answered: boolean;

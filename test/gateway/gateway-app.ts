@@ -22,6 +22,7 @@ import { Metrics } from '../../src/metrics/metrics.js';
 import { MetricsModule } from '../../src/metrics/metrics.module.js';
 import { BroadcastAdapter } from '../../src/rooms/broadcast-adapter.js';
 import { MemoryBroadcastAdapter } from '../../src/rooms/memory-broadcast-adapter.js';
+import { createRedisAdapter } from '../../src/rooms/redis-create-adapter.js';
 import { RoomsModule } from '../../src/rooms/rooms.module.js';
 import { RoomsService } from '../../src/rooms/rooms.service.js';
 import { ManualClock } from '../auth/manual-clock.js';
@@ -62,7 +63,7 @@ export class FakeTransport {
 })
 class FakeDevicesModule {}
 
-/** The gateway in a real Nest application on a free port: memory rooms, no broker. */
+/** The gateway in a real Nest application on a free port: no broker, rooms in memory, or in Redis where `env` has REDIS_URL. */
 export class GatewayApp {
   readonly commands: FakeCommandPublisher;
   readonly transport: FakeTransport;
@@ -86,7 +87,10 @@ export class GatewayApp {
         RoomsModule.withAdapter({
           provide: BroadcastAdapter,
           inject: [CONFIG, Metrics],
-          useFactory: ({ rooms }: Config, metrics: Metrics) => new MemoryBroadcastAdapter(rooms, metrics),
+          useFactory: (all: Config, metrics: Metrics) =>
+            all.redis.url === undefined
+              ? new MemoryBroadcastAdapter(all.rooms, metrics)
+              : createRedisAdapter(all, metrics, { log: () => {}, warn: () => {} }),
         }),
         GatewayModule,
       ],
@@ -192,5 +196,9 @@ export class GatewayApp {
 
   async stop(): Promise<void> {
     await this.nest.close();
+    const adapter = this.nest.get(BroadcastAdapter);
+    if (!(adapter instanceof MemoryBroadcastAdapter)) {
+      await adapter.stop();
+    }
   }
 }
