@@ -42,7 +42,7 @@ describe(Batch.name, () => {
       const receive = (): void => {
         for (const frame of frames) {
           if (pending === null) {
-            window.schedule({ flush });
+            window.schedule({ flush, fail: () => {} });
           }
           pending = pending === null ? window.first(frame, true) : pending.then(frame, true);
         }
@@ -70,8 +70,9 @@ describe(Batch.name, () => {
     window.schedule({
       flush: () => {
         const path = window.first(a, true);
-        window.schedule({ flush: () => written.push(path.chunk().toString()) });
+        window.schedule({ flush: () => written.push(path.chunk().toString()), fail: () => {} });
       },
+      fail: () => {},
     });
     await new Promise(setImmediate);
     await new Promise(setImmediate);

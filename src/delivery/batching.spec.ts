@@ -7,7 +7,9 @@ const EVERY = { mode: 'every' as const };
 
 /** Resolves when the window of this span has been flushed. */
 function flushed(windowMs: number): Promise<void> {
-  return new Promise((resolve) => new FlushWindow(windowMs, resolve).schedule({ flush: () => {} }));
+  return new Promise((resolve) =>
+    new FlushWindow(windowMs, resolve).schedule({ flush: () => {}, fail: () => {} }),
+  );
 }
 
 async function batching(count: number) {

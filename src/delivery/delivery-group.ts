@@ -1,7 +1,9 @@
+import { contain } from '../logging/walls.js';
 import type { HotCounters } from '../metrics/hot-counters.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { Publication } from './publication.js';
 import { Aggregate } from './aggregate.js';
+import { deliver } from './deliver.js';
 import type { Feed } from './feed.js';
 import { FieldSelection } from './field-selection.js';
 import { LiveList } from './live-list.js';
@@ -16,6 +18,9 @@ import { TelemetryFrames, type TelemetryTemplate } from './telemetry-frame.js';
  * With a rate the first publication leaves at once; those that follow within the interval replace one another, and the last of them leaves
  * when the interval ends, so that a device that falls silent is shown with its final value. With `aggregate` a window opens at a
  * publication and leaves, summarised, an interval later.
+ *
+ * A value that cannot be selected, computed or framed is dropped here, whoever asks for it: the room's other groups, its members and the next
+ * publication go on.
  */
 export class DeliveryGroup implements Feed {
   readonly live = new LiveList();
@@ -41,7 +46,18 @@ export class DeliveryGroup implements Feed {
 
   /** The room's next publication. */
   offer(publication: Publication): void {
-    const shaped = this.shape(publication);
+    const collected = this.window === null ? 0 : this.window.count;
+    try {
+      this.take(publication);
+    } catch (error) {
+      // A window that was being added to is in an unknown state, and its publications with it.
+      this.stop();
+      this.dropped(error, collected + 1);
+    }
+  }
+
+  private take(publication: Publication): void {
+    const shaped = this.select(publication);
     if (shaped === null) {
       this.count('filtered', 1);
     } else if (this.aggregated) {
@@ -54,6 +70,15 @@ export class DeliveryGroup implements Feed {
   }
 
   shape(publication: Publication): Publication | null {
+    try {
+      return this.select(publication);
+    } catch (error) {
+      contain('delivery', error);
+      return null;
+    }
+  }
+
+  private select(publication: Publication): Publication | null {
     if (this.selection === null) {
       return publication;
     }
@@ -86,7 +111,11 @@ export class DeliveryGroup implements Feed {
       this.cancel = null;
       this.pending = null;
       if (pending !== null) {
-        this.emit(pending, '');
+        try {
+          this.emit(pending, '');
+        } catch (error) {
+          this.dropped(error, 1);
+        }
       }
     });
   }
@@ -104,12 +133,14 @@ export class DeliveryGroup implements Feed {
     this.window = null;
     this.pending = null;
     if (window !== null && pending !== null) {
-      this.count('conflated', window.count - 1);
       const { count, from, to } = window;
-      this.emit(
-        { ...pending, payload: window.payload() },
-        `,"aggregated":{"count":${count},"from":${from},"to":${to}}`,
-      );
+      try {
+        const payload = window.payload();
+        this.count('conflated', count - 1);
+        this.emit({ ...pending, payload }, `,"aggregated":{"count":${count},"from":${from},"to":${to}}`);
+      } catch (error) {
+        this.dropped(error, count);
+      }
     }
   }
 
@@ -119,12 +150,15 @@ export class DeliveryGroup implements Feed {
     this.frames = frames;
     const { members } = this.live;
     this.hot.due += members.length;
-    for (const subscription of members) {
-      subscription.outbound.telemetry(subscription, frames);
-    }
+    deliver(members, members.length, frames);
   }
 
-  private count(what: 'filtered' | 'conflated', publications: number): void {
+  private dropped(error: unknown, publications: number): void {
+    contain('delivery', error);
+    this.count('failed', publications);
+  }
+
+  private count(what: 'filtered' | 'conflated' | 'failed', publications: number): void {
     const concerned = publications * this.live.members.length;
     this.hot.due += concerned;
     this.hot[what] += concerned;

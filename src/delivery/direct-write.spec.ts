@@ -43,7 +43,7 @@ async function outboundTo(env: Record<string, string> = {}) {
     WS_CONTROL_QUEUE_MAX_MESSAGES: '100000',
     ...env,
   });
-  const outbound = new Outbound(socket, context, { onSlow: () => {} });
+  const outbound = new Outbound(socket, context, { onSlow: () => {}, onFailed: () => {} });
   const throughStream = jest.spyOn(socket, 'write');
   const send = (text: string): void => {
     outbound.control(textFrame(text));
@@ -171,7 +171,7 @@ describe(directWrite.name, () => {
     const harness = testRooms({ WS_QUEUE_MAX_BYTES: String(64 * 1024) });
     const { socket, peer } = await connection();
     const onSlow = jest.fn();
-    const outbound = new Outbound(socket, harness.context, { onSlow });
+    const outbound = new Outbound(socket, harness.context, { onSlow, onFailed: () => {} });
     const member = { outbound, subscriptions: new MemberRooms() };
     const delivery = { mode: 'every' as const };
     await harness.rooms.subscribe(member, { deviceIds: ['d1'], denied: [], delivery });

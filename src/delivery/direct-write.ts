@@ -1,3 +1,4 @@
+import { contain } from '../logging/walls.js';
 import { TLSSocket } from 'node:tls';
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
@@ -125,7 +126,11 @@ export function warnOfStreams(
 }
 
 function onComplete(this: WriteRequest, status: number): void {
-  this.owner?.onWritten(status);
+  try {
+    this.owner?.onWritten(status);
+  } catch (error) {
+    contain('connection', error);
+  }
 }
 
 /** @returns null where Node.js keeps it closed (its permission model does), or is one that this was not tried with */

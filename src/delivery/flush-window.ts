@@ -1,3 +1,4 @@
+import { contain } from '../logging/walls.js';
 import { Batch } from './batch.js';
 
 const NOTHING = Buffer.alloc(0);
@@ -5,6 +6,8 @@ const NOTHING = Buffer.alloc(0);
 /** What a window flushes. */
 export interface Flushable {
   flush(): void;
+  /** Flushing has thrown. */
+  fail(error: unknown): void;
 }
 
 /**
@@ -21,7 +24,13 @@ export class FlushWindow {
    */
   private readonly kept = new Batch(null, NOTHING, false);
   private keptInUse = false;
-  private readonly run = (): void => this.flushAll();
+  private readonly run = (): void => {
+    try {
+      this.flushAll();
+    } catch (error) {
+      contain('delivery', error);
+    }
+  };
 
   /**
    * @param spanMs 0 for the current turn of the event loop
@@ -68,8 +77,16 @@ export class FlushWindow {
     // Paths end with their window: nothing keeps its frames alive beyond it.
     this.rootFrame = null;
     this.root = null;
-    for (const connection of due) {
-      connection.flush();
+    let at = 0;
+    while (at < due.length) {
+      try {
+        for (; at < due.length; at += 1) {
+          (due[at] as Flushable).flush();
+        }
+      } catch (error) {
+        (due[at] as Flushable).fail(error);
+        at += 1;
+      }
     }
     this.kept.restart(NOTHING, false);
     this.keptInUse = false;

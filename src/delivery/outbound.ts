@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { contain, walled } from '../logging/walls.js';
 import type { DropReason } from '../metrics/metrics.js';
 import { replyText } from '../protocol/reply-text.js';
 import type { ReplyMessage } from '../protocol/server-messages.js';
@@ -13,8 +14,10 @@ import type { TelemetryFrames } from './telemetry-frame.js';
 import { textFrame } from './text-frame.js';
 
 /** Whose connection it is. */
-export interface SlowListener {
+export interface OutboundOwner {
   onSlow(): void;
+  /** An error of ours has ended it. */
+  onFailed(): void;
 }
 
 /**
@@ -37,12 +40,12 @@ export class Outbound extends SocketWriter {
 
   /**
    * @param socket the raw socket of the WebSocket connection
-   * @param owner told once, in a later microtask, when a lane is over its bound: close the connection with 4008
+   * @param owner told once, in a later microtask, when a lane is over its bound (close the connection with 4008), or an error has ended it
    */
   constructor(
     socket: Socket,
     context: DeliveryContext,
-    private readonly owner: SlowListener,
+    private readonly owner: OutboundOwner,
   ) {
     super(socket, context);
   }
@@ -106,6 +109,24 @@ export class Outbound extends SocketWriter {
     }
   }
 
+  /**
+   * An error in what is sent, or in sending it, ends this connection and nobody else's. Never throws.
+   * @param publications due to it that the error has swallowed
+   */
+  fail(error: unknown, publications = 0): void {
+    contain('connection', error);
+    this.context.hot.failed += publications;
+    if (this.ended === null) {
+      try {
+        this.discard('failed');
+      } catch (again) {
+        contain('connection', again);
+      }
+      // Later, as for a slow one.
+      queueMicrotask(walled('connection', () => this.owner.onFailed()));
+    }
+  }
+
   /** Discards and counts what is left. The socket may be gone already. Idempotent. */
   close(): void {
     this.discard('closed');
@@ -161,13 +182,26 @@ export class Outbound extends SocketWriter {
       easing.again();
       return;
     }
-    for (let frame = easing.next(); frame !== undefined; frame = easing.next()) {
-      this.append(frame, true);
+    try {
+      for (let frame = easing.next(); frame !== undefined; frame = easing.next()) {
+        this.append(frame, true);
+      }
+    } catch (error) {
+      this.fail(error);
     }
   }
 
   /** Writes what waits until the socket takes no more: replies, then telemetry, then sources, in turns. */
   private pump(): void {
+    // Called by a socket's drain, a promise, a timer and the rooms' loops: what goes wrong here is this connection's alone.
+    try {
+      this.pumpAll();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  private pumpAll(): void {
     let busy = true;
     while (busy && !this.stalled && this.ended === null) {
       busy = this.lanes !== null && this.pumpLanes(this.lanes);
@@ -213,7 +247,7 @@ export class Outbound extends SocketWriter {
     this.discard('slow');
     this.context.metrics.slowConsumers.inc();
     // Later: this may run inside a room's loop over its members, which closing the connection changes.
-    queueMicrotask(() => this.owner.onSlow());
+    queueMicrotask(walled('connection', () => this.owner.onSlow()));
   }
 
   private discard(reason: DropReason): void {

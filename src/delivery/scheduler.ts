@@ -1,3 +1,5 @@
+import { walled } from '../logging/walls.js';
+
 /** Time for rate limits and windows; replaced in tests. */
 export interface Scheduler {
   /** Monotonic milliseconds. */
@@ -9,7 +11,7 @@ export interface Scheduler {
 export const realScheduler: Scheduler = {
   now: () => performance.now(),
   after: (ms, run) => {
-    const timer = setTimeout(run, ms);
+    const timer = setTimeout(walled('delivery', run), ms);
     return () => clearTimeout(timer);
   },
 };

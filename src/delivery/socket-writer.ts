@@ -24,7 +24,14 @@ type WrittenSocket = Socket & { [WRITER]?: SocketWriter };
 
 /** One listener for all sockets: a closure per connection would cost memory on every idle one. */
 function onSocketDrain(this: WrittenSocket): void {
-  this[WRITER]?.onDrain();
+  const writer = this[WRITER];
+  if (writer !== undefined) {
+    try {
+      writer.onDrain();
+    } catch (error) {
+      writer.fail(error);
+    }
+  }
 }
 
 /**
@@ -84,6 +91,9 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   /** The socket has passed on what it was given. */
   abstract onDrain(): void;
 
+  /** An error ends this connection alone. Never throws. */
+  abstract fail(error: unknown, publications?: number): void;
+
   /** The socket takes no more for now, and will say "drain". */
   protected abstract onFull(): void;
 
@@ -126,7 +136,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   onWritten(status: number): void {
     this.underWay = false;
     if (status < 0) {
-      this.fail(status);
+      this.end(status);
     }
   }
 
@@ -149,7 +159,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
       this.underWay = true;
     } else {
       this.isClear = false;
-      this.fail(status);
+      this.end(status);
     }
   }
 
@@ -172,7 +182,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   }
 
   /** Ends a connection that takes nothing any more, as the stream would; one that has ended already stays as it is. */
-  private fail(status: number): void {
+  private end(status: number): void {
     const { socket } = this;
     if (!socket.destroyed && socket.writable) {
       socket.destroy(writeError(status));

@@ -3,6 +3,7 @@ import { AuthError } from '../auth/auth-error.js';
 import { TokenVerifier, type VerifiedToken } from '../auth/token-verifier.js';
 import { DeliveryContext } from '../delivery/delivery-context.js';
 import { Outbound } from '../delivery/outbound.js';
+import { background } from '../logging/walls.js';
 import { Metrics } from '../metrics/metrics.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { ProtocolError } from '../protocol/errors.js';
@@ -73,9 +74,13 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
       this.reject(connection, new AuthError('missing', 'the first message must be auth with a token'));
       return;
     }
-    this.verifier.verify(token).then(
-      (verified) => this.join(connection, verified, true),
-      (error: unknown) => this.rejectFirstMessage(connection, error),
+    background(
+      'connection',
+      this.verifier.verify(token).then(
+        (verified) => this.join(connection, verified, true),
+        (error: unknown) => this.rejectFirstMessage(connection, error),
+      ),
+      (error) => connection.fail(error),
     );
   }
 
@@ -151,13 +156,15 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     if (typeof joined === 'boolean') {
       this.joined(connection, joined, byMessage);
     } else {
-      joined.then(
-        (isIn) => this.joined(connection, isIn, byMessage),
-        (error: unknown) => {
-          // Who counts is away: a limit that cannot be checked must not shut everybody out.
-          this.logger.warn('The connections of a user could not be counted', error);
-          this.joined(connection, true, byMessage);
-        },
+      const counted = joined.catch((error: unknown) => {
+        // Who counts is away: a limit that cannot be checked must not shut everybody out.
+        this.logger.warn('The connections of a user could not be counted', error);
+        return true;
+      });
+      background(
+        'connection',
+        counted.then((isIn) => this.joined(connection, isIn, byMessage)),
+        (error) => connection.fail(error),
       );
     }
   }

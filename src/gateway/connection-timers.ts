@@ -1,5 +1,6 @@
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { AUTH_CLOCK, type Clock } from '../auth/clock.js';
+import { walled } from '../logging/walls.js';
 import { CONFIG, type Config } from '../config/config.js';
 import type { Connection } from './connection.js';
 import { DeadlineQueue } from './deadline-queue.js';
@@ -51,7 +52,10 @@ export class ConnectionTimers implements OnModuleDestroy {
 
   start(actions: TimerActions): void {
     this.actions = actions;
-    this.timer ??= setInterval(() => this.tick(), this.tickMs).unref();
+    this.timer ??= setInterval(
+      walled('connection', () => this.tick()),
+      this.tickMs,
+    ).unref();
   }
 
   onModuleDestroy(): void {
@@ -102,10 +106,12 @@ export class ConnectionTimers implements OnModuleDestroy {
       count += 1;
     }
     if (count === MAX_PER_TURN) {
-      this.immediate ??= setImmediate(() => {
-        this.immediate = null;
-        this.tick();
-      });
+      this.immediate ??= setImmediate(
+        walled('connection', () => {
+          this.immediate = null;
+          this.tick();
+        }),
+      );
     }
   }
 
@@ -115,25 +121,34 @@ export class ConnectionTimers implements OnModuleDestroy {
     if (actions === null) {
       return false;
     }
-    // Heartbeats last: they come back for ever, and where turns are long they would keep the others waiting.
-    const expired = this.expiry.takeExpired(now);
-    if (expired !== null) {
-      actions.onExpired(expired);
-      return true;
+    let due: Connection | undefined;
+    try {
+      // Heartbeats last: they come back for ever, and where turns are long they would keep the others waiting.
+      const expired = this.expiry.takeExpired(now);
+      if (expired !== null) {
+        due = expired;
+        actions.onExpired(expired);
+        return true;
+      }
+      const late = this.auth.takeDue(mono);
+      if (late !== null) {
+        // Back in for the moment: whoever ends it takes it out, as in every other case.
+        due = late;
+        this.auth.add(late, mono);
+        actions.onAuthTimeout(late);
+        return true;
+      }
+      const beating = this.heartbeat.takeDue(mono);
+      if (beating !== null) {
+        due = beating;
+        actions.onHeartbeat(beating);
+        return true;
+      }
+      return false;
+    } catch (error) {
+      due?.fail(error); // the others that are due come all the same
+      return due !== undefined;
     }
-    const late = this.auth.takeDue(mono);
-    if (late !== null) {
-      // Back in for the moment: whoever ends it takes it out, as in every other case.
-      this.auth.add(late, mono);
-      actions.onAuthTimeout(late);
-      return true;
-    }
-    const beating = this.heartbeat.takeDue(mono);
-    if (beating !== null) {
-      actions.onHeartbeat(beating);
-      return true;
-    }
-    return false;
   }
 }
 

@@ -23,7 +23,8 @@ async function connected(): Promise<{ connection: Connection; peer: Socket }> {
   const { context } = testRooms();
   const nothing = (): void => undefined;
   const owner: ConnectionOwner = {
-    createOutbound: (connection) => new Outbound(connection.socket, context, { onSlow: nothing }),
+    createOutbound: (connection) =>
+      new Outbound(connection.socket, context, { onSlow: nothing, onFailed: nothing }),
     onFrame: nothing,
     onPing: nothing,
     onSlow: nothing,

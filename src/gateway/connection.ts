@@ -2,9 +2,12 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import type { VerifiedToken } from '../auth/token-verifier.js';
-import type { Outbound, SlowListener } from '../delivery/outbound.js';
+import type { Outbound, OutboundOwner } from '../delivery/outbound.js';
 import type { Member } from '../rooms/member.js';
+import { contain, walled } from '../logging/walls.js';
 import { MemberRooms } from '../rooms/member-rooms.js';
+import { CloseCode } from '../protocol/close-codes.js';
+import { CloseReason } from './replies.js';
 import type { Beating } from './heartbeat-phases.js';
 import type { Expiring } from './expiry-heap.js';
 import type { Inbound } from './inbound.js';
@@ -42,9 +45,7 @@ const CODE_ABNORMAL = 1006;
 const ID_PREFIX = randomBytes(9).toString('base64url');
 let connections = 0;
 
-function rest(connection: Connection): void {
-  connection.rest();
-}
+const rest = walled('connection', (connection: Connection): void => connection.rest());
 
 /**
  * One WebSocket connection and all that Sluice keeps of it.
@@ -55,7 +56,7 @@ function rest(connection: Connection): void {
  */
 export class Connection
   extends SparingWebSocket
-  implements Member, SlowListener, Beating<Connection>, Expiring
+  implements Member, OutboundOwner, Beating<Connection>, Expiring
 {
   private readonly serial = (connections += 1);
   state = ConnectionState.Pending;
@@ -112,6 +113,26 @@ export class Connection
     this.owner?.onSlow(this);
   }
 
+  /** Called by its outbound queue: an error has ended it. */
+  onFailed(): void {
+    try {
+      this.close(CloseCode.Internal, CloseReason[CloseCode.Internal]);
+    } catch (error) {
+      contain('connection', error);
+      this.terminate();
+    }
+  }
+
+  /** An error of ours ends this connection, and nothing else. Never throws. */
+  fail(error: unknown): void {
+    contain('connection', error);
+    try {
+      this.onFailed();
+    } catch (again) {
+      contain('connection', again);
+    }
+  }
+
   get hasOutbound(): boolean {
     return this.out !== null;
   }
@@ -165,6 +186,15 @@ export class Connection
     if (owner === null) {
       return false;
     }
+    try {
+      return this.tell(owner, event, args);
+    } catch (error) {
+      this.fail(error);
+      return true;
+    }
+  }
+
+  private tell(owner: ConnectionOwner, event: string | symbol, args: unknown[]): boolean {
     switch (event) {
       case 'message':
         owner.onFrame(this, args[0] as Buffer, args[1] as boolean);

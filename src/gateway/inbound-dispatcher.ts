@@ -1,5 +1,6 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
+import { background } from '../logging/walls.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { ClientMessage } from '../protocol/client-messages.js';
 import { CloseCode } from '../protocol/close-codes.js';
@@ -155,7 +156,7 @@ export class InboundDispatcher {
     inbound.inFlight += 1;
     this.working += 1;
     inbound.isBarred = message.type === 'auth';
-    void this.handle(connection, inbound, message);
+    background('connection', this.handle(connection, inbound, message), (error) => connection.fail(error));
   }
 
   private async handle(connection: Connection, inbound: Inbound, message: ClientMessage): Promise<void> {

@@ -3,6 +3,7 @@ import { AUTH_CLOCK, type Clock } from '../auth/clock.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { capDelivery } from '../delivery/cap-delivery.js';
 import { Upstream } from '../devices/upstream.js';
+import { background } from '../logging/walls.js';
 import { DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
 import { ProtocolError } from '../protocol/errors.js';
 import type { UpstreamMessage } from '../protocol/server-messages.js';
@@ -45,7 +46,9 @@ export class Opening {
       outbound.send(upstreamMessage(false, this.upstream.changedAt));
     }
     if (connection.autoSubscribe) {
-      void this.autoSubscribe(connection, token.grants.exactIds);
+      background('connection', this.autoSubscribe(connection, token.grants.exactIds), (error) =>
+        connection.fail(error),
+      );
     }
   }
 

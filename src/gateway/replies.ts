@@ -37,6 +37,7 @@ export function errorReply(error: ProtocolError, echo: Echo = {}): ErrorMessage 
 /** Reasons of close frames that are plain text; those with `retryAfterMs` are made where they are jittered. */
 export const CloseReason = {
   [CloseCode.PolicyViolation]: 'too many messages, after warnings',
+  [CloseCode.Internal]: 'internal error',
   [CloseCode.TokenExpired]: 'token expired',
   [CloseCode.SlowConsumer]: 'slow consumer',
   [CloseCode.TooManyConnections]: 'too many connections of this user',

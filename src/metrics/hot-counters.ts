@@ -9,6 +9,8 @@ export class HotCounters {
   conflated = 0;
   /** Publications of a subscription that the fields it asked for do not concern. */
   filtered = 0;
+  /** Publications of a subscription that an error kept from being made or sent. */
+  failed = 0;
   /** Connections that have opened. */
   accepted = 0;
   connectionsOpen = 0;

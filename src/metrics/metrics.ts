@@ -1,5 +1,6 @@
 import { totalmem } from 'node:os';
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { WALLS, containedErrors } from '../logging/walls.js';
 import { HotCounters } from './hot-counters.js';
 import { mirror, mirrorByLabel, mirrorGauge } from './mirror.js';
 
@@ -13,7 +14,7 @@ const BROADCAST_BUCKETS_S = [
 ];
 
 /** Why a publication or message that was due to a connection was not sent to it. */
-export type DropReason = 'slow' | 'closed' | 'unsubscribed' | 'resync' | 'history_trimmed';
+export type DropReason = 'slow' | 'closed' | 'unsubscribed' | 'resync' | 'history_trimmed' | 'failed';
 
 /** Default metrics that list every open socket at each scrape, which stops the event loop: 40 ms at 10 000 connections. */
 const LISTS_OF_SOCKETS = [
@@ -114,7 +115,7 @@ export class Metrics {
   );
   readonly dropped = this.counter(
     'delivery_dropped_total',
-    'Messages due to a connection and not sent, by reason: slow, closed, unsubscribed, resync, history_trimmed',
+    'Messages due to a connection and not sent, by reason: slow, closed, unsubscribed, resync, history_trimmed, failed',
     ['reason'],
   );
   readonly queueBytes = this.gauge('delivery_queue_bytes', 'Bytes waiting for slow connections');
@@ -188,6 +189,13 @@ export class Metrics {
     '1 on the instance that reads device topics in leased mode',
   );
   readonly draining = this.gauge('draining', '1 from SIGTERM on');
+  readonly containedErrors = this.counter(
+    'contained_errors_total',
+    'Unforeseen errors that ended one connection, device message, timer or callback, by where: '.concat(
+      WALLS.join(', '),
+    ),
+    ['where'],
+  );
   readonly memoryLimit = this.gauge(
     'process_memory_limit_bytes',
     'Memory this process may use: the limit of its container, else that of the machine',
@@ -208,6 +216,15 @@ export class Metrics {
       telemetry: () => hot.delivered,
       control: () => hot.control,
     });
+    mirrorByLabel(this.dropped, 'reason', { failed: () => hot.failed });
+    const before = new Map(WALLS.map((wall) => [wall, containedErrors(wall)]));
+    mirrorByLabel(
+      this.containedErrors,
+      'where',
+      Object.fromEntries(
+        WALLS.map((wall) => [wall, () => containedErrors(wall) - (before.get(wall) as number)]),
+      ),
+    );
     mirrorByLabel(this.connections, 'outcome', { accepted: () => hot.accepted });
     mirrorByLabel(this.auth, 'outcome', {
       verified: () => hot.tokensVerified,

@@ -4,6 +4,8 @@ export const CloseCode = {
   PolicyViolation: 1008,
   /** Message too big: fix the client. */
   TooBig: 1009,
+  /** An error of ours ended this connection alone: reconnect with backoff and resume. */
+  Internal: 1011,
   /** Instance is stopping: reconnect after `retryAfterMs` of the reason's JSON. */
   Restart: 1012,
   /** Overloaded: reconnect after `retryAfterMs` of the reason's JSON. */

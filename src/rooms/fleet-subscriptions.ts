@@ -1,3 +1,4 @@
+import { background, walled } from '../logging/walls.js';
 import type { MessageId } from '../protocol/client-messages.js';
 import { ProtocolError } from '../protocol/errors.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
@@ -118,13 +119,17 @@ export class FleetSubscriptions {
     }
     // A whole plant may come up at once: one answer and one snapshot per turn of the event loop.
     if (this.announced.size === 0) {
-      setImmediate(() => {
-        const announced = [...this.announced];
-        this.announced.clear();
-        announced.forEach((due) => void this.joinFresh(due));
-      });
+      setImmediate(walled('room', () => this.joinAnnounced()));
     }
     this.announced.add(subscription);
+  }
+
+  private joinAnnounced(): void {
+    const announced = [...this.announced];
+    this.announced.clear();
+    for (const due of announced) {
+      background('room', this.joinFresh(due), (error) => due.member.outbound.fail(error));
+    }
   }
 
   private async joinFresh(subscription: PatternSubscription): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Config } from '../config/config.js';
+import { walled } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { Position } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
@@ -113,7 +114,7 @@ export class Introductions {
       return;
     }
     if (this.resets.size === 0) {
-      setImmediate(() => this.flushResets());
+      setImmediate(walled('room', () => this.flushResets()));
     }
     this.resets.set(member, [subscription]);
   }
@@ -127,7 +128,11 @@ export class Introductions {
     const resets = [...this.resets];
     this.resets.clear();
     for (const [member, subscriptions] of resets) {
-      this.begin(member, subscriptions);
+      try {
+        this.begin(member, subscriptions);
+      } catch (error) {
+        member.outbound.fail(error);
+      }
     }
   }
 }

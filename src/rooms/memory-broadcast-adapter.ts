@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/config.js';
+import { walled } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { mirrorGauge } from '../metrics/mirror.js';
 import type { Position } from '../protocol/client-messages.js';
@@ -42,7 +43,10 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   }
 
   start(): Promise<void> {
-    this.sweeper = setInterval(() => this.sweep(), SWEEP_INTERVAL_MS);
+    this.sweeper = setInterval(
+      walled('room', () => this.sweep()),
+      SWEEP_INTERVAL_MS,
+    );
     this.sweeper.unref();
     return Promise.resolve();
   }
@@ -177,7 +181,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   private announceIfNew(room: MemoryRoom): void {
     if (this.watched && room.empty) {
       // After the message that made it known is stored, so that whoever joins on this word finds it.
-      queueMicrotask(() => this.receiver?.onDevice(room.deviceId));
+      queueMicrotask(walled('room', () => this.receiver?.onDevice(room.deviceId)));
     }
   }
 

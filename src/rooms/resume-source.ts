@@ -1,4 +1,5 @@
 import type { PacedSource } from '../delivery/paced-source.js';
+import { background } from '../logging/walls.js';
 import type { BroadcastAdapter, HistoryPage } from './broadcast-adapter.js';
 import type { Publication } from './publication.js';
 import type { Subscription } from './subscription.js';
@@ -89,10 +90,16 @@ export class ResumeSource implements PacedSource {
     }
     this.reading = true;
     const { subscription, epoch, context } = this;
-    const { room } = subscription;
-    context.adapter.history(room.deviceId, { epoch, offset: this.seen }, context.maxPagePublications).then(
-      (page) => this.take(page),
-      () => this.take(null),
+    const { room, outbound } = subscription;
+    const page = context.adapter.history(
+      room.deviceId,
+      { epoch, offset: this.seen },
+      context.maxPagePublications,
+    );
+    background(
+      'room',
+      page.catch(() => null).then((read) => this.take(read)),
+      (error) => outbound.fail(error),
     );
   }
 

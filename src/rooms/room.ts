@@ -1,3 +1,4 @@
+import { deliver } from '../delivery/deliver.js';
 import { DeliveryGroup, groupKey } from '../delivery/delivery-group.js';
 import type { Feed } from '../delivery/feed.js';
 import type { Scheduler } from '../delivery/scheduler.js';
@@ -77,7 +78,7 @@ export class Room implements Feed {
     this.meta = state.meta;
   }
 
-  /** Hands a publication to every live subscription: one frame for all of them. The inner loop of the product. */
+  /** Hands a publication to every live subscription: one frame for all of them. The inner loop is {@link deliver}'s. */
   deliver(publication: Publication, origin: RoomOrigin): void {
     this.offset = publication.offset;
     this.epoch = publication.epoch;
@@ -88,10 +89,7 @@ export class Room implements Feed {
     const frames = new TelemetryFrames(publication, this.template);
     const { members, live } = this.audience;
     this.hot.due += live;
-    for (let at = 0; at < live; at += 1) {
-      const subscription = members[at] as Subscription;
-      subscription.outbound.telemetry(subscription, frames);
-    }
+    deliver(members, live, frames);
     if (this.groups !== null) {
       for (const group of this.groups.values()) {
         group.offer(publication);

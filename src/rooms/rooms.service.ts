@@ -2,6 +2,7 @@ import { Inject, Injectable, type OnModuleInit } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { DeliveryContext } from '../delivery/delivery-context.js';
 import { textFrame, textFrameOf } from '../delivery/text-frame.js';
+import { contain } from '../logging/walls.js';
 import { Metrics } from '../metrics/metrics.js';
 import { mirrorGauge } from '../metrics/mirror.js';
 import type { MessageId, Position } from '../protocol/client-messages.js';
@@ -16,7 +17,6 @@ import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publicat
 import { Room } from './room.js';
 import { RoomRegistry } from './room-registry.js';
 import { statusJson } from './snapshot-source.js';
-import type { Subscription } from './subscription.js';
 
 /** What a connection asks for; ids are legal, granted and unique. */
 export interface SubscribeRequest {
@@ -134,16 +134,32 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
 
   /** The connection is gone: leaves all its rooms. */
   leave(member: Member): void {
-    this.introductions.forget(member);
-    this.fleet.forget(member);
+    try {
+      this.introductions.forget(member);
+      this.fleet.forget(member);
+    } catch (error) {
+      contain('room', error);
+    }
     for (const subscription of member.subscriptions.all()) {
-      this.registry.leave(subscription);
+      try {
+        this.registry.leave(subscription);
+      } catch (error) {
+        contain('room', error); // the others are left all the same
+      }
     }
   }
 
-  // From the adapter
+  // From the adapter. Nothing is thrown back: a room's trouble is neither the store's nor the device message's.
 
   onPublication(publication: Publication, receivedMono: number, origin: RoomOrigin): void {
+    try {
+      this.deliver(publication, receivedMono, origin);
+    } catch (error) {
+      contain('room', error);
+    }
+  }
+
+  private deliver(publication: Publication, receivedMono: number, origin: RoomOrigin): void {
     const room = this.roomOf(publication.deviceId, origin);
     if (room === undefined) {
       return;
@@ -162,7 +178,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     const room = this.registry.get(deviceId);
     if (room !== undefined) {
       room.status = status;
-      this.tell(room.audience.members, textFrame(statusJson(deviceId, status)));
+      this.tell(room, () => textFrame(statusJson(deviceId, status)));
     }
   }
 
@@ -172,10 +188,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       room.meta = meta;
       const head = `{"type":"device_meta","deviceId":${JSON.stringify(deviceId)},"meta":`;
       const tail = `,"serverTs":${Date.now()}}`;
-      this.tell(
-        room.audience.members,
-        textFrameOf([Buffer.from(head), meta ?? Buffer.from('null'), Buffer.from(tail)]),
-      );
+      this.tell(room, () => textFrameOf([Buffer.from(head), meta ?? Buffer.from('null'), Buffer.from(tail)]));
     }
   }
 
@@ -184,18 +197,30 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     if (room === undefined) {
       return;
     }
-    room.reset(state);
+    try {
+      room.reset(state);
+    } catch (error) {
+      contain('room', error);
+    }
     // A list of its own: to hold one changes the order of the members.
     for (const subscription of [...room.audience.members]) {
       if (subscription.introduced) {
-        room.hold(subscription);
-        this.introductions.restart(subscription);
+        try {
+          room.hold(subscription);
+          this.introductions.restart(subscription);
+        } catch (error) {
+          subscription.outbound.fail(error);
+        }
       }
     }
   }
 
   onDevice(deviceId: string): void {
-    this.fleet.onDevice(deviceId);
+    try {
+      this.fleet.onDevice(deviceId);
+    } catch (error) {
+      contain('room', error);
+    }
   }
 
   private roomOf(deviceId: string, origin: RoomOrigin): Room | undefined {
@@ -208,11 +233,22 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     return room;
   }
 
-  private tell(audience: readonly Subscription[], frame: Buffer): void {
-    for (const subscription of audience) {
-      // Before its snapshot a change says nothing: the snapshot will contain it.
-      if (subscription.introduced) {
-        subscription.member.outbound.control(frame);
+  /** One frame for all members that have had their snapshot: before it a change says nothing, since it will contain it. */
+  private tell({ audience }: Room, make: () => Buffer): void {
+    let frame: Buffer;
+    try {
+      frame = make();
+    } catch (error) {
+      contain('room', error);
+      return;
+    }
+    for (const { introduced, outbound } of audience.members) {
+      if (introduced) {
+        try {
+          outbound.control(frame);
+        } catch (error) {
+          outbound.fail(error);
+        }
       }
     }
   }

@@ -4,7 +4,7 @@ import type { Config } from '../../src/config/config.js';
 import { DeliveryContext } from '../../src/delivery/delivery-context.js';
 import { FakeSocket } from './fake-socket.js';
 import { ManualScheduler } from './manual-scheduler.js';
-import { Outbound, type SlowListener } from '../../src/delivery/outbound.js';
+import { Outbound, type OutboundOwner } from '../../src/delivery/outbound.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { MemoryBroadcastAdapter } from '../../src/rooms/memory-broadcast-adapter.js';
 import type { Member } from '../../src/rooms/member.js';
@@ -12,11 +12,12 @@ import { RoomsService } from '../../src/rooms/rooms.service.js';
 import { MemberRooms } from '../../src/rooms/member-rooms.js';
 
 /** A connection whose socket is a {@link FakeSocket}. */
-export class TestMember implements Member, SlowListener {
+export class TestMember implements Member, OutboundOwner {
   readonly socket = new FakeSocket();
   readonly subscriptions = new MemberRooms();
   readonly outbound: Outbound;
   slow = false;
+  failed = false;
 
   constructor(context: DeliveryContext) {
     this.outbound = new Outbound(this.socket.asSocket(), context, this);
@@ -24,6 +25,10 @@ export class TestMember implements Member, SlowListener {
 
   onSlow(): void {
     this.slow = true;
+  }
+
+  onFailed(): void {
+    this.failed = true;
   }
 
   messages(type?: string): Record<string, unknown>[] {

@@ -1,5 +1,6 @@
 import type { Metrics } from '../../metrics/metrics.js';
 import { frameMemory } from '../../delivery/frame-memory.js';
+import { contain } from '../../logging/walls.js';
 import { sliceOf } from '../../protocol/view-of.js';
 import type { BroadcastReceiver } from '../broadcast-adapter.js';
 import type { RoomState } from '../publication.js';
@@ -11,7 +12,7 @@ import { ReadingRound } from './reading-round.js';
 import { RoomReader } from './room-reader.js';
 import type { RedisStore } from './redis-store.js';
 import { RoomsByChannel } from './rooms-by-channel.js';
-import { UnreadableError } from './stored-state.js';
+import { isUnreadable } from './stored-state.js';
 
 /** Messages of one room kept while it is being read; over it the room is read once more instead. */
 const MAX_HELD_BYTES = 1024 * 1024;
@@ -215,10 +216,11 @@ export class AttachedRooms {
     try {
       readFrames(bytes, room);
     } catch (error) {
-      if (!(error instanceof UnreadableError || error instanceof RangeError)) {
-        throw error; // not the message's fault
+      if (isUnreadable(error)) {
+        this.metrics.redisUnreadable.inc();
+      } else {
+        contain('redis', error); // not the message's fault
       }
-      this.metrics.redisUnreadable.inc();
       readable = false;
     }
     if (readable && room.continuityAfter === 'continued') {

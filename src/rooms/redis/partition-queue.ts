@@ -1,3 +1,4 @@
+import { background, contain } from '../../logging/walls.js';
 import type { IngestOutcome } from '../device-message.js';
 import { encodeBatch, type EncodedBatch } from './batch-encoder.js';
 import type { Partition } from './partitions.js';
@@ -77,12 +78,15 @@ export class PartitionQueue {
     }
     this.sending = true;
     const { generation } = this;
-    void sent.then((reply) => {
-      if (generation === this.generation) {
-        this.sending = false;
-        this.take(reply, batch);
-      }
-    });
+    background(
+      'redis',
+      sent.then((reply) => {
+        if (generation === this.generation) {
+          this.sending = false;
+          this.take(reply, batch);
+        }
+      }),
+    );
   }
 
   /** Lets go of everything: publications are not settled (the broker delivers them again), changes hear that the store is lost. */
@@ -155,11 +159,15 @@ function settle({ groups }: EncodedBatch, answer: string, again: boolean): void 
   for (let at = 0; at < groups.length; at += 1) {
     const outcome = allAccepted ? 'accepted' : (OUTCOMES[answer[at + 1] as string] ?? 'accepted');
     for (const operation of groups[at] as Operation[]) {
-      if (isStateChange(operation)) {
-        operation.stored();
-      } else {
-        // Sent twice by us, stored once: for the sender that is accepted.
-        operation.settle(outcome === 'duplicate' && again && !operation.dup ? 'accepted' : outcome);
+      try {
+        if (isStateChange(operation)) {
+          operation.stored();
+        } else {
+          // Sent twice by us, stored once: for the sender that is accepted.
+          operation.settle(outcome === 'duplicate' && again && !operation.dup ? 'accepted' : outcome);
+        }
+      } catch (error) {
+        contain('device', error); // the others of the batch are stored all the same
       }
     }
   }

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { Redis } from 'ioredis';
+import { contain, walled } from '../../logging/walls.js';
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -38,10 +39,13 @@ export function takeMessages(redis: Redis, sharded: boolean, take: MessageSink):
       'This version of ioredis reads in a way of its own: messages take its events, at twice the cost',
       'Redis',
     );
-    redis.on(sharded ? 'smessageBuffer' : 'messageBuffer', (channel: Buffer, message: Buffer) => {
-      const bytes = Buffer.concat([channel, message]);
-      take(bytes, 0, channel.length, channel.length, bytes.length);
-    });
+    redis.on(
+      sharded ? 'smessageBuffer' : 'messageBuffer',
+      walled('redis', (channel: Buffer, message: Buffer) => {
+        const bytes = Buffer.concat([channel, message]);
+        take(bytes, 0, channel.length, channel.length, bytes.length);
+      }),
+    );
     return;
   }
   const reader = new PushReader(
@@ -49,18 +53,22 @@ export function takeMessages(redis: Redis, sharded: boolean, take: MessageSink):
       try {
         take(bytes, channelStart, channelEnd, start, end);
       } catch (error) {
-        // As ioredis does it: an error of whoever takes the message is nobody's here, and the stream goes on where it was.
-        process.nextTick(() => {
-          throw error;
-        });
+        // An error of whoever takes the message is that message's alone, and the stream goes on where it was.
+        contain('redis', error);
       }
     },
     (frames) => parse.call(stream, frames),
   );
   stream.removeListener('data', parse);
   stream.on('data', (chunk: Buffer) => {
-    if (!reader.read(chunk)) {
-      stream.destroy(new Error(`no RESP frame of at most ${MAX_FRAME_BYTES} bytes from Redis`));
+    try {
+      if (!reader.read(chunk)) {
+        stream.destroy(new Error(`no RESP frame of at most ${MAX_FRAME_BYTES} bytes from Redis`));
+      }
+    } catch (error) {
+      // Nobody knows where in the stream it stands: a new connection begins anew.
+      contain('redis', error);
+      stream.destroy(new Error('what came from Redis could not be read'));
     }
   });
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../config/config.js';
+import { contain, walled } from '../../logging/walls.js';
 import type { Metrics } from '../../metrics/metrics.js';
 import { mirrorGauge } from '../../metrics/mirror.js';
 import type { Position } from '../../protocol/client-messages.js';
@@ -12,7 +13,7 @@ import type { RedisNode } from './redis-node.js';
 import type { StoreNodes } from './store-nodes.js';
 import { type Operation, StoreLostError } from './store-operations.js';
 import type { StorePlace } from './store-place.js';
-import { decodeState, type StoredState } from './stored-state.js';
+import { decodeState, isUnreadable, type StoredState } from './stored-state.js';
 
 /** Wait before a call that failed is sent again. */
 const RETRY_MS = 50;
@@ -92,7 +93,7 @@ export class RedisStore {
     this.dirty.add(queue);
     if (!this.scheduled) {
       this.scheduled = true;
-      setImmediate(() => this.flush());
+      setImmediate(walled('redis', () => this.flush()));
     }
   }
 
@@ -114,9 +115,9 @@ export class RedisStore {
     }
   }
 
-  /** Where rooms of one partition stand; rooms nobody knows get an epoch. In the order of the ids. */
-  async readStates(partition: Partition, deviceIds: readonly string[]): Promise<StoredState[]> {
-    const states: StoredState[] = [];
+  /** Where rooms of one partition stand; rooms nobody knows get an epoch. In the order of the ids, null for one that cannot be read. */
+  async readStates(partition: Partition, deviceIds: readonly string[]): Promise<(StoredState | null)[]> {
+    const states: (StoredState | null)[] = [];
     for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
       const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_READ);
       const answer = await this.call(partition, (redis, node) =>
@@ -124,7 +125,19 @@ export class RedisStore {
       );
       ids.forEach((deviceId, at) => {
         const [state, meta, telemetryMeta] = answer.slice(at * 3, at * 3 + 3) as [Buffer, Buffer, Buffer];
-        states.push(decodeState(deviceId, state, meta ?? Buffer.alloc(0), telemetryMeta ?? Buffer.alloc(0)));
+        // One that is odd must not keep the others from being read.
+        try {
+          states.push(
+            decodeState(deviceId, state, meta ?? Buffer.alloc(0), telemetryMeta ?? Buffer.alloc(0)),
+          );
+        } catch (error) {
+          if (isUnreadable(error)) {
+            this.metrics.redisUnreadable.inc();
+          } else {
+            contain('redis', error);
+          }
+          states.push(null);
+        }
       });
     }
     return states;
@@ -220,19 +233,30 @@ export class RedisStore {
 
   private flush(): void {
     this.scheduled = false;
-    for (const queue of this.dirty) {
-      queue.flush();
-    }
+    const dirty = [...this.dirty];
     this.dirty.clear();
+    dirty.forEach((queue) => flushQueue(queue));
   }
 
   private retryLater(queue: PartitionQueue): void {
     this.retries.add(queue);
-    this.retry ??= setTimeout(() => {
-      this.retry = null;
-      const queues = [...this.retries];
-      this.retries.clear();
-      queues.forEach((each) => each.flush());
-    }, RETRY_MS);
+    this.retry ??= setTimeout(
+      walled('redis', () => {
+        this.retry = null;
+        const queues = [...this.retries];
+        this.retries.clear();
+        queues.forEach((each) => flushQueue(each));
+      }),
+      RETRY_MS,
+    );
+  }
+}
+
+/** The queues of other partitions go on. */
+function flushQueue(queue: PartitionQueue): void {
+  try {
+    queue.flush();
+  } catch (error) {
+    contain('redis', error);
   }
 }

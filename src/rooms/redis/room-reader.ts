@@ -1,14 +1,17 @@
+import { background, contain, walled } from '../../logging/walls.js';
 import type { Metrics } from '../../metrics/metrics.js';
 import type { Publication } from '../publication.js';
 import type { AttachedRoom } from './attached-room.js';
 import type { Partition } from './partitions.js';
 import type { RedisStore } from './redis-store.js';
-import { type StoredState, UnreadableError } from './stored-state.js';
+import { isUnreadable, type StoredState } from './stored-state.js';
 
 /** Rooms of one partition that are read at a time; paces what a lost connection makes necessary. */
 const MAX_ROOMS_AT_ONCE = 256;
 const PAGE_PUBLICATIONS = 256;
 const RETRY_MS = 100;
+/** Between two looks at rooms whose state cannot be read; a newer release may have written it, and this one be about to go. */
+const ODD_RETRY_MS = 5_000;
 
 export interface ReaderEvents {
   /** Still attached, and the store still in use. */
@@ -26,6 +29,8 @@ export class RoomReader {
   private readonly busy = new Set<Partition>();
   private scheduled = false;
   private generation = 0;
+  private readonly odd = new Set<AttachedRoom>();
+  private oddTimer: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly store: RedisStore,
@@ -46,12 +51,14 @@ export class RoomReader {
     this.waiting.set(room.partition, set.add(room));
     if (!this.scheduled) {
       this.scheduled = true;
-      setImmediate(() => {
-        this.scheduled = false;
-        for (const partition of this.waiting.keys()) {
-          void this.work(partition);
-        }
-      });
+      setImmediate(
+        walled('redis', () => {
+          this.scheduled = false;
+          for (const partition of this.waiting.keys()) {
+            background('redis', this.work(partition), () => this.busy.delete(partition));
+          }
+        }),
+      );
     }
   }
 
@@ -60,6 +67,9 @@ export class RoomReader {
     this.generation += 1;
     this.waiting.clear();
     this.busy.clear();
+    this.odd.clear();
+    clearTimeout(this.oddTimer);
+    this.oddTimer = undefined;
   }
 
   private async work(partition: Partition): Promise<void> {
@@ -91,7 +101,7 @@ export class RoomReader {
   }
 
   private async readAll(partition: Partition, rooms: AttachedRoom[], generation: number): Promise<boolean> {
-    let states: StoredState[];
+    let states: (StoredState | null)[];
     try {
       states = await this.store.readStates(
         partition,
@@ -103,8 +113,50 @@ export class RoomReader {
     if (generation !== this.generation) {
       return true;
     }
-    await Promise.all(rooms.map((room, at) => this.bring(room, states[at] as StoredState, generation)));
+    await Promise.all(
+      rooms.map(async (room, at) => {
+        const state = states[at];
+        try {
+          if (state === null || state === undefined) {
+            this.isOdd(room);
+          } else {
+            await this.bring(room, state, generation);
+          }
+        } catch (error) {
+          // The others of the partition go on; this one is read again when the next message shows a gap.
+          contain('redis', error);
+          room.held = null;
+          room.readAgain = false;
+          this.answer(room);
+        }
+      }),
+    );
     return true;
+  }
+
+  /** Its state cannot be read: who asked gets an answer without a position, and a reset once it can be. */
+  private isOdd(room: AttachedRoom): void {
+    room.held = null;
+    room.readAgain = false;
+    if (!this.events.isCurrent(room)) {
+      return;
+    }
+    room.announced = true;
+    this.answer(room);
+    this.odd.add(room);
+    this.oddTimer ??= setTimeout(
+      walled('redis', () => {
+        this.oddTimer = undefined;
+        const rooms = [...this.odd].filter((one) => this.events.isCurrent(one));
+        this.odd.clear();
+        rooms.forEach((one) => this.read(one));
+      }),
+      ODD_RETRY_MS,
+    ).unref();
+  }
+
+  private answer(room: AttachedRoom): void {
+    room.takeWaiters().forEach((resolve) => resolve(room.state));
   }
 
   private async bring(room: AttachedRoom, state: StoredState, generation: number): Promise<void> {
@@ -119,7 +171,7 @@ export class RoomReader {
       }
     }
     if (goesOn()) {
-      room.takeWaiters().forEach((resolve) => resolve(room.state));
+      this.answer(room);
       const held = room.held ?? [];
       room.held = null;
       if (room.readAgain) {
@@ -192,7 +244,7 @@ export class RoomReader {
       const page = await this.store.readHistory(deviceId, { epoch, offset }, PAGE_PUBLICATIONS, alsoOld);
       return page === null ? null : page.publications;
     } catch (error) {
-      return error instanceof UnreadableError || error instanceof RangeError ? null : undefined;
+      return isUnreadable(error) ? null : undefined;
     }
   }
 }

@@ -18,6 +18,17 @@ export class UnreadableError extends Error {
   }
 }
 
+/** What reading over the end of a buffer throws; a stack that is full is a RangeError too, and no fault of the bytes. */
+const OUT_OF_BYTES = new Set(['ERR_OUT_OF_RANGE', 'ERR_BUFFER_OUT_OF_BOUNDS']);
+
+/** Whether an error says that stored or fanned-out bytes cannot be read; any other is the reader's own. */
+export function isUnreadable(error: unknown): boolean {
+  return (
+    error instanceof UnreadableError ||
+    (error instanceof RangeError && OUT_OF_BYTES.has(String((error as NodeJS.ErrnoException).code)))
+  );
+}
+
 /** One publication or retained value as stored: its head (length, packet id, tag, time) and its payload. */
 export interface TelemetryRecord {
   readonly serverTs: number;
