@@ -154,7 +154,7 @@ export const settings = {
       'LOG_LEVEL',
       ['fatal', 'error', 'warn', 'info', 'debug', 'trace'],
       'info',
-      'Least severity that is logged',
+      'Least severity that is logged; the lines of commands (who, which device, what became of it) always are',
     ),
     format: oneOf(
       'LOG_FORMAT',

@@ -105,6 +105,13 @@ describe(NestLogger.name, () => {
     expect(parsed(lines).map(({ msg }) => msg)).toEqual(['telemetry of "d" (12 bytes): not_json']);
   });
 
+  // Production often runs at `warn`, and the record of commands is at `info`: it was off there. It passes at any level now.
+  it('lets the record of commands through at any level', () => {
+    const { lines, logger } = capture({ level: 'fatal' });
+    logger.log({ msg: 'command', userId: 'ann', deviceId: 'd', outcome: 'sent' }, 'CommandAudit');
+    expect(parsed(lines)).toMatchObject([{ msg: 'command', userId: 'ann', deviceId: 'd', outcome: 'sent' }]);
+  });
+
   it('is readable in the pretty format', () => {
     const { lines, logger } = capture({ format: 'pretty' });
     logger.log('listening', { port: 8080 }, 'Main');

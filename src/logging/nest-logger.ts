@@ -13,8 +13,8 @@ const FRAMEWORK = new Set([
   'WebSocketsController',
 ]);
 
-/** Contexts that an operator turns on by a setting of their own: written whatever the level is. */
-const ALWAYS = new Set(['DeviceTrace']);
+/** Written whatever the level is: what an operator turns on by a setting of its own, and the record of who sent which command. */
+const ALWAYS = new Set(['DeviceTrace', 'CommandAudit']);
 
 /**
  * pino behind Nest's logger, so that `new Logger(Name.name)` works everywhere.
