@@ -1,7 +1,7 @@
 import { settings as table } from '../../src/config/settings.js';
 import { loadConfig } from '../../src/config/load-config.js';
-import { type TemplateOptions, root, template } from './support/helm.js';
-import { type Container, only, podSpec } from './support/kube-object.js';
+import { type TemplateOptions, chart, helm, root, template, templateArguments } from './support/helm.js';
+import { type Container, type KubeObject, only, podSpec } from './support/kube-object.js';
 
 async function deployed(options: TemplateOptions) {
   const objects = await template(options);
@@ -138,6 +138,21 @@ describe('the settings', () => {
     expect((await deployed({ values })).settings['NAMESPACE']).toBe('iot.live-sluice');
   });
 
+  // A name of more than 64 characters was cut there: two releases in a namespace of 63 characters got the same NAMESPACE, and with it one
+  // lease, the same keys and the rooms of each other. What is cut ends in a hash of the whole name now.
+  it('keep two releases with long names apart', async () => {
+    const namespaceOf = async (name: string) => {
+      const { stdout } = await helm([
+        ...['template', name, chart, '--namespace', 'n'.repeat(63), '--set', 'fullnameOverride=null'],
+        ...templateArguments({ values }),
+      ]);
+      return /NAMESPACE: "(.*)"/.exec(stdout)?.[1] ?? '';
+    };
+    const both = [await namespaceOf('blue'), await namespaceOf('green')];
+    expect(new Set(both).size).toBe(2);
+    both.forEach((name) => expect(name).toMatch(/^n{53}-[0-9a-f]{10}$/));
+  });
+
   it('read every secret from a file that is mounted', async () => {
     const { container, pod } = await deployed({ values: 'production' });
     const files = (container.env ?? []).filter(({ name }) => name.endsWith('_FILE'));
@@ -159,6 +174,24 @@ describe('the settings', () => {
   });
 });
 
+// `runAsUser: 1000` is refused by the constraint that OpenShift gives every namespace, and its DNS does not answer at 53.
+describe('the values for OpenShift', () => {
+  it('leave user and group to the cluster, and everything else of the security context as it is', async () => {
+    const { pod, container } = await deployed({ values: 'openshift' });
+    expect(pod?.securityContext).toEqual({ runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } });
+    expect(container.securityContext).toMatchObject({
+      readOnlyRootFilesystem: true,
+      allowPrivilegeEscalation: false,
+      runAsNonRoot: true,
+    });
+  });
+
+  it('ask for names where its DNS answers', async () => {
+    const { objects } = await deployed({ values: 'openshift' });
+    expect(egressPorts(objects)).toEqual([5353, 5353, 8883, 6379, 6380, 26379, 443]);
+  });
+});
+
 describe('the network policy', () => {
   it.each([
     ['mqtt://broker', '', [1883]],
@@ -172,10 +205,35 @@ describe('the network policy', () => {
       values,
       set: ['networkPolicy.enabled=true', `mqtt.url=${mqtt}`, `redis.url=${redis}`],
     });
-    const policy = only(objects, 'NetworkPolicy', 'live-sluice');
-    const egress = policy.spec.egress as { ports: { port: number }[] }[];
-    expect(
-      egress.flatMap((rule) => rule.ports.map(({ port }) => port)).filter((port) => port !== 53),
-    ).toEqual(ports);
+    expect(egressPorts(objects)).toEqual(ports);
+  });
+
+  // With the URL in a Secret only 6379 was open: pods with the values that the documentation gives (6380), or with Sentinel, were never
+  // ready where a network plugin enforces policies.
+  it.each([
+    ['the usual ports where the URL is in a Secret', 'redis.existingSecret=r', [1883, 6379, 6380, 26379]],
+    ['the ports that are named', 'redis.existingSecret=r,networkPolicy.redis.ports={7001}', [1883, 7001]],
+    [
+      'the port of a Secret that the chart makes',
+      'secret.create=true,secret.redisUrl=rediss://:p@redis:6390',
+      [1883, 6390],
+    ],
+  ])('opens %s', async (_, set, ports) => {
+    const { objects } = await deployed({ values, set: ['networkPolicy.enabled=true', set] });
+    expect(egressPorts(objects)).toEqual(ports);
+  });
+
+  it('asks for names at the ports that are said', async () => {
+    const set = ['networkPolicy.enabled=true', 'networkPolicy.dnsPorts={53,5353}'];
+    const [dns] = only((await deployed({ values, set })).objects, 'NetworkPolicy', 'live-sluice').spec
+      .egress as [object];
+    expect(dns).toMatchObject({
+      ports: [53, 5353].flatMap((port) => ['UDP', 'TCP'].map((protocol) => ({ port, protocol }))),
+    });
   });
 });
+
+function egressPorts(objects: KubeObject[]): number[] {
+  const egress = only(objects, 'NetworkPolicy', 'live-sluice').spec.egress as { ports: { port: number }[] }[];
+  return egress.flatMap((rule) => rule.ports.map(({ port }) => port)).filter((port) => port !== 53);
+}

@@ -76,6 +76,23 @@ describe('docs/kubernetes.md', () => {
     },
   );
 
+  // The production values could not reach the Redis that they themselves name in a comment: 6380 in a Secret, 6379 open.
+  it('has production values whose network policy lets them reach their Redis', async () => {
+    const text = values.find((one) => one.includes('redis-url:')) ?? '';
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-doc-'));
+    try {
+      await writeFile(join(folder, 'values.yaml'), text);
+      const { stdout } = await helm(['template', 'sluice', chart, '--values', join(folder, 'values.yaml')]);
+      const { egress } = only(parseObjects(stdout), 'NetworkPolicy', 'sluice').spec as {
+        egress: { ports: { port: number }[] }[];
+      };
+      const [, port] = /redis-url: .*:(\d+)$/m.exec(text) ?? [];
+      expect(egress.flatMap(({ ports }) => ports.map((open) => String(open.port)))).toContain(port);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
   it('says of the probes and of a restart what the chart does', async () => {
     const { stdout } = await helm([
       'template',

@@ -1,8 +1,15 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ApiServer } from './support/api-server.js';
-import { type HelmResult, type TemplateOptions, chart, helm, templateArguments } from './support/helm.js';
+import {
+  type HelmResult,
+  type TemplateOptions,
+  chart,
+  helm,
+  root,
+  templateArguments,
+} from './support/helm.js';
 
 /** The real Helm against a stand-in for the API server: what an operator does with a release. */
 describe('a release', () => {
@@ -69,6 +76,26 @@ describe('a release', () => {
     ]);
     await succeed('uninstall');
     expect([...api.objects.keys()]).toEqual([]);
+  });
+
+  // docs/operations.md shows the rights of the NAMESPACE `sluice`; the chart sets another one, and a pod with these rights is never ready.
+  it('prints the rights that it needs, those of docs/operations.md with its own NAMESPACE', async () => {
+    const set = ['redis.existingSecret=redis', 'mqtt.username=live'];
+    const notes = await succeed('install', [], { values: 'defaults', set });
+    const page = await readFile(`${root}docs/operations.md`, 'utf8');
+    const broker = /```acl\n(user sluice\n[^]*?)\n\n/.exec(page)?.[1] ?? '';
+    const redis = /^ACL SETUSER .*$/m.exec(page)?.[0] ?? '';
+    const mine = (text: string) => text.replaceAll(/(?<=[~& ])sluice(?=[:/])/g, 'iot.live-sluice');
+    expect(notes.replaceAll(/^ {2}/gm, '')).toContain(mine(broker).replace('user sluice', 'user live'));
+    expect(notes).toContain(mine(redis));
+    expect(mine(redis)).toContain('~iot.live-sluice:* &iot.live-sluice:*');
+    expect(api.get('ConfigMap', 'live-sluice')?.data?.['NAMESPACE']).toBe('iot.live-sluice');
+  });
+
+  it('says how to limit its network, where nothing does', async () => {
+    expect(await succeed('install', [], { values: 'defaults' })).toContain('networkPolicy.enabled=true');
+    const set = ['networkPolicy.enabled=true'];
+    expect(await succeed('upgrade', [], { values: 'defaults', set })).not.toContain('NetworkPolicy limits');
   });
 
   it('is upgraded and rolled back', async () => {

@@ -13,6 +13,21 @@
 {{- end -}}
 {{- end -}}
 
+{{/*
+NAMESPACE of the program: the prefix of Redis keys, client ids and internal topics. 64 characters at most; a longer name keeps a hash of
+the whole of it, so that two releases never have the same one.
+*/}}
+{{- define "sluice.namespace" -}}
+{{- $whole := printf "%s.%s" .Release.Namespace (include "sluice.fullname" .) -}}
+{{- if .Values.settings.NAMESPACE -}}
+{{ .Values.settings.NAMESPACE }}
+{{- else if gt (len $whole) 64 -}}
+{{ printf "%s-%s" (trunc 53 $whole) (sha256sum $whole | trunc 10) }}
+{{- else -}}
+{{ $whole }}
+{{- end -}}
+{{- end -}}
+
 {{/* Labels that select; call with (dict "root" . "component" "server"). They must never change. */}}
 {{- define "sluice.selector" -}}
 app.kubernetes.io/name: {{ include "sluice.name" .root }}
@@ -105,6 +120,22 @@ mqtt://{{ include "sluice.fullname" . }}-mosquitto:1883
 {{- else if .Values.demo.enabled -}}
 redis://{{ include "sluice.fullname" . }}-redis:6379
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Ports of Redis for the network policy, as a JSON list: those said, else those in the URL, else, where the URL is in a Secret that the
+chart cannot read, the usual ones: 6379, 6380 (TLS at most providers) and 26379 (Sentinel).
+*/}}
+{{- define "sluice.redisPorts" -}}
+{{- $made := eq (include "sluice.redisSecretName" .) (include "sluice.secretName" .) -}}
+{{- $url := ternary .Values.secret.redisUrl (include "sluice.redisUrl" .) $made -}}
+{{- if .Values.networkPolicy.redis.ports -}}
+{{ .Values.networkPolicy.redis.ports | toJson }}
+{{- else if $url -}}
+{{ include "sluice.ports" (dict "url" $url) }}
+{{- else -}}
+{{ list 6379 6380 26379 | toJson }}
 {{- end -}}
 {{- end -}}
 

@@ -12,7 +12,7 @@
   "MQTT_INGEST" $v.mqtt.ingest
   "DRAIN_TIMEOUT_MS" (mul (int $v.drain.timeoutSeconds) 1000 | toString)
   "DRAIN_SPREAD_MS" (mul (int $v.drain.spreadSeconds) 1000 | toString)
-  "NAMESPACE" (printf "%s.%s" .Release.Namespace (include "sluice.fullname" .) | trunc 64)
+  "NAMESPACE" (include "sluice.namespace" .)
 -}}
 {{- range $name, $value := dict
   "TRUSTED_PROXIES" (join "," $v.websocket.trustedProxies)
