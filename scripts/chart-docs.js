@@ -2,7 +2,7 @@
 /**
  * Writes what the chart's documentation derives from other files, so that the two cannot drift:
  * - helm/sluice/README.md: every value with its default and the comment above it in values.yaml
- * - `settings` in helm/sluice/values.schema.json: the names of the settings that the chart has no value for
+ * - `settings` in helm/sluice/values.schema.json: the settings that the chart has no value for, and what the program takes of each
  *
  * A comment that starts with `# --` documents the key below it; keys below a documented key are part of its default.
  *
@@ -12,6 +12,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { format } from 'prettier';
 import { isMap, parseDocument } from 'yaml';
+import { z } from 'zod';
 
 const root = new URL('../', import.meta.url);
 const chart = new URL('helm/sluice/', root);
@@ -21,7 +22,6 @@ const MAX_DEFAULT_LENGTH = 60;
 /** Settings that the chart derives from its own values; naming them a second time would contradict those. */
 export const OWN_SETTINGS = [
   'PORT',
-  'HOST',
   'MANAGEMENT_PORT',
   'TRUSTED_PROXIES',
   'WS_PATH',
@@ -81,16 +81,40 @@ export async function readme(values, introduction) {
 
 /**
  * @param {object} schema values.schema.json
- * @param {Record<string, Record<string, { env: string, secret: boolean }>>} settings the table of src/config/settings.ts
+ * @param {Record<string, Record<string, { env: string, secret: boolean, schema: import('zod').ZodType }>>} settings the table of src/config/settings.ts
  */
 export function withSettings(schema, settings) {
-  const names = Object.values(settings)
+  const entries = Object.values(settings)
     .flatMap((area) => Object.values(area))
     .filter((setting) => !setting.secret && !OWN_SETTINGS.includes(setting.env))
-    .map((setting) => setting.env);
-  const entries = names.sort().map((name) => [name, { type: ['string', 'integer', 'boolean'] }]);
+    .map((setting) => [setting.env, settingSchema(setting.schema)])
+    .sort(([a], [b]) => (a < b ? -1 : 1));
   schema.properties.settings = { ...schema.properties.settings, properties: Object.fromEntries(entries) };
   return schema;
+}
+
+/** What the program takes of one setting, as far as a JSON schema can say it. Empty is unset, as for the program. */
+function settingSchema(type) {
+  const input = z.toJSONSchema(type, { io: 'input', unrepresentable: 'any' });
+  const output = z.toJSONSchema(type, { io: 'output', unrepresentable: 'any' });
+  if (output.type === 'number') {
+    const { minimum, maximum } = output;
+    return {
+      anyOf: [
+        { type: 'integer', minimum, maximum },
+        { type: 'string', pattern: '^ *(-?[0-9]+ *)?$' },
+      ],
+    };
+  }
+  if (input.enum !== undefined) {
+    const booleans = input.enum.includes('true') ? [true, false] : [];
+    return { enum: ['', ...input.enum, ...booleans] };
+  }
+  const { pattern } = input;
+  return {
+    type: ['string', 'integer', 'boolean'],
+    ...(pattern !== undefined && { pattern: `^$|${pattern}` }),
+  };
 }
 
 /** @param {object} schema */

@@ -1,7 +1,17 @@
+import { readFile } from 'node:fs/promises';
 import { settings as table } from '../../src/config/settings.js';
-import { loadConfig } from '../../src/config/load-config.js';
-import { type TemplateOptions, chart, helm, root, template, templateArguments } from './support/helm.js';
+import { type ConfigError, loadConfig } from '../../src/config/load-config.js';
+import {
+  type TemplateOptions,
+  chart,
+  helm,
+  root,
+  runTemplate,
+  template,
+  templateArguments,
+} from './support/helm.js';
 import { type Container, type KubeObject, only, podSpec } from './support/kube-object.js';
+import { schemaProblem, unknownFields } from './support/kube-schemas.js';
 
 async function deployed(options: TemplateOptions) {
   const objects = await template(options);
@@ -18,6 +28,22 @@ async function deployed(options: TemplateOptions) {
 }
 
 const values = 'defaults';
+
+interface Allowed {
+  enum?: (string | boolean)[];
+  anyOf?: { minimum?: number }[];
+  pattern?: string;
+}
+
+/** Names of the settings that the program complains about. */
+function problemsOf(env: Record<string, string>): string[] {
+  try {
+    loadConfig({ ...env, JWT_SECRET: 'k'.repeat(32) });
+    return [];
+  } catch (error) {
+    return (error as ConfigError).problems.map((problem) => problem.split(':', 1)[0] ?? '');
+  }
+}
 
 describe('the grace period', () => {
   it('is the preStop sleep, the drain and a margin', async () => {
@@ -112,12 +138,48 @@ describe('the settings', () => {
       .filter(({ env, secret }) => !secret && !own.OWN_SETTINGS.includes(env))
       .map(({ env }) => env);
     expect(names).toEqual(expect.arrayContaining(['WS_MAX_PATTERNS_PER_CONNECTION', 'JWT_CACHE_MAX_BYTES']));
-    const examples = ['some text', '7', 'true'];
-    const value = (index: number): string => examples[index % examples.length] ?? '';
-    const set = names.map((name, index) => `settings.${name}=${value(index)}`);
+    const allowed = (
+      JSON.parse(await readFile(`${chart}/values.schema.json`, 'utf8')) as {
+        properties: { settings: { properties: Record<string, Allowed> } };
+      }
+    ).properties.settings.properties;
+    expect(Object.keys(allowed).sort()).toEqual([...names].sort());
+    const value = (name: string, index: number): string => {
+      const { enum: one, anyOf, pattern } = allowed[name] ?? {};
+      const text = pattern === undefined ? ['some text', '7', 'true'][index % 3] : 'a';
+      return String(one?.[1] ?? anyOf?.[0]?.minimum ?? text);
+    };
+    const set = names.map((name, index) => `settings.${name}=${value(name, index)}`);
     const { settings } = await deployed({ values, set });
-    expect(settings).toMatchObject(Object.fromEntries(names.map((name, index) => [name, value(index)])));
+    expect(settings).toMatchObject(
+      Object.fromEntries(names.map((name, index) => [name, value(name, index)])),
+    );
   });
+
+  // LOG_LEVEL=verbose linted, and the pods crashed in a loop: the schema knew names, and no values.
+  it.each(['verbose', '-1', '1.5', 'true', '99999999999999999', '/a path', ''])(
+    'are refused by the schema where the program refuses them, and nowhere else: %j',
+    async (value) => {
+      const own = (await import(`${root}scripts/chart-docs.js`)) as { OWN_SETTINGS: string[] };
+      const names = Object.values(table)
+        .flatMap((area) => Object.values(area) as { env: string; secret: boolean }[])
+        .filter(({ env, secret }) => !secret && !own.OWN_SETTINGS.includes(env))
+        .map(({ env }) => env);
+      const refusedByProgram = names.filter((name) => problemsOf({ [name]: value }).includes(name));
+      // As it stands in a file of values: a number is one.
+      const typed = /^-?\d+$/.test(value) ? value : JSON.stringify(value);
+      const { stderr } = await runTemplate({
+        values,
+        set: [],
+        json: names.map((name) => `settings.${name}=${typed}`),
+      });
+      const refusedBySchema = names.filter((name) => stderr.includes(`/settings/${name}'`));
+      // What is in a file is for the program alone to say.
+      const files = ['METADATA_FILE', 'TRANSFORM_FILE'];
+      expect(refusedBySchema).toEqual(refusedByProgram.filter((name) => !files.includes(name)));
+      expect(refusedBySchema.length).toBeGreaterThan(value === '' ? -1 : 1);
+    },
+  );
 
   it('write large numbers without an exponent', async () => {
     const { settings } = await deployed({ values, set: ['settings.HISTORY_TOTAL_MAX_BYTES=268435456'] });
@@ -237,3 +299,103 @@ function egressPorts(objects: KubeObject[]): number[] {
   const egress = only(objects, 'NetworkPolicy', 'live-sluice').spec.egress as { ports: { port: number }[] }[];
   return egress.flatMap((rule) => rule.ports.map(({ port }) => port)).filter((port) => port !== 53);
 }
+
+describe("the values that pass Kubernetes' own words on", () => {
+  const yaml = `
+annotations: { reloader: 'true' }
+envFrom: [{ secretRef: { name: more } }]
+initContainers: [{ name: first, image: 'first:1' }]
+extraContainers: [{ name: beside, image: 'beside:1' }]
+extraObjects:
+  - { apiVersion: v1, kind: ConfigMap, metadata: { name: plain } }
+  - |
+    apiVersion: v1
+    kind: ConfigMap
+    metadata:
+      name: '{{ include "sluice.fullname" . }}-rendered'
+service:
+  type: LoadBalancer
+  loadBalancerClass: example.com/nlb
+  loadBalancerSourceRanges: [10.0.0.0/8, '2001:db8::/32']
+  externalTrafficPolicy: Local
+  ipFamilyPolicy: PreferDualStack
+  ipFamilies: [IPv6, IPv4]
+settings: { HOST: '::' }
+`;
+
+  it('are in the objects, and those are what the API knows', async () => {
+    const { objects, deployment, pod, container, settings } = await deployed({ values, yaml });
+    expect(deployment.metadata.annotations).toEqual({ reloader: 'true' });
+    expect(container.envFrom).toEqual([
+      { secretRef: { name: 'more' } },
+      { configMapRef: { name: 'live-sluice' } },
+    ]);
+    expect(pod?.initContainers?.map(({ name }) => name)).toEqual(['first']);
+    expect(pod?.containers.map(({ name }) => name)).toEqual(['sluice', 'beside']);
+    const maps = objects.filter(({ kind }) => kind === 'ConfigMap').map(({ metadata }) => metadata.name);
+    expect(maps).toEqual(expect.arrayContaining(['plain', 'live-sluice-rendered']));
+    expect(only(objects, 'Service', 'live-sluice').spec).toMatchObject({
+      type: 'LoadBalancer',
+      loadBalancerClass: 'example.com/nlb',
+      loadBalancerSourceRanges: ['10.0.0.0/8', '2001:db8::/32'],
+      externalTrafficPolicy: 'Local',
+    });
+    for (const name of ['live-sluice', 'live-sluice-management']) {
+      expect(only(objects, 'Service', name).spec).toMatchObject({
+        ipFamilyPolicy: 'PreferDualStack',
+        ipFamilies: ['IPv6', 'IPv4'],
+      });
+    }
+    expect(settings['HOST']).toBe('::');
+    for (const object of objects) {
+      expect([object.kind, await schemaProblem(object)]).toEqual([object.kind, undefined]);
+    }
+    expect(unknownFields(objects)).toEqual([]);
+  });
+
+  it('change no object where they are not used', async () => {
+    const { deployment, objects } = await deployed({ values });
+    expect(deployment.metadata.annotations).toBeUndefined();
+    expect(Object.keys(only(objects, 'Service', 'live-sluice').spec as object)).toEqual([
+      'type',
+      'selector',
+      'ports',
+    ]);
+  });
+});
+
+describe('the path', () => {
+  // `/` was fixed: on a shared host the Ingress took everything, and published the dashboard page with the WebSocket.
+  it('of the Ingress and the HTTPRoute is the one that is said', async () => {
+    const { objects } = await deployed({
+      values,
+      yaml: `
+websocket: { path: /live/ws }
+ingress: { enabled: true, hosts: [a.example], path: /live/ws, pathType: Exact }
+httpRoute: { enabled: true, parentRefs: [{ name: public }], path: /live }
+`,
+    });
+    const [rule] = only(objects, 'Ingress', 'live-sluice').spec.rules as { http: { paths: object[] } }[];
+    expect(rule?.http.paths).toMatchObject([{ path: '/live/ws', pathType: 'Exact' }]);
+    expect(only(objects, 'HTTPRoute', 'live-sluice').spec.rules).toMatchObject([
+      { matches: [{ path: { type: 'PathPrefix', value: '/live' } }] },
+    ]);
+  });
+});
+
+describe('the certificates', () => {
+  // A Secret without ca.crt kept pods in ContainerCreating, though the system's authorities knew the broker.
+  it('of the broker may be a client certificate alone', async () => {
+    const set = [
+      'mqtt.url=mqtts://broker',
+      'mqtt.tls.existingSecret=tls',
+      'mqtt.tls.caKey=',
+      'mqtt.tls.clientCertificate=true',
+    ];
+    const { container, pod } = await deployed({ values, set });
+    const files = (container.env ?? []).map(({ name }) => name).filter((name) => name.startsWith('MQTT_'));
+    expect(files).toEqual(['MQTT_CERT_FILE', 'MQTT_KEY_FILE']);
+    const volume = pod?.volumes?.find(({ name }) => name === 'mqtt-tls');
+    expect(volume?.secret?.items?.map(({ key }) => key)).toEqual(['tls.crt', 'tls.key']);
+  });
+});

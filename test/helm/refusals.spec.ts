@@ -106,6 +106,36 @@ const combinations: [string, string[], string][] = [
     ['settings.METADATA_FILE=/etc/sluice/files/meta.json', 'files.metadata\\.json=x'],
     'settings.METADATA_FILE names /etc/sluice/files/meta.json, which nobody mounts: put its content under files, as "meta.json", or correct the name',
   ],
+  [
+    'a path that does not lead to the WebSocket',
+    ['ingress.enabled=true', 'ingress.hosts={a.example}', 'ingress.path=/live'],
+    'ingress.path is /live, which does not lead to websocket.path /ws',
+  ],
+  [
+    'an exact path beside the WebSocket',
+    ['ingress.enabled=true', 'ingress.hosts={a.example}', 'ingress.pathType=Exact'],
+    'ingress.path is /, exactly, which does not lead to websocket.path /ws',
+  ],
+  [
+    'a Secret of certificates of which nothing is used',
+    ['mqtt.url=mqtts://broker', 'mqtt.tls.existingSecret=tls', 'mqtt.tls.caKey='],
+    'mqtt.tls.existingSecret is set but nothing is taken from it',
+  ],
+  [
+    'an address that probes do not reach',
+    ['settings.HOST=127.0.0.1'],
+    'settings.HOST is 127.0.0.1, where neither',
+  ],
+  [
+    'address ranges of no load balancer',
+    ['service.loadBalancerSourceRanges={10.0.0.0/8}'],
+    'service.loadBalancerClass and service.loadBalancerSourceRanges need service.type=LoadBalancer',
+  ],
+  [
+    'a traffic policy inside the cluster',
+    ['service.externalTrafficPolicy=Local'],
+    'service.externalTrafficPolicy needs service.type LoadBalancer or NodePort',
+  ],
   ['an Ingress without a host', ['ingress.enabled=true'], 'set ingress.hosts'],
   ['an HTTPRoute without a Gateway', ['httpRoute.enabled=true'], 'set httpRoute.parentRefs'],
   [
@@ -134,6 +164,9 @@ const types: [string, string[], RegExp][] = [
   ['a tag in place of a digest', ['image.digest=v1'], /image\/digest.*pattern/s],
   ['an Ingress that cuts heartbeats', ['ingress.timeoutSeconds=30'], /ingress\/timeoutSeconds.*minimum/s],
   ['the management port on the client port', ['managementService.port=8080'], /managementService\/port/],
+  ['a level that the log does not have', ['settings.LOG_LEVEL=verbose'], /settings\/LOG_LEVEL/],
+  ['text for a number of a setting', ['settings.MAX_DEVICES=abc'], /settings\/MAX_DEVICES/],
+  ['a setting below its least value', ['settings.MAX_DEVICES=0'], /settings\/MAX_DEVICES/],
   ['an unknown MQTT version', ['mqtt.protocolVersion=3'], /mqtt\/protocolVersion/],
 ];
 

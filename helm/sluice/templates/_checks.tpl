@@ -20,6 +20,20 @@ so that one run names every mistake, each with what to change.
 {{- if and $v.mqtt.tls.existingSecret (not (regexMatch "^(mqtts|wss)://" (include "sluice.mqttUrl" .))) }}{{ $problems = append $problems "mqtt.tls.existingSecret is set but mqtt.url is not encrypted: use mqtts:// or wss://, or remove the Secret" }}{{ end -}}
 {{- if and $v.redis.tls.existingSecret (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems "redis.tls.existingSecret is set but there is no Redis: set redis.url or redis.existingSecret" }}{{ end -}}
 {{- if and $v.redis.tls.existingSecret (hasPrefix "redis://" (include "sluice.redisUrl" .)) }}{{ $problems = append $problems "redis.tls.existingSecret is set but redis.url is not encrypted: use rediss://, or remove the Secret" }}{{ end -}}
+{{- range $name := list "mqtt" "redis" -}}
+{{- $tls := (get $v $name).tls -}}
+{{- if and $tls.existingSecret (not $tls.caKey) (not $tls.clientCertificate) }}{{ $problems = append $problems (printf "%s.tls.existingSecret is set but nothing is taken from it: set %s.tls.caKey or %s.tls.clientCertificate=true, or remove the Secret" $name $name $name) }}{{ end -}}
+{{- end -}}
+{{- if and (ne $v.service.type "LoadBalancer") (or $v.service.loadBalancerClass $v.service.loadBalancerSourceRanges) }}{{ $problems = append $problems "service.loadBalancerClass and service.loadBalancerSourceRanges need service.type=LoadBalancer: set it, or remove them" }}{{ end -}}
+{{- if and (eq $v.service.type "ClusterIP") $v.service.externalTrafficPolicy }}{{ $problems = append $problems "service.externalTrafficPolicy needs service.type LoadBalancer or NodePort: set it, or leave it empty" }}{{ end -}}
+{{- if regexMatch "^(127\\.|::1$|localhost$)" (toString $v.settings.HOST) }}{{ $problems = append $problems (printf "settings.HOST is %s, where neither probes nor clients reach the pod: use 0.0.0.0, or '::' for IPv6" $v.settings.HOST) }}{{ end -}}
+{{- $paths := dict -}}
+{{- if and $v.ingress.enabled (eq $v.ingress.pathType "Prefix") }}{{ $_ := set $paths "ingress.path" $v.ingress.path }}{{ end -}}
+{{- if $v.httpRoute.enabled }}{{ $_ := set $paths "httpRoute.path" $v.httpRoute.path }}{{ end -}}
+{{- range $name, $path := $paths -}}
+{{- if not (hasPrefix (printf "%s/" (trimSuffix "/" $path)) (printf "%s/" $v.websocket.path)) }}{{ $problems = append $problems (printf "%s is %s, which does not lead to websocket.path %s: make it a beginning of that, such as /" $name $path $v.websocket.path) }}{{ end -}}
+{{- end -}}
+{{- if and $v.ingress.enabled (eq $v.ingress.pathType "Exact") (ne $v.ingress.path $v.websocket.path) }}{{ $problems = append $problems (printf "ingress.path is %s, exactly, which does not lead to websocket.path %s: make them the same, or ingress.pathType=Prefix" $v.ingress.path $v.websocket.path) }}{{ end -}}
 
 {{- if and (gt $pods 1) (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems (printf "%d pods without Redis would each have rooms of their own: set redis.existingSecret or redis.url, or run one pod (replicaCount=1, autoscaling.enabled=false)" $pods) }}{{ end -}}
 {{- if $v.autoscaling.enabled -}}

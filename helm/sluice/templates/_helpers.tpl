@@ -165,6 +165,17 @@ chart cannot read, the usual ones: 6379, 6380 (TLS at most providers) and 26379 
 {{- end -}}
 {{- end -}}
 
+{{/* Address families of a Service. */}}
+{{- define "sluice.ipFamilies" -}}
+{{- with .Values.service.ipFamilyPolicy }}
+  ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.service.ipFamilies }}
+  ipFamilies:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end -}}
+
 {{/* Bytes of a Kubernetes memory quantity (Ki, Mi, Gi, k, M, G or none), 0 when it is written otherwise. */}}
 {{- define "sluice.bytes" -}}
 {{- $text := toString . -}}

@@ -58,7 +58,8 @@ Secrets and certificates, which reach the process as files: a list of
 {{- $tls := (get $v $name).tls -}}
 {{- if $tls.existingSecret -}}
 {{- $prefix := upper $name -}}
-{{- $items := list (dict "key" $tls.caKey "path" "ca.crt" "setting" (printf "%s_CA" $prefix)) -}}
+{{- $items := list -}}
+{{- if $tls.caKey }}{{ $items = append $items (dict "key" $tls.caKey "path" "ca.crt" "setting" (printf "%s_CA" $prefix)) }}{{ end -}}
 {{- if $tls.clientCertificate -}}
 {{- $items = append $items (dict "key" $tls.certKey "path" "tls.crt" "setting" (printf "%s_CERT" $prefix)) -}}
 {{- $items = append $items (dict "key" $tls.keyKey "path" "tls.key" "setting" (printf "%s_KEY" $prefix)) -}}

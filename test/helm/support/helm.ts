@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseAllDocuments } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
 import type { KubeObject } from './kube-object.js';
 
 export const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -44,6 +44,10 @@ export interface TemplateOptions {
   values?: string;
   /** `key=value` pairs for `--set`. */
   set?: readonly string[];
+  /** `key=json` pairs for `--set-json`. */
+  json?: readonly string[];
+  /** Text of a further file of values. */
+  yaml?: string;
   /** Default 1.34.0: with the preStop sleep. */
   kubeVersion?: string;
 }
@@ -52,6 +56,10 @@ export function templateArguments(options: TemplateOptions): string[] {
   return [
     ...(options.values === undefined ? [] : ['--values', `${chart}/ci/${options.values}-values.yaml`]),
     ...(options.set ?? []).flatMap((pair) => ['--set', pair]),
+    ...(options.json ?? []).flatMap((pair) => ['--set-json', pair]),
+    ...Object.entries((options.yaml === undefined ? {} : parse(options.yaml)) as object).flatMap(
+      ([key, value]) => ['--set-json', `${key}=${JSON.stringify(value)}`],
+    ),
   ];
 }
 

@@ -19,7 +19,7 @@ export interface Container {
   command?: string[];
   workingDir?: string;
   env?: { name: string; value?: string }[];
-  envFrom?: { configMapRef?: { name: string } }[];
+  envFrom?: { configMapRef?: { name: string }; secretRef?: { name: string } }[];
   ports?: { name: string; containerPort: number }[];
   volumeMounts?: { name: string; mountPath: string; readOnly?: boolean }[];
   resources?: { limits?: Record<string, string>; requests?: Record<string, string> };
