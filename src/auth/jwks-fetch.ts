@@ -1,21 +1,21 @@
+import { type IncomingMessage, request as requestClear } from 'node:http';
+import { request as requestTls } from 'node:https';
+
 /** A JWKS of 64 keys with certificate chains is smaller; a server cannot fill the memory. */
 const MAX_BYTES = 512 * 1024;
 
 /**
- * One GET of a JWKS. Redirects are not followed: the address in the settings is the one that is trusted.
+ * One GET of a JWKS. Redirects are not followed: the address in the settings is the one that is trusted. By node:https, since fetch()
+ * has no option for the check of the certificate, and NODE_TLS_REJECT_UNAUTHORIZED would turn it off.
  * @returns the parsed JSON
  * @throws Error whose message says in a few words why not, without the address
  */
 export async function fetchJwks(url: string, signal: AbortSignal): Promise<unknown> {
   try {
-    const response = await fetch(url, {
-      headers: { accept: 'application/json, application/jwk-set+json' },
-      redirect: 'manual',
-      signal,
-    });
-    if (response.status !== 200) {
-      await response.body?.cancel();
-      throw new Error(`HTTP ${response.status}`);
+    const response = await get(new URL(url), signal);
+    if (response.statusCode !== 200) {
+      response.destroy();
+      throw new Error(`HTTP ${response.statusCode}`);
     }
     return JSON.parse(await boundedText(response));
   } catch (error) {
@@ -23,11 +23,23 @@ export async function fetchJwks(url: string, signal: AbortSignal): Promise<unkno
   }
 }
 
-async function boundedText(response: Response): Promise<string> {
+function get(url: URL, signal: AbortSignal): Promise<IncomingMessage> {
+  const headers = { accept: 'application/json, application/jwk-set+json' };
+  const request = url.protocol === 'https:' ? requestTls : requestClear;
+  return new Promise((resolve, reject) => {
+    request(url, { headers, signal, rejectUnauthorized: true })
+      .once('response', resolve)
+      // Also after the answer has begun, when the body's error says the same.
+      .on('error', reject)
+      .end();
+  });
+}
+
+async function boundedText(response: IncomingMessage): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  // Leaving the loop by an error cancels the rest of the body.
-  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+  // Leaving the loop by an error ends the connection, and with it the rest of the body.
+  for await (const chunk of response as AsyncIterable<Uint8Array>) {
     bytes += chunk.byteLength;
     if (bytes > MAX_BYTES) {
       throw new Error(`more than ${MAX_BYTES} bytes`);
@@ -44,7 +56,6 @@ function reasonOf(error: unknown, signal: AbortSignal): string {
   if (error instanceof SyntaxError) {
     return 'the answer is not JSON';
   }
-  // fetch() says only "fetch failed"; the reason is the cause's code, such as ECONNREFUSED.
-  const cause = (error as { cause?: { code?: unknown } }).cause;
-  return typeof cause?.code === 'string' ? cause.code : (error as Error).message;
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code ?? message;
 }

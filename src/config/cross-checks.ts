@@ -83,6 +83,11 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
       'JWT_SECRET',
       'set one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL (nothing is generated in production)',
     );
+    demand(
+      auth.jwtJwksUrl === undefined || !isClear(auth.jwtJwksUrl),
+      'JWT_JWKS_URL',
+      'must be https:// in production, unless its host is this machine: who is on the way could put in a key',
+    );
     demand(mqtt.url !== undefined, 'MQTT_URL', 'must be set in production (there is no embedded broker)');
     demand(
       ws.allowedOrigins.length > 0,
@@ -92,6 +97,16 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
     demand(config.demo.devices === 0, 'DEMO_DEVICES', 'must be 0 in production (no simulated fleet)');
   }
   return problems;
+}
+
+/** Whether an address goes over a network without TLS. */
+function isClear(address: string): boolean {
+  try {
+    const { protocol, hostname } = new URL(address);
+    return protocol === 'http:' && !/^(localhost|127(\.\d+){3}|\[::1\])$/.test(hostname);
+  } catch {
+    return false;
+  }
 }
 
 function isOrigin(text: string): boolean {

@@ -284,6 +284,25 @@ describe(loadConfig.name, () => {
       ]);
     });
 
+    // Defect: the keys that let users in were taken over plain HTTP, from whoever is on the way.
+    it('takes keys over http:// from this machine alone', () => {
+      const { JWT_SECRET: _secret, ...others } = PRODUCTION;
+      const problems = (url: string) => problemsOf({ ...others, JWT_JWKS_URL: url });
+      for (const host of ['id.example', '10.0.0.1', 'localhost.example', '127.0.0.1.example', '[::2]']) {
+        expect(problems(`http://${host}/jwks`)).toEqual([
+          expect.stringMatching(/^JWT_JWKS_URL: must be https:\/\/ in production/),
+        ]);
+      }
+      for (const url of [
+        'http://localhost:80/k',
+        'http://127.0.0.1/k',
+        'http://[::1]/k',
+        'https://id.example',
+      ]) {
+        expect(loadConfig({ ...others, JWT_JWKS_URL: url }).auth.jwtJwksUrl).toBe(url);
+      }
+    });
+
     it('lets any origin in only when * is said', () => {
       expect(loadConfig({ ...PRODUCTION, WS_ALLOWED_ORIGINS: '*' }).ws.allowedOrigins).toEqual(['*']);
     });

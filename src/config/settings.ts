@@ -63,7 +63,7 @@ export const settings = {
     ),
     jwtJwksUrl: optionalText(
       'JWT_JWKS_URL',
-      'Address of a JWKS in place of a secret or key',
+      'Address of a JWKS in place of a secret or key; in production https://, or http:// on this machine',
       url(['http:', 'https:']),
     ),
     jwtIssuer: optionalText('JWT_ISSUER', 'Expected `iss`, checked when set'),

@@ -25,7 +25,8 @@ export function connectTo(
   const options: RedisOptions = {
     username,
     password,
-    ...(tls && { tls: { ca, cert, key } }),
+    // Node.js takes NODE_TLS_REJECT_UNAUTHORIZED for the default; a default that is written out nothing turns off.
+    ...(tls && { tls: { ca, cert, key, rejectUnauthorized: true } }),
     db,
     connectionName: name,
     connectTimeout: timeoutMs,
