@@ -40,6 +40,7 @@ export const rows = {
     ]),
     graph('Churn: attempts by outcome', 'cps', [
       [sum(rate('sluice_connections_total'), 'outcome'), '{{outcome}}'],
+      [sum(rate('sluice_sockets_refused_total'), 'reason'), 'before admission: {{reason}}'],
     ]),
     graph('Attempts waiting in line', 'short', [
       [sum(select('sluice_connections_waiting'), 'instance'), '{{instance}}'],

@@ -11,10 +11,13 @@ const limits = {
 describe(Admission.name, () => {
   it('bounds the connections of one address and forgets addresses that are gone', () => {
     const admission = new Admission(limits);
-    expect([1, 2, 3, 4].map(() => admission.admit('a', true, 0))).toEqual([0, 0, 0, 'refused_address']);
-    expect(admission.admit('b', true, 0)).toBe(0);
+    expect([1, 2, 3, 4].map(() => admission.admit('a', true))).toEqual([
+      ...Array<string>(3).fill('at_once'),
+      'refused_address',
+    ]);
+    expect(admission.admit('b', true)).toBe('at_once');
     admission.release('a');
-    expect(admission.admit('a', true, 0)).toBe(0);
+    expect(admission.admit('a', true)).toBe('at_once');
     for (const address of ['a', 'a', 'a', 'b']) {
       admission.release(address);
     }
@@ -23,54 +26,91 @@ describe(Admission.name, () => {
 
   it('bounds all connections', () => {
     const admission = new Admission(limits);
-    const outcomes = ['a', 'b', 'c', 'd', 'e', 'f'].map((address) => admission.admit(address, true, 0));
-    expect(outcomes).toEqual([0, 0, 0, 0, 0, 'refused_capacity']);
+    const outcomes = ['a', 'b', 'c', 'd', 'e', 'f'].map((address) => admission.admit(address, true));
+    expect(outcomes).toEqual([...Array<string>(5).fill('at_once'), 'refused_capacity']);
   });
 
   it('bounds those that have shown no token, and only those', () => {
     const admission = new Admission(limits);
-    expect([1, 2, 3].map((at) => admission.admit(String(at), false, 0))).toEqual([0, 0, 'refused_pending']);
-    expect(admission.admit('x', true, 0)).toBe(0);
+    expect([1, 2, 3].map((at) => admission.admit(String(at), false))).toEqual([
+      'at_once',
+      'at_once',
+      'refused_pending',
+    ]);
+    expect(admission.admit('x', true)).toBe('at_once');
     admission.settle();
-    expect(admission.admit('y', false, 0)).toBe(0);
+    expect(admission.admit('y', false)).toBe('at_once');
     expect(admission.pending).toBe(2);
   });
 
-  it('has who comes faster than the rate wait in line, and refuses who would wait too long', () => {
-    const admission = new Admission({ ...limits, maxConnectionsPerSecond: 2, admissionWaitMs: 1_000 });
-    expect(admission.admit('a', true, 0)).toBe(0);
-    expect(admission.admit('b', true, 0)).toBe(500);
-    expect(admission.admit('c', true, 100)).toBe(900);
-    expect(admission.admit('d', true, 100)).toBe('refused_rate');
-    expect(admission.admit('d', true, 600)).toBe(900);
-    expect(admission.connections).toBe(4);
-  });
+  describe('by its rate', () => {
+    let now: number;
+    const clock = () => now;
+    const slow = { ...limits, maxConnectionsPerSecond: 2, admissionWaitMs: 1_000 };
+    const join = (admission: Admission, address: string): void => {
+      admission.join(address, () => undefined);
+    };
+    beforeEach(() => {
+      now = 0;
+    });
 
-  it('does not have a few that come together wait', () => {
-    const admission = new Admission({ ...limits, maxConnectionsPerSecond: 100, admissionWaitMs: 1_000 });
-    expect(['a', 'b', 'c'].map((address) => admission.admit(address, true, 0))).toEqual([0, 0, 10]);
-  });
+    it('has who comes faster wait in line, and refuses who would wait too long', () => {
+      const admission = new Admission(slow, clock);
+      expect(admission.admit('a', true)).toBe('at_once');
+      for (const address of ['b', 'c']) {
+        expect(admission.admit(address, true)).toBe('in_line');
+        join(admission, address);
+      }
+      expect(admission.admit('d', true)).toBe('refused_rate');
+      expect(admission.connections).toBe(3);
+      admission.drain();
+    });
 
-  it('uses nothing of the rate for what is refused for another reason', () => {
-    const admission = new Admission({ ...limits, maxConnectionsPerSecond: 1, maxConnectionsPerAddress: 1 });
-    expect(admission.admit('a', true, 0)).toBe(0);
-    expect(admission.admit('a', true, 1_000)).toBe('refused_address');
-    expect(admission.admit('b', true, 1_000)).toBe(0);
-    expect(admission.admit('c', true, 1_000)).toBe('refused_rate');
-  });
+    it('does not have a few that come together wait', () => {
+      const admission = new Admission({ ...limits, maxConnectionsPerSecond: 100 }, clock);
+      expect(['a', 'b', 'c'].map((address) => admission.admit(address, true))).toEqual([
+        'at_once',
+        'at_once',
+        'refused_rate',
+      ]);
+    });
 
-  it('lets nobody wait once it drains', async () => {
-    const admission = new Admission(limits);
-    const turn = new Promise<void>((resolve) => admission.join(performance.now() + 60_000, resolve));
-    expect(admission.waiting).toBe(1);
-    admission.drain();
-    await turn;
-    expect(admission.waiting).toBe(0);
+    it('uses nothing of it for what is refused for another reason', () => {
+      const admission = new Admission(
+        { ...limits, maxConnectionsPerSecond: 1, maxConnectionsPerAddress: 1 },
+        clock,
+      );
+      expect(admission.admit('a', true)).toBe('at_once');
+      now = 1_000;
+      expect(admission.admit('a', true)).toBe('refused_address');
+      expect(admission.admit('b', true)).toBe('at_once');
+      expect(admission.admit('c', true)).toBe('refused_rate');
+    });
+
+    it('refuses whoever comes while the line is a second late', () => {
+      const admission = new Admission({ ...slow, admissionWaitMs: 60_000 }, clock);
+      admission.admit('a', true);
+      join(admission, 'b');
+      now = 1_500;
+      expect(admission.admit('c', true)).toBe('in_line');
+      now = 1_501;
+      expect(admission.admit('c', true)).toBe('refused_rate');
+      admission.drain();
+    });
+
+    it('lets nobody wait once it drains', async () => {
+      const admission = new Admission(slow, clock);
+      const outcome = new Promise((resolve) => admission.join('a', resolve));
+      expect(admission.waiting).toBe(1);
+      admission.drain();
+      expect(await outcome).toBe('closed');
+      expect(admission.waiting).toBe(0);
+    });
   });
 
   it('admits nobody while it drains', () => {
     const admission = new Admission(limits);
     admission.drain();
-    expect(admission.admit('a', true, 0)).toBe('refused_draining');
+    expect(admission.admit('a', true)).toBe('refused_draining');
   });
 });

@@ -1,5 +1,4 @@
-import { HandshakeLine } from './handshake-line.js';
-import { RateLimit } from './rate-limit.js';
+import { HandshakeLine, type LineOutcome, type Place } from './handshake-line.js';
 
 /** Why a connection was refused before the upgrade; the `outcome` label of `sluice_connections_total`. */
 export type AdmissionRefusal =
@@ -32,20 +31,21 @@ interface AddressPlaces {
  */
 export class Admission {
   private closed = false;
-  private readonly line = new HandshakeLine();
+  private readonly line: HandshakeLine;
   private total = 0;
   private pendingCount = 0;
-  private rateDue = 0;
-  private readonly rate: RateLimit;
-  /** Of those who wait for nobody, how far ahead of the rate the last one may be, in ms. */
-  private readonly burstMs: number;
   private readonly byAddress = new Map<string, AddressPlaces>();
 
-  constructor(private readonly limits: AdmissionLimits) {
+  /** @param now monotonic ms; replaced in tests */
+  constructor(
+    private readonly limits: AdmissionLimits,
+    now?: () => number,
+  ) {
     const { maxConnectionsPerSecond: perSecond, admissionWaitMs } = limits;
+    const intervalMs = 1000 / perSecond;
     const burst = Math.max(1, Math.floor(perSecond * BURST_S));
-    this.burstMs = ((burst - 1) * 1000) / perSecond;
-    this.rate = new RateLimit(perSecond, burst + (perSecond * admissionWaitMs) / 1000);
+    const maxLength = Math.floor((perSecond * admissionWaitMs) / 1000);
+    this.line = new HandshakeLine({ intervalMs, burstMs: (burst - 1) * intervalMs, maxLength }, now);
   }
 
   /** A drain has closed the door: nobody is admitted. */
@@ -75,10 +75,9 @@ export class Admission {
 
   /**
    * Takes a place. The rate is asked last: an attempt that is refused anyway must not use up the others' share of it.
-   * @param now monotonic ms
-   * @returns when admitted, the ms it has to wait for its turn; else the reason
+   * @returns when admitted, whether it goes on at once or has to {@link join} the line; else the reason
    */
-  admit(address: string, hasToken: boolean, now: number): AdmissionRefusal | number {
+  admit(address: string, hasToken: boolean): AdmissionRefusal | 'at_once' | 'in_line' {
     const places = this.byAddress.get(address);
     if (this.closed) {
       return 'refused_draining';
@@ -92,12 +91,10 @@ export class Admission {
     if (!hasToken && this.pendingCount >= this.limits.maxPendingConnections) {
       return 'refused_pending';
     }
-    const aheadMs = Math.max(0, this.rateDue - now);
-    const due = this.line.lateMs > LATE_MS ? -1 : this.rate.take(this.rateDue, now);
-    if (due < 0) {
+    const atOnce = this.line.pass();
+    if (!atOnce && (this.line.lateMs > LATE_MS || !this.line.hasRoomFor(address))) {
       return 'refused_rate';
     }
-    this.rateDue = due;
     this.total += 1;
     if (places === undefined) {
       this.byAddress.set(address, { address, count: 1 });
@@ -105,12 +102,17 @@ export class Admission {
       places.count += 1;
     }
     this.pendingCount += hasToken ? 0 : 1;
-    return Math.max(0, aheadMs - this.burstMs);
+    return atOnce ? 'at_once' : 'in_line';
   }
 
-  /** Calls `proceed` when the turn of an admitted connection has come, or the door is closed. @param dueAt monotonic ms */
-  join(dueAt: number, proceed: () => void): void {
-    this.line.join(dueAt, proceed);
+  /** Waits in line for the turn of an attempt that was admitted. @param done called once, unless it quits */
+  join(address: string, done: (outcome: LineOutcome) => void): Place {
+    return this.line.join(address, done);
+  }
+
+  /** The client is gone before its turn came. */
+  quit(place: Place): void {
+    this.line.quit(place);
   }
 
   /** Closes the door, also to those who wait. */

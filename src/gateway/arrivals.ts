@@ -17,10 +17,14 @@ interface Noted {
  * noted, and read in one of the turns that follow, a few each, in the order they came.
  */
 export class Arrivals {
-  private readonly noted = new TurnQueue<Noted>(PER_TURN, ({ socket, listener }) =>
+  private readonly noted = new TurnQueue<Noted>(PER_TURN, ({ socket, listener }) => {
     // With its last `readable` listener gone, the stream goes on by itself, in the next tick.
-    socket.removeListener('readable', listener),
-  );
+    socket.removeListener('readable', listener);
+    this.onRead(socket);
+  });
+
+  /** @param onRead called when what a connection sent first is about to be read */
+  constructor(private readonly onRead: (socket: Socket) => void = () => undefined) {}
 
   /** For all connections that the server accepts from now on. */
   watch(server: Server): void {

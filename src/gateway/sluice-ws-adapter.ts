@@ -4,8 +4,8 @@ import type { MessageMappingProperties } from '@nestjs/websockets';
 import type { IncomingMessage, Server } from 'node:http';
 import type { WebSocketServer } from 'ws';
 import { Admission } from './admission.js';
-import { Arrivals } from './arrivals.js';
 import { Connection } from './connection.js';
+import { Door } from './door.js';
 import { FirstWrites } from './first-writes.js';
 import type { Handler } from './inbound.js';
 import { InboundDispatcher } from './inbound-dispatcher.js';
@@ -22,6 +22,7 @@ import { UpgradeHandler } from './upgrade-handler.js';
  */
 export class SluiceWsAdapter extends WsAdapter {
   private readonly http: Server;
+  private readonly door: Door;
   private readonly upgrades: UpgradeHandler;
   private readonly dispatcher: InboundDispatcher;
   private readonly closer: ConnectionCloser;
@@ -31,6 +32,7 @@ export class SluiceWsAdapter extends WsAdapter {
   constructor(app: INestApplication) {
     super(app);
     this.http = app.getHttpServer() as Server;
+    this.door = app.get(Door);
     this.upgrades = app.get(UpgradeHandler);
     this.dispatcher = app.get(InboundDispatcher);
     this.closer = app.get(ConnectionCloser);
@@ -38,7 +40,7 @@ export class SluiceWsAdapter extends WsAdapter {
   }
 
   override create(): WebSocketServer {
-    new Arrivals().watch(this.http);
+    this.door.watch(this.http);
     this.http.on('upgrade', this.upgrades.handle);
     this.upgrades.server.on('headers', (_headers: string[], { socket }: IncomingMessage) =>
       this.firstWrites.hold(socket),

@@ -9,11 +9,13 @@ import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { mirrorGauge } from '../metrics/mirror.js';
 import { Admission, type AdmissionRefusal } from './admission.js';
-import { type ClientAddress, clientAddress } from './client-address.js';
+import { ClientAddress } from './client-address.js';
 import { Connection } from './connection.js';
 import { ConnectionLifecycle, type UpgradeToken } from './connection-lifecycle.js';
 import { Departures } from './departures.js';
+import { Door } from './door.js';
 import { refuseUpgrade } from './http-refusal.js';
+import type { LineOutcome } from './handshake-line.js';
 
 /** Seconds in Retry-After, to which up to as many are added so that the refused do not come back together. */
 const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
@@ -26,6 +28,12 @@ const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
 
 /** Longest span a client may have its messages collected for. */
 const MAX_BATCH_MS = 1_000;
+
+/** A client's message in more fragments than this ends the connection. */
+const MAX_FRAGMENTS = 64;
+/** What waits for the rest of its frame is kept as it came, a buffer each: so large on average, unless there are few. */
+const CHUNK_MIN_BYTES = 64;
+const MIN_CHUNKS = 256;
 
 /** An upgrade that admission has let in. */
 interface AdmittedUpgrade {
@@ -51,6 +59,13 @@ function destroyOnError(this: Socket): void {
   this.destroy();
 }
 
+/** Nobody reads while an upgrade waits: without a look the client's end stays in the stream. What else came stays there. */
+function lookForEnd(this: Socket): void {
+  if (this.readableLength === 0) {
+    this.read(0);
+  }
+}
+
 /**
  * The HTTP side of a connection. What is cheap to refuse is refused first: path, origin, then places and rate; the token is checked
  * last, and before the upgrade is answered, so that nothing a client sends is read before its token is good.
@@ -61,26 +76,27 @@ export class UpgradeHandler {
   private readonly logger = new Logger(UpgradeHandler.name);
   private readonly paths: ReadonlySet<string>;
   private readonly origins: ReadonlySet<string>;
-  private readonly addressOf: ClientAddress;
   private readonly departures = new Departures();
 
   constructor(
-    @Inject(CONFIG) { ws, http }: Config,
+    @Inject(CONFIG) { ws }: Config,
     private readonly metrics: Metrics,
+    private readonly door: Door,
+    private readonly addresses: ClientAddress,
     private readonly admission: Admission,
     private readonly verifier: TokenVerifier,
     private readonly lifecycle: ConnectionLifecycle,
   ) {
     this.paths = new Set(['/', ws.path]);
     this.origins = new Set(ws.allowedOrigins.map((origin) => origin.toLowerCase()));
-    this.addressOf = clientAddress(http.trustedProxies);
     mirrorGauge(metrics.connectionsWaiting, () => admission.waiting);
     const options: ServerOptions<typeof Connection> & { closeTimeout: number } = {
       noServer: true,
       WebSocket: Connection,
       maxPayload: ws.maxPayloadBytes,
-      // A message is one chunk or a few; thousands of tiny fragments are an attack on memory.
-      maxFragments: 1_024,
+      // A message is one fragment or a few, and comes in packets; thousands of tiny ones are an attack on memory.
+      maxFragments: MAX_FRAGMENTS,
+      maxBufferedChunks: Math.max(MIN_CHUNKS, Math.ceil(ws.maxPayloadBytes / CHUNK_MIN_BYTES)),
       closeTimeout: ws.closeTimeoutMs,
       // Frames of telemetry are shared by many connections; a compressor each costs memory and a copy of every frame.
       perMessageDeflate: false,
@@ -95,6 +111,14 @@ export class UpgradeHandler {
 
   /** Listener of the HTTP server's `upgrade` event. */
   readonly handle = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
+    const isAnswering = this.door.isAnswering(socket);
+    this.door.leave(socket);
+    if (isAnswering) {
+      // Its 101 would come before the answer that is due, or the answer within the WebSocket stream.
+      this.metrics.connections.inc({ outcome: 'refused_request' });
+      socket.destroy();
+      return;
+    }
     this.attempt(socket, () => this.admit(request, socket, head));
   };
 
@@ -117,37 +141,49 @@ export class UpgradeHandler {
       return;
     }
     const token = tokenFromUpgrade(request.headers, query);
-    const address = this.addressOf(request);
-    const now = performance.now();
-    const admitted = this.admission.admit(address, token !== undefined, now);
-    if (typeof admitted === 'string') {
+    const address = this.addresses.of(request);
+    const admitted = this.admission.admit(address, token !== undefined);
+    if (admitted !== 'at_once' && admitted !== 'in_line') {
       this.refuseForNow(socket, admitted);
       return;
     }
     const autoSubscribe = query?.get('subscribe') !== 'none';
     const upgrade = { request, socket, head, address, autoSubscribe, batchMs, token };
-    if (admitted > 0) {
-      socket.on('error', destroyOnError);
-      this.admission.join(now + admitted, () => this.attempt(socket, () => this.takeTurn(upgrade)));
+    if (admitted === 'in_line') {
+      this.wait(upgrade);
     } else {
       this.check(upgrade);
     }
   }
 
-  /** The turn in line has come, unless the client is gone, or the instance stops. */
-  private takeTurn(upgrade: AdmittedUpgrade): void {
+  /** In line, unless the client goes: then its place is free again at once, and no turn is spent on it. */
+  private wait(upgrade: AdmittedUpgrade): void {
     const { socket } = upgrade;
-    if (!socket.destroyed && !this.admission.draining) {
+    const place = this.admission.join(upgrade.address, (outcome) => {
+      socket.removeListener('close', gone);
+      socket.removeListener('end', destroyOnError);
       socket.removeListener('error', destroyOnError);
+      socket.removeListener('readable', lookForEnd);
+      this.attempt(socket, () => this.takeTurn(upgrade, outcome));
+    });
+    const gone = (): void => {
+      this.admission.quit(place);
+      this.leave(upgrade);
+      this.metrics.connections.inc({ outcome: 'refused_request' });
+    };
+    socket.once('close', gone);
+    socket.on('end', destroyOnError);
+    socket.on('error', destroyOnError);
+    socket.on('readable', lookForEnd);
+  }
+
+  private takeTurn(upgrade: AdmittedUpgrade, outcome: LineOutcome): void {
+    if (outcome === 'turn') {
       this.check(upgrade);
       return;
     }
     this.leave(upgrade);
-    if (socket.destroyed) {
-      this.metrics.connections.inc({ outcome: 'refused_request' });
-    } else {
-      this.refuseForNow(socket, 'refused_draining');
-    }
+    this.refuseForNow(upgrade.socket, outcome === 'closed' ? 'refused_draining' : 'refused_rate');
   }
 
   /** The token decides how the connection begins; most are checked at once, some have to wait for a key. */

@@ -49,6 +49,11 @@ export class Metrics {
     'Connection attempts by outcome: accepted, unauthorized, too_many_user, refused_path, refused_origin, refused_capacity, refused_address, refused_rate, refused_pending, refused_draining, refused_request (no WebSocket handshake)',
     ['outcome'],
   );
+  readonly socketsRefused = this.counter(
+    'sockets_refused_total',
+    'TCP connections to PORT that were ended before admission, by reason: capacity, address, unfinished (too many that are no WebSocket), timeout, malformed, too_large (headers)',
+    ['reason'],
+  );
   readonly connectionsClosed = this.counter(
     'connections_closed_total',
     'Closed WebSocket connections by close code',

@@ -14,6 +14,7 @@ import { Upstream } from '../../src/devices/upstream.js';
 import { Admission } from '../../src/gateway/admission.js';
 import { ConnectionLifecycle } from '../../src/gateway/connection-lifecycle.js';
 import { ConnectionTimers } from '../../src/gateway/connection-timers.js';
+import { DOOR_LIMITS, Door, type DoorLimits, doorLimits } from '../../src/gateway/door.js';
 import { DrainService } from '../../src/gateway/drain.service.js';
 import { GatewayModule } from '../../src/gateway/gateway.module.js';
 import { Presence } from '../../src/gateway/presence.js';
@@ -77,7 +78,8 @@ export class GatewayApp {
     this.transport = nest.get(MqttTransport);
   }
 
-  static async start(env: Record<string, string> = {}): Promise<GatewayApp> {
+  /** @param door bounds that a test could not reach in time */
+  static async start(env: Record<string, string> = {}, door: Partial<DoorLimits> = {}): Promise<GatewayApp> {
     const config: Config = loadConfig({ JWT_SECRET: TEST_SECRET, ...env });
     const clock = new ManualClock(Date.now());
     const builder = Test.createTestingModule({
@@ -97,6 +99,8 @@ export class GatewayApp {
     })
       .overrideProvider(AUTH_CLOCK)
       .useValue(clock)
+      .overrideProvider(DOOR_LIMITS)
+      .useValue({ ...doorLimits(config.ws), ...door })
       .overrideModule(DevicesModule)
       .useModule(FakeDevicesModule);
     const module = await builder.compile();
@@ -133,6 +137,10 @@ export class GatewayApp {
 
   get admission(): Admission {
     return this.nest.get(Admission);
+  }
+
+  get door(): Door {
+    return this.nest.get(Door);
   }
 
   get drain(): DrainService {
@@ -177,6 +185,7 @@ export class GatewayApp {
       places: admission.connections,
       pendingPlaces: admission.pending,
       addresses: admission.addresses,
+      visitors: this.door.size,
       users: this.nest.get(Presence).users,
       deadlines: this.nest.get(ConnectionTimers).size,
       kept: this.lifecycle.connections.size,
@@ -185,7 +194,7 @@ export class GatewayApp {
 
   /** Sum of a counter over the label values given. */
   async count(
-    name: 'connections' | 'connectionsClosed' | 'clientMessages' | 'commands' | 'auth',
+    name: 'connections' | 'socketsRefused' | 'connectionsClosed' | 'clientMessages' | 'commands' | 'auth',
     labels: Record<string, string>,
   ): Promise<number> {
     const { values } = await this.metrics[name].get();

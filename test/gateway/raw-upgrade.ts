@@ -18,7 +18,7 @@ export interface UpgradeAnswer {
 export async function tryUpgrade(
   port: number,
   path: string,
-  headers: Record<string, string> = {},
+  headers: Record<string, string | string[]> = {},
   method = 'GET',
 ): Promise<UpgradeAnswer> {
   const attempt = request({ host: '127.0.0.1', port, path, method, headers: { ...HANDSHAKE, ...headers } });
@@ -36,6 +36,25 @@ export async function tryUpgrade(
   });
 }
 
+/** A socket on which `text` has been written. @param from another address of the loopback than 127.0.0.1 */
+export async function written(port: number, text: string, from?: string): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', localAddress: from });
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  socket.write(text);
+  return socket;
+}
+
+/** All that comes on a socket until its other side ends it. */
+export async function answers(socket: Socket): Promise<string> {
+  let text = '';
+  socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
+  if (!socket.closed) {
+    await once(socket, 'close');
+  }
+  return text;
+}
+
 /** A socket on which an upgrade request has been written, and nothing been read. */
 export async function rawSocket(port: number, path: string, then: Buffer | string = ''): Promise<Socket> {
   const socket = connect(port, '127.0.0.1');
@@ -45,11 +64,12 @@ export async function rawSocket(port: number, path: string, then: Buffer | strin
 }
 
 /** What a client without a token in its headers writes first. */
-export function upgradeRequest(path: string): string {
+export function upgradeRequest(path: string, more: readonly string[] = []): string {
   const lines = [
     `GET ${path} HTTP/1.1`,
     'host: test',
     ...Object.entries(HANDSHAKE).map(([name, value]) => `${name}: ${value}`),
+    ...more,
   ];
   return `${lines.join('\r\n')}\r\n\r\n`;
 }
