@@ -12,11 +12,15 @@ import { Admission } from './admission.js';
 import { type Connection, type ConnectionOwner, ConnectionState } from './connection.js';
 import { ConnectionTimers, type TimerActions } from './connection-timers.js';
 import { closeCodeLabel } from './close-code-label.js';
+import { Inbound } from './inbound.js';
 import { InboundDispatcher } from './inbound-dispatcher.js';
 import { Opening } from './opening.js';
 import { tokenOfFirstMessage } from './parse-frame.js';
 import { Presence } from './presence.js';
 import { CloseReason, closeForAuthError } from './replies.js';
+
+/** Pings, pongs and parts of the first message that may come before the token: few, since no client has reason to send more. */
+const MAX_EARLY_FRAMES = 32;
 
 /** What the upgrade found out about the token: good, bad, or none sent yet. */
 export type UpgradeToken = VerifiedToken | AuthError | undefined;
@@ -85,7 +89,21 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
   }
 
   onPing(connection: Connection, data: Buffer): void {
-    this.dispatcher.ping(connection, data);
+    if (connection.state !== ConnectionState.Pending || this.allowEarly(connection)) {
+      this.dispatcher.ping(connection, data);
+    }
+  }
+
+  onUnsolicitedPong(connection: Connection): void {
+    if (connection.state !== ConnectionState.Pending || this.allowEarly(connection)) {
+      this.dispatcher.pong(connection);
+    }
+  }
+
+  onFragment(connection: Connection): void {
+    if (connection.state !== ConnectionState.Pending || this.allowEarly(connection)) {
+      this.dispatcher.fragment(connection);
+    }
   }
 
   onClosing(connection: Connection): void {
@@ -201,6 +219,19 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     }
     this.dispatcher.refuse(connection, new ProtocolError('forbidden', reason.message), 'auth');
     this.reject(connection, reason);
+  }
+
+  /** A frame that is not the token; who sends many is cut off. */
+  private allowEarly(connection: Connection): boolean {
+    const inbound = (connection.inbound ??= new Inbound());
+    inbound.early += 1;
+    if (inbound.early <= MAX_EARLY_FRAMES) {
+      return true;
+    }
+    this.metrics.connections.inc({ outcome: 'unauthorized' });
+    this.end(connection, ConnectionState.Closing);
+    connection.cutOff();
+    return false;
   }
 
   private reject(connection: Connection, error: AuthError): void {

@@ -27,6 +27,8 @@ async function connected(): Promise<{ connection: Connection; peer: Socket }> {
       new Outbound(connection.socket, context, { onSlow: nothing, onFailed: nothing }),
     onFrame: nothing,
     onPing: nothing,
+    onUnsolicitedPong: nothing,
+    onFragment: nothing,
     onSlow: nothing,
     onClosing: nothing,
     onClosed: nothing,

@@ -31,6 +31,10 @@ export interface ConnectionOwner {
   createOutbound(connection: Connection): Outbound;
   onFrame(connection: Connection, data: Buffer, isBinary: boolean): void;
   onPing(connection: Connection, data: Buffer): void;
+  /** A pong that answers no ping. */
+  onUnsolicitedPong(connection: Connection): void;
+  /** A part of a message. */
+  onFragment(connection: Connection): void;
   /** It does not take what it is sent. */
   onSlow(connection: Connection): void;
   /** Just before a close frame is written, whoever closes: the last moment for anything else. Once, unless the socket broke. */
@@ -39,6 +43,12 @@ export interface ConnectionOwner {
   onClosed(connection: Connection): void;
 }
 
+/** After these nothing is expected of the client any more: it has been told why, and is not listened to while it is let go. */
+const FINAL_CODES: ReadonlySet<number | undefined> = new Set([
+  CloseCode.PolicyViolation,
+  CloseCode.Unauthorized,
+  CloseCode.TooManyConnections,
+]);
 const CODE_NONE = 1005;
 const CODE_ABNORMAL = 1006;
 /** Makes ids of this process' connections unique among all processes. */
@@ -164,6 +174,19 @@ export class Connection
       this.owner?.onClosing(this);
     }
     super.close(code, reason);
+    if (FINAL_CODES.has(code) && !this.hasPeerClosed) {
+      this.stopReading();
+    }
+  }
+
+  /** Ends it without a word. */
+  cutOff(): void {
+    this.stopReading();
+    this.terminate();
+  }
+
+  override onFragment(): void {
+    this.owner?.onFragment(this);
   }
 
   override ping(...ping: Parameters<WebSocket['ping']>): void {
@@ -203,15 +226,20 @@ export class Connection
         owner.onPing(this, args[0] as Buffer);
         return true;
       case 'pong':
+        if (!this.awaitsPong) {
+          owner.onUnsolicitedPong(this);
+        }
         this.awaitsPong = false;
         process.nextTick(rest, this); // an idle connection says nothing else until the next ping
         return true;
       case 'close':
         owner.onClosed(this);
         return true;
+      case 'error':
+        this.stopReading(); // ws closes the connection itself, and its 'close' event follows
+        return true;
       default:
-        // 'error' too: ws closes the connection itself, and its 'close' event follows.
-        return event === 'error';
+        return false;
     }
   }
 }

@@ -15,6 +15,9 @@ import { CloseReason, type Echo, echoOf, errorReply } from './replies.js';
 /** Span in which refused messages are counted towards 1008. */
 const REFUSED_SPAN_MS = 10_000;
 
+/** Bytes for which a message counts as one more. */
+const BYTES_PER_MESSAGE = 16 * 1024;
+
 /** Binds Nest's handlers (guards, filters and all) for one connection into `connection.inbound.handlers`. */
 export type BindHandlers = (connection: Connection) => void;
 
@@ -74,6 +77,21 @@ export class InboundDispatcher {
     }
   }
 
+  /** A pong that answers no ping: it counts as a message, and says nothing. */
+  pong(connection: Connection): void {
+    if (connection.state < ConnectionState.Closing) {
+      this.allow(connection, (connection.inbound ??= new Inbound()), null);
+    }
+  }
+
+  /** A part of a message: it counts, and the message is refused as a whole when its last part is over the rate. */
+  fragment(connection: Connection): void {
+    if (connection.state < ConnectionState.Closing) {
+      const inbound = (connection.inbound ??= new Inbound());
+      inbound.rateDue = this.rate.charge(inbound.rateDue, performance.now(), 1);
+    }
+  }
+
   /** Goes on with what waited, as far as that is possible now. */
   resume(connection: Connection): void {
     const { inbound } = connection;
@@ -106,8 +124,33 @@ export class InboundDispatcher {
     }
   }
 
-  /** Answers a refused message. */
+  /** Answers a refused message; who goes on over its rate after warnings is closed. */
   refuse(connection: Connection, error: ProtocolError, type: string, echo: Echo = {}): void {
+    const { inbound } = connection;
+    if (
+      error.code !== 'rate_limited' ||
+      inbound === null ||
+      this.isForgiven(connection, inbound, performance.now())
+    ) {
+      this.answer(connection, error, type, echo);
+    }
+  }
+
+  /** Counts a message over the rate. @returns whether it is answered; if not, the connection is closed */
+  private isForgiven(connection: Connection, inbound: Inbound, now: number): boolean {
+    if (now - inbound.refusedFrom > REFUSED_SPAN_MS) {
+      inbound.refusedFrom = now;
+      inbound.refused = 0;
+    }
+    inbound.refused += 1;
+    if (inbound.refused <= this.config.ws.maxRefusedMessages) {
+      return true;
+    }
+    connection.close(CloseCode.PolicyViolation, CloseReason[CloseCode.PolicyViolation]);
+    return false;
+  }
+
+  private answer(connection: Connection, error: ProtocolError, type: string, echo: Echo): void {
     this.metrics.clientMessages.inc({ type, outcome: error.code });
     if (connection.state < ConnectionState.Closing) {
       connection.outbound.send(errorReply(error, echo));
@@ -122,25 +165,20 @@ export class InboundDispatcher {
 
   private allow(connection: Connection, inbound: Inbound, frame: WaitingFrame | null): boolean {
     const now = performance.now();
-    const due = this.rate.take(inbound.rateDue, now);
+    const cost = frame === null ? 1 : 1 + Math.floor(frame.data.length / BYTES_PER_MESSAGE);
+    const due = this.rate.take(inbound.rateDue, now, cost);
     if (due >= 0) {
       inbound.rateDue = due;
       return true;
     }
-    if (now - inbound.refusedFrom > REFUSED_SPAN_MS) {
-      inbound.refusedFrom = now;
-      inbound.refused = 0;
-    }
-    inbound.refused += 1;
-    if (inbound.refused > this.config.ws.maxRefusedMessages) {
-      connection.close(CloseCode.PolicyViolation, CloseReason[CloseCode.PolicyViolation]);
-    } else {
-      const error = new ProtocolError(
-        'rate_limited',
-        `More than ${this.config.ws.maxMessagesPerSecond} messages a second; this one was not processed`,
-        { retryAfterMs: Math.max(1, Math.ceil(-due)) },
-      );
-      this.refuse(connection, error, 'refused', frame === null ? {} : echoOfFrame(frame));
+    const error = new ProtocolError(
+      'rate_limited',
+      `More than ${this.config.ws.maxMessagesPerSecond} messages a second; this one was not processed`,
+      { retryAfterMs: Math.max(1, Math.ceil(-due)) },
+    );
+    // What of the frame is repeated is read only where it is answered.
+    if (this.isForgiven(connection, inbound, now)) {
+      this.answer(connection, error, 'refused', frame === null ? {} : echoOfFrame(frame));
     }
     return false;
   }

@@ -11,6 +11,8 @@ export type Handler = (message: unknown) => Promise<unknown>;
 export class Inbound {
   /** State of the token bucket, see RateLimit. */
   rateDue = 0;
+  /** Frames that came before the token. */
+  early = 0;
   /** Refused messages since `refusedFrom` (monotonic ms). */
   refused = 0;
   refusedFrom = 0;

@@ -16,15 +16,22 @@ export class RateLimit {
   }
 
   /**
-   * Takes one from the bucket.
+   * Takes from the bucket. One must be there; what it costs beyond that is owed, so that nothing is too dear for a full bucket, and what
+   * follows waits the longer.
    * @param due what the last call returned; 0 for a full bucket
    * @param now monotonic ms
+   * @param cost how many are taken, any number above 0
    * @returns the new `due`, or a negative number: minus the ms until one is free again
    */
-  take(due: number, now: number): number {
+  take(due: number, now: number, cost = 1): number {
     const from = Math.max(due, now);
     const wait = from - now - this.toleranceMs;
     // A billionth of a ms of rounding must not refuse what is due now.
-    return wait > 1e-6 ? -wait : from + this.intervalMs;
+    return wait > 1e-6 ? -wait : from + this.intervalMs * cost;
+  }
+
+  /** Takes what cannot be refused any more. @returns the new `due` */
+  charge(due: number, now: number, cost: number): number {
+    return Math.max(due, now) + this.intervalMs * cost;
   }
 }

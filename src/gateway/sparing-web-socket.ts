@@ -1,30 +1,28 @@
 import type { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
-import type { Writable } from 'node:stream';
 import { WebSocket } from 'ws';
-
-/** What of ws's frame parser is touched here. */
-interface WsReceiver extends Writable {
-  _allowSynchronousEvents: boolean;
-  _binaryType: string;
-  _isServer: boolean;
-  _maxBufferedChunks: number;
-  _maxFragments: number;
-  _maxPayload: number;
-  _skipUTF8Validation: boolean;
-  _bufferedBytes: number;
-  _fragmented: number;
-  _state: number;
-  [key: symbol]: unknown;
-}
+import { walled } from '../logging/walls.js';
+import {
+  type BoundedReceiverClass,
+  type FrameOwner,
+  type WsReceiver,
+  type WsReceiverClass,
+  boundedReceiver,
+} from './bounded-receiver.js';
 
 /** `_state` of a parser that waits for the first byte of a frame. */
 const GET_INFO = 0;
 const RECEIVER_EVENTS = ['conclude', 'drain', 'error', 'message', 'ping', 'pong'] as const;
 const SOCKET_EVENTS = ['close', 'data', 'end', 'error'] as const;
 const NO_EXTENSIONS = Object.freeze({});
+/** Bytes that are still parsed after the closing handshake has begun: what was under way, and the peer's close frame. */
+const AFTER_CLOSE_BYTES = 128 * 1024;
+/** Time a peer that is not listened to any more has to take its close frame. */
+const LINGER_MS = 100;
 
-type WsReceiverClass = new (options: object) => WsReceiver;
+const pause = walled('connection', (webSocket: SparingWebSocket): void => webSocket.pause());
+const leave = walled('connection', (webSocket: SparingWebSocket): void => webSocket._socket.destroySoon());
+
 type WsSenderClass = new (socket: Socket, extensions: object) => object;
 
 /** Not among the public types of ws, whose server calls it by this name. */
@@ -53,12 +51,12 @@ class Pattern {
   private readonly receiverListeners: [string, Listener][];
   private readonly socketListeners: [string, Listener][];
   private readonly backReference: symbol | undefined;
-  private readonly Receiver: WsReceiverClass;
+  private readonly Receiver: BoundedReceiverClass;
   private readonly Sender: WsSenderClass;
 
   /** @param had listeners of the socket before ws added its own */
   constructor(receiver: WsReceiver, sender: object, owner: SparingWebSocket, had: readonly unknown[]) {
-    this.Receiver = receiver.constructor as WsReceiverClass;
+    this.Receiver = boundedReceiver(receiver.constructor as WsReceiverClass);
     this.Sender = sender.constructor as WsSenderClass;
     this.options = {
       allowSynchronousEvents: receiver._allowSynchronousEvents,
@@ -79,6 +77,7 @@ class Pattern {
 
   receiver(owner: SparingWebSocket): WsReceiver {
     const receiver = new this.Receiver(this.options);
+    receiver.frameOwner = owner;
     this.refer(receiver, owner);
     for (const [event, listener] of this.receiverListeners) {
       receiver.on(event, listener);
@@ -137,16 +136,21 @@ function sharedOf(serverOptions: object): Shared {
  * A server-side WebSocket of ws that holds its frame parser and its frame writer only while it uses them. They are a kilobyte, most of
  * what ws itself costs an idle connection, and an idle connection uses them for a pong now and then. They are made, as ws makes them,
  * the moment ws asks for them; a parser that has begun a frame or a message is never let go. Without permessage-deflate only.
+ *
+ * What a peer that is being closed can still make it do is bounded: see {@link takes}, {@link stopReading} and {@link close}.
  */
-export class SparingWebSocket extends WebSocket {
+export class SparingWebSocket extends WebSocket implements FrameOwner {
   declare _socket: Socket;
   declare private _extensions: object;
   declare private _events: object | undefined;
   declare private _readyState: number;
+  declare private _closeFrameReceived: boolean;
   // Set by ws's constructor through the accessors below, before the fields of this class are.
   declare private receiver: WsReceiver | null;
   declare private sender: object | null;
   private readonly shared: Shared;
+  /** Bytes that are still parsed once it is not open any more; 0: nothing is, and nothing more is read. */
+  private patience = AFTER_CLOSE_BYTES;
 
   /** Called by the server of ws, with its own options. */
   constructor(address: unknown, protocols?: unknown, serverOptions?: unknown) {
@@ -197,6 +201,45 @@ export class SparingWebSocket extends WebSocket {
     this._extensions = NO_EXTENSIONS;
     // An empty table of listeners is 200 bytes; EventEmitter makes one when a listener is added.
     this._events = undefined;
+  }
+
+  /** Called by its parser. */
+  takes(bytes: number): boolean {
+    if (this._readyState !== WebSocket.OPEN && this.patience > 0) {
+      this.patience -= bytes;
+      if (this.patience <= 0) {
+        this.stopReading();
+      }
+    }
+    return this.patience > 0;
+  }
+
+  /** Called by its parser. */
+  onFragment(): void {
+    // For who counts frames.
+  }
+
+  /**
+   * Nothing that comes is looked at any more, and in a moment the socket is ended: what has been written, a close frame that is, still gets
+   * to the peer. ws itself would read and parse whatever comes until its time-out.
+   */
+  stopReading(): void {
+    this.patience = 0;
+    this.pause();
+    process.nextTick(pause, this); // after a broken frame ws goes on reading in the next tick
+    setTimeout(leave, LINGER_MS, this).unref();
+  }
+
+  override close(code?: number, reason?: string | Buffer): void {
+    super.close(code, reason);
+    if (this._closeFrameReceived && this._readyState === WebSocket.CLOSING) {
+      setTimeout(leave, LINGER_MS, this).unref(); // both have said it: whoever does not end its side is not waited for
+    }
+  }
+
+  /** Whether the peer has begun, or answered, the closing handshake. */
+  protected get hasPeerClosed(): boolean {
+    return this._closeFrameReceived;
   }
 
   /** Lets go of what is not in use. Not from within an event of this socket: its parser is at work then. */
