@@ -9,6 +9,7 @@ const MAX_KEYS = 64;
 export interface UsableKeys {
   /** Finds the key by `alg` and `kid`; each key is tied to its one algorithm. */
   readonly find: JWTVerifyGetKey;
+  readonly ids: ReadonlySet<string>;
   /** Each key in full, to see which of them a newer document lacks. */
   readonly fingerprints: ReadonlySet<string>;
   /** Entries left out: other kinds and uses of keys, RSA under 2048 bits, damaged ones. */
@@ -31,6 +32,7 @@ export function usableKeys(document: unknown): UsableKeys {
     .filter((key) => key !== undefined);
   return {
     find: createLocalJWKSet({ keys }),
+    ids: new Set(keys.flatMap(({ kid }) => kid ?? [])),
     fingerprints: new Set(keys.map((key) => JSON.stringify(key))),
     ignored: entries.length - keys.length,
   };

@@ -5,6 +5,9 @@ import type { Clock } from './clock.js';
 import { type UsableKeys, usableKeys } from './jwks-document.js';
 import { fetchJwks } from './jwks-fetch.js';
 
+/** Ids of keys that were taken back and are remembered: more than any rotation leaves within the life of a token. */
+const MAX_TAKEN_BACK = 256;
+
 export interface JwksOptions {
   url: string;
   /** Age at which the keys are fetched again, ms. */
@@ -34,6 +37,8 @@ export class JwksKeySet {
   private attempt: AbortController | undefined;
   private stopped = false;
   private removals = 0;
+  /** Ids of keys that were taken back, the oldest first: a token that names one is known to be bad. */
+  private readonly takenBack = new Set<string>();
 
   constructor(
     private readonly options: JwksOptions,
@@ -58,6 +63,15 @@ export class JwksKeySet {
     return this.removals;
   }
 
+  wasTakenBack(keyId: string): boolean {
+    return this.takenBack.has(keyId);
+  }
+
+  /** Unix ms at which the keys in use were fetched; 0 before the first. */
+  get fetchedAtMs(): number {
+    return this.fetchedAt ?? 0;
+  }
+
   /** Seconds since the keys in use were fetched; 0 before the first. */
   get ageSeconds(): number {
     return this.fetchedAt === undefined ? 0 : (this.clock.now() - this.fetchedAt) / 1000;
@@ -79,27 +93,29 @@ export class JwksKeySet {
 
   /**
    * For a token whose key is not among `known`: perhaps a rotation was missed. Fetches unless that was done lately.
+   * @param mayBeNew the key has an id that is not among them
    * @returns other keys than `known`, or undefined when the server has no others
-   * @throws {AuthError} `unavailable` when the server could not be asked
+   * @throws {AuthError} `unavailable` when the server could not be asked: it is away, or it is too early to ask for a key that may be new
    */
-  async newerThan(known: UsableKeys): Promise<UsableKeys | undefined> {
-    if (this.keys === known) {
-      await this.refreshIfAllowed();
-    }
+  async newerThan(known: UsableKeys, mayBeNew: boolean): Promise<UsableKeys | undefined> {
+    const asked = this.keys !== known || (await this.refreshIfAllowed());
     if (this.keys !== known) {
       return this.keys;
     }
-    if (this.failing) {
+    if (this.failing || (!asked && mayBeNew)) {
       throw unavailable();
     }
     return undefined;
   }
 
-  private async refreshIfAllowed(): Promise<void> {
+  /** @returns whether the server was asked */
+  private async refreshIfAllowed(): Promise<boolean> {
     const rested = this.clock.now() - this.lastAttemptAt >= this.options.cooldownMs;
-    if (this.fetching !== undefined || rested) {
-      await this.refresh();
+    if (this.fetching === undefined && !rested) {
+      return false;
     }
+    await this.refresh();
+    return true;
   }
 
   /** One fetch at a time, shared by all who ask. */
@@ -140,6 +156,7 @@ export class JwksKeySet {
     if (previous !== undefined && [...previous.fingerprints].some((key) => !next.fingerprints.has(key))) {
       this.removals++;
     }
+    this.rememberTakenBack(previous?.ids ?? [], next.ids);
     if (!same) {
       // An unchanged set keeps its identity, and with it the imported keys.
       this.keys = next;
@@ -158,6 +175,21 @@ export class JwksKeySet {
     this.fetchedAt = this.clock.now();
     this.failing = false;
     this.metrics.jwksFetches.inc({ outcome: 'ok' });
+  }
+
+  private rememberTakenBack(before: Iterable<string>, now: ReadonlySet<string>): void {
+    now.forEach((id) => this.takenBack.delete(id));
+    for (const id of before) {
+      if (!now.has(id)) {
+        this.takenBack.add(id);
+      }
+    }
+    for (const id of this.takenBack) {
+      if (this.takenBack.size <= MAX_TAKEN_BACK) {
+        break;
+      }
+      this.takenBack.delete(id);
+    }
   }
 
   private reject(error: Error): void {

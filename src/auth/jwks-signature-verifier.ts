@@ -27,11 +27,14 @@ export class JwksSignatureVerifier extends SignatureVerifier implements OnModule
   }
 
   override async claims(token: string): Promise<unknown> {
-    const hasKeyId = readHeader(token, ALGORITHMS).kid !== undefined;
+    const { kid } = readHeader(token, ALGORITHMS);
+    const hasKeyId = kid !== undefined;
     const keys = await this.keySet.current();
     let outcome = await verifyWith(keys, token, hasKeyId);
     if (outcome === 'unknown key') {
-      const newer = await this.keySet.newerThan(keys);
+      const isOld = !hasKeyId || keys.ids.has(kid) || this.keySet.wasTakenBack(kid);
+      const mayBeNew = !isOld && isIssuedSince(token, this.keySet.fetchedAtMs);
+      const newer = await this.keySet.newerThan(keys, mayBeNew);
       outcome = newer === undefined ? outcome : await verifyWith(newer, token, hasKeyId);
     }
     if (typeof outcome === 'string') {
@@ -39,6 +42,22 @@ export class JwksSignatureVerifier extends SignatureVerifier implements OnModule
     }
     return parseJson(outcome.payload);
   }
+}
+
+/** How long before a token is signed its key may still be missing at the key server, and how far clocks may differ. */
+const PUBLISHED_LATE_MS = 60_000;
+
+/**
+ * Whether a token says that it was signed since the keys were fetched: its key may be newer than they are. One from before was signed by a
+ * key that has been taken back, or by none; to come back with it would be in vain. Nobody has checked what it says: who lies is told to
+ * come back, and nothing is fetched for it.
+ */
+function isIssuedSince(token: string, fetchedAtMs: number): boolean {
+  const claims = parseJson(Buffer.from(token.split('.', 2)[1] ?? '', 'base64url')) as {
+    iat?: unknown;
+  } | null;
+  const issuedAt = claims?.iat;
+  return typeof issuedAt !== 'number' || issuedAt * 1000 + PUBLISHED_LATE_MS >= fetchedAtMs;
 }
 
 async function verifyWith(keys: UsableKeys, token: string, hasKeyId: boolean): Promise<Outcome> {

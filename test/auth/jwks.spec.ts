@@ -136,10 +136,13 @@ describe('a JWKS', () => {
     );
     await startKeySet();
     for (const kid of ['enc', 'ops', 'rs512', 'broken']) {
+      clock.advance(COOLDOWN_MS);
       expect(await outcome(token(rsa, kid))).toBe('invalid');
     }
+    clock.advance(COOLDOWN_MS);
     expect(await outcome(token(short, 'short'))).toBe('invalid');
     expect(await outcome(signToken(goodClaims(clock), hs256(secret), { kid: 'oct' }))).toBe('invalid');
+    clock.advance(COOLDOWN_MS);
     expect(await outcome(token(p384, 'p384'))).toBe('invalid');
     expect(await outcome(token(ec, 'good'))).toBe('ann');
     expect(logged).toContain('log: 1 usable key(s), 12 of other kinds ignored');
@@ -162,7 +165,8 @@ describe('a JWKS', () => {
   it('asks again for an unknown key id, but not more often than the cooldown says', async () => {
     await startKeySet();
     server.answer = keysAnswer(jwk(rsa, { kid: 'one' }), jwk(rsaNext, { kid: 'two' }));
-    expect(await outcome(token(rsaNext, 'two'))).toBe('invalid');
+    // Defect: it was called invalid, and its user sent to log in, before anybody had asked for its key.
+    expect(await outcome(token(rsaNext, 'two'))).toBe('unavailable');
     expect(server.requests).toBe(1);
     clock.advance(COOLDOWN_MS);
     // A storm of new tokens is one fetch.
@@ -172,9 +176,21 @@ describe('a JWKS', () => {
     expect(new Set(await Promise.all(storm)).size).toBe(20);
     expect(server.requests).toBe(2);
     for (let i = 0; i < 20; i++) {
-      expect(await outcome(token(rsaNext, `made-up-${i}`))).toBe('invalid');
+      expect(await outcome(token(rsaNext, `made-up-${i}`))).toBe('unavailable');
+      expect(await outcome(token(rsa, 'one', { userId: `good-${i}` }))).toBe(`good-${i}`);
     }
     expect(server.requests).toBe(2);
+    clock.advance(COOLDOWN_MS);
+    expect(await outcome(token(rsaNext, 'made-up'))).toBe('invalid');
+    expect(server.requests).toBe(3);
+  });
+
+  it('refuses at once a token from before the keys were fetched whose key is not among them', async () => {
+    await startKeySet();
+    const issued = (ago: number) => token(rsaNext, 'old', { iat: clock.seconds - ago });
+    expect(await outcome(issued(3_600))).toBe('invalid');
+    expect(await outcome(issued(0))).toBe('unavailable');
+    expect(server.requests).toBe(1);
   });
 
   it('finds the successor of a key without an id', async () => {
