@@ -5,7 +5,8 @@ import type { Publication } from './publication.js';
 import { Aggregate } from './aggregate.js';
 import { deliver } from './deliver.js';
 import type { Feed } from './feed.js';
-import { FieldSelection } from './field-selection.js';
+import { planOf } from './delivery-plan.js';
+import type { FieldSelection } from './field-selection.js';
 import { LiveList } from './live-list.js';
 import { parsePayload } from './parse-payload.js';
 import type { Scheduler } from './scheduler.js';
@@ -39,7 +40,7 @@ export class DeliveryGroup implements Feed {
     private readonly hot: HotCounters,
     private readonly scheduler: Scheduler,
   ) {
-    this.selection = options.fields === undefined ? null : new FieldSelection(options.fields);
+    this.selection = planOf(options).selection;
     this.intervalMs = options.maxRateHz === undefined ? 0 : 1_000 / options.maxRateHz;
     this.aggregated = options.aggregate === true;
   }
@@ -163,16 +164,4 @@ export class DeliveryGroup implements Feed {
     this.hot.due += concerned;
     this.hot[what] += concerned;
   }
-}
-
-/** Subscriptions with equal keys share a group; the empty key is for those that get every publication as it is. */
-export function groupKey({ fields, maxRateHz, aggregate }: DeliveryOptions): string {
-  if (fields === undefined && maxRateHz === undefined) {
-    return '';
-  }
-  return JSON.stringify([
-    maxRateHz ?? 0,
-    aggregate === true,
-    fields === undefined ? null : [...new Set(fields)].sort(),
-  ]);
 }

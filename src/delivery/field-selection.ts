@@ -1,4 +1,11 @@
+import { partsIn } from '../protocol/field-paths.js';
+
 type JsonObject = Record<string, unknown>;
+
+/** Of a part: its place in the map above it, itself, and the map within. */
+const PART_BYTES = 250;
+/** Of a character: in the fields as they were asked for, in the key, and in the key of a room's group. */
+const TEXT_BYTES = 3;
 
 interface Selection {
   /** Taken whole. */
@@ -12,10 +19,17 @@ interface Selection {
  * The selected members keep their places and their nesting.
  */
 export class FieldSelection {
+  /** What it takes in memory, its texts included; estimated. */
+  readonly bytes: number;
   private readonly literal: ReadonlySet<string>;
   private readonly root: Map<string, Selection> = new Map();
 
-  constructor(fields: readonly string[]) {
+  /** @param key equal for equal fields */
+  constructor(
+    fields: readonly string[],
+    readonly key = JSON.stringify(fields),
+  ) {
+    this.bytes = partsIn(fields) * PART_BYTES + key.length * TEXT_BYTES;
     this.literal = new Set(fields);
     for (const field of fields) {
       let level = this.root;

@@ -1,8 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { capDelivery } from '../delivery/cap-delivery.js';
+import { planOf } from '../delivery/delivery-plan.js';
 import type { SubscribeMessage, UnsubscribeMessage } from '../protocol/client-messages.js';
-import { DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
+import { DEFAULT_DELIVERY, type DeliveryOptions } from '../protocol/delivery-options.js';
 import { ProtocolError } from '../protocol/errors.js';
 import { IdPattern, normalPattern } from '../protocol/id-pattern.js';
 import type { UnsubscribedMessage } from '../protocol/server-messages.js';
@@ -10,6 +11,9 @@ import type { PatternTerms } from '../rooms/pattern-audiences.js';
 import { RoomsService } from '../rooms/rooms.service.js';
 import type { Connection } from './connection.js';
 import { patternRoomLimit, roomLimit, tooManyRooms } from './room-limit.js';
+
+/** What the different `fields` of a connection's subscriptions may take, in all: as much as may wait for it in its queues. */
+const MAX_FIELDS_BYTES = 2 * 1024 * 1024;
 
 /** What a connection watches: by id or by pattern, within the grants and limits of its token. */
 @Injectable()
@@ -26,6 +30,7 @@ export class SubscriptionsService {
       return; // it ended while the guard was asked
     }
     const delivery = message.delivery ?? DEFAULT_DELIVERY;
+    this.checkFields(connection, delivery);
     if (message.pattern !== undefined) {
       await this.subscribePattern(connection, message.pattern, { ...message, delivery });
       return;
@@ -87,6 +92,33 @@ export class SubscriptionsService {
     if (lost.length > 0) {
       this.rooms.unsubscribe(connection, lost);
       outbound.send({ type: 'unsubscribed', deviceIds: lost });
+    }
+  }
+
+  /** Selections are shared by all rooms that ask for the same fields, so that what counts is how many different ones there are. */
+  private checkFields(connection: Connection, delivery: DeliveryOptions): void {
+    const { selection } = planOf(delivery);
+    if (selection === null) {
+      return;
+    }
+    const kept = new Set([selection]);
+    const add = (options: DeliveryOptions): void => {
+      const other = planOf(options).selection;
+      if (other !== null) {
+        kept.add(other);
+      }
+    };
+    connection.subscriptions.all().forEach((subscription) => add(subscription.delivery));
+    this.rooms.fleet.deliveriesOf(connection).forEach(add);
+    let bytes = 0;
+    for (const one of kept) {
+      bytes += one.bytes;
+    }
+    if (bytes > MAX_FIELDS_BYTES) {
+      throw new ProtocolError(
+        'too_many_rooms',
+        'The subscriptions of this connection have too many different delivery.fields; ask for the same ones, or for fewer',
+      );
     }
   }
 

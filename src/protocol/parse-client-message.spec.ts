@@ -142,6 +142,8 @@ describe(parseClientMessage.name, () => {
     subscribe('"delivery":{"fields":"a"}'),
     subscribe('"delivery":{"fields":[""]}'),
     subscribe('"delivery":{"fields":[1]}'),
+    subscribe('"delivery":{"fields":["a.b.c.d.e.f.g.h.i"]}'),
+    subscribe(`"delivery":{"fields":["${'.'.repeat(255)}"]}`),
     subscribe('"delivery":{"aggregate":1}'),
     subscribe('"delivery":{"aggregate":true}'),
     subscribe('"delivery":{"mode":"latest","aggregate":true}'),
@@ -157,6 +159,7 @@ describe(parseClientMessage.name, () => {
     ['{"mode":"latest"}', { mode: 'latest' }],
     ['{"maxRateHz":1}', { mode: 'latest', maxRateHz: 1 }],
     ['{"maxRateHz":0.01,"aggregate":true}', { mode: 'latest', maxRateHz: 0.01, aggregate: true }],
+    ['{"fields":["a.b.c.d.e.f.g.h"]}', { mode: 'every', fields: ['a.b.c.d.e.f.g.h'] }],
     ['{"mode":"every","fields":["a.b","a.b"],"aggregate":false}', { mode: 'every', fields: ['a.b'] }],
   ])('reads the delivery options %s', (delivery, options) => {
     expect(parseClientMessage(subscribe(`"delivery":${delivery}`))).toMatchObject({ delivery: options });

@@ -1,5 +1,6 @@
 import type { DeliveryOptions } from './delivery-options.js';
 import { ProtocolError } from './errors.js';
+import { pathsFault } from './field-paths.js';
 
 const MIN_RATE_HZ = 0.01;
 const MAX_RATE_HZ = 100;
@@ -26,6 +27,10 @@ export function parseDeliveryOptions(value: unknown): DeliveryOptions {
     throw refused(
       `delivery.fields must be a list of 1 to ${MAX_FIELDS} names of 1 to ${MAX_FIELD_LENGTH} characters`,
     );
+  }
+  const fault = fields === undefined ? undefined : pathsFault(fields);
+  if (fault !== undefined) {
+    throw refused(`delivery.fields ${fault}`);
   }
   if (aggregate !== undefined && typeof aggregate !== 'boolean') {
     throw refused('delivery.aggregate must be true or false');

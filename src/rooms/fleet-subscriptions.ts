@@ -91,6 +91,11 @@ export class FleetSubscriptions {
     return [...(this.byMember.get(member)?.keys() ?? [])];
   }
 
+  /** How the patterns of a connection are served. */
+  deliveriesOf(member: Member): PatternSubscription['delivery'][] {
+    return [...(this.byMember.get(member)?.values() ?? [])].map(({ delivery }) => delivery);
+  }
+
   /** Whether one of the connection's patterns matches the device. */
   covers(member: Member, deviceId: string): boolean {
     const patterns = this.byMember.get(member);

@@ -1,5 +1,6 @@
 import { deliver } from '../delivery/deliver.js';
-import { DeliveryGroup, groupKey } from '../delivery/delivery-group.js';
+import { DeliveryGroup } from '../delivery/delivery-group.js';
+import { planOf } from '../delivery/delivery-plan.js';
 import type { Feed } from '../delivery/feed.js';
 import type { Scheduler } from '../delivery/scheduler.js';
 import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
@@ -105,7 +106,7 @@ export class Room implements Feed {
 
   /** The feed that serves these options; made when it is not there. */
   feedOf(subscription: Subscription): Feed {
-    const key = groupKey(subscription.delivery);
+    const { key } = planOf(subscription.delivery);
     if (key === '') {
       return this;
     }
@@ -141,7 +142,7 @@ export class Room implements Feed {
       feed.live.remove(subscription);
       if (feed.live.members.length === 0) {
         feed.stop();
-        this.groups?.delete(groupKey(subscription.delivery));
+        this.groups?.delete(planOf(subscription.delivery).key);
       }
     } else {
       this.audience.hold(subscription);

@@ -102,6 +102,31 @@ describe('what a connection asks for', () => {
     expect(await client.next('error')).toMatchObject({ id: 'x', code: 'too_many_rooms' });
   });
 
+  it('refuses more different fields than a connection may keep, and takes the same ones for any number of devices', async () => {
+    const client = await open({ deviceIds: ['*'] });
+    const fields = (name: string): string[] =>
+      Array.from({ length: 100 }, (_, n) => `${name}-${n}`.padEnd(250, 'x'));
+    const subscribe = async (deviceId: string, name: string): Promise<boolean> => {
+      const id = `${deviceId} ${name}`;
+      client.send({ type: 'subscribe', id, deviceIds: [deviceId], delivery: { fields: fields(name) } });
+      await client.roundTrip();
+      const refusal = client.all('error').find((error) => error.id === id);
+      expect([undefined, 'too_many_rooms']).toContain(refusal?.code);
+      return refusal === undefined;
+    };
+    let sets = 0;
+    while (sets < 40 && (await subscribe(`d${sets}`, `set${sets}`))) {
+      sets += 1;
+    }
+    expect(sets).toBeGreaterThan(10);
+    expect(sets).toBeLessThan(40);
+    for (let n = 0; n < 10; n += 1) {
+      expect(await subscribe(`same${n}`, 'set0')).toBe(true);
+    }
+    client.send({ type: 'unsubscribe', deviceIds: ['d1'] });
+    expect(await subscribe('d1', 'set-in-place-of-another')).toBe(true);
+  });
+
   it('gets all that is due within batchMs in one message', async () => {
     const client = await open({ deviceIds: ['d'] }, '?batchMs=50&subscribe=none');
     client.send({ type: 'subscribe', deviceIds: ['d'] });
