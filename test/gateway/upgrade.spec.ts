@@ -4,7 +4,7 @@ import { connect } from '../support/dashboard-client.js';
 import { connected, turn } from '../support/event-loop.js';
 import { signToken } from '../support/tokens.js';
 import { GatewayApp } from './gateway-app.js';
-import { clientFrame, rawSocket, tryUpgrade, upgradeRequest } from './raw-upgrade.js';
+import { clientFrame, rawSocket, tryUpgrade, upgradeRequest, written } from './raw-upgrade.js';
 import { until } from './until.js';
 
 describe('the upgrade', () => {
@@ -52,6 +52,33 @@ describe('the upgrade', () => {
       ]);
     }
     expect((await tryUpgrade(app.port, '/ws', headers)).status).toBe(101);
+  });
+
+  it('refuses a request with two origins, even where it may come from each', async () => {
+    app = await GatewayApp.start({ WS_ALLOWED_ORIGINS: 'https://a.example,https://b.example' });
+    const twice = { ...(await bearer()), origin: ['https://a.example', 'https://b.example'] };
+    expect((await tryUpgrade(app.port, '/ws', twice)).status).toBe(403);
+  });
+
+  it('goes by the first Authorization alone: a bad one is not made good by another, nor by the query', async () => {
+    app = await GatewayApp.start();
+    const token = await signToken();
+    const [good, bad] = [`authorization: Bearer ${token}`, `authorization: Bearer ${token}x`];
+    for (const [path, headers, verified] of [
+      [`/ws?token=${token}`, [bad], 0],
+      ['/ws', [bad, good], 0],
+      ['/ws', [good, bad], 1],
+    ] as const) {
+      const outcomes = async () => [
+        await app.count('auth', { outcome: 'verified' }),
+        await app.count('auth', { outcome: 'invalid' }),
+      ];
+      const before = await outcomes();
+      const socket = await written(app.port, upgradeRequest(path, headers));
+      await until(async () => (await app.count('auth', {})) > (before[0] ?? 0) + (before[1] ?? 0));
+      expect(await outcomes()).toEqual([(before[0] ?? 0) + verified, (before[1] ?? 0) + 1 - verified]);
+      socket.destroy();
+    }
   });
 
   it('answers only the subprotocol sluice.v1, never the token', async () => {
