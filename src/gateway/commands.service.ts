@@ -6,14 +6,19 @@ import type { CommandMessage } from '../protocol/client-messages.js';
 import { ProtocolError } from '../protocol/errors.js';
 import type { CommandSentMessage } from '../protocol/server-messages.js';
 import type { Connection } from './connection.js';
+import { RefusalLog } from './refusal-log.js';
 
 /** The `outcome` label of `sluice_commands_total`, and of the audit line. */
 type CommandOutcome = 'sent' | 'undelivered' | 'forbidden' | 'unavailable' | 'too_large' | 'invalid';
+
+/** Outcomes of commands that were never given to the broker. */
+const REFUSED: ReadonlySet<CommandOutcome> = new Set(['forbidden', 'too_large', 'invalid']);
 
 /** Commands of people to machines: checked, published, answered, and each one in the log with who sent it. */
 @Injectable()
 export class CommandsService {
   private readonly audit = new Logger('CommandAudit');
+  private readonly refusals = new RefusalLog();
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
@@ -53,7 +58,7 @@ export class CommandsService {
     };
   }
 
-  /** One line for each command: who, what device, what became of it. Never what it said. */
+  /** One line for each command that may have reached a device, refused ones sampled: who, what device, what became of it. Never what it said. */
   private record(
     { userId, id: connectionId }: Connection,
     message: CommandMessage,
@@ -61,7 +66,12 @@ export class CommandsService {
   ): void {
     const { deviceId, id } = message;
     this.metrics.commands.inc({ outcome });
-    this.audit.log({ msg: 'command', userId, connectionId, deviceId, id, outcome });
+    const line = { userId, connectionId, deviceId, id, outcome };
+    if (REFUSED.has(outcome)) {
+      this.refusals.record(line);
+    } else {
+      this.audit.log({ msg: 'command', ...line });
+    }
   }
 }
 
