@@ -23,10 +23,16 @@ export class Instance {
     readonly name: string,
     readonly port: number,
     private readonly env: Record<string, string>,
+    private readonly nodeArguments: string[],
   ) {}
 
-  static async create(name: string, env: Record<string, string>): Promise<Instance> {
-    return new Instance(name, await freePort(), env);
+  /** @param nodeArguments beside those of the image */
+  static async create(
+    name: string,
+    env: Record<string, string>,
+    nodeArguments: string[] = [],
+  ): Promise<Instance> {
+    return new Instance(name, await freePort(), env, nodeArguments);
   }
 
   /** Its WebSocket, past every load balancer. */
@@ -54,7 +60,7 @@ export class Instance {
 
   async start(): Promise<void> {
     this.programs.push(
-      new Program(this.name, process.execPath, [...NODE_ARGUMENTS, MAIN], {
+      new Program(this.name, process.execPath, [...NODE_ARGUMENTS, ...this.nodeArguments, MAIN], {
         env: {
           PATH: process.env['PATH'],
           NODE_ENV: 'production',
