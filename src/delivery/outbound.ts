@@ -96,10 +96,16 @@ export class Outbound extends SocketWriter {
     }
   }
 
-  /** Sends what `source` has, as fast as the connection reads. */
+  /** Sends what `source` has, as fast as the connection reads. One that does not read and keeps asking is slow. */
   addSource(source: PacedSource): void {
-    (this.sources ??= new Sources()).add(source);
-    this.wake();
+    if (this.ended !== null) {
+      return;
+    }
+    if ((this.sources ??= new Sources(this.context)).add(source)) {
+      this.becomeSlow();
+    } else {
+      this.wake();
+    }
   }
 
   /** A source has something again. */
@@ -227,7 +233,7 @@ export class Outbound extends SocketWriter {
   /** One frame of the first source that has one. @returns whether there was one */
   private pumpSources(): boolean {
     const { sources } = this;
-    const next = sources === null ? null : sources.next();
+    const next = sources === null ? null : sources.next(this.lanes !== null && this.lanes.telemetryCount > 0);
     if (sources?.empty === true) {
       this.sources = null;
     }
@@ -262,6 +268,7 @@ export class Outbound extends SocketWriter {
     }
     this.pending = null;
     this.letLanesGo();
+    this.sources?.letGo();
     this.sources = null;
     this.easing?.stop();
     this.easing = null;

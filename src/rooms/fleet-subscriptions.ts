@@ -8,11 +8,12 @@ import {
   type DevicePattern,
   type PatternAudience,
   PatternAudiences,
+  inTurns,
   type PatternSubscription,
   type PatternTerms,
 } from './pattern-audiences.js';
 import type { RoomRegistry } from './room-registry.js';
-import { SubscribedSource } from './subscribed-source.js';
+import type { Subscription } from './subscription.js';
 
 /** `subscribe` with a pattern. */
 export interface PatternRequest {
@@ -32,9 +33,8 @@ export class FleetSubscriptions {
     adapter: Pick<BroadcastAdapter, 'watchDevices'>,
     private readonly registry: RoomRegistry,
     private readonly introductions: Introductions,
-    private readonly maxFrameBytes: number,
   ) {
-    this.audiences = new PatternAudiences(adapter, (subscription, deviceId) =>
+    this.audiences = new PatternAudiences(adapter, introductions.turns, (subscription, deviceId) =>
       this.announce(subscription, deviceId),
     );
   }
@@ -47,27 +47,38 @@ export class FleetSubscriptions {
   async subscribe(member: Member, request: PatternRequest): Promise<void> {
     const { pattern, id, terms } = request;
     await this.audiences.load();
-    if (!member.outbound.open) {
-      return; // the connection went meanwhile
+    const audience = await this.audiences.of(pattern);
+    let subscription: PatternSubscription;
+    try {
+      const fits = await this.fits(member, audience, terms);
+      if (!member.outbound.open) {
+        return; // the connection went meanwhile
+      }
+      // Asked in the step that registers: while the list was awaited a narrower token may have come, and found nothing to take away.
+      const granted = terms();
+      if (granted === null) {
+        throw new ProtocolError('forbidden', 'Forbidden');
+      }
+      const { maxRooms, maxPatterns } = granted;
+      const patterns = this.byMember.get(member);
+      if (patterns !== undefined && patterns.size >= maxPatterns && !patterns.has(pattern.source)) {
+        throw new ProtocolError('too_many_rooms', `A connection may have ${maxPatterns} patterns at most`);
+      }
+      if (!fits) {
+        throw new ProtocolError('too_many_rooms', `A connection may watch ${maxRooms} devices at most`);
+      }
+      subscription = this.register(member, audience, granted, terms);
+    } finally {
+      this.audiences.done(audience);
     }
-    // Asked in the step that registers: while the list was awaited a narrower token may have come, and found nothing to take away.
-    const granted = terms();
-    if (granted === null) {
-      throw new ProtocolError('forbidden', 'Forbidden');
+    try {
+      await this.join(subscription, audience.deviceIds, id);
+    } catch (error) {
+      if (!subscription.answered && this.isRegistered(subscription)) {
+        this.unsubscribe(member, pattern.source); // nobody was told of it
+      }
+      throw error;
     }
-    const { maxRooms, maxPatterns } = granted;
-    const patterns = this.byMember.get(member);
-    if (patterns !== undefined && patterns.size >= maxPatterns && !patterns.has(pattern.source)) {
-      throw new ProtocolError('too_many_rooms', `A connection may have ${maxPatterns} patterns at most`);
-    }
-    const audience = this.audiences.of(pattern);
-    const fresh = [...audience.deviceIds].filter((deviceId) => !member.subscriptions.has(deviceId)).length;
-    if (member.subscriptions.size + fresh > maxRooms) {
-      this.audiences.dropIfEmpty(audience);
-      throw new ProtocolError('too_many_rooms', `A connection may watch ${maxRooms} devices at most`);
-    }
-    const subscription = this.register(member, audience, granted, terms);
-    await this.join(subscription, [...audience.deviceIds], id);
     subscription.answered = true;
     await this.joinFresh(subscription);
   }
@@ -138,54 +149,123 @@ export class FleetSubscriptions {
   }
 
   private async joinFresh(subscription: PatternSubscription): Promise<void> {
-    const { member, fresh } = subscription;
-    subscription.fresh = [];
-    if (!this.isRegistered(subscription)) {
-      return; // left, or the connection went meanwhile
+    if (subscription.joining) {
+      return; // those that came meanwhile are joined next
     }
-    const granted = subscription.terms();
-    if (granted === null) {
-      // A newer token has taken it away already; should it ever not have, no new device goes to who may not read it.
-      this.unsubscribe(member, subscription.audience.pattern.source);
-      return;
-    }
-    const room = Math.max(0, granted.maxRooms - member.subscriptions.size);
-    const deviceIds = fresh.filter((deviceId) => !member.subscriptions.has(deviceId)).slice(0, room);
-    if (deviceIds.length > 0) {
-      await this.join(subscription, deviceIds, undefined).catch(() => {
-        // The store could not be asked: the devices are tried again with the next new one.
-        subscription.fresh.push(...deviceIds);
-      });
+    subscription.joining = true;
+    try {
+      while (subscription.fresh.length > 0 && this.isRegistered(subscription)) {
+        const deviceIds = new Set(subscription.fresh);
+        subscription.fresh = [];
+        await this.join(subscription, deviceIds, undefined, true);
+      }
+    } catch {
+      // The store could not be asked: the devices are tried again with the next new one, or when the pattern is asked for again.
+    } finally {
+      subscription.joining = false;
     }
   }
 
+  /** Whether the rooms that the connection is not in yet may come to those that it is in. */
+  private async fits(
+    member: Member,
+    { deviceIds }: PatternAudience,
+    terms: PatternRequest['terms'],
+  ): Promise<boolean> {
+    let left = (terms()?.maxRooms ?? 0) - member.subscriptions.size;
+    if (deviceIds.size > left) {
+      await inTurns(this.introductions.turns, deviceIds, (deviceId) => {
+        left -= member.subscriptions.has(deviceId) ? 0 : 1;
+        return left >= 0;
+      });
+    }
+    return left >= 0;
+  }
+
+  /**
+   * Joins the rooms of these devices, some hundred in a turn of the event loop, then answers for all of them.
+   * @param freshOnly new devices alone: rooms that the connection is in already are left as they are
+   */
   private async join(
     subscription: PatternSubscription,
-    deviceIds: readonly string[],
+    deviceIds: ReadonlySet<string>,
     id: MessageId | undefined,
+    freshOnly = false,
   ): Promise<void> {
-    const { member, audience, delivery } = subscription;
-    const joined = deviceIds.map((deviceId) => this.registry.joinByPattern(member, deviceId, delivery));
-    await this.registry.attach(joined);
-    const byPattern = joined.filter(({ explicit }) => !explicit); // what was asked for by id keeps its own options
-    if (this.introductions.mustDrain(member, byPattern)) {
-      await member.outbound.drained();
+    const { member, audience } = subscription;
+    const joined: Subscription[] = [];
+    let slice: Subscription[] = [];
+    let seen = 0;
+    let left = 0;
+    let mayJoin = 0;
+    for (const deviceId of deviceIds) {
+      if (left === 0) {
+        await this.attach(subscription, slice, joined);
+        slice = [];
+        left = await this.introductions.turns.next(Math.max(1, deviceIds.size - seen));
+        // The connection, the pattern, the token: any of them may have gone while others had their turn.
+        if (!this.isRegistered(subscription)) {
+          return;
+        }
+        const granted = subscription.terms();
+        if (granted === null) {
+          this.unsubscribe(member, audience.pattern.source);
+          return;
+        }
+        mayJoin = granted.maxRooms - member.subscriptions.size;
+      }
+      left -= 1;
+      seen += 1;
+      const isIn = member.subscriptions.has(deviceId);
+      if (isIn ? !freshOnly : mayJoin > 0) {
+        mayJoin -= isIn ? 0 : 1;
+        slice.push(this.registry.joinByPattern(member, deviceId, subscription.delivery));
+      }
     }
-    this.introductions.takeBack(byPattern, delivery);
-    if (!this.isRegistered(subscription)) {
+    await this.attach(subscription, slice, joined);
+    if (!this.isRegistered(subscription) || (freshOnly && joined.length === 0)) {
       return; // left, or the connection went meanwhile
     }
-    const current = joined.filter((one) => one.current);
-    const { maxFrameBytes } = this;
-    member.outbound.addSource(
-      new SubscribedSource({ pattern: audience.pattern.source, id, subscriptions: current, maxFrameBytes }),
-    );
-    this.introductions.begin(
-      member,
-      current.filter((one) => one.feed === null),
-      undefined,
-      id !== undefined,
-    );
+    const { delivery } = subscription;
+    const pattern = audience.pattern.source;
+    if (!freshOnly) {
+      subscription.supersede?.();
+    }
+    const supersede = this.introductions.beginPattern(member, joined, { pattern, id, delivery });
+    if (!freshOnly) {
+      subscription.supersede = supersede;
+    }
+  }
+
+  private async attach(
+    subscription: PatternSubscription,
+    slice: readonly Subscription[],
+    joined: Subscription[],
+  ): Promise<void> {
+    const attaching = this.registry.attach(slice);
+    if (attaching !== null) {
+      try {
+        await attaching;
+      } catch (error) {
+        this.giveBack(subscription, [...joined, ...slice]);
+        throw error;
+      }
+    }
+    for (const one of slice) {
+      joined.push(one);
+    }
+  }
+
+  /** The store could not be asked: rooms that would be introduced by nobody are left, to be joined with the next new device. */
+  private giveBack(subscription: PatternSubscription, joined: readonly Subscription[]): void {
+    for (const one of joined) {
+      if (!one.explicit && !one.introduced) {
+        if (one.current) {
+          this.registry.leave(one);
+        }
+        subscription.fresh.push(one.room.deviceId);
+      }
+    }
   }
 
   private isRegistered(subscription: PatternSubscription): boolean {
@@ -217,6 +297,8 @@ export class FleetSubscriptions {
       delivery,
       answered: false,
       fresh: [],
+      joining: false,
+      supersede: null,
     };
     patterns.set(source, subscription);
     audience.subscriptions.add(subscription);
@@ -225,6 +307,7 @@ export class FleetSubscriptions {
 
   private unregister(subscription: PatternSubscription): void {
     const { member, audience } = subscription;
+    subscription.supersede?.();
     const patterns = this.byMember.get(member);
     patterns?.delete(audience.pattern.source);
     if (patterns?.size === 0) {

@@ -1,18 +1,22 @@
 import type { Config } from '../config/config.js';
 import { walled } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
-import type { Position } from '../protocol/client-messages.js';
+import type { MessageId, Position } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import type { Member } from './member.js';
 import { ResumeSource } from './resume-source.js';
+import { RoomTurns } from './room-turns.js';
 import { SnapshotSource } from './snapshot-source.js';
+import { SubscribedSource } from './subscribed-source.js';
 import type { Subscription } from './subscription.js';
 
 const NONE: ReadonlySet<never> = new Set<never>();
 
 /** How subscriptions get to where the room stands: by a snapshot, or by the publications they missed. */
 export class Introductions {
+  /** Shared by all that goes through many rooms. */
+  readonly turns = new RoomTurns();
   private readonly resets = new Map<Member, Subscription[]>();
 
   constructor(
@@ -88,11 +92,13 @@ export class Introductions {
         ? NONE
         : new Set(subscriptions.filter(({ room }) => recoveredIds.has(room.deviceId)));
     const { ws, rooms } = this.config;
-    member.outbound.addSource(
-      new SnapshotSource({ subscriptions, recovered, evenIfEmpty, maxFrameBytes: ws.snapshotFrameMaxBytes }),
+    const { outbound } = member;
+    const maxFrameBytes = ws.snapshotFrameMaxBytes;
+    outbound.addSource(
+      new SnapshotSource({ subscriptions, recovered, evenIfEmpty, maxFrameBytes }, outbound, this.turns),
     );
     for (const subscription of recovered) {
-      member.outbound.addSource(
+      outbound.addSource(
         new ResumeSource(subscription, {
           adapter: this.adapter,
           maxPagePublications: rooms.historyPageMaxPublications,
@@ -100,6 +106,34 @@ export class Introductions {
         }),
       );
     }
+  }
+
+  /**
+   * Answers a pattern: paged `subscribed`, then one snapshot of its rooms, which are live from there on with `delivery`.
+   * @returns what ends both before they are through, when the pattern is asked for again or left
+   */
+  beginPattern(
+    member: Member,
+    subscriptions: readonly Subscription[],
+    { pattern, id, delivery }: { pattern: string; id?: MessageId; delivery: DeliveryOptions },
+  ): () => void {
+    const { outbound } = member;
+    const { turns } = this;
+    const maxFrameBytes = this.config.ws.snapshotFrameMaxBytes;
+    const answer = new SubscribedSource({ pattern, id, subscriptions, maxFrameBytes }, outbound, turns);
+    const snapshot = new SnapshotSource(
+      { subscriptions, recovered: NONE, evenIfEmpty: id !== undefined, maxFrameBytes, delivery },
+      outbound,
+      turns,
+    );
+    outbound.addSource(answer);
+    if (subscriptions.some(({ explicit, feed }) => !explicit || feed === null)) {
+      outbound.addSource(snapshot);
+    }
+    return () => {
+      answer.supersede();
+      snapshot.supersede();
+    };
   }
 
   /**

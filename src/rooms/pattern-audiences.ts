@@ -1,6 +1,7 @@
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import type { Member } from './member.js';
+import type { RoomTurns } from './room-turns.js';
 
 /** A device id pattern, compiled; granted to whoever subscribes to it. */
 export interface DevicePattern {
@@ -27,6 +28,10 @@ export interface PatternSubscription {
   /** New devices wait until the pattern itself is answered. */
   answered: boolean;
   fresh: string[];
+  /** Devices of {@link fresh} are being joined. */
+  joining: boolean;
+  /** Ends the answer and the snapshot that are under way. */
+  supersede: (() => void) | null;
 }
 
 /** All subscriptions of one pattern text, and the known devices that match it: matched once, whoever asks. */
@@ -34,7 +39,14 @@ export interface PatternAudience {
   readonly pattern: DevicePattern;
   readonly deviceIds: Set<string>;
   readonly subscriptions: Set<PatternSubscription>;
+  /** Resolves when all known devices have been held against the pattern; null from then on. */
+  ready: Promise<void> | null;
+  /** Calls that may yet subscribe: it is kept for them. */
+  askers: number;
 }
+
+/** Ids held against a pattern are that much less work than a room. */
+const IDS_PER_ROOM = 10;
 
 /**
  * The devices that this instance knows, by the patterns that are subscribed to. A new device is matched once against the distinct patterns
@@ -48,6 +60,7 @@ export class PatternAudiences {
   /** @param announce tells a subscription of a new device that its pattern matches */
   constructor(
     private readonly adapter: Pick<BroadcastAdapter, 'watchDevices'>,
+    private readonly turns: RoomTurns,
     private readonly announce: (subscription: PatternSubscription, deviceId: string) => void,
   ) {}
 
@@ -79,21 +92,71 @@ export class PatternAudiences {
     }
   }
 
-  /** The audience of a pattern; made when nobody has subscribed to it yet. */
-  of(pattern: DevicePattern): PatternAudience {
-    let audience = this.audiences.get(pattern.source);
-    if (audience === undefined) {
-      const deviceIds = new Set([...this.known].filter((deviceId) => pattern.matches(deviceId)));
-      audience = { pattern, deviceIds, subscriptions: new Set() };
-      this.audiences.set(pattern.source, audience);
+  /** The audience of a pattern; made when nobody has subscribed to it yet, and kept until the caller has said {@link done}. */
+  async of(pattern: DevicePattern): Promise<PatternAudience> {
+    for (;;) {
+      const audience = this.audiences.get(pattern.source) ?? this.create(pattern);
+      if (audience.ready === null) {
+        audience.askers += 1;
+        return audience;
+      }
+      await audience.ready; // and look again: it may be gone by then
     }
+  }
+
+  private create(pattern: DevicePattern): PatternAudience {
+    const audience: PatternAudience = {
+      pattern,
+      deviceIds: new Set(),
+      subscriptions: new Set(),
+      ready: null,
+      askers: 0,
+    };
+    this.audiences.set(pattern.source, audience);
+    audience.ready = this.fill(audience);
     return audience;
+  }
+
+  /** A device that becomes known meanwhile is told by {@link onDevice}, and met here once more. */
+  private async fill(audience: PatternAudience): Promise<void> {
+    await inTurns(this.turns, this.known, (deviceId) => {
+      if (audience.pattern.matches(deviceId)) {
+        audience.deviceIds.add(deviceId);
+      }
+    });
+    audience.ready = null;
+  }
+
+  /** The caller of {@link of} has subscribed, or will not. */
+  done(audience: PatternAudience): void {
+    audience.askers -= 1;
+    this.dropIfEmpty(audience);
   }
 
   /** Lets go of an audience that nobody subscribes to. */
   dropIfEmpty(audience: PatternAudience): void {
-    if (audience.subscriptions.size === 0) {
+    if (audience.subscriptions.size === 0 && audience.askers === 0) {
       this.audiences.delete(audience.pattern.source);
+    }
+  }
+}
+
+/** Looks at every id, some thousand in a turn of the event loop; until `look` says that it has seen enough. */
+export async function inTurns(
+  turns: RoomTurns,
+  deviceIds: ReadonlySet<string>,
+  look: (deviceId: string) => boolean | void,
+): Promise<void> {
+  let left = 0;
+  let seen = 0;
+  for (const deviceId of deviceIds) {
+    if (left === 0) {
+      left = (await turns.next(Math.ceil((deviceIds.size - seen) / IDS_PER_ROOM) || 1)) * IDS_PER_ROOM;
+    }
+    left -= 1;
+    seen += 1;
+    if (look(deviceId) === false) {
+      return;
     }
   }
 }

@@ -1,3 +1,4 @@
+import type { Feed } from '../delivery/feed.js';
 import type { PacedSource } from '../delivery/paced-source.js';
 import { background } from '../logging/walls.js';
 import type { BroadcastAdapter, HistoryPage } from './broadcast-adapter.js';
@@ -18,10 +19,13 @@ export interface ResumeContext {
  */
 export class ResumeSource implements PacedSource {
   readonly telemetry = true;
+  readonly bytes = 0;
   done = false;
   private page: readonly Publication[] = [];
   private at = 0;
   private reading = false;
+  /** Shapes the publications; what the options choose is compiled once for all of them. */
+  private feed: Feed | null = null;
   /** Offset of the last publication looked at: sent, or without any of the fields. */
   private seen: number;
   private readonly generation: number;
@@ -76,7 +80,8 @@ export class ResumeSource implements PacedSource {
   private frameOf(publication: Publication): Buffer | null {
     const { subscription } = this;
     const skipped = publication.offset - subscription.lastOffset - 1;
-    const shaped = skipped < 0 ? null : subscription.room.feedOf(subscription).shape(publication);
+    this.feed ??= subscription.room.feedOf(subscription.delivery);
+    const shaped = skipped < 0 ? null : this.feed.shape(publication);
     if (shaped === null) {
       return null;
     }

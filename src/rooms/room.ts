@@ -5,6 +5,7 @@ import type { Feed } from '../delivery/feed.js';
 import type { Scheduler } from '../delivery/scheduler.js';
 import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
 import type { HotCounters } from '../metrics/hot-counters.js';
+import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import { Audience } from './audience.js';
 import type { RoomOrigin } from './broadcast-adapter.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
@@ -104,32 +105,40 @@ export class Room implements Feed {
     this.origin = null;
   }
 
-  /** The feed that serves these options; made when it is not there. */
-  feedOf(subscription: Subscription): Feed {
-    const { key } = planOf(subscription.delivery);
-    if (key === '') {
-      return this;
-    }
-    this.groups ??= new Map();
-    let group = this.groups.get(key);
-    if (group === undefined) {
-      group = new DeliveryGroup(subscription.delivery, this.template, this.hot, this.scheduler);
-      this.groups.set(key, group);
-    }
-    return group;
+  /**
+   * How these options shape a publication that is sent on its own. Groups are kept for live subscriptions alone: one that never goes live
+   * leaves nothing here that each publication would be offered to.
+   */
+  feedOf(delivery: DeliveryOptions): Feed {
+    const { key } = planOf(delivery);
+    return key === '' ? this : (this.groups?.get(key) ?? this.makeGroup(delivery));
   }
 
   /** From now on publications go to this subscription as they come. */
   goLive(subscription: Subscription): void {
-    if (subscription.feed === null) {
-      const feed = this.feedOf(subscription);
-      subscription.feed = feed;
-      if (feed instanceof DeliveryGroup) {
-        feed.live.add(subscription);
-      } else {
-        this.audience.goLive(subscription);
-      }
+    if (subscription.feed !== null) {
+      return;
     }
+    const { delivery } = subscription;
+    const { key } = planOf(delivery);
+    if (key === '') {
+      subscription.feed = this;
+      this.audience.goLive(subscription);
+      return;
+    }
+    this.groups ??= new Map();
+    let group = this.groups.get(key);
+    if (group === undefined) {
+      group = this.makeGroup(delivery);
+      this.groups.set(key, group);
+    }
+    subscription.feed = group;
+    group.live.add(subscription);
+  }
+
+  /** Sets of options that live subscriptions have. */
+  get groupCount(): number {
+    return this.groups === null ? 0 : this.groups.size;
   }
 
   /** Publications no longer go to this subscription, and what waits for it is void. */
@@ -147,5 +156,9 @@ export class Room implements Feed {
     } else {
       this.audience.hold(subscription);
     }
+  }
+
+  private makeGroup(delivery: DeliveryOptions): DeliveryGroup {
+    return new DeliveryGroup(delivery, this.template, this.hot, this.scheduler);
   }
 }

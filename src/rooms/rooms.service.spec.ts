@@ -1,5 +1,6 @@
 import { testRooms } from '../../test/support/test-rooms.js';
 import { RoomsService } from './rooms.service.js';
+import type { Subscription } from './subscription.js';
 
 const EVERY = { mode: 'every' as const };
 const LATEST = { mode: 'latest' as const };
@@ -350,5 +351,57 @@ describe(RoomsService.name, () => {
     await settle();
     expect(m.messages()).toEqual([]);
     expect(rooms.roomCount).toBe(0);
+  });
+
+  // A snapshot and a resume made a group for their options, and a subscription that never went live left it: each publication was then offered
+  // to 1 500 groups. Groups are of live subscriptions alone.
+  it('keeps no group of a subscription that was never live, whatever options it asked for', async () => {
+    const { rooms, member, publish, settle } = testRooms();
+    publish('d1', { f1: 1 });
+    const witness = member();
+    await rooms.subscribe(witness, { deviceIds: ['d1'], denied: [], delivery: EVERY });
+    await settle();
+    const { room } = witness.subscriptions.get('d1') as Subscription;
+    const m = member();
+    const most: number[] = [];
+    for (let n = 0; n < 1_500; n += 1) {
+      if (n % 2 === 1) {
+        publish('d1', { [`f${n}`]: n });
+      }
+      const since = n % 3 === 0 ? undefined : new Map([['d1', { epoch: room.epoch, offset: 1 }]]);
+      void rooms.subscribe(m, {
+        deviceIds: ['d1'],
+        denied: [],
+        delivery: { mode: 'every', fields: [`f${n}`] },
+        since,
+      });
+      if (n % 5 === 0) {
+        await settle();
+      }
+      most.push(room.groupCount);
+    }
+    await settle();
+    most.push(room.groupCount);
+    rooms.leave(m);
+    await settle();
+    expect(Math.max(...most)).toBeLessThanOrEqual(1);
+    expect(room.groupCount).toBe(0);
+  });
+
+  it('keeps no group of a subscription that ends at the border of a snapshot page', async () => {
+    const { rooms, member, publish, settle } = testRooms({ WS_SNAPSHOT_FRAME_MAX_BYTES: '65536' });
+    const ids = Array.from({ length: 6 }, (_, n) => `d${n}`);
+    ids.forEach((id) => publish(id, { big: 'x'.repeat(30_000) }));
+    const witness = member();
+    await rooms.subscribe(witness, { deviceIds: ids, denied: [], delivery: EVERY });
+    await settle();
+    const m = member();
+    m.socket.room = 0;
+    await rooms.subscribe(m, { deviceIds: ids, denied: [], delivery: { mode: 'every', fields: ['big'] } });
+    await settle();
+    rooms.leave(m);
+    m.outbound.close();
+    await settle();
+    expect(witness.subscriptions.all().map(({ room }) => room.groupCount)).toEqual(ids.map(() => 0));
   });
 });

@@ -46,12 +46,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
   ) {
     this.registry = new RoomRegistry(adapter, metrics.hot, context.scheduler);
     this.introductions = new Introductions(adapter, config, metrics);
-    this.fleet = new FleetSubscriptions(
-      adapter,
-      this.registry,
-      this.introductions,
-      config.ws.snapshotFrameMaxBytes,
-    );
+    this.fleet = new FleetSubscriptions(adapter, this.registry, this.introductions);
     adapter.bind(this);
     mirrorGauge(metrics.roomsOpen, () => this.roomCount);
     mirrorGauge(metrics.subscriptionsOpen, () => this.subscriptionCount);

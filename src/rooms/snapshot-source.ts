@@ -1,6 +1,10 @@
+import type { Outbound } from '../delivery/outbound.js';
 import type { PacedSource } from '../delivery/paced-source.js';
 import { textFrameOf } from '../delivery/text-frame.js';
+import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { Publication } from './publication.js';
+import type { RoomTurns } from './room-turns.js';
+import { LISTED_BYTES, SourcePace } from './source-pace.js';
 import type { Subscription } from './subscription.js';
 
 const OPEN = Buffer.from('{"type":"snapshot","devices":[');
@@ -16,32 +20,59 @@ export interface SnapshotRequest {
   /** Send a frame even when nothing is known: an explicit `subscribe` is always answered by one. */
   evenIfEmpty: boolean;
   maxFrameBytes: number;
+  /** Options of a pattern, which those of its rooms get that were not asked for by id; from the snapshot on, in the same step. */
+  delivery?: DeliveryOptions;
 }
 
+const NOBODY: readonly Subscription[] = [];
+
 /**
- * The state of many rooms as `snapshot` frames of bounded size. Each room is read at the moment its frame is made, and its
- * subscription goes live in the same step: between the two nothing can be lost or doubled.
+ * The state of many rooms as `snapshot` frames of bounded size, some hundred rooms in a turn of the event loop. Each room is read at the moment
+ * its frame is made, and its subscription goes live in the same step: between the two nothing can be lost or doubled.
  */
 export class SnapshotSource implements PacedSource {
   readonly telemetry = false;
   done = false;
   private at = 0;
   private sent = 0;
+  private readonly pace: SourcePace;
+  private subscriptions: readonly Subscription[];
 
-  constructor(private readonly request: SnapshotRequest) {}
+  constructor(
+    private readonly request: SnapshotRequest,
+    outbound: Pick<Outbound, 'wake'>,
+    turns: RoomTurns,
+  ) {
+    this.subscriptions = request.subscriptions;
+    this.pace = new SourcePace(outbound, turns);
+  }
 
-  pull(): Buffer | null {
-    const { subscriptions, maxFrameBytes, evenIfEmpty } = this.request;
+  get bytes(): number {
+    return this.subscriptions.length * LISTED_BYTES;
+  }
+
+  /** Another snapshot is to have these rooms: this one ends with what it has sent. */
+  supersede(): void {
+    this.subscriptions = NOBODY;
+  }
+
+  pull(telemetryWaits: boolean): Buffer | null {
+    const { subscriptions } = this;
+    const left = subscriptions.length - this.at;
+    if (left > 0 && !this.pace.mayGoOn(left)) {
+      return null;
+    }
     const chunks: Buffer[] = [OPEN];
     let length = OPEN.length + END_MORE.length;
-    let more = false;
-    while (this.at < subscriptions.length) {
+    while (this.at < subscriptions.length && this.pace.left > 0) {
       const subscription = subscriptions[this.at] as Subscription;
-      if (subscription.current) {
+      if (subscription.current && !this.isOver(subscription)) {
+        if (telemetryWaits && subscription.feed !== null) {
+          break; // what waits for it is older than what would be shown
+        }
         const entry = this.entry(subscription);
         if (entry !== null) {
-          if (chunks.length > 1 && length + entry.length + 1 > maxFrameBytes) {
-            more = true;
+          if (chunks.length > 1 && length + entry.length + 1 > this.request.maxFrameBytes) {
             break;
           }
           if (chunks.length > 1) {
@@ -53,21 +84,36 @@ export class SnapshotSource implements PacedSource {
         this.begin(subscription);
       }
       this.at += 1;
+      this.pace.left -= 1;
     }
-    this.done = !more;
-    if (chunks.length === 1 && this.sent === 0 && !evenIfEmpty) {
-      return null;
+    this.done = this.at >= subscriptions.length;
+    if (chunks.length === 1 && !(this.done && (this.sent > 0 || this.request.evenIfEmpty))) {
+      const usedUp = !this.done && this.pace.left === 0;
+      return usedUp && this.pace.mayGoOn(subscriptions.length - this.at) ? this.pull(telemetryWaits) : null;
     }
     this.sent += 1;
-    chunks.push(more ? END_MORE : END);
+    chunks.push(this.done ? END : END_MORE);
     return textFrameOf(chunks);
   }
 
+  /** Rooms of a pattern that were asked for by id as well have been shown, and keep their own options. */
+  private isOver({ explicit, feed }: Subscription): boolean {
+    return this.request.delivery !== undefined && explicit && feed !== null;
+  }
+
   private begin(subscription: Subscription): void {
+    const { delivery, recovered } = this.request;
+    const { room } = subscription;
     subscription.introduced = true;
-    if (!this.request.recovered.has(subscription) && subscription.feed === null) {
-      subscription.lastOffset = subscription.room.offset;
-      subscription.room.goLive(subscription);
+    if (delivery !== undefined && !subscription.explicit) {
+      if (subscription.feed !== null) {
+        room.hold(subscription);
+      }
+      subscription.delivery = delivery;
+    }
+    if (!recovered.has(subscription) && subscription.feed === null) {
+      subscription.lastOffset = room.offset;
+      room.goLive(subscription);
     }
   }
 
@@ -98,7 +144,10 @@ export class SnapshotSource implements PacedSource {
     if (telemetry === null || this.request.recovered.has(subscription)) {
       return null;
     }
-    return room.feedOf(subscription).shape(telemetry);
+    const { delivery } = this.request;
+    return room
+      .feedOf(delivery === undefined || subscription.explicit ? subscription.delivery : delivery)
+      .shape(telemetry);
   }
 }
 

@@ -179,6 +179,7 @@ describe('an error of one connection', () => {
     const source = {
       done: false,
       telemetry: false,
+      bytes: 0,
       pull: () => {
         throw new Error('injected');
       },

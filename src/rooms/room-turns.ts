@@ -1,0 +1,72 @@
+import { walled } from '../logging/walls.js';
+
+/** Rooms that are joined, answered or shown in one turn of the event loop, over all connections. */
+export const ROOMS_PER_TURN = 500;
+
+/** Who waits for a later turn, and how many rooms it asks for. */
+interface Waiting {
+  rooms: number;
+  resume(granted: number): void;
+}
+
+/**
+ * Work on many rooms, shared out over turns of the event loop: a pattern may stand for a hundred thousand of them, and what comes from devices
+ * and other connections goes on in between. Whoever finds the turn's share used up waits in line, each for one share at a time, so that
+ * one connection that asks for much does not hold up one that asks for little.
+ */
+export class RoomTurns {
+  private left = ROOMS_PER_TURN;
+  private scheduled = false;
+  private waiting: Waiting[] = [];
+
+  /** @returns how many of `rooms` may be seen to now; 0: wait for {@link later} */
+  take(rooms: number): number {
+    if (this.waiting.length > 0) {
+      return 0; // those who wait come first
+    }
+    const granted = Math.min(rooms, this.left);
+    this.left -= granted;
+    this.schedule();
+    return granted;
+  }
+
+  /** Calls back in a later turn with how many of `rooms` may be seen to then: at least one. */
+  later(rooms: number, resume: (granted: number) => void): void {
+    this.waiting.push({ rooms, resume });
+    this.schedule();
+  }
+
+  /** {@link take}, or else {@link later}. */
+  async next(rooms: number): Promise<number> {
+    const granted = this.take(rooms);
+    return granted > 0 ? granted : new Promise((resolve) => this.later(rooms, resolve));
+  }
+
+  private schedule(): void {
+    if (!this.scheduled) {
+      this.scheduled = true;
+      setImmediate(walled('room', () => this.turn()));
+    }
+  }
+
+  private turn(): void {
+    this.scheduled = false;
+    this.left = ROOMS_PER_TURN;
+    const { waiting } = this;
+    let served = 0;
+    try {
+      while (served < waiting.length && this.left > 0) {
+        const { rooms, resume } = waiting[served] as Waiting;
+        const granted = Math.min(rooms, this.left);
+        this.left -= granted;
+        served += 1;
+        resume(granted);
+      }
+    } finally {
+      waiting.splice(0, served);
+      if (waiting.length > 0) {
+        this.schedule();
+      }
+    }
+  }
+}
