@@ -6,7 +6,7 @@ export const ROOMS_PER_TURN = 500;
 /** Who waits for a later turn, and how many rooms it asks for. */
 interface Waiting {
   rooms: number;
-  resume(granted: number): void;
+  resume: (granted: number) => void;
 }
 
 /**

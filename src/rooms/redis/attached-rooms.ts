@@ -11,9 +11,12 @@ import type { Partition } from './partitions.js';
 import { ReadingRound } from './reading-round.js';
 import { RoomReader } from './room-reader.js';
 import type { RedisStore } from './redis-store.js';
+import { EMPTY_EXPIRY_MS } from './scripts.js';
 import { RoomsByChannel } from './rooms-by-channel.js';
 import { isUnreadable } from './stored-state.js';
 
+/** Longest time in which all rooms are read again: it keeps watched rooms from expiring, and finds what a lost message would have told. */
+const ROUND_MS = 150_000;
 /** Messages of one room kept while it is being read; over it the room is read once more instead. */
 const MAX_HELD_BYTES = 1024 * 1024;
 
@@ -24,6 +27,7 @@ export class AttachedRooms {
   private readonly reader: RoomReader;
   private active = true;
   private readonly round: ReadingRound;
+  private readonly emptyRound: ReadingRound;
   private readonly forgetting: Forgetting;
 
   /** @param expiryMs time after which the store forgets a device of which nobody hears or asks */
@@ -34,14 +38,21 @@ export class AttachedRooms {
     private readonly expiryMs: number,
   ) {
     this.forgetting = new Forgetting(store, (deviceId) => !this.active || this.rooms.has(deviceId));
-    this.round = new ReadingRound(this.rooms, (room) => {
+    const readAgain = (room: AttachedRoom): void => {
       if (this.active && room.known && room.held === null) {
         this.reader.read(room);
+      }
+    };
+    this.round = new ReadingRound(this.rooms, readAgain);
+    this.emptyRound = new ReadingRound(this.rooms, (room) => {
+      if (room.empty) {
+        readAgain(room);
       }
     });
     this.reader = new RoomReader(store, metrics, {
       isCurrent: (room) => this.active && this.rooms.get(room.deviceId) === room,
       replay: (room, messages) => this.replay(room, messages),
+      abandoned: (deviceId) => this.forgetting.add(deviceId),
     });
   }
 
@@ -64,12 +75,14 @@ export class AttachedRooms {
   }
 
   start(): void {
-    this.round.start(this.expiryMs);
+    this.round.start(Math.min(ROUND_MS, this.expiryMs / 4));
+    this.emptyRound.start(Math.min(EMPTY_EXPIRY_MS, this.expiryMs) / 3);
     this.forgetting.start();
   }
 
   stop(): void {
     this.round.stop();
+    this.emptyRound.stop();
     this.forgetting.stop();
     this.suspend();
   }
@@ -99,6 +112,7 @@ export class AttachedRooms {
     room.node?.subscriber.channels.drop(room.channel);
     // Whoever still waits for the attach does not follow the room any more: an answer without a position.
     room.takeWaiters().forEach((resolve) => resolve(room.state));
+    // One that was not read yet has no key, or one that the read under way makes: see `abandoned`.
     if (room.known && room.empty) {
       this.forgetting.add(deviceId);
     }

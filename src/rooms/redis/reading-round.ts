@@ -2,8 +2,6 @@ import type { AttachedRoom } from './attached-room.js';
 
 /** Parts in which all attached rooms are read again in turn. */
 const ROUND_PARTS = 30;
-/** Longest time of one such round: it keeps watched rooms from expiring, and finds what a lost message would have told. */
-const ROUND_MS = 150_000;
 
 /** Goes round all attached rooms, a part at a time. */
 export class ReadingRound {
@@ -16,9 +14,8 @@ export class ReadingRound {
     private readonly take: (room: AttachedRoom) => void,
   ) {}
 
-  /** @param expiryMs time after which the store forgets a device of which nobody hears or asks */
-  start(expiryMs: number): void {
-    this.timer = setInterval(() => this.takePart(), Math.min(ROUND_MS, expiryMs / 4) / ROUND_PARTS);
+  start(roundMs: number): void {
+    this.timer = setInterval(() => this.takePart(), roundMs / ROUND_PARTS);
   }
 
   stop(): void {

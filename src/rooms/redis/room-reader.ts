@@ -18,6 +18,8 @@ export interface ReaderEvents {
   isCurrent(room: AttachedRoom): boolean;
   /** The room has caught up: these messages came meanwhile. */
   replay(room: AttachedRoom, messages: readonly Buffer[]): void;
+  /** A room was left while it was read: the store has a key for it now, even if nothing is known of it. */
+  abandoned(deviceId: string): void;
 }
 
 /**
@@ -83,9 +85,13 @@ export class RoomReader {
       set !== undefined && set.size > 0;
       set = this.waiting.get(partition)
     ) {
-      const rooms = [...set].slice(0, MAX_ROOMS_AT_ONCE);
-      rooms.forEach((room) => set?.delete(room));
+      const rooms = this.takeSome(set);
       const good = await this.readAll(partition, rooms, generation);
+      for (const room of rooms) {
+        if (!this.events.isCurrent(room)) {
+          this.events.abandoned(room.deviceId);
+        }
+      }
       if (generation !== this.generation) {
         return;
       }
@@ -98,6 +104,18 @@ export class RoomReader {
       }
     }
     this.busy.delete(partition);
+  }
+
+  /** Rooms that were left before their turn came are not read: that would make a key for each that nobody knows anything of. */
+  private takeSome(set: Set<AttachedRoom>): AttachedRoom[] {
+    const rooms: AttachedRoom[] = [];
+    for (const room of set) {
+      set.delete(room);
+      if (this.events.isCurrent(room) && rooms.push(room) === MAX_ROOMS_AT_ONCE) {
+        break;
+      }
+    }
+    return rooms;
   }
 
   private async readAll(partition: Partition, rooms: AttachedRoom[], generation: number): Promise<boolean> {

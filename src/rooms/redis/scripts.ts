@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/config.js';
 
-/** A room nobody knows anything of lives this long without being asked for; instances ask again while it is watched. */
-export const EMPTY_EXPIRY_MS = 600_000;
+/** A room nobody knows anything of lives this long without being asked for; instances ask again, three times in it, while it is watched. */
+export const EMPTY_EXPIRY_MS = 60_000;
 
 /** Room over the even share of MAX_DEVICES that one partition may take, since a hash never shares out evenly. */
 const SHARE_SLACK = 1.1;

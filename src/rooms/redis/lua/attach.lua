@@ -15,7 +15,10 @@ for index = 3, #ARGV do
     stored = head .. (stored and string.sub(stored, HEAD_BYTES + 1) or '')
   end
   if not bits(room.flags, LISTED) then
-    call('PEXPIRE', key, EMPTY_EXPIRY_MS)
+    -- An instance of an earlier release that watches it asks more seldom, and gave it longer.
+    if call('PTTL', key) < EMPTY_EXPIRY_MS then
+      call('PEXPIRE', key, EMPTY_EXPIRY_MS)
+    end
   elseif now >= room.refresh_at then
     -- Silent but watched: not forgotten.
     room.refresh_at = now + EXPIRY_MS / 8
