@@ -58,6 +58,11 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
     'MQTT_USERNAME',
     'must be set when MQTT_PASSWORD is',
   );
+  demand(
+    redis.url !== undefined || (redis.username === undefined && redis.password === undefined),
+    'REDIS_URL',
+    'must be set when REDIS_USERNAME or REDIS_PASSWORD is',
+  );
   const metadataFault = metadata.file === undefined ? undefined : checkMetadataFile(metadata.file);
   demand(metadataFault === undefined, 'METADATA_FILE', metadataFault ?? '');
   const transformFault = transform.file === undefined ? undefined : checkTransformFile(transform.file);

@@ -113,6 +113,18 @@ const ROWS: Record<string, Row> = {
   MQTT_CA: { path: 'mqtt.ca', fallback: undefined, takes: ['pem', 'pem'] },
   MQTT_CERT: { path: 'mqtt.cert', fallback: undefined, takes: ['pem', 'pem'], also: { MQTT_KEY: 'pem' } },
   MQTT_KEY: { path: 'mqtt.key', fallback: undefined, takes: ['pem', 'pem'], also: { MQTT_CERT: 'pem' } },
+  REDIS_USERNAME: {
+    path: 'redis.username',
+    fallback: undefined,
+    takes: ['live', 'live'],
+    also: { REDIS_URL: 'redis://h' },
+  },
+  REDIS_PASSWORD: {
+    path: 'redis.password',
+    fallback: undefined,
+    takes: ['p@ss', 'p@ss'],
+    also: { REDIS_URL: 'redis://h' },
+  },
   MQTT_INGEST: {
     path: 'mqtt.ingest',
     fallback: 'leased',

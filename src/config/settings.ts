@@ -117,6 +117,11 @@ export const settings = {
       'Redis that joins several instances: redis://, rediss://, a comma list of nodes for Redis Cluster, redis+sentinel:// for Sentinel',
       { defaultText: 'none: rooms in memory, one instance' },
     ),
+    username: optionalText('REDIS_USERNAME', 'User at Redis, in place of the one in REDIS_URL'),
+    password: secret(
+      'REDIS_PASSWORD',
+      'Password at Redis, in place of the one in REDIS_URL, as it is: nothing is percent-encoded',
+    ),
     ca: secret(
       'REDIS_CA',
       'Certificate authority of Redis (PEM), with rediss:// or TLS behind Sentinel; the system ones are used when unset',

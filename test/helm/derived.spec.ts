@@ -119,6 +119,72 @@ describe('the heap', () => {
   });
 });
 
+// Full history (512 MiB), the heap and 50 000 connections did not fit into the default limit of 1 GiB.
+describe('the bounds that share the memory limit', () => {
+  it.each([
+    ['512Mi', '107374182', '9584'],
+    ['1Gi', '214748364', '25313'],
+    ['4Gi', '536870912', '50000'],
+    ['128Mi', '26843545', '1000'],
+  ])('follow from a limit of %s', async (limit, history, connections) => {
+    const { settings } = await deployed({ values, set: [`resources.limits.memory=${limit}`] });
+    expect(settings).toMatchObject({ HISTORY_TOTAL_MAX_BYTES: history, WS_MAX_CONNECTIONS: connections });
+    const page = await readFile(`${root}docs/kubernetes.md`, 'utf8');
+    const number = connections.replace(/(?=(\d{3})$)/, ' ');
+    expect(limit === '128Mi' || page.includes(` ${number} `)).toBe(true);
+  });
+
+  it('are those of the settings where they are said, and the one makes room for the other', async () => {
+    const set = ['settings.HISTORY_TOTAL_MAX_BYTES=0'];
+    expect((await deployed({ values, set })).settings).toMatchObject({
+      HISTORY_TOTAL_MAX_BYTES: '0',
+      WS_MAX_CONNECTIONS: '35799',
+    });
+    const { settings } = await deployed({ values, set: ['settings.WS_MAX_CONNECTIONS=60000'] });
+    expect(settings['WS_MAX_CONNECTIONS']).toBe('60000');
+  });
+});
+
+// The whole URL had to be in one key, percent-encoded: what operators and secret stores write had to be put together first.
+describe('a Redis whose Secret has parts', () => {
+  const secret = { existingSecret: 'r', passwordKey: 'password' };
+
+  it('has its password in a file, and its address in the ConfigMap', async () => {
+    const { container, pod, settings } = await deployed({
+      values,
+      yaml: `redis: ${JSON.stringify({ ...secret, url: 'rediss://redis:6380', username: 'live' })}
+networkPolicy: { enabled: true }
+replicaCount: 2`,
+    });
+    expect(settings).toMatchObject({ REDIS_URL: 'rediss://redis:6380', REDIS_USERNAME: 'live' });
+    expect(container.env).toContainEqual({
+      name: 'REDIS_PASSWORD_FILE',
+      value: '/etc/sluice/redis/password',
+    });
+    expect(pod?.volumes?.find(({ name }) => name === 'redis')?.secret).toMatchObject({
+      secretName: 'r',
+      items: [{ key: 'password', path: 'password' }],
+    });
+  });
+
+  it('has host and user from it, and the port that is said opened', async () => {
+    const { container, objects, settings } = await deployed({
+      values,
+      yaml: `redis: ${JSON.stringify({ ...secret, hostKey: 'host', usernameKey: 'user', url: 'rediss://$(REDIS_HOST):6390' })}
+networkPolicy: { enabled: true }`,
+    });
+    const names = container.env?.map(({ name }) => name) ?? [];
+    expect(names.slice(-3)).toEqual(['REDIS_HOST', 'REDIS_USERNAME', 'REDIS_URL']);
+    expect(container.env).toContainEqual({ name: 'REDIS_URL', value: 'rediss://$(REDIS_HOST):6390' });
+    expect(container.env).toContainEqual({
+      name: 'REDIS_HOST',
+      valueFrom: { secretKeyRef: { name: 'r', key: 'host' } },
+    });
+    expect(settings).not.toHaveProperty('REDIS_URL');
+    expect(egressPorts(objects)).toEqual([1883, 6390]);
+  });
+});
+
 describe('the settings', () => {
   it('are ones with which the product starts', async () => {
     for (const name of ['defaults', 'no-redis']) {

@@ -107,6 +107,32 @@ const combinations: [string, string[], string][] = [
     'settings.METADATA_FILE names /etc/sluice/files/meta.json, which nobody mounts: put its content under files, as "meta.json", or correct the name',
   ],
   [
+    'a key of a Redis Secret without the Secret',
+    ['redis.url=redis://redis', 'redis.passwordKey=p'],
+    'no Secret is named: set redis.existingSecret',
+  ],
+  [
+    'a Redis password without an address',
+    ['redis.existingSecret=r', 'redis.passwordKey=p'],
+    'there is no address: set redis.url (without a password in it), or redis.hostKey',
+  ],
+  [
+    'two hosts of Redis',
+    ['redis.existingSecret=r', 'redis.hostKey=h', 'redis.url=redis://redis'],
+    'write $(REDIS_HOST) into redis.url where the host belongs',
+  ],
+  [
+    'a host of Redis that nothing gives',
+    ['redis.url=redis://$(REDIS_HOST)'],
+    'redis.url has a variable, but there is no redis.hostKey',
+  ],
+  [
+    'two users of Redis',
+    ['redis.existingSecret=r', 'redis.url=redis://redis', 'redis.usernameKey=u', 'redis.username=u'],
+    'redis.username and redis.usernameKey are both set',
+  ],
+  ['a user without a Redis', ['redis.username=u'], 'redis.username is set but there is no Redis'],
+  [
     'a path that does not lead to the WebSocket',
     ['ingress.enabled=true', 'ingress.hosts={a.example}', 'ingress.path=/live'],
     'ingress.path is /live, which does not lead to websocket.path /ws',

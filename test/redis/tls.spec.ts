@@ -56,12 +56,16 @@ describe('Redis with TLS', () => {
     expect(adapter.storeReachable).toBe(false);
   });
 
-  it('is reached where a sentinel says', async () => {
+  // Sentinels were asked in the clear, whatever the address said: common charts put them on TLS together with Redis.
+  it.each([
+    ['in the clear', 'tls=true', (port: number) => [`port ${port}`]],
+    ['over TLS', 'tls=true&sentinelTls=true', (port: number) => ['port 0', `tls-port ${port}`]],
+  ])('is reached where a sentinel says, asked %s', async (_, query, listen) => {
     const folder = mkdtempSync(join(tmpdir(), 'sluice-sentinel-'));
     own({ stop: () => rmSync(folder, { recursive: true }) });
     const sentinelPort = await freePort();
     const file = join(folder, 'sentinel.conf');
-    const lines = [`port ${sentinelPort}`, 'bind 127.0.0.1', `dir ${folder}`, 'tls-replication yes'];
+    const lines = [...listen(sentinelPort), 'bind 127.0.0.1', `dir ${folder}`, 'tls-replication yes'];
     const monitor = `sentinel monitor main 127.0.0.1 ${port} 1`;
     const options = tls
       .join(' ')
@@ -72,7 +76,7 @@ describe('Redis with TLS', () => {
       env: pathWithDaemons(),
     });
     own(await sentinel.ready(/\+monitor master/));
-    const url = `redis+sentinel://127.0.0.1:${sentinelPort}/main?tls=true`;
+    const url = `redis+sentinel://127.0.0.1:${sentinelPort}/main?${query}`;
     await expectStored(own(await startInstance(url, { redis: mutual() })));
   });
 });

@@ -20,6 +20,14 @@ so that one run names every mistake, each with what to change.
 {{- if and $v.mqtt.tls.existingSecret (not (regexMatch "^(mqtts|wss)://" (include "sluice.mqttUrl" .))) }}{{ $problems = append $problems "mqtt.tls.existingSecret is set but mqtt.url is not encrypted: use mqtts:// or wss://, or remove the Secret" }}{{ end -}}
 {{- if and $v.redis.tls.existingSecret (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems "redis.tls.existingSecret is set but there is no Redis: set redis.url or redis.existingSecret" }}{{ end -}}
 {{- if and $v.redis.tls.existingSecret (hasPrefix "redis://" (include "sluice.redisUrl" .)) }}{{ $problems = append $problems "redis.tls.existingSecret is set but redis.url is not encrypted: use rediss://, or remove the Secret" }}{{ end -}}
+{{- if include "sluice.redisParts" . -}}
+{{- if not $v.redis.existingSecret }}{{ $problems = append $problems "redis.passwordKey, usernameKey or hostKey is set but no Secret is named: set redis.existingSecret" }}{{ end -}}
+{{- if not (or $v.redis.url $v.redis.hostKey) }}{{ $problems = append $problems "redis.passwordKey or usernameKey is set but there is no address: set redis.url (without a password in it), or redis.hostKey" }}{{ end -}}
+{{- if and $v.redis.hostKey $v.redis.url (not (contains "$(REDIS_HOST)" $v.redis.url)) }}{{ $problems = append $problems "redis.hostKey and a whole redis.url are both set: write $(REDIS_HOST) into redis.url where the host belongs, or remove one" }}{{ end -}}
+{{- end -}}
+{{- if and (contains "$(" $v.redis.url) (not $v.redis.hostKey) }}{{ $problems = append $problems "redis.url has a variable, but there is no redis.hostKey: name the key of the Secret that has the host" }}{{ end -}}
+{{- if and $v.redis.username $v.redis.usernameKey }}{{ $problems = append $problems "redis.username and redis.usernameKey are both set: remove one" }}{{ end -}}
+{{- if and $v.redis.username (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems "redis.username is set but there is no Redis: set redis.url or redis.existingSecret" }}{{ end -}}
 {{- range $name := list "mqtt" "redis" -}}
 {{- $tls := (get $v $name).tls -}}
 {{- if and $tls.existingSecret (not $tls.caKey) (not $tls.clientCertificate) }}{{ $problems = append $problems (printf "%s.tls.existingSecret is set but nothing is taken from it: set %s.tls.caKey or %s.tls.clientCertificate=true, or remove the Secret" $name $name $name) }}{{ end -}}

@@ -112,11 +112,23 @@ mqtt://{{ include "sluice.fullname" . }}-mosquitto:1883
 {{- end -}}
 {{- end -}}
 
-{{/* The Redis URL that may stand in a ConfigMap; nothing when it comes from a Secret or there is no Redis. */}}
+{{/* "true" when the Secret has parts of the address (password, user, host) and not the whole URL. */}}
+{{- define "sluice.redisParts" -}}
+{{- with .Values.redis }}{{ if or .passwordKey .usernameKey .hostKey }}true{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* "true" when the whole URL comes from a Secret. */}}
+{{- define "sluice.redisUrlIsSecret" -}}
+{{- if and (include "sluice.redisSecretName" .) (not (include "sluice.redisParts" .)) }}true{{ end -}}
+{{- end -}}
+
+{{/* The Redis URL that is no secret; nothing when it comes from a Secret or there is no Redis. */}}
 {{- define "sluice.redisUrl" -}}
-{{- if not (include "sluice.redisSecretName" .) -}}
+{{- if not (include "sluice.redisUrlIsSecret" .) -}}
 {{- if .Values.redis.url -}}
 {{ .Values.redis.url }}
+{{- else if .Values.redis.hostKey -}}
+redis://$(REDIS_HOST):6379
 {{- else if .Values.demo.enabled -}}
 redis://{{ include "sluice.fullname" . }}-redis:6379
 {{- end -}}
@@ -140,7 +152,7 @@ chart cannot read, the usual ones: 6379, 6380 (TLS at most providers) and 26379 
 {{- end -}}
 
 {{- define "sluice.hasRedis" -}}
-{{- if or (include "sluice.redisSecretName" .) (include "sluice.redisUrl" .) }}true{{ end -}}
+{{- if or (include "sluice.redisUrlIsSecret" .) (include "sluice.redisUrl" .) }}true{{ end -}}
 {{- end -}}
 
 {{/* Comma list of origins: what was said, else those of the hosts, else any for the demo. */}}
@@ -174,6 +186,23 @@ chart cannot read, the usual ones: 6379, 6380 (TLS at most providers) and 26379 
   ipFamilies:
     {{- toYaml . | nindent 4 }}
 {{- end }}
+{{- end -}}
+
+{{/*
+Bounds that have to fit into the memory limit together, as JSON, unless `settings` says them: history a fifth of the limit (512 MiB at
+most), connections what is left of four fifths beside 120 MiB for the process, at 20 KiB each: 6.4 KiB for the connection itself, the rest for its
+rooms and the slow ones among them (docs/scaling.md), 50 000 at most.
+*/}}
+{{- define "sluice.derivedBounds" -}}
+{{- $limit := include "sluice.bytes" (default "" (default dict .Values.resources.limits).memory) | int64 -}}
+{{- if gt $limit 0 -}}
+{{- $history := min (div $limit 5) 536870912 -}}
+{{- $said := ternary .Values.settings.HISTORY_TOTAL_MAX_BYTES $history (hasKey .Values.settings "HISTORY_TOTAL_MAX_BYTES") | int64 -}}
+{{- $connections := div (sub (div (mul $limit 4) 5) (add 125829120 $said)) 20480 -}}
+{{- dict "HISTORY_TOTAL_MAX_BYTES" (toString $history) "WS_MAX_CONNECTIONS" (max 1000 (min $connections 50000) | toString) | toJson -}}
+{{- else -}}
+{}
+{{- end -}}
 {{- end -}}
 
 {{/* Bytes of a Kubernetes memory quantity (Ki, Mi, Gi, k, M, G or none), 0 when it is written otherwise. */}}

@@ -20,9 +20,13 @@
   "JWT_ISSUER" $v.jwt.issuer
   "JWT_AUDIENCE" $v.jwt.audience
   "MQTT_USERNAME" $v.mqtt.username
-  "REDIS_URL" (include "sluice.redisUrl" .)
+  "REDIS_URL" (ternary "" (include "sluice.redisUrl" .) (ne $v.redis.hostKey ""))
+  "REDIS_USERNAME" $v.redis.username
 -}}
 {{- if $value }}{{ $_ := set $data $name $value }}{{ end -}}
+{{- end -}}
+{{- range $name, $value := include "sluice.derivedBounds" . | fromJson -}}
+{{- $_ := set $data $name $value -}}
 {{- end -}}
 {{- range $name, $value := $v.settings -}}
 {{- $text := toString $value -}}
@@ -50,9 +54,11 @@ Secrets and certificates, which reach the process as files: a list of
 {{- $key := ternary $v.mqtt.passwordKey "mqtt-password" (ne $v.mqtt.existingSecret "") -}}
 {{- $files = append $files (dict "volume" "mqtt" "secret" . "items" (list (dict "key" $key "path" "password" "setting" "MQTT_PASSWORD"))) -}}
 {{- end -}}
-{{- with include "sluice.redisSecretName" . -}}
+{{- if include "sluice.redisUrlIsSecret" . -}}
 {{- $key := ternary $v.redis.urlKey "redis-url" (ne $v.redis.existingSecret "") -}}
-{{- $files = append $files (dict "volume" "redis" "secret" . "items" (list (dict "key" $key "path" "url" "setting" "REDIS_URL"))) -}}
+{{- $files = append $files (dict "volume" "redis" "secret" (include "sluice.redisSecretName" .) "items" (list (dict "key" $key "path" "url" "setting" "REDIS_URL"))) -}}
+{{- else if and $v.redis.existingSecret $v.redis.passwordKey -}}
+{{- $files = append $files (dict "volume" "redis" "secret" $v.redis.existingSecret "items" (list (dict "key" $v.redis.passwordKey "path" "password" "setting" "REDIS_PASSWORD"))) -}}
 {{- end -}}
 {{- range $name := list "mqtt" "redis" -}}
 {{- $tls := (get $v $name).tls -}}

@@ -8,8 +8,11 @@ const KEEP_ALIVE_MS = 15_000;
 /** Makes connections to Redis. Each is one TCP connection to one server process: it never reconnects by itself. */
 export type Connect = () => Redis;
 
-/** Time to connect, and with TLS: who is believed, and the certificate to show. */
-export type ConnectSettings = Pick<Config['redis'], 'timeoutMs' | 'ca' | 'cert' | 'key'>;
+/** Time to connect, who connects where the address does not say, and with TLS: who is believed, and the certificate to show. */
+export type ConnectSettings = Pick<
+  Config['redis'],
+  'timeoutMs' | 'username' | 'password' | 'ca' | 'cert' | 'key'
+>;
 
 /**
  * @param name shown by CLIENT LIST
@@ -17,16 +20,17 @@ export type ConnectSettings = Pick<Config['redis'], 'timeoutMs' | 'ca' | 'cert' 
  */
 export function connectTo(
   address: RedisAddress,
-  { timeoutMs, ca, cert, key }: ConnectSettings,
+  { timeoutMs, ca, cert, key, ...user }: ConnectSettings,
   name: string,
   at?: { host: string; port: number },
 ): Connect {
-  const { username, password, sentinelPassword, tls, db } = address;
+  const { sentinelUsername, sentinelPassword, sentinelTls, tls, db } = address;
+  // Node.js takes NODE_TLS_REJECT_UNAUTHORIZED for the default; a default that is written out nothing turns off.
+  const verified = { ca, cert, key, rejectUnauthorized: true };
   const options: RedisOptions = {
-    username,
-    password,
-    // Node.js takes NODE_TLS_REJECT_UNAUTHORIZED for the default; a default that is written out nothing turns off.
-    ...(tls && { tls: { ca, cert, key, rejectUnauthorized: true } }),
+    username: user.username ?? address.username,
+    password: user.password ?? address.password,
+    ...(tls && { tls: verified }),
     db,
     connectionName: name,
     connectTimeout: timeoutMs,
@@ -44,8 +48,10 @@ export function connectTo(
     Object.assign(options, {
       sentinels: address.hosts.map((host) => ({ ...host })),
       name: address.masterName,
+      sentinelUsername,
       sentinelPassword,
-      // Without it, ioredis speaks no TLS to what the sentinels name. The sentinels themselves are asked in the clear.
+      ...(sentinelTls && { sentinelTLS: verified }),
+      // Without it, ioredis speaks no TLS to what the sentinels name.
       enableTLSForSentinelMode: tls,
       sentinelRetryStrategy: () => null,
       sentinelCommandTimeout: timeoutMs,

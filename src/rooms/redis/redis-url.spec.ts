@@ -41,7 +41,14 @@ describe(parseRedisUrl.name, () => {
         password: 'p',
       },
     ],
-    ['redis+sentinel://a/main/2?sentinelPassword=x&tls=true', { db: 2, sentinelPassword: 'x', tls: true }],
+    [
+      'redis+sentinel://a/main/2?sentinelPassword=x&tls=true',
+      { db: 2, sentinelPassword: 'x', tls: true, sentinelTls: false },
+    ],
+    [
+      'redis+sentinel://a/main?sentinelUsername=u&sentinelTls=true',
+      { sentinelUsername: 'u', tls: false, sentinelTls: true },
+    ],
   ])('reads %s', (text, expected) => {
     expect(parseRedisUrl(text)).toMatchObject(expected);
   });

@@ -8,9 +8,12 @@ export interface RedisAddress {
   /** Sentinel's name of the master. */
   readonly masterName?: string;
   readonly tls: boolean;
+  /** The sentinels speak TLS too. */
+  readonly sentinelTls: boolean;
   readonly db: number;
   readonly username?: string;
   readonly password?: string;
+  readonly sentinelUsername?: string;
   readonly sentinelPassword?: string;
 }
 
@@ -19,7 +22,7 @@ const FORMS =
 
 /**
  * Reads REDIS_URL. A comma list means Redis Cluster; each further node may repeat the scheme. User, password and database are
- * those of Redis; `?sentinelPassword=` is the sentinels' own.
+ * those of Redis; `?sentinelUsername=` and `?sentinelPassword=` are the sentinels' own.
  * @throws naming the setting, never its value: it may hold a password
  */
 export function parseRedisUrl(text: string): RedisAddress {
@@ -53,6 +56,8 @@ export function parseRedisUrl(text: string): RedisAddress {
     db,
     username,
     password,
+    sentinelTls: parameters.get('sentinelTls') === 'true',
+    sentinelUsername: parameters.get('sentinelUsername') ?? undefined,
     sentinelPassword: parameters.get('sentinelPassword') ?? undefined,
   };
 }
