@@ -1,4 +1,5 @@
-# Any image with Node 20.19 or newer, npm and a C library that node_modules' few binaries know; a current LTS by default.
+# Any image with Node 20.19 or newer, npm and a C library that node_modules' few binaries know; a current LTS by default. A tag can change
+# under a build: a release names the base by its digest, `--build-arg NODE_IMAGE=node:24-bookworm-slim@sha256:…`.
 ARG NODE_IMAGE=node:24-bookworm-slim
 
 FROM ${NODE_IMAGE} AS build
@@ -20,7 +21,16 @@ RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund --offline \
  && find dist -name '*.map' -delete \
  && find node_modules -type d -empty -delete
 
-FROM ${NODE_IMAGE}
+# The base without what only a build needs: package managers, headers of Node, manuals. Copied as one layer, since what is deleted in a
+# layer of its own is still in the ones below.
+FROM ${NODE_IMAGE} AS base
+RUN rm -rf /usr/local/lib/node_modules /usr/local/include /usr/local/share /usr/share/doc /usr/share/man /usr/share/locale \
+      /opt/yarn* /var/cache/* /var/lib/apt/lists/* /var/log/* /tmp/* \
+ && cd /usr/local/bin && rm -f npm npx corepack yarn yarnpkg nodejs docker-entrypoint.sh
+
+FROM scratch
+COPY --from=base / /
+ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ENV NODE_ENV=production
 # The collector copies what lives of this space with everything else halted: 4 MiB take 3 ms, the default of 16 up to 20. One thread
 # helps it; the default of four get into each other's way where a container has one or two cores (docs/decisions/010).

@@ -358,6 +358,7 @@ describe(loadConfig.name, () => {
       [{ MQTT_CERT: 'pem' }, 'MQTT_CERT: set MQTT_CERT and MQTT_KEY together'],
       [{ MQTT_KEY: 'pem' }, 'MQTT_CERT: set MQTT_CERT and MQTT_KEY together'],
       [{ REDIS_CERT: 'pem' }, 'REDIS_CERT: set REDIS_CERT and REDIS_KEY together'],
+      [{ REDIS_PASSWORD: 'p' }, 'REDIS_URL: must be set when REDIS_USERNAME or REDIS_PASSWORD is'],
       [{ MQTT_PASSWORD: 'p' }, 'MQTT_USERNAME: must be set when MQTT_PASSWORD is'],
       [
         { MQTT_RECONNECT_MIN_MS: '900', MQTT_RECONNECT_MAX_MS: '100' },
