@@ -59,6 +59,18 @@ export class HistoryLog {
     return this.oldest;
   }
 
+  /** Of the oldest publication; undefined before the first. */
+  get oldestMetaVersion(): number | undefined {
+    return this.segments[0]?.bytes.readUInt32LE(this.oldestAt + 8);
+  }
+
+  /** Lets go of publications with metadata of an earlier version, but never of the newest. */
+  dropBefore(metaVersion: number): void {
+    while (this.oldest < this.newest && (this.oldestMetaVersion as number) < metaVersion) {
+      this.dropOldest(this.segments[0] as Segment);
+    }
+  }
+
   /** Appends the next publication and lets go of what the limits no longer hold. @returns its offset */
   append(
     payload: Buffer,

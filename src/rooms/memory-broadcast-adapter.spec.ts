@@ -49,6 +49,37 @@ describe(MemoryBroadcastAdapter.name, () => {
     expect((await adapter.attach(['d3']))[0]?.telemetry?.offset).toBe(100);
   });
 
+  // The newest publication is kept whatever its age, and with it were all versions of metadata since: a device that changed its metadata and
+  // published nothing took all memory. Now the newest is kept, and that of the newest publication.
+  it('keeps of metadata the newest and that of the newest publication, and counts both as history', async () => {
+    const { adapter, metrics } = create();
+    await adapter.setMeta('d1', Buffer.from('"first"'));
+    await publish(adapter, 'd1', 1);
+    const held = async () => (await metrics.historyBytes.get()).values[0]?.value as number;
+    const before = await held();
+    for (let n = 0; n < 500; n += 1) {
+      await adapter.setMeta('d1', Buffer.from(JSON.stringify(`${n}`.padStart(10_000))));
+    }
+    expect(await held()).toBe(before + 10_002);
+    const [state] = await adapter.attach(['d1']);
+    expect(state?.telemetry?.meta?.toString()).toBe('"first"');
+    expect(state?.meta?.toString()).toMatch(/499"$/);
+  });
+
+  it('keeps 16 versions of metadata with history, and lets publications of older ones go', async () => {
+    const { adapter } = create();
+    for (let n = 1; n <= 40; n += 1) {
+      await adapter.setMeta('d1', Buffer.from(`${n}`));
+      await publish(adapter, 'd1', n);
+    }
+    const epoch = (await adapter.attach(['d1']))[0]?.epoch as string;
+    expect(await adapter.history('d1', { epoch, offset: 0 }, 100)).toBeNull();
+    const page = await adapter.history('d1', { epoch, offset: 24 }, 100);
+    expect(page?.publications.map(({ meta }) => Number(meta?.toString()))).toEqual(
+      Array.from({ length: 16 }, (_, n) => 25 + n),
+    );
+  });
+
   it('forgets a room of which nothing is known with its last member', async () => {
     const { adapter } = create();
     await adapter.attach(['ghost']);

@@ -122,7 +122,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       const same = known === null || meta === null ? known === meta : known.equals(meta);
       if (!same) {
         this.announceIfNew(room);
-        room.meta = meta === null ? null : Buffer.from(meta);
+        this.histories.setMeta(room, meta === null ? null : Buffer.from(meta));
         room.touchedAt = this.now();
         if (room.attached) {
           this.receiver?.onMeta(deviceId, room.meta);

@@ -5,12 +5,15 @@ import type { HistoryPage } from './broadcast-adapter.js';
 import type { DeviceMessage } from './device-message.js';
 import type { HistoryLimits } from './history-log.js';
 import type { MemoryRoom } from './memory-room.js';
+import type { MetaBytes } from './publication.js';
 
 /** The histories of all rooms in memory: each within its own limits, and together within the bound over all devices. */
 export class MemoryHistory {
   private bytes = 0;
   private evicting: IterableIterator<MemoryRoom> | null = null;
   private readonly maxBytes: number;
+  /** Over so many bytes history is dropped. */
+  private evictAt: number;
   private readonly limits: HistoryLimits;
 
   constructor(
@@ -19,6 +22,7 @@ export class MemoryHistory {
     private readonly metrics: Metrics,
   ) {
     this.maxBytes = limits.historyTotalMaxBytes;
+    this.evictAt = this.maxBytes;
     this.limits = {
       maxPublications: limits.historyMaxPublications,
       maxAgeMs: limits.historyMaxAgeMs,
@@ -30,12 +34,26 @@ export class MemoryHistory {
   /** Stores the next publication of a room. */
   append(room: MemoryRoom, { payload, receivedAt, packetId }: DeviceMessage): void {
     const { log } = room;
-    const before = log.allocatedBytes;
+    const before = room.heldBytes;
     log.append(payload, receivedAt, room.metaVersion, packetId, this.limits);
-    if (log.allocatedBytes !== before) {
-      this.bytes += log.allocatedBytes - before;
-      if (this.bytes > this.maxBytes) {
+    room.dropMetas();
+    this.account(room, before);
+  }
+
+  /** Takes new metadata of a room; publications keep theirs. */
+  setMeta(room: MemoryRoom, meta: MetaBytes): void {
+    const before = room.heldBytes;
+    room.setMeta(meta, this.limits);
+    this.account(room, before);
+  }
+
+  private account(room: MemoryRoom, before: number): void {
+    if (room.heldBytes !== before) {
+      this.bytes += room.heldBytes - before;
+      if (this.bytes > this.evictAt) {
         this.evict();
+        // What is left is the newest of each device: it is looked through again when there is more.
+        this.evictAt = this.bytes > this.maxBytes ? this.bytes + this.maxBytes / 64 : this.maxBytes;
       }
     }
   }
@@ -55,14 +73,15 @@ export class MemoryHistory {
 
   /** Lets go of what is over the limits of the room, which may have been silent since. */
   trim(room: MemoryRoom, now: number): void {
-    const before = room.log.allocatedBytes;
+    const before = room.heldBytes;
     room.log.trim(now, this.limits);
-    this.bytes += room.log.allocatedBytes - before;
+    room.dropMetas();
+    this.bytes += room.heldBytes - before;
   }
 
   /** The room goes, and its history with it. */
   forget(room: MemoryRoom): void {
-    this.bytes -= room.log.allocatedBytes;
+    this.bytes -= room.heldBytes;
   }
 
   private evict(): void {
@@ -75,9 +94,10 @@ export class MemoryHistory {
       }
       const room = next.value as MemoryRoom | undefined;
       if (room !== undefined) {
-        const before = room.log.allocatedBytes;
+        const before = room.heldBytes;
         this.metrics.historyEvicted.inc(room.log.evict());
-        this.bytes += room.log.allocatedBytes - before;
+        room.dropMetas();
+        this.bytes += room.heldBytes - before;
       }
     }
   }

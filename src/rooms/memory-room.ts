@@ -1,12 +1,15 @@
 import type { RoomOrigin } from './broadcast-adapter.js';
 import type { DeviceMemo } from './device-message.js';
-import { type HistoryEntry, HistoryLog } from './history-log.js';
+import { type HistoryEntry, type HistoryLimits, HistoryLog } from './history-log.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
 
 interface MetaVersion {
   version: number;
   meta: MetaBytes;
 }
+
+/** Versions of metadata that a room keeps, as in Redis. */
+const MAX_META_VERSIONS = 16;
 
 /** All that memory mode keeps of one device. */
 export class MemoryRoom implements RoomOrigin {
@@ -23,6 +26,7 @@ export class MemoryRoom implements RoomOrigin {
   /** Metadata of the publications in history, newest last: each carries what it was published with. */
   private readonly metas: MetaVersion[] = [{ version: 0, meta: null }];
   private current = this.metas[0] as MetaVersion;
+  private metaBytes = 0;
 
   /** @param home all rooms of the adapter it belongs to */
   constructor(
@@ -49,15 +53,48 @@ export class MemoryRoom implements RoomOrigin {
     return this.current.meta;
   }
 
-  set meta(meta: MetaBytes) {
-    const last = this.current;
-    this.current = { version: last.version + 1, meta };
-    this.metas.push(this.current);
-    // Versions that only trimmed publications carried are let go.
-    const oldest = this.log.after(this.log.oldestOffset - 1, 1)?.[0]?.metaVersion ?? last.version + 1;
-    while (this.metas.length > 1 && (this.metas[1] as MetaVersion).version <= oldest) {
-      this.metas.shift();
+  /** Bytes that the room holds: history, and the versions of metadata. */
+  get heldBytes(): number {
+    return this.log.allocatedBytes + this.metaBytes;
+  }
+
+  /**
+   * Takes new metadata. Kept with it are the versions that publications in history carry, newest first, within {@link MAX_META_VERSIONS} and
+   * `limits.maxBytes`; publications of older ones go. That of the newest publication is kept always.
+   */
+  setMeta(meta: MetaBytes, limits: Pick<HistoryLimits, 'maxBytes'>): void {
+    const old = this.current;
+    this.current = { version: old.version + 1, meta };
+    if (this.log.last()?.metaVersion !== old.version) {
+      this.metas.pop(); // no publication was made with it
+      this.metaBytes -= old.meta?.length ?? 0;
     }
+    this.metas.push(this.current);
+    this.metaBytes += meta?.length ?? 0;
+    this.dropMetas();
+    // The newest, and that of the newest publication, are the last two.
+    while (
+      this.metas.length > 2 &&
+      (this.metas.length > MAX_META_VERSIONS || this.metaBytes > limits.maxBytes)
+    ) {
+      this.log.dropBefore((this.metas[1] as MetaVersion).version);
+      this.dropFirstMeta();
+    }
+  }
+
+  /** Lets go of versions that no publication in history carries any more. */
+  dropMetas(): void {
+    if (this.metas.length === 1) {
+      return;
+    }
+    const oldest = this.log.oldestMetaVersion ?? this.current.version;
+    while (this.metas.length > 1 && (this.metas[1] as MetaVersion).version <= oldest) {
+      this.dropFirstMeta();
+    }
+  }
+
+  private dropFirstMeta(): void {
+    this.metaBytes -= this.metas.shift()?.meta?.length ?? 0;
   }
 
   get metaVersion(): number {
