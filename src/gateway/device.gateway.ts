@@ -49,7 +49,7 @@ export class DeviceGateway {
   unsubscribe(
     @ConnectedSocket() connection: Connection,
     @MessageBody() message: Unsubscribe,
-  ): UnsubscribedMessage {
+  ): Promise<UnsubscribedMessage> {
     return this.subscriptions.unsubscribe(connection, message);
   }
 

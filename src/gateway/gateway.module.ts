@@ -20,6 +20,7 @@ import { SubscriptionsService } from './subscriptions.service.js';
 import { TokenRefresh } from './token-refresh.js';
 import { UpgradeHandler } from './upgrade-handler.js';
 import { UpstreamAnnouncer } from './upstream-announcer.js';
+import { WorkLimit } from './work-limit.js';
 
 /** WebSocket connections of dashboards. Needs `app.useWebSocketAdapter(new SluiceWsAdapter(app))`. */
 @Module({
@@ -56,6 +57,7 @@ import { UpstreamAnnouncer } from './upstream-announcer.js';
     TokenRefresh,
     UpgradeHandler,
     UpstreamAnnouncer,
+    WorkLimit,
   ],
   exports: [DrainService, ConnectionLifecycle, UpgradeHandler],
 })

@@ -11,6 +11,10 @@ export type Handler = (message: unknown) => Promise<unknown>;
 export class Inbound {
   /** State of the token bucket, see RateLimit. */
   rateDue = 0;
+  /** The same for rooms, see WorkLimit. */
+  workDue = 0;
+  /** The last of the messages with a pattern, which are worked off one after the other; null when none is in work. */
+  patternWork: Promise<unknown> | null = null;
   /** Frames that came before the token. */
   early = 0;
   /** Refused messages since `refusedFrom` (monotonic ms). */

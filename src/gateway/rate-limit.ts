@@ -24,10 +24,15 @@ export class RateLimit {
    * @returns the new `due`, or a negative number: minus the ms until one is free again
    */
   take(due: number, now: number, cost = 1): number {
-    const from = Math.max(due, now);
-    const wait = from - now - this.toleranceMs;
+    const wait = this.waitMs(due, now);
+    return wait > 0 ? -wait : this.charge(due, now, cost);
+  }
+
+  /** @returns ms until one is free, 0 when it is now */
+  waitMs(due: number, now: number): number {
+    const wait = Math.max(due, now) - now - this.toleranceMs;
     // A billionth of a ms of rounding must not refuse what is due now.
-    return wait > 1e-6 ? -wait : from + this.intervalMs * cost;
+    return wait > 1e-6 ? wait : 0;
   }
 
   /** Takes what cannot be refused any more. @returns the new `due` */

@@ -11,6 +11,7 @@ import type { PatternTerms } from '../rooms/pattern-audiences.js';
 import { RoomsService } from '../rooms/rooms.service.js';
 import type { Connection } from './connection.js';
 import { patternRoomLimit, roomLimit, tooManyRooms } from './room-limit.js';
+import { WorkLimit, WorkOf } from './work-limit.js';
 
 /** What the different `fields` of a connection's subscriptions may take, in all: as much as may wait for it in its queues. */
 const MAX_FIELDS_BYTES = 2 * 1024 * 1024;
@@ -21,9 +22,10 @@ export class SubscriptionsService {
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     private readonly rooms: RoomsService,
+    private readonly work: WorkLimit,
   ) {}
 
-  /** Answers by itself, in order with what follows. @throws {ProtocolError} forbidden, too_many_rooms */
+  /** Answers by itself, in order with what follows. @throws {ProtocolError} forbidden, too_many_rooms, rate_limited */
   async subscribe(connection: Connection, message: SubscribeMessage): Promise<void> {
     const { auth: token } = connection;
     if (token === undefined || !connection.isOpen) {
@@ -31,10 +33,15 @@ export class SubscriptionsService {
     }
     const delivery = message.delivery ?? DEFAULT_DELIVERY;
     this.checkFields(connection, delivery);
-    if (message.pattern !== undefined) {
-      await this.subscribePattern(connection, message.pattern, { ...message, delivery });
+    const { pattern } = message;
+    if (pattern !== undefined) {
+      await onePatternAtATime(connection, () =>
+        this.subscribePattern(connection, pattern, { ...message, delivery }),
+      );
       return;
     }
+    this.work.demand(connection);
+    this.work.charge(connection, message.deviceIds.length * WorkOf.match);
     const granted: string[] = [];
     const denied: string[] = [];
     let fresh = 0;
@@ -52,6 +59,7 @@ export class SubscriptionsService {
       throw tooManyRooms(limit);
     }
     const { id, since } = message;
+    this.work.charge(connection, granted.length * roomCost(delivery) + (since?.size ?? 0) * WorkOf.position);
     // From the look at the token to the join in `rooms.subscribe` nothing is awaited: a newer token finds all that was joined.
     await this.rooms.subscribe(connection, {
       deviceIds: granted,
@@ -62,10 +70,20 @@ export class SubscriptionsService {
     });
   }
 
-  unsubscribe(connection: Connection, { deviceIds, pattern, id }: UnsubscribeMessage): UnsubscribedMessage {
+  /** @throws {ProtocolError} rate_limited */
+  async unsubscribe(
+    connection: Connection,
+    { deviceIds, pattern, id }: UnsubscribeMessage,
+  ): Promise<UnsubscribedMessage> {
     if (pattern !== undefined) {
-      this.rooms.fleet.unsubscribe(connection, normalPattern(pattern) ?? pattern);
+      await onePatternAtATime(connection, () => {
+        this.work.demand(connection);
+        this.chargeLeaving(connection, connection.roomCount);
+        this.rooms.fleet.unsubscribe(connection, normalPattern(pattern) ?? pattern);
+      });
     } else {
+      this.work.demand(connection);
+      this.chargeLeaving(connection, deviceIds.length);
       this.rooms.unsubscribe(connection, deviceIds);
     }
     return {
@@ -128,6 +146,10 @@ export class SubscriptionsService {
     { id, delivery }: Required<Pick<SubscribeMessage, 'delivery'>> & Pick<SubscribeMessage, 'id'>,
   ): Promise<void> {
     const { maxPatternsPerConnection: maxPatterns, maxPatternRoomsPerConnection } = this.config.ws;
+    if (!connection.isOpen) {
+      return; // it ended while another pattern was in work
+    }
+    this.work.demand(connection);
     const pattern = new IdPattern(normalPattern(text) ?? text);
     const terms = (): PatternTerms | null => {
       const { auth: token } = connection;
@@ -142,7 +164,15 @@ export class SubscriptionsService {
     if (terms() === null) {
       throw new ProtocolError('forbidden', 'Forbidden');
     }
-    await this.rooms.fleet.subscribe(connection, { pattern, id, terms });
+    const onMatched = (known: number, rooms: number): void =>
+      this.work.charge(connection, known * WorkOf.match + rooms * roomCost(delivery));
+    await this.rooms.fleet.subscribe(connection, { pattern, id, terms, onMatched });
+  }
+
+  /** Each room is held against the connection's patterns. */
+  private chargeLeaving(connection: Connection, rooms: number): void {
+    const patterns = this.rooms.fleet.patternCount(connection);
+    this.work.charge(connection, rooms * (1 + patterns) * WorkOf.match);
   }
 }
 
@@ -153,4 +183,25 @@ function explicitRooms({ subscriptions }: Connection): number {
     count += explicit ? 1 : 0;
   }
   return count;
+}
+
+function roomCost({ fields }: DeliveryOptions): number {
+  return WorkOf.room + (fields === undefined ? 0 : WorkOf.fields);
+}
+
+/** What concerns patterns is worked off in the order in which it came; others wait, as many as a connection may have in work. */
+async function onePatternAtATime({ inbound }: Connection, run: () => Promise<void> | void): Promise<void> {
+  if (inbound === null) {
+    return run();
+  }
+  const { patternWork } = inbound;
+  const work = patternWork === null ? Promise.resolve(run()) : patternWork.then(run, run);
+  inbound.patternWork = work;
+  try {
+    await work;
+  } finally {
+    if (inbound.patternWork === work) {
+      inbound.patternWork = null;
+    }
+  }
 }

@@ -21,6 +21,8 @@ export interface PatternRequest {
   id?: MessageId;
   /** What the connection's token says of the pattern at this moment; null where it does not grant it. */
   terms: () => PatternTerms | null;
+  /** Told what the request is about before it is worked off: devices held against the pattern, and those that match. */
+  onMatched?: (known: number, rooms: number) => void;
 }
 
 /** Pattern subscriptions of the connections: present and future devices that match. */
@@ -48,6 +50,7 @@ export class FleetSubscriptions {
     const { pattern, id, terms } = request;
     await this.audiences.load();
     const audience = await this.audiences.of(pattern);
+    request.onMatched?.(this.audiences.knownDevices, audience.deviceIds.size);
     let subscription: PatternSubscription;
     try {
       const fits = await this.fits(member, audience, terms);
@@ -105,6 +108,11 @@ export class FleetSubscriptions {
   /** How the patterns of a connection are served. */
   deliveriesOf(member: Member): PatternSubscription['delivery'][] {
     return [...(this.byMember.get(member)?.values() ?? [])].map(({ delivery }) => delivery);
+  }
+
+  /** How many patterns a connection has. */
+  patternCount(member: Member): number {
+    return this.byMember.get(member)?.size ?? 0;
   }
 
   /** Whether one of the connection's patterns matches the device. */

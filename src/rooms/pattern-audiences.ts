@@ -76,6 +76,10 @@ export class PatternAudiences {
     return this.directory;
   }
 
+  get knownDevices(): number {
+    return this.known.size;
+  }
+
   /** A device became known. */
   onDevice(deviceId: string): void {
     if (this.directory === null || this.known.has(deviceId)) {
