@@ -4,6 +4,7 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { AddressInfo } from 'node:net';
 import type { Server } from 'node:http';
 import type { Writable } from 'node:stream';
+import { contain, walled } from './logging/walls.js';
 import { AppModule } from './app.module.js';
 import { TokenSigner } from './auth/token-signer.js';
 import type { Config } from './config/config.js';
@@ -112,6 +113,7 @@ async function listen(
   steps: ShutdownSteps,
 ): Promise<ListeningPorts> {
   await naming('PORT', http.port, () => nest.listen(http.port, http.host));
+  hearErrors(nest.getHttpServer());
   const port = portOf(nest.getHttpServer());
   if (!isManagementSeparate(http)) {
     return { port, managementPort: port };
@@ -123,12 +125,10 @@ async function listen(
     () =>
       new Promise<void>((resolve, reject) => {
         management.once('error', reject);
-        management.listen(http.managementPort, http.host, () => {
-          management.off('error', reject);
-          resolve();
-        });
+        management.listen(http.managementPort, http.host, resolve);
       }),
   );
+  hearErrors(management);
   steps.add(
     () =>
       new Promise((resolve) => {
@@ -137,6 +137,14 @@ async function listen(
       }),
   );
   return { port, managementPort: portOf(management) };
+}
+
+/** A connection that cannot be accepted is none; without a listener it would be an uncaught exception. */
+function hearErrors(server: Server): void {
+  server.on(
+    'error',
+    walled('lifecycle', (error: Error) => contain('lifecycle', error)),
+  );
 }
 
 /** An error of a port that says which setting to change. */

@@ -52,7 +52,11 @@ function announce(dashboardUrl: string | undefined): void {
   }
 }
 
-/** What nobody foresaw leaves the process in a state that nobody knows: say it and let it be started anew. */
+/**
+ * The last resort. Errors of one connection, device message, timer or callback end at a wall (src/logging/walls.ts) and do not come here; a
+ * test finds callbacks that have none. What is left are errors in the walls themselves, in callbacks that libraries make on their own, and in the
+ * few places that the test lists with a reason: nobody knows the state of the process then, so it says what it was and is started anew.
+ */
 function installFaultHandlers(): void {
   const die = (kind: string) => (error: unknown) => {
     logger.fatal(kind, error instanceof Error ? error : { reason: String(error) });

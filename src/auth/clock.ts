@@ -1,3 +1,4 @@
+import { walled } from '../logging/walls.js';
 /** Time as auth sees it; tests inject their own, so that hours pass without a wait. */
 export interface Clock {
   /** Unix ms. */
@@ -15,7 +16,7 @@ export const AUTH_CLOCK = 'SLUICE:AUTH_CLOCK';
 export const systemClock: Clock = {
   now: () => Date.now(),
   after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs);
+    const timer = setTimeout(walled('auth', callback), delayMs);
     timer.unref();
     return () => clearTimeout(timer);
   },

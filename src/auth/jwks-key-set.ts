@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { background } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { AuthError } from './auth-error.js';
 import type { Clock } from './clock.js';
@@ -48,7 +49,7 @@ export class JwksKeySet {
 
   /** Fetches in the background. Never throws: a start while the server is down is an ordinary start. */
   start(): void {
-    void this.refresh();
+    background('auth', this.refresh());
   }
 
   /** Ends the timer and the fetch under way. */
@@ -146,7 +147,7 @@ export class JwksKeySet {
     }
     if (!this.stopped) {
       const delayMs = this.failing ? this.options.cooldownMs : this.options.maxAgeMs;
-      this.cancelTimer = this.clock.after(delayMs, () => void this.refresh());
+      this.cancelTimer = this.clock.after(delayMs, () => background('auth', this.refresh()));
     }
   }
 

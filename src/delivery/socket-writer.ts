@@ -24,13 +24,10 @@ type WrittenSocket = Socket & { [WRITER]?: SocketWriter };
 
 /** One listener for all sockets: a closure per connection would cost memory on every idle one. */
 function onSocketDrain(this: WrittenSocket): void {
-  const writer = this[WRITER];
-  if (writer !== undefined) {
-    try {
-      writer.onDrain();
-    } catch (error) {
-      writer.fail(error);
-    }
+  try {
+    this[WRITER]?.onDrain();
+  } catch (error) {
+    this[WRITER]?.fail(error);
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { Logger } from '@nestjs/common';
-import { type IClientOptions, type IConnackPacket, MqttClient } from 'mqtt';
+import { type IClientOptions, type IConnackPacket, type IDisconnectPacket, MqttClient } from 'mqtt';
+import { contain, walled } from '../logging/walls.js';
 import { Backoff } from './backoff.js';
 import { type BrokerNetwork, openBrokerNetwork } from './broker-network.js';
 import type { BrokerSettings } from './broker-settings.js';
@@ -110,15 +111,25 @@ export class BrokerConnection {
       return;
     }
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(() => {
-        client.stream.destroy();
-        this.network?.reset();
-        resolve();
-      }, LEAVE_TIMEOUT_MS);
-      client.once('close', () => {
-        clearTimeout(timer);
-        resolve();
-      });
+      const timer = setTimeout(
+        walled(
+          'mqtt',
+          () => {
+            client.stream.destroy();
+            this.network?.reset();
+            resolve();
+          },
+          () => resolve(),
+        ),
+        LEAVE_TIMEOUT_MS,
+      );
+      client.once(
+        'close',
+        walled('mqtt', () => {
+          clearTimeout(timer);
+          resolve();
+        }),
+      );
       // What mqtt.js still waits for (a SUBACK, say) would make it wait before it says goodbye.
       client.outgoing = {};
       client.end(false, {
@@ -142,24 +153,41 @@ export class BrokerConnection {
       return;
     }
     this.client = client;
-    client.on('error', (error) => {
-      const { code } = error as { code?: number | string };
-      this.reason ||= typeof code === 'number' ? `${error.message}${adviceFor(code)}` : error.message;
-    });
-    client.on('disconnect', (packet) => {
-      this.disconnectCode = packet.reasonCode;
-      this.reason ||= `the broker said goodbye${adviceFor(packet.reasonCode)}`;
-    });
-    client.on('connect', (connack) => {
-      this.up = true;
-      this.upSince = performance.now();
-      this.options.onUp(client, connack);
-    });
-    client.once('close', () => {
-      if (this.client === client) {
-        this.lost();
-      }
-    });
+    client.on(
+      'error',
+      walled('mqtt', (error: Error) => {
+        const { code } = error as { code?: number | string };
+        this.reason ||= typeof code === 'number' ? `${error.message}${adviceFor(code)}` : error.message;
+      }),
+    );
+    client.on(
+      'disconnect',
+      walled('mqtt', (packet: IDisconnectPacket) => {
+        this.disconnectCode = packet.reasonCode;
+        this.reason ||= `the broker said goodbye${adviceFor(packet.reasonCode)}`;
+      }),
+    );
+    client.on(
+      'connect',
+      walled(
+        'mqtt',
+        (connack: IConnackPacket) => {
+          this.up = true;
+          this.upSince = performance.now();
+          this.options.onUp(client, connack);
+        },
+        // Nobody knows how far it came: the next connection begins anew.
+        () => this.reset('an unforeseen error'),
+      ),
+    );
+    client.once(
+      'close',
+      walled('mqtt', () => {
+        if (this.client === client) {
+          this.lost();
+        }
+      }),
+    );
   }
 
   private openStream(): Duplex {
@@ -177,7 +205,7 @@ export class BrokerConnection {
     if (wasUp && performance.now() - this.upSince >= this.broker.reconnectMaxMs) {
       this.backoff.reset();
     }
-    const again = !wasUp || this.options.onDown(reason, disconnectCode);
+    const again = !wasUp || this.tellDown(reason, disconnectCode);
     if (this.isEnded || !again) {
       this.isEnded = true;
       return;
@@ -189,7 +217,24 @@ export class BrokerConnection {
     } else {
       this.logger.debug(line);
     }
-    this.timer = setTimeout(() => this.attempt(), waitMs);
+    this.timer = setTimeout(
+      walled(
+        'mqtt',
+        () => this.attempt(),
+        () => this.lost(),
+      ),
+      waitMs,
+    );
+  }
+
+  /** @returns whether it is to come back; it is when that could not be said */
+  private tellDown(reason: string, disconnectCode: number | undefined): boolean {
+    try {
+      return this.options.onDown(reason, disconnectCode);
+    } catch (error) {
+      contain('mqtt', error);
+      return true;
+    }
   }
 
   private clientOptions(): IClientOptions {

@@ -2,6 +2,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import type { Duplex } from 'node:stream';
 import { WebSocket, createWebSocketStream } from 'ws';
+import { walled } from '../logging/walls.js';
 
 export interface BrokerNetworkOptions {
   /** mqtt://, mqtts://, ws:// or wss:// */
@@ -59,7 +60,10 @@ export function openBrokerNetwork(options: BrokerNetworkOptions): BrokerNetwork 
         maxPayload: 0,
       });
       const stream = createWebSocketStream(webSocket);
-      webSocket.on('close', () => stream.destroy());
+      webSocket.on(
+        'close',
+        walled('mqtt', () => stream.destroy()),
+      );
       return { stream, reset };
     }
   }
@@ -67,6 +71,9 @@ export function openBrokerNetwork(options: BrokerNetworkOptions): BrokerNetwork 
 
 /** An error before the TLS handshake is one of the TCP socket's: it ends both. */
 function joined(secure: tls.TLSSocket, socket: net.Socket): tls.TLSSocket {
-  socket.on('error', (error) => secure.destroy(error));
+  socket.on(
+    'error',
+    walled('mqtt', (error: Error) => secure.destroy(error)),
+  );
   return secure;
 }

@@ -1,5 +1,6 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { IConnackPacket, MqttClient, Packet } from 'mqtt';
+import { walled } from '../logging/walls.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { isDeviceId } from '../protocol/device-id.js';
 import { ProtocolError } from '../protocol/errors.js';
@@ -59,7 +60,10 @@ export class CommandPublisher {
   /** Connects in the background. */
   open(broker: BrokerSettings, clientId: string): void {
     this.starting = true;
-    this.startTimer = setTimeout(() => this.refuseWaiting(), START_WAIT_MS);
+    this.startTimer = setTimeout(
+      walled('mqtt', () => this.refuseWaiting()),
+      START_WAIT_MS,
+    );
     this.connection = new BrokerConnection(broker, {
       name: 'commands',
       clientId,
@@ -102,7 +106,10 @@ export class CommandPublisher {
         deviceId,
         payload,
         sentAt: undefined,
-        timer: setTimeout(() => this.timedOut(command), timeoutMs),
+        timer: setTimeout(
+          walled('mqtt', () => this.timedOut(command)),
+          timeoutMs,
+        ),
         settle: (outcome) => {
           if (!this.pending.delete(command)) {
             return;
@@ -149,11 +156,14 @@ export class CommandPublisher {
       this.logger.error('The broker takes no QoS 1: it cannot acknowledge commands, they will time out');
     }
     // mqtt.js tells the callback of a publish nothing of reason 16, but shows every packet just before it calls it.
-    client.on('packetreceive', (packet: Packet) => {
-      if (packet.cmd === 'puback') {
-        this.lastPubackCode = packet.reasonCode ?? 0;
-      }
-    });
+    client.on(
+      'packetreceive',
+      walled('mqtt', (packet: Packet) => {
+        if (packet.cmd === 'puback') {
+          this.lastPubackCode = packet.reasonCode ?? 0;
+        }
+      }),
+    );
     this.client = client;
     this.resetting = false;
     this.window = receiveMaximum;
@@ -213,14 +223,14 @@ export class CommandPublisher {
       topicOf(command.deviceId),
       command.payload,
       { qos: 1, retain: false, properties: { messageExpiryInterval: expiryS } },
-      (error) => {
+      walled('mqtt', (error) => {
         if (this.client !== client) {
           return;
         }
         this.inFlight--;
         command.settle(this.outcomeOf(error));
         this.pump();
-      },
+      }),
     );
   }
 

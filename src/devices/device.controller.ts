@@ -1,5 +1,6 @@
-import { Controller, Inject, Logger, type OnApplicationBootstrap, Optional } from '@nestjs/common';
+import { Controller, Inject, type OnApplicationBootstrap, Optional } from '@nestjs/common';
 import { EventPattern } from '@nestjs/microservices';
+import { background, contain } from '../logging/walls.js';
 import type { DeviceStatus } from '../rooms/publication.js';
 import { RoomsService } from '../rooms/rooms.service.js';
 import { type DeviceSink, SharedStore, StoreLostError } from '../rooms/shared-store.js';
@@ -23,8 +24,6 @@ const route = (extras: IngestRoute): IngestRoute => extras;
  */
 @Controller()
 export class DeviceController implements OnApplicationBootstrap, DeviceHandlers {
-  private readonly logger = new Logger(DeviceController.name);
-
   constructor(
     @Inject(RoomsService) private readonly rooms: DeviceSink,
     private readonly retained: RetainedState,
@@ -135,18 +134,16 @@ export class DeviceController implements OnApplicationBootstrap, DeviceHandlers 
   }
 
   private finishAfter(message: InboundMessage, stored: Promise<void>): void {
-    stored.then(
+    const finished = stored.then(
       () => message.finish(message.retained ? 'retained' : 'accepted'),
       (error: unknown) => {
         if (error instanceof StoreLostError) {
           return; // not acknowledged: the broker delivers it again
         }
-        this.logger.error(
-          `A ${message.route.kind} message could not be stored`,
-          error instanceof Error ? error.stack : error,
-        );
+        contain('device', error);
         message.finish('failed');
       },
     );
+    background('device', finished, () => message.finish('failed'));
   }
 }

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { contain, walled } from '../logging/walls.js';
 import { InboundMessage, type SettlementListener } from './inbound-message.js';
 import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './packet-fields.js';
 import type { MessageKind, MessageOutcome } from './ingest-counters.js';
@@ -11,8 +12,6 @@ const MAX_UNSETTLED = 16_384;
 export interface IngestLinkEvents {
   /** A retained message was handed on. */
   retained(): void;
-  /** A handler threw. */
-  failed(message: InboundMessage, error: unknown): void;
 }
 
 /** One network connection of a session: what is in flight on it ends with it. */
@@ -37,11 +36,14 @@ export class IngestLink implements PublishHandler, SettlementListener {
       protocolVersion: this.context.broker.protocolVersion,
       maxPayloadBytes: this.context.limits.maxPayloadBytes,
     });
-    this.reader.on('error', (error) => {
-      if (error instanceof MalformedStreamError) {
-        this.context.counters.count('other', 'malformed');
-      }
-    });
+    this.reader.on(
+      'error',
+      walled('mqtt', (error: Error) => {
+        if (error instanceof MalformedStreamError) {
+          this.context.counters.count('other', 'malformed');
+        }
+      }),
+    );
     return this.reader;
   }
 
@@ -96,7 +98,8 @@ export class IngestLink implements PublishHandler, SettlementListener {
     try {
       destination.route.handle(message);
     } catch (error) {
-      this.events.failed(message, error);
+      // This message alone: it is acknowledged, or the broker would send it for ever.
+      contain('device', error);
       message.finish('failed');
     }
     if (retained) {
@@ -122,15 +125,16 @@ export class IngestLink implements PublishHandler, SettlementListener {
   }
 
   settled(message: InboundMessage, outcome: MessageOutcome): void {
+    // Acknowledged first: whatever goes wrong behind it, it is done.
+    if (message.sequence >= 0) {
+      this.reader.settle(message.sequence);
+    }
+    this.unsettled--;
     const { kind } = message.route;
     this.context.counters.count(kind, outcome);
     if (this.context.trace.active) {
       this.context.trace.message(message.deviceId, kind, outcome, message.end - message.start);
     }
-    if (message.sequence >= 0) {
-      this.reader.settle(message.sequence);
-    }
-    this.unsettled--;
     if (this.held && this.unsettled <= MAX_UNSETTLED / 2) {
       this.held = false;
       this.holdOrRelease();

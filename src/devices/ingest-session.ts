@@ -1,8 +1,8 @@
 import { Logger } from '@nestjs/common';
-import type { IConnackPacket, ISubscriptionMap, MqttClient } from 'mqtt';
+import type { ClientSubscribeCallback, IConnackPacket, ISubscriptionMap, MqttClient } from 'mqtt';
+import { walled } from '../logging/walls.js';
 import { Backoff } from './backoff.js';
 import { BrokerConnection, type LeaveOptions } from './broker-connection.js';
-import type { InboundMessage } from './inbound-message.js';
 import { IngestLink } from './ingest-link.js';
 import type {
   IngestContext,
@@ -11,9 +11,6 @@ import type {
   SubscriptionOptions,
 } from './ingest-session-options.js';
 import { SESSION_TAKEN_OVER, adviceFor } from './reason-codes.js';
-
-/** An error of a handler is a defect of ours, and may come with every message: one line per this time. */
-const ERROR_LOG_INTERVAL_MS = 5_000;
 
 /**
  * One MQTT session that reads device topics: a connection that always comes back, its subscriptions, the packets past mqtt.js and
@@ -29,7 +26,8 @@ export class IngestSession {
   private subscribeTimer: NodeJS.Timeout | undefined;
   private granted = false;
   private paused = false;
-  private lastErrorLogAt = -Infinity;
+  /** Nobody knows how far a step came that failed: the next connection begins anew. */
+  private readonly startAnew = (): void => this.connection.reset('an unforeseen error');
 
   constructor(
     private readonly context: IngestContext,
@@ -49,7 +47,6 @@ export class IngestSession {
       wrap: (network) => {
         const link = new IngestLink(context, options.retainedOnly ?? false, {
           retained: () => events.retained?.(),
-          failed: (message, error) => this.handlerFailed(message, error),
         });
         this.link = link;
         return link.attach(network);
@@ -123,18 +120,6 @@ export class IngestSession {
     await this.connection.close(leave);
   }
 
-  /** A handler threw: said, but not for every message. */
-  private handlerFailed(message: InboundMessage, error: unknown): void {
-    const now = performance.now();
-    if (now - this.lastErrorLogAt >= ERROR_LOG_INTERVAL_MS) {
-      this.lastErrorLogAt = now;
-      this.logger.error(
-        `A ${message.route.kind} message could not be processed`,
-        error instanceof Error ? error.stack : error,
-      );
-    }
-  }
-
   private subscribeAll(client: MqttClient, connack: IConnackPacket): void {
     this.client = client;
     this.subscribeBackoff.reset();
@@ -173,27 +158,41 @@ export class IngestSession {
       ]),
     );
     this.subscribeTimer = setTimeout(
-      () => this.connection.reset(`no SUBACK within ${broker.connectTimeoutMs} ms`),
+      walled('mqtt', () => this.connection.reset(`no SUBACK within ${broker.connectTimeoutMs} ms`)),
       broker.connectTimeoutMs,
     );
-    client.subscribe(topics, (_error, _asked, packet) => {
-      clearTimeout(this.subscribeTimer);
-      if (!client.connected) {
-        return;
-      }
-      const codes = packet?.granted ?? [];
-      const refused = subscriptions.filter(
-        (subscription, i) => subscription.optional !== true && this.isRefused(subscription, codes[i]),
-      );
-      if (refused.length === 0) {
-        this.granted = true;
-        this.link?.pause(this.paused);
-        this.events.up?.(sessionPresent);
-        return;
-      }
-      const waitMs = this.subscribeBackoff.nextMs();
-      this.subscribeTimer = setTimeout(() => this.subscribe(client, sessionPresent, refused), waitMs);
-    });
+    const answered: ClientSubscribeCallback = walled(
+      'mqtt',
+      (_error, _asked, packet) => {
+        clearTimeout(this.subscribeTimer);
+        if (client.connected) {
+          this.subscribed(client, sessionPresent, subscriptions, packet?.granted ?? []);
+        }
+      },
+      this.startAnew,
+    );
+    client.subscribe(topics, answered);
+  }
+
+  private subscribed(
+    client: MqttClient,
+    sessionPresent: boolean,
+    subscriptions: readonly SubscriptionOptions[],
+    codes: readonly unknown[],
+  ): void {
+    const refused = subscriptions.filter(
+      (subscription, i) => subscription.optional !== true && this.isRefused(subscription, codes[i]),
+    );
+    if (refused.length === 0) {
+      this.granted = true;
+      this.link?.pause(this.paused);
+      this.events.up?.(sessionPresent);
+      return;
+    }
+    this.subscribeTimer = setTimeout(
+      walled('mqtt', () => this.subscribe(client, sessionPresent, refused), this.startAnew),
+      this.subscribeBackoff.nextMs(),
+    );
   }
 
   private isRefused({ filter, qos }: SubscriptionOptions, code: unknown): boolean {

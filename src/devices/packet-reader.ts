@@ -1,4 +1,5 @@
 import { Duplex } from 'node:stream';
+import { walled } from '../logging/walls.js';
 import { AckWindow } from './ack-window.js';
 import { IncomingPackets, type IncomingPacketsOptions } from './incoming-packets.js';
 import { OutgoingPackets } from './outgoing-packets.js';
@@ -32,6 +33,29 @@ export class PacketReader extends Duplex {
   private pingsAnswered = 0;
   private pingResponsesToDrop = 0;
 
+  // Made once for the connection and not for each turn. An error in one of them ends the connection, and the next begins anew.
+  private readonly broken = (error: unknown): void => void this.destroy(error as Error);
+  private readonly onData = walled('mqtt', (chunk: Buffer) => this.receive(chunk), this.broken);
+  private readonly acknowledge = walled(
+    'mqtt',
+    () => {
+      this.ackScheduled = undefined;
+      this.flushAcks();
+    },
+    this.broken,
+  );
+  private readonly goOn = walled(
+    'mqtt',
+    () => {
+      this.resumeScheduled = undefined;
+      this.turnBytes = 0;
+      if (!this.held) {
+        this.network.resume();
+      }
+    },
+    this.broken,
+  );
+
   constructor(
     private readonly network: Duplex,
     private readonly handler: PublishHandler,
@@ -47,11 +71,20 @@ export class PacketReader extends Duplex {
       },
       options,
     );
-    network.on('data', (chunk: Buffer) => this.receive(chunk));
+    network.on('data', this.onData);
     // The broker's end of the stream is the end of the connection. One turn later, so that mqtt.js still reads its last words.
-    network.on('end', () => setImmediate(() => this.destroy()));
-    network.on('close', () => this.destroy());
-    network.on('error', (error) => this.destroy(error));
+    network.on(
+      'end',
+      walled('mqtt', () => setImmediate(walled('mqtt', () => this.destroy()))),
+    );
+    network.on(
+      'close',
+      walled('mqtt', () => this.destroy()),
+    );
+    network.on(
+      'error',
+      walled('mqtt', (error: Error) => this.destroy(error)),
+    );
   }
 
   /** Takes a QoS 1 message into {@link window}. @returns its sequence number for {@link settle} */
@@ -67,10 +100,7 @@ export class PacketReader extends Duplex {
   settle(sequence: number): void {
     this.window.settle(sequence);
     if (this.ackScheduled === undefined && this.window.ready) {
-      this.ackScheduled = setImmediate(() => {
-        this.ackScheduled = undefined;
-        this.flushAcks();
-      });
+      this.ackScheduled = setImmediate(this.acknowledge);
     }
   }
 
@@ -151,13 +181,7 @@ export class PacketReader extends Duplex {
     this.turnBytes += chunk.length;
     if (this.turnBytes >= TURN_BYTES && this.resumeScheduled === undefined) {
       this.network.pause();
-      this.resumeScheduled = setImmediate(() => {
-        this.resumeScheduled = undefined;
-        this.turnBytes = 0;
-        if (!this.held) {
-          this.network.resume();
-        }
-      });
+      this.resumeScheduled = setImmediate(this.goOn);
     }
   }
 

@@ -1,3 +1,4 @@
+import { background, walled } from '../logging/walls.js';
 import { IngestSession } from './ingest-session.js';
 import type { IngestContext } from './ingest-session-options.js';
 
@@ -53,15 +54,15 @@ export class RetainedReader {
 
   private waitForQuiet(): void {
     this.lastAt = performance.now();
-    const check = (): void => {
+    const check = walled('ingest', (): void => {
       const leftMs = QUIET_MS - (performance.now() - this.lastAt);
       if (leftMs > 0) {
         this.timer = setTimeout(check, Math.ceil(leftMs));
       } else if (!this.ended) {
-        void this.stop();
+        background('ingest', this.stop());
         this.onDone();
       }
-    };
+    });
     check();
   }
 }

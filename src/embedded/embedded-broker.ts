@@ -1,5 +1,6 @@
 import { Aedes, type AedesOptions } from 'aedes';
 import { type AddressInfo, type Server, createServer } from 'node:net';
+import { contain, walled } from '../logging/walls.js';
 
 const LOOPBACK = '127.0.0.1';
 const DEFAULT_PORT = 1883;
@@ -27,9 +28,17 @@ export interface EmbeddedBroker {
 export async function startEmbeddedBroker(port: number | undefined): Promise<EmbeddedBroker> {
   const broker = await Aedes.createBroker(bounds());
   const server = createServer((socket) => {
-    // A client that dies without a goodbye is no news here; its will says it.
-    socket.on('error', () => socket.destroy());
-    broker.handle(socket);
+    try {
+      // A client that dies without a goodbye is no news here; its will says it.
+      socket.on(
+        'error',
+        walled('embedded', () => socket.destroy()),
+      );
+      broker.handle(socket);
+    } catch (error) {
+      contain('embedded', error);
+      socket.destroy();
+    }
   });
   server.maxConnections = MAX_CONNECTIONS;
   try {
@@ -66,12 +75,15 @@ async function listenSomewhere(server: Server, port: number | undefined): Promis
 }
 
 function listen(server: Server, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
+  return new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, LOOPBACK, () => {
-      server.off('error', reject);
-      resolve();
-    });
+    server.listen(port, LOOPBACK, resolve);
+  }).then(() => {
+    // A connection that cannot be accepted is none; without a listener it would be an uncaught exception.
+    server.on(
+      'error',
+      walled('embedded', (error: Error) => contain('embedded', error)),
+    );
   });
 }
 

@@ -1,4 +1,5 @@
 import { type IClientOptions, type MqttClient, connect } from 'mqtt';
+import { walled } from '../logging/walls.js';
 import type { DeviceModel } from './device-kinds.js';
 import type { PlannedDevice } from './fleet-plan.js';
 import type { Random } from './random.js';
@@ -36,10 +37,19 @@ export class SimulatedDevice {
       queueQoSZero: false,
       will: this.will(now),
     });
-    this.client.on('connect', () => this.onConnect());
+    this.client.on(
+      'connect',
+      walled('embedded', () => this.onConnect()),
+    );
     // A will carries the time of its connect.
-    this.client.on('reconnect', () => (this.client.options.will = this.will(Date.now())));
-    this.client.on('message', (_topic, payload) => this.onCommand(payload));
+    this.client.on(
+      'reconnect',
+      walled('embedded', () => (this.client.options.will = this.will(Date.now()))),
+    );
+    this.client.on(
+      'message',
+      walled('embedded', (_topic: string, payload: Buffer) => this.onCommand(payload)),
+    );
     // The fleet shows what the gateway does when the broker is away; its own complaints would only fill the log.
     this.client.on('error', () => undefined);
   }

@@ -1,4 +1,5 @@
 import type { IClientOptions } from 'mqtt';
+import { contain, walled } from '../logging/walls.js';
 import type { Config } from '../config/config.js';
 import { type PlannedDevice, planFleet } from './fleet-plan.js';
 import { SimulatedDevice } from './simulated-device.js';
@@ -25,7 +26,10 @@ export class SimulatedFleet {
 
   start(): void {
     this.tick();
-    this.timer = setInterval(() => this.tick(), TICK_MS);
+    this.timer = setInterval(
+      walled('embedded', () => this.tick()),
+      TICK_MS,
+    );
   }
 
   async stop(): Promise<void> {
@@ -43,7 +47,11 @@ export class SimulatedFleet {
       );
     }
     for (const device of this.devices) {
-      device.tick(now);
+      try {
+        device.tick(now);
+      } catch (error) {
+        contain('embedded', error); // the other devices go on
+      }
     }
   }
 

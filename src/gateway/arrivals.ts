@@ -1,5 +1,6 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
+import { walled } from '../logging/walls.js';
 import { TurnQueue } from './turn-queue.js';
 
 /** New connections whose request is read in one turn of the event loop. */
@@ -28,7 +29,10 @@ export class Arrivals {
 
   /** For all connections that the server accepts from now on. */
   watch(server: Server): void {
-    server.on('connection', (socket: Socket) => this.hold(socket));
+    server.on(
+      'connection',
+      walled('upgrade', (socket: Socket) => this.hold(socket)),
+    );
   }
 
   /**
@@ -37,12 +41,12 @@ export class Arrivals {
    */
   private hold(socket: Socket): void {
     let isNoted = false;
-    const listener = (): void => {
+    const listener = walled('upgrade', (): void => {
       if (!isNoted) {
         isNoted = true;
         this.noted.push({ socket, listener });
       }
-    };
+    });
     socket.on('readable', listener);
   }
 }

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
+import { contain, walled } from '../logging/walls.js';
 import type { VerifiedToken } from '../auth/token-verifier.js';
 import type { Outbound, OutboundOwner } from '../delivery/outbound.js';
 import type { Member } from '../rooms/member.js';
-import { contain, walled } from '../logging/walls.js';
 import { MemberRooms } from '../rooms/member-rooms.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { CloseReason } from './replies.js';
@@ -171,7 +171,11 @@ export class Connection
   override close(code?: number, reason?: string | Buffer): void {
     if (this.readyState === WebSocket.OPEN) {
       this.closeCode = code ?? CODE_NONE;
-      this.owner?.onClosing(this);
+      try {
+        this.owner?.onClosing(this);
+      } catch (error) {
+        contain('connection', error); // it is closed all the same
+      }
     }
     super.close(code, reason);
     if (FINAL_CODES.has(code) && !this.hasPeerClosed) {

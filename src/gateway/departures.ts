@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { walled } from '../logging/walls.js';
 import { TurnQueue } from './turn-queue.js';
 
 const SOCKET = Symbol('socket');
@@ -23,6 +24,7 @@ const PER_TURN = 16;
 export class Departures {
   private readonly waiting = new TurnQueue<Socket>(PER_TURN, (socket) => socket.destroy());
   private inTurn = 0;
+  private readonly nextTurn = walled('connection', () => (this.inTurn = 0));
   private original: ReadingHandle['onread'] | null = null;
   private readonly onread: ReadingHandle['onread'];
 
@@ -50,7 +52,7 @@ export class Departures {
 
   private defers(handle: ReadingHandle): boolean {
     if (this.inTurn === 0) {
-      setImmediate(() => (this.inTurn = 0));
+      setImmediate(this.nextTurn);
     }
     this.inTurn += 1;
     const socket = handle[SOCKET];

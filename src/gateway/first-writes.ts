@@ -1,4 +1,5 @@
 import type { Writable } from 'node:stream';
+import { contain, walled } from '../logging/walls.js';
 
 /** So many openings leave together at most; this bounds the turns that the first of them waits too. */
 const AT_MOST = 16;
@@ -30,7 +31,7 @@ export class FirstWrites {
     }
   }
 
-  private readonly endOfTurn = (): void => {
+  private readonly endOfTurn: () => void = walled('connection', () => {
     const { held } = this;
     const more = held.length > this.heldATurnAgo && held.length < AT_MOST;
     if (more && this.now() - this.since < MAX_WAIT_MS) {
@@ -40,7 +41,12 @@ export class FirstWrites {
     }
     this.held = [];
     for (const socket of held) {
-      socket.uncork();
+      try {
+        socket.uncork();
+      } catch (error) {
+        contain('connection', error);
+        socket.destroy();
+      }
     }
-  };
+  });
 }

@@ -1,3 +1,5 @@
+import { contain, walled } from '../logging/walls.js';
+
 /** Handshakes in one turn of the event loop: what else is due comes between them. */
 const MAX_PER_TURN = 4;
 
@@ -201,9 +203,9 @@ export class HandshakeLine {
     }
     const leftMs = this.dueAt - this.limits.burstMs - this.now();
     if (leftMs > 0) {
-      this.timer = setTimeout(() => this.turn(), Math.ceil(leftMs));
+      this.timer = setTimeout(this.turn, Math.ceil(leftMs));
     } else {
-      this.immediate = setImmediate(() => this.turn());
+      this.immediate = setImmediate(this.turn);
     }
   }
 
@@ -214,7 +216,7 @@ export class HandshakeLine {
     this.immediate = undefined;
   }
 
-  private turn(): void {
+  private readonly turn = walled('upgrade', (): void => {
     this.timer = undefined;
     this.immediate = undefined;
     const now = this.now();
@@ -230,11 +232,15 @@ export class HandshakeLine {
         this.turns.push(queue);
       }
       this.dueAt += this.limits.intervalMs;
-      place.done('turn');
+      try {
+        place.done('turn');
+      } catch (error) {
+        contain('upgrade', error); // the others go on
+      }
     }
     // A step of somebody who had his turn may have scheduled the next one.
     if (this.timer === undefined && this.immediate === undefined) {
       this.schedule();
     }
-  }
+  });
 }

@@ -1,8 +1,13 @@
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { contain } from '../logging/walls.js';
 
 function destroy(this: Duplex): void {
-  this.destroy();
+  try {
+    this.destroy();
+  } catch (error) {
+    contain('upgrade', error);
+  }
 }
 
 /** Answers an upgrade request with a plain HTTP response and ends its connection. */

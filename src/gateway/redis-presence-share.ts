@@ -1,3 +1,4 @@
+import { background, walled } from '../logging/walls.js';
 import type { StorePlace } from '../rooms/redis/store-place.js';
 
 export interface PresenceSettings {
@@ -110,12 +111,18 @@ export class PresenceShare {
   private schedule(): void {
     if (!this.scheduled && !this.isAlone && !this.stopped) {
       this.scheduled = true;
-      setImmediate(() => {
-        this.scheduled = false;
-        if (!this.isAlone) {
-          this.call();
-        }
-      });
+      setImmediate(
+        walled(
+          'redis',
+          () => {
+            this.scheduled = false;
+            if (!this.isAlone) {
+              this.call();
+            }
+          },
+          () => this.lose(),
+        ),
+      );
     }
   }
 
@@ -135,10 +142,16 @@ export class PresenceShare {
     }
     const { args, joins } = this.take(begins);
     const { expiryMs, timeoutMs, maxPerUser } = this.settings;
-    const flight = { joins, timer: setTimeout(() => this.lose(), timeoutMs) };
+    const flight = {
+      joins,
+      timer: setTimeout(
+        walled('redis', () => this.lose()),
+        timeoutMs,
+      ),
+    };
     this.flight = flight;
     const limits = [String(expiryMs), String(maxPerUser)];
-    redis.sluicePresence(`${this.place.prefix}presence`, this.instance, ...limits, ...args).then(
+    const told = redis.sluicePresence(`${this.place.prefix}presence`, this.instance, ...limits, ...args).then(
       ([before, after, answers]) => {
         if (this.flight === flight) {
           this.writesAnew ||= !begins && before !== this.stored;
@@ -152,6 +165,7 @@ export class PresenceShare {
         }
       },
     );
+    background('redis', told, () => this.lose());
   }
 
   /** Joins wait until all counts are stored: those they are added to. */
@@ -196,7 +210,14 @@ export class PresenceShare {
     this.writesAnew = true;
     this.changed.clear();
     this.decideAlone();
-    this.retry = setTimeout(() => this.call(), RETRY_MS).unref();
+    this.retry = setTimeout(
+      walled(
+        'redis',
+        () => this.call(),
+        () => this.lose(),
+      ),
+      RETRY_MS,
+    ).unref();
   }
 
   private decideAlone(): void {

@@ -1,5 +1,6 @@
 import type { OnModuleDestroy } from '@nestjs/common';
 import { createHash, randomBytes } from 'node:crypto';
+import { walled } from '../logging/walls.js';
 import type { StorePlace } from '../rooms/redis/store-place.js';
 import { SharedPresence } from './presence.js';
 import { PresenceShare, type PresenceSettings } from './redis-presence-share.js';
@@ -25,7 +26,7 @@ export class RedisPresence extends SharedPresence implements OnModuleDestroy {
     const instance = randomBytes(INSTANCE_ID_BYTES).toString('base64url');
     this.shares = places.map((place) => new PresenceShare(place, instance, settings));
     this.renewals = setInterval(
-      () => this.shares.forEach((share) => share.renew()),
+      walled('redis', () => this.shares.forEach((share) => share.renew())),
       settings.expiryMs / RENEWALS_PER_LIFE,
     ).unref();
   }

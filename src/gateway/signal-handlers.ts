@@ -1,4 +1,5 @@
 import { Logger, type INestApplicationContext } from '@nestjs/common';
+import { background, walled } from '../logging/walls.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { DrainService } from './drain.service.js';
 
@@ -25,8 +26,11 @@ export function installSignalHandlers(app: INestApplicationContext, source: Sign
     stopping = true;
     logger.log(`${signal}: stopping`);
     // Whatever hangs, the process ends; unref'd so that this timer is not what keeps it.
-    const cut = setTimeout(() => source.exit(0), timeoutMs).unref();
-    void app
+    const cut = setTimeout(
+      walled('lifecycle', () => source.exit(0)),
+      timeoutMs,
+    ).unref();
+    const stopped = app
       .get(DrainService)
       .drain()
       .then(() => app.close())
@@ -35,6 +39,7 @@ export function installSignalHandlers(app: INestApplicationContext, source: Sign
         clearTimeout(cut);
         source.exit(0);
       });
+    background('lifecycle', stopped);
   };
   source.on('SIGTERM', () => stop('SIGTERM'));
   source.on('SIGINT', () => stop('SIGINT'));

@@ -3,6 +3,7 @@ import { WsAdapter } from '@nestjs/platform-ws';
 import type { MessageMappingProperties } from '@nestjs/websockets';
 import type { IncomingMessage, Server } from 'node:http';
 import type { WebSocketServer } from 'ws';
+import { walled } from '../logging/walls.js';
 import { Admission } from './admission.js';
 import { Connection } from './connection.js';
 import { Door } from './door.js';
@@ -42,8 +43,9 @@ export class SluiceWsAdapter extends WsAdapter {
   override create(): WebSocketServer {
     this.door.watch(this.http);
     this.http.on('upgrade', this.upgrades.handle);
-    this.upgrades.server.on('headers', (_headers: string[], { socket }: IncomingMessage) =>
-      this.firstWrites.hold(socket),
+    this.upgrades.server.on(
+      'headers',
+      walled('upgrade', (_headers: string[], { socket }: IncomingMessage) => this.firstWrites.hold(socket)),
     );
     return this.upgrades.server;
   }

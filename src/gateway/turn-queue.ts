@@ -1,3 +1,4 @@
+import { contain, walled } from '../logging/walls.js';
 /** What is done is let go in pieces of so many: a queue that never empties must not keep all that ever stood in it. */
 const LET_GO = 1_024;
 
@@ -19,17 +20,21 @@ export class TurnQueue<T> {
     this.immediate ??= setImmediate(this.turn);
   }
 
-  private readonly turn = (): void => {
+  private readonly turn = walled('connection', (): void => {
     const end = Math.min(this.waiting.length, this.next + this.perTurn);
     while (this.next < end) {
       const entry = this.waiting[this.next] as T;
       this.next += 1;
-      this.seeTo(entry);
+      try {
+        this.seeTo(entry);
+      } catch (error) {
+        contain('connection', error); // the others come all the same
+      }
     }
     if (this.next === this.waiting.length || this.next >= LET_GO) {
       this.waiting.splice(0, this.next);
       this.next = 0;
     }
     this.immediate = this.waiting.length > 0 ? setImmediate(this.turn) : null;
-  };
+  });
 }

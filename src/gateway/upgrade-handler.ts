@@ -2,6 +2,7 @@ import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { type ServerOptions, WebSocketServer } from 'ws';
+import { background, contain } from '../logging/walls.js';
 import { AuthError } from '../auth/auth-error.js';
 import { SUBPROTOCOL, tokenFromUpgrade } from '../auth/token-source.js';
 import { TokenVerifier, type VerifiedToken } from '../auth/token-verifier.js';
@@ -56,13 +57,21 @@ function parseBatchMs(text: string | null | undefined): number | undefined {
 
 /** While an upgrade waits for something, nobody else listens: a reset meanwhile must not end the process. ws has its own listener. */
 function destroyOnError(this: Socket): void {
-  this.destroy();
+  try {
+    this.destroy();
+  } catch (error) {
+    contain('upgrade', error);
+  }
 }
 
 /** Nobody reads while an upgrade waits: without a look the client's end stays in the stream. What else came stays there. */
 function lookForEnd(this: Socket): void {
-  if (this.readableLength === 0) {
-    this.read(0);
+  try {
+    if (this.readableLength === 0) {
+      this.read(0);
+    }
+  } catch (error) {
+    contain('upgrade', error);
   }
 }
 
@@ -111,15 +120,20 @@ export class UpgradeHandler {
 
   /** Listener of the HTTP server's `upgrade` event. */
   readonly handle = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
-    const isAnswering = this.door.isAnswering(socket);
-    this.door.leave(socket);
-    if (isAnswering) {
-      // Its 101 would come before the answer that is due, or the answer within the WebSocket stream.
-      this.metrics.connections.inc({ outcome: 'refused_request' });
+    try {
+      const isAnswering = this.door.isAnswering(socket);
+      this.door.leave(socket);
+      if (isAnswering) {
+        // Its 101 would come before the answer that is due, or the answer within the WebSocket stream.
+        this.metrics.connections.inc({ outcome: 'refused_request' });
+        socket.destroy();
+        return;
+      }
+      this.admit(request, socket, head);
+    } catch (error) {
+      contain('upgrade', error);
       socket.destroy();
-      return;
     }
-    this.attempt(socket, () => this.admit(request, socket, head));
   };
 
   private admit(request: IncomingMessage, socket: Socket, head: Buffer): void {
@@ -201,12 +215,13 @@ export class UpgradeHandler {
     }
     const { socket } = upgrade;
     socket.on('error', destroyOnError);
-    void verified
+    const completed = verified
       .catch((error: unknown) => this.refusal(error))
       .then((later) => {
         socket.removeListener('error', destroyOnError);
         this.attempt(socket, () => this.complete(upgrade, later));
       });
+    background('upgrade', completed, () => socket.destroy());
   }
 
   private refusal(error: unknown): AuthError {
@@ -253,7 +268,7 @@ export class UpgradeHandler {
     try {
       step();
     } catch (error) {
-      this.logger.error('An upgrade failed', error);
+      contain('upgrade', error);
       socket.destroy();
     }
   }

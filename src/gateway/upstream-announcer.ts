@@ -27,7 +27,11 @@ export class UpstreamAnnouncer implements OnModuleInit, OnModuleDestroy {
     const frame = textFrame(JSON.stringify(upstreamMessage(up, changedAt)));
     for (const connection of this.lifecycle.connections) {
       if (connection.isOpen) {
-        connection.outbound.control(frame);
+        try {
+          connection.outbound.control(frame);
+        } catch (error) {
+          connection.fail(error);
+        }
       }
     }
   }

@@ -1,5 +1,6 @@
 import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { walled } from '../logging/walls.js';
 
 /** A window: long enough for a p99 that one stall alone does not make, short enough that those of the start are soon forgotten. */
 const WINDOW_MS = 10_000;
@@ -11,7 +12,10 @@ const NS_PER_MS = 1e6;
 @Injectable()
 export class EventLoopDelay implements OnModuleDestroy {
   private readonly histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-  private readonly timer = setInterval(() => this.turn(), WINDOW_MS).unref();
+  private readonly timer = setInterval(
+    walled('lifecycle', () => this.turn()),
+    WINDOW_MS,
+  ).unref();
   private lastWindowMs = 0;
 
   constructor() {

@@ -5,6 +5,7 @@ import {
   type OnApplicationBootstrap,
   type OnModuleDestroy,
 } from '@nestjs/common';
+import { walled } from '../logging/walls.js';
 import { HEALTH_SOURCES, type ConnectionState, type HealthSources } from './health-sources.js';
 
 /** How often the states are looked at until they were good once. */
@@ -27,7 +28,10 @@ export class Readiness implements OnApplicationBootstrap, OnModuleDestroy {
   constructor(@Inject(HEALTH_SOURCES) private readonly sources: HealthSources) {}
 
   onApplicationBootstrap(): void {
-    this.timer = setInterval(() => this.look(), LOOK_EVERY_MS).unref();
+    this.timer = setInterval(
+      walled('lifecycle', () => this.look()),
+      LOOK_EVERY_MS,
+    ).unref();
   }
 
   onModuleDestroy(): void {

@@ -1,4 +1,5 @@
 import { type IncomingMessage, type RequestListener, type Server, createServer } from 'node:http';
+import { contain } from '../logging/walls.js';
 import type { Config } from '../config/config.js';
 
 const managementRequests = new WeakSet<IncomingMessage>();
@@ -24,14 +25,19 @@ export function cameThroughManagement(request: IncomingMessage): boolean {
  */
 export function createManagementServer(handler: RequestListener): Server {
   const server = createServer((request, response) => {
-    const [path] = (request.url ?? '').split('?', 1);
-    if (path === undefined || !PATHS.has(path)) {
-      response.writeHead(404, { 'content-type': 'application/json' });
-      response.end('{"statusCode":404,"message":"Not Found"}');
-      return;
+    try {
+      const [path] = (request.url ?? '').split('?', 1);
+      if (path === undefined || !PATHS.has(path)) {
+        response.writeHead(404, { 'content-type': 'application/json' });
+        response.end('{"statusCode":404,"message":"Not Found"}');
+        return;
+      }
+      managementRequests.add(request);
+      handler(request, response);
+    } catch (error) {
+      contain('lifecycle', error);
+      response.destroy();
     }
-    managementRequests.add(request);
-    handler(request, response);
   });
   server.requestTimeout = REQUEST_TIMEOUT_MS;
   server.headersTimeout = REQUEST_TIMEOUT_MS;

@@ -30,7 +30,9 @@ export function createLogger(log: Config['log'], to?: Writable): Logger {
 
 /** Asynchronous and bounded; what waits is written at exit. */
 function jsonStream(): DestinationStream {
-  return fileDestination({ dest: STDOUT, sync: false, maxLength: MAX_WAITING_BYTES });
+  const destination = fileDestination({ dest: STDOUT, sync: false, maxLength: MAX_WAITING_BYTES });
+  // A disk that is full, say: what cannot be written is lost, and no reason to stop the service.
+  return destination.on('error', () => undefined);
 }
 
 /** In this process rather than in a worker, so that nothing is lost when the process ends. */

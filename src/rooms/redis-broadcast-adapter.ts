@@ -1,3 +1,4 @@
+import { background } from '../logging/walls.js';
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { Position } from '../protocol/client-messages.js';
@@ -162,7 +163,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     this.modes = new ModeSwitch(config, metrics, this.logger, store, this.rooms, receiver, {
       mode: (mode) => {
         if (mode === 'store') {
-          void this.devices.announceAll();
+          background('redis', this.devices.announceAll());
         }
         this.modeListeners.tell(mode);
       },

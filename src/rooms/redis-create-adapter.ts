@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { background } from '../logging/walls.js';
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { ClusterNodes, type HostPort } from './redis/cluster-nodes.js';
@@ -35,7 +36,10 @@ export function createRedisAdapter(
       ...outer,
       commandsUp: (node, redis) => {
         outer.commandsUp(node, redis);
-        void checkServer(redis, config, (warning) => logger.warn(warning));
+        background(
+          'redis',
+          checkServer(redis, config, (warning) => logger.warn(warning)),
+        );
       },
     };
     const { all, common, agreementKey } = store.partitions;

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { background, contain, walled } from '../../logging/walls.js';
 import type { IngestLease, LeasePhase } from '../../rooms/ingest-lease.js';
 import { warnOfGrants } from '../broker-grants.js';
 import { IngestSession } from '../ingest-session.js';
@@ -97,7 +98,7 @@ export class IngestHolder {
         },
         up: () => this.reading(),
         down: (reason) => {
-          void this.end(reason);
+          background('ingest', this.end(reason));
           return false;
         },
       },
@@ -115,7 +116,10 @@ export class IngestHolder {
   /** Raises the fence, then reads. */
   async start(): Promise<void> {
     const { store, config } = this.parts;
-    this.renewTimer = setInterval(() => this.renew(), config.redis.leaseMs / RENEWALS_PER_LEASE);
+    this.renewTimer = setInterval(
+      walled('ingest', () => this.renew()),
+      config.redis.leaseMs / RENEWALS_PER_LEASE,
+    );
     try {
       await store.raiseFence(this.token);
     } catch (error) {
@@ -124,7 +128,7 @@ export class IngestHolder {
     }
     if (this.ending === undefined) {
       this.brokerTimer = setTimeout(
-        () => void this.end(`no connection to the broker within ${this.brokerTimeoutMs} ms`),
+        walled('ingest', () => this.end(`no connection to the broker within ${this.brokerTimeoutMs} ms`)),
         this.brokerTimeoutMs,
       );
       this.session.pause(store.congested);
@@ -153,11 +157,16 @@ export class IngestHolder {
     clearInterval(this.renewTimer);
     this.markers.stop();
     this.forgets.forEach((forget) => forget());
-    await Promise.all([this.retained.stop(), this.session.end()]);
-    // A store that does not answer forgets the lease by itself.
-    const { leaseMs } = this.parts.config.redis;
-    await within(leaseMs, this.lease.release(this.token)).catch(() => undefined);
-    this.notes.tell({ event: 'gone', token: this.token });
+    // Whatever goes wrong on the way, it has ended: the next holder may begin.
+    try {
+      await Promise.all([this.retained.stop(), this.session.end()]);
+      // A store that does not answer forgets the lease by itself.
+      const { leaseMs } = this.parts.config.redis;
+      await within(leaseMs, this.lease.release(this.token)).catch(() => undefined);
+      this.notes.tell({ event: 'gone', token: this.token });
+    } catch (error) {
+      contain('ingest', error);
+    }
     this.events.ended(reason);
   }
 
@@ -197,7 +206,7 @@ export class IngestHolder {
   private renew(): void {
     const { config } = this.parts;
     if (performance.now() - this.renewedAt >= config.redis.leaseMs) {
-      void this.end('the lease could not be renewed');
+      background('ingest', this.end('the lease could not be renewed'));
       return;
     }
     this.lookForOwnMarker();
@@ -206,18 +215,19 @@ export class IngestHolder {
     }
     this.renewing = true;
     const askedAt = performance.now();
-    this.lease
+    const renewed = this.lease
       .renew(this.token, this.phase)
       .then(
-        (held) => {
+        async (held) => {
           this.renewedAt = askedAt;
           if (!held) {
-            void this.end('another instance has the lease');
+            await this.end('another instance has the lease');
           }
         },
         () => undefined, // tried again until the lease's life is over
       )
       .finally(() => (this.renewing = false));
+    background('ingest', renewed);
   }
 
   private markerPassed(marker: string): void {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
-import type { MqttClient } from 'mqtt';
+import type { ClientSubscribeCallback, MqttClient } from 'mqtt';
+import { walled } from '../../logging/walls.js';
 import { BrokerConnection, type Will } from '../broker-connection.js';
 import type { BrokerSettings } from '../broker-settings.js';
 
@@ -101,7 +102,10 @@ export class IngestNotes {
         this.markers.delete(marker);
         resolve(passed);
       };
-      const timer = setTimeout(() => finish(false), MARKER_TIMEOUT_MS);
+      const timer = setTimeout(
+        walled('ingest', () => finish(false)),
+        MARKER_TIMEOUT_MS,
+      );
       this.markers.set(marker, (member) => {
         if (passedAt.add(member).size >= readers) {
           finish(true);
@@ -128,24 +132,31 @@ export class IngestNotes {
 
   private up(client: MqttClient): void {
     this.client = client;
-    client.on('message', (topic, payload) => {
-      const note = topic === this.holderTopic ? parseNote(payload) : undefined;
-      if (note !== undefined) {
-        this.take(note);
-      }
-    });
-    client.subscribe(this.holderTopic, { qos: 1 }, (_error, _granted, packet) => {
-      if (this.client !== client || !client.connected) {
-        return;
-      }
-      const [code = 0x80] = (packet?.granted ?? []) as number[];
-      if (code >= 0x80) {
-        this.warnOfRights();
-      }
-      this.subscribed = true;
-      this.connections += 1;
-      this.events.connected(true);
-    });
+    client.on(
+      'message',
+      walled('ingest', (topic: string, payload: Buffer) => {
+        const note = topic === this.holderTopic ? parseNote(payload) : undefined;
+        if (note !== undefined) {
+          this.take(note);
+        }
+      }),
+    );
+    const granted: ClientSubscribeCallback = walled('ingest', (_error, _granted, packet) =>
+      this.granted(client, (packet?.granted ?? []) as number[]),
+    );
+    client.subscribe(this.holderTopic, { qos: 1 }, granted);
+  }
+
+  private granted(client: MqttClient, [code = 0x80]: readonly number[]): void {
+    if (this.client !== client || !client.connected) {
+      return;
+    }
+    if (code >= 0x80) {
+      this.warnOfRights();
+    }
+    this.subscribed = true;
+    this.connections += 1;
+    this.events.connected(true);
   }
 
   private down(): boolean {

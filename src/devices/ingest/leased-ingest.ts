@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { background, contain, walled } from '../../logging/walls.js';
 import type { IngestLease } from '../../rooms/ingest-lease.js';
 import { Backoff } from '../backoff.js';
 import type { IngestSession } from '../ingest-session.js';
@@ -57,12 +58,12 @@ export class LeasedIngest extends Ingest {
         if (!connected && !this.stopped) {
           metrics.mqttReconnects.inc();
         }
-        void this.look();
+        background('ingest', this.look());
       },
       note: (note) => this.heard(note),
     });
     this.localMode = new LocalMode(parts, {
-      away: () => void this.holder?.end('Redis is away'),
+      away: () => background('ingest', this.holder?.end('Redis is away')),
       reachable: (reachable) => this.storeReached(reachable),
       changed: () => this.evaluate(),
     });
@@ -77,12 +78,12 @@ export class LeasedIngest extends Ingest {
   }
 
   start(): void {
-    this.forgetFence = this.parts.store.onFenced(
-      () => void this.holder?.end('a newer holder has been in the store'),
+    this.forgetFence = this.parts.store.onFenced(() =>
+      background('ingest', this.holder?.end('a newer holder has been in the store')),
     );
     this.notes.open();
     this.localMode.start();
-    void this.look();
+    background('ingest', this.look());
   }
 
   async stop(): Promise<void> {
@@ -99,11 +100,11 @@ export class LeasedIngest extends Ingest {
     clearTimeout(this.storeTimer);
     if (!reachable) {
       this.storeTimer = setTimeout(
-        () => void this.holder?.end('Redis is not reached from here'),
+        walled('ingest', () => this.holder?.end('Redis is not reached from here')),
         STORE_TIMEOUT_MS,
       );
     }
-    void this.look();
+    background('ingest', this.look());
   }
 
   /** Reads who has the lease, draws the consequences, and looks again in time. */
@@ -124,8 +125,15 @@ export class LeasedIngest extends Ingest {
     }
     this.looking = false;
     if (!this.stopped) {
-      this.evaluate();
-      this.timer = setTimeout(() => void this.look(), this.nextLookMs());
+      try {
+        this.evaluate();
+      } catch (error) {
+        contain('ingest', error); // looked at again in time
+      }
+      this.timer = setTimeout(
+        walled('ingest', () => this.look()),
+        this.nextLookMs(),
+      );
     }
   }
 
@@ -148,7 +156,7 @@ export class LeasedIngest extends Ingest {
     if (event === 'gone') {
       this.lease.lastSeen = token;
       this.lease.free();
-      void this.acquire(token);
+      background('ingest', this.acquire(token));
     } else {
       this.lease.told(token, event);
       this.evaluate();
@@ -169,11 +177,12 @@ export class LeasedIngest extends Ingest {
       this.notes.connected,
     );
     if (!alive) {
-      void this.acquire(0);
+      background('ingest', this.acquire(0));
     } else if (phase === 'caught-up') {
       // Without the broker there is nothing of it that is shown here and not stored.
-      void this.localMode.giveBack(() =>
-        this.notes.connected ? this.notes.passMarker() : Promise.resolve(),
+      background(
+        'ingest',
+        this.localMode.giveBack(() => (this.notes.connected ? this.notes.passMarker() : Promise.resolve())),
       );
     }
   }
@@ -201,7 +210,7 @@ export class LeasedIngest extends Ingest {
       this.acquiring = false;
     }
     if (token === null) {
-      void this.look();
+      background('ingest', this.look());
     } else if (this.stopped) {
       await this.ingestLease.release(token).catch(() => undefined);
       this.notes.tell({ event: 'gone', token });
@@ -226,7 +235,7 @@ export class LeasedIngest extends Ingest {
       ended: (reason) => this.holderEnded(reason),
     });
     this.holder = holder;
-    void holder.start();
+    background('ingest', holder.start());
   }
 
   private holderEnded(reason: string): void {
@@ -241,6 +250,6 @@ export class LeasedIngest extends Ingest {
       this.backoff.reset();
     }
     this.notBefore = performance.now() + this.backoff.nextMs();
-    void this.look();
+    background('ingest', this.look());
   }
 }

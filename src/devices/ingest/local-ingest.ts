@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { background } from '../../logging/walls.js';
 import { ReturnLostError } from '../../rooms/shared-store.js';
 import { IngestSession } from '../ingest-session.js';
 import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
@@ -42,7 +43,7 @@ export class LocalIngest {
         connected: () => this.retained.begin(false),
         up: () => this.up(),
         down: () => {
-          void this.retained.stop();
+          background('ingest', this.retained.stop());
           this.changed();
         },
       },

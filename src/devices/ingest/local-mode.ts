@@ -1,3 +1,4 @@
+import { background } from '../../logging/walls.js';
 import type { StoreMode } from '../../rooms/shared-store.js';
 import type { IngestSession } from '../ingest-session.js';
 import type { SharedIngestParts } from './ingest.js';
@@ -74,8 +75,11 @@ export class LocalMode {
     }
     this.givingBack = true;
     const abandoned = new Promise<void>((resolve) => (this.abandonReturn = resolve));
-    await local.giveBack(() => Promise.race([barrier(), abandoned]));
-    this.givingBack = false;
+    try {
+      await local.giveBack(() => Promise.race([barrier(), abandoned]));
+    } finally {
+      this.givingBack = false;
+    }
     this.events.changed();
   }
 
@@ -86,7 +90,7 @@ export class LocalMode {
       this.local ??= new LocalIngest(this.parts, () => this.events.changed());
       this.local.start();
     } else {
-      void this.local?.stop();
+      background('ingest', this.local?.stop());
       this.local = undefined;
     }
     this.events.changed();

@@ -1,3 +1,4 @@
+import { background } from '../../logging/walls.js';
 import type { DeviceMessage } from '../../rooms/device-message.js';
 import type { DeviceStatus, MetaBytes } from '../../rooms/publication.js';
 import type { DeviceSink, SharedStore } from '../../rooms/shared-store.js';
@@ -83,7 +84,7 @@ export class LocalSink implements DeviceSink {
 
   private takeOne(deviceId: string, set: () => Promise<void>): Promise<void> {
     return new Promise((resolve, reject) =>
-      this.take({ deviceId, show: () => void set().then(resolve, reject), drop: resolve }),
+      this.take({ deviceId, show: () => background('ingest', set().then(resolve, reject)), drop: resolve }),
     );
   }
 

@@ -1,3 +1,4 @@
+import { contain, walled } from '../../logging/walls.js';
 import type { InboundMessage } from '../inbound-message.js';
 
 const LOOK_MS = 5;
@@ -18,7 +19,10 @@ export class PassingMarkers {
 
   arrived(message: InboundMessage): void {
     this.waiting.push(message);
-    this.timer ??= setInterval(() => this.look(), LOOK_MS);
+    this.timer ??= setInterval(
+      walled('ingest', () => this.look()),
+      LOOK_MS,
+    );
     this.look();
   }
 
@@ -36,8 +40,12 @@ export class PassingMarkers {
       this.timer = undefined;
     }
     for (const message of passed) {
-      message.finish('accepted');
-      this.passed(message.deviceId);
+      try {
+        message.finish('accepted');
+        this.passed(message.deviceId);
+      } catch (error) {
+        contain('ingest', error); // the other markers have passed all the same
+      }
     }
   }
 }

@@ -1,3 +1,4 @@
+import { background } from '../../logging/walls.js';
 import type { DeviceSink } from '../../rooms/shared-store.js';
 import type { DeviceHandlers } from '../ingest-route.js';
 import { RetainedReader } from '../retained-reader.js';
@@ -33,12 +34,16 @@ export class RetainedPass {
 
   /** The live session is up: reads. */
   read(): void {
-    void this.stop();
+    background('ingest', this.stop());
     const { parts } = this;
     const reader = new RetainedReader(contextFor(parts, parts.routes(this.handlers)), this.clientId, () => {
       this.reader = undefined;
       this.state.end();
-      this.handlers.applyMetadataFile().catch(() => undefined); // the store is lost: done again after the return
+      // Where the store is lost it is done again after the return.
+      background(
+        'ingest',
+        this.handlers.applyMetadataFile().catch(() => undefined),
+      );
       this.done();
     });
     this.reader = reader;

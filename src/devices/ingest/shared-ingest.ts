@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { background, walled } from '../../logging/walls.js';
 import type { IngestSlots } from '../../rooms/ingest-slots.js';
 import type { IngestSession } from '../ingest-session.js';
 import { Ingest, type SharedIngestParts } from './ingest.js';
@@ -47,14 +48,14 @@ export class SharedIngest extends Ingest {
         if (!connected && !this.stopped) {
           metrics.mqttReconnects.inc();
         }
-        void this.look();
+        background('ingest', this.look());
       },
       note: () => undefined, // they concern the lease
     });
     this.groupReturn = new GroupReturn(this.notes, () => this.evaluate());
     this.localMode = new LocalMode(parts, {
       away: () => this.away(),
-      reachable: () => void this.look(),
+      reachable: () => background('ingest', this.look()),
       changed: () => this.evaluate(),
     });
   }
@@ -74,8 +75,11 @@ export class SharedIngest extends Ingest {
     store.dropFence();
     this.notes.open();
     this.localMode.start();
-    this.timer = setInterval(() => void this.look(), config.redis.leaseMs / RENEWALS_PER_LEASE);
-    void this.look();
+    this.timer = setInterval(
+      walled('ingest', () => this.look()),
+      config.redis.leaseMs / RENEWALS_PER_LEASE,
+    );
+    background('ingest', this.look());
   }
 
   async stop(): Promise<void> {
@@ -127,7 +131,7 @@ export class SharedIngest extends Ingest {
     if (abandoned > 0 && this.adopted === undefined && !this.stopped && this.notes.connected) {
       const slot = await this.slots.adopt();
       if (slot !== null) {
-        void this.adopt(slot);
+        background('ingest', this.adopt(slot));
       }
     }
   }
@@ -169,7 +173,7 @@ export class SharedIngest extends Ingest {
 
   private lost(member: SharedMember, why: string): void {
     this.logger.warn(`The reader ${member.slot} ends: ${why}`);
-    void member.end();
+    background('ingest', member.end());
     if (this.own === member) {
       this.own = undefined;
     } else if (this.adopted === member) {
@@ -190,15 +194,18 @@ export class SharedIngest extends Ingest {
     if (store.mode !== 'local' || this.own?.caughtUp !== true) {
       this.groupReturn.reset();
     } else if (this.groupReturn.ready) {
-      void this.localMode.giveBack(() => this.groupReturn.barrier());
+      background(
+        'ingest',
+        this.localMode.giveBack(() => this.groupReturn.barrier()),
+      );
     } else {
-      void this.groupReturn.ask(this.othersUp, this.adopted !== undefined);
+      background('ingest', this.groupReturn.ask(this.othersUp, this.adopted !== undefined));
     }
   }
 
   private away(): void {
     for (const member of [this.own, this.adopted]) {
-      void member?.end();
+      background('ingest', member?.end());
     }
     this.slotBefore = this.own?.slot ?? this.slotBefore;
     this.own = undefined;

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { background, walled } from '../../logging/walls.js';
 import { warnOfGrants } from '../broker-grants.js';
 import { IngestSession } from '../ingest-session.js';
 import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
@@ -82,7 +83,7 @@ export class SharedMember {
         up: () => this.up(),
         down: () => {
           this.isCaughtUp = false;
-          void this.retained.stop();
+          background('ingest', this.retained.stop());
           events.changed();
         },
         takenOver: () => events.takenOver(),
@@ -117,7 +118,10 @@ export class SharedMember {
         this.waiting.delete(marker);
         resolve(passed);
       };
-      const timer = setTimeout(() => finish(false), timeoutMs);
+      const timer = setTimeout(
+        walled('ingest', () => finish(false)),
+        timeoutMs,
+      );
       this.waiting.set(marker, () => finish(true));
       this.notes.sendMarker(marker);
     });
@@ -147,7 +151,7 @@ export class SharedMember {
       this.logger.log(`Reading a share of the device topics from ${parts.context.broker.name}`);
       this.retained.read();
     }
-    void this.catchUp();
+    background('ingest', this.catchUp());
     this.events.changed();
   }
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
+import { background } from '../../logging/walls.js';
 import { warnOfGrants } from '../broker-grants.js';
 import { IngestSession } from '../ingest-session.js';
 import type { IngestContext } from '../ingest-session-options.js';
@@ -95,7 +96,7 @@ export class SoloIngest extends Ingest {
       metrics.mqttReconnects.inc();
     }
     upstream.set(false);
-    void this.retainedReader?.stop();
+    background('ingest', this.retainedReader?.stop());
     this.retainedReader = undefined;
   }
 }

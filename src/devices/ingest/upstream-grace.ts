@@ -1,3 +1,4 @@
+import { walled } from '../../logging/walls.js';
 import type { Upstream } from '../upstream.js';
 
 /** Longer than a holder takes over from another, and than a change between Redis and the broker takes. */
@@ -16,7 +17,10 @@ export class UpstreamGrace {
       this.timer = undefined;
       this.upstream.set(up);
     } else if (this.upstream.up) {
-      this.timer ??= setTimeout(() => this.upstream.set(false), GRACE_MS);
+      this.timer ??= setTimeout(
+        walled('ingest', () => this.upstream.set(false)),
+        GRACE_MS,
+      );
     }
   }
 

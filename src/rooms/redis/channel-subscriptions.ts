@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { background, walled } from '../../logging/walls.js';
 
 /** Channels in one command; all of them share a slot on Redis Cluster. */
 const MAX_CHANNELS_PER_COMMAND = 256;
@@ -88,10 +89,12 @@ export class ChannelSubscriptions {
     this.changed.add(channel);
     if (!this.scheduled) {
       this.scheduled = true;
-      setImmediate(() => {
-        this.scheduled = false;
-        this.flush();
-      });
+      setImmediate(
+        walled('redis', () => {
+          this.scheduled = false;
+          this.flush();
+        }),
+      );
     }
   }
 
@@ -158,10 +161,11 @@ export class ChannelSubscriptions {
       : sharded
         ? redis.sunsubscribe(...channels)
         : redis.unsubscribe(...channels);
-    answer.then(
+    const answered = answer.then(
       () => this.answered(redis, subscribe ? channels : [], command),
       (error: Error) => this.failed(redis, error, channels, command),
     );
+    background('redis', answered);
   }
 
   private answered(redis: Redis, channels: string[], command: number): void {

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { background, contain, walled } from '../../logging/walls.js';
 import { destroy } from './redis-connections.js';
 import type { Partition } from './partitions.js';
 import type { RedisNode } from './redis-node.js';
@@ -88,21 +89,34 @@ export class ClusterNodes extends StoreNodes {
     if (this.timer !== null) {
       clearTimeout(this.timer);
     }
-    void this.look().then((good) => {
-      if (this.stopped) {
-        return;
-      }
-      this.timer = setTimeout(() => {
-        this.refreshing = false;
-        const soon = this.again || !good;
-        this.again = false;
-        if (soon) {
-          this.refresh();
-        } else {
-          this.timer = setTimeout(() => this.refresh(), REFRESH_MS);
-        }
-      }, REFRESH_PAUSE_MS);
+    const looked = this.look().catch((error: unknown) => {
+      contain('redis', error);
+      return false; // looked at again soon
     });
+    background(
+      'redis',
+      looked.then((good) => {
+        if (this.stopped) {
+          return;
+        }
+        this.timer = setTimeout(
+          walled('redis', () => {
+            this.refreshing = false;
+            const soon = this.again || !good;
+            this.again = false;
+            if (soon) {
+              this.refresh();
+            } else {
+              this.timer = setTimeout(
+                walled('redis', () => this.refresh()),
+                REFRESH_MS,
+              );
+            }
+          }),
+          REFRESH_PAUSE_MS,
+        );
+      }),
+    );
   }
 
   /** @returns whether every partition has a living node */
@@ -170,7 +184,10 @@ export class ClusterNodes extends StoreNodes {
   private async ask(at: HostPort): Promise<SlotRange[]> {
     const redis = this.context.connect(at);
     redis.on('error', () => undefined); // connect() rejects with it
-    const timer = setTimeout(() => destroy(redis), this.context.timeoutMs);
+    const timer = setTimeout(
+      walled('redis', () => destroy(redis)),
+      this.context.timeoutMs,
+    );
     try {
       await redis.connect();
       const info = await redis.cluster('INFO');

@@ -1,3 +1,4 @@
+import { background } from '../../logging/walls.js';
 import type { Metrics } from '../../metrics/metrics.js';
 import type { BroadcastReceiver } from '../broadcast-adapter.js';
 import { readDeviceAnnouncement } from './frames.js';
@@ -80,7 +81,7 @@ export class DeviceWatch {
     }
     if (again) {
       // Connected anew: devices may have been announced meanwhile.
-      void this.announceAll();
+      background('redis', this.announceAll());
     }
   }
 

@@ -1,3 +1,4 @@
+import { background, walled } from '../../logging/walls.js';
 import type { RedisStore } from './redis-store.js';
 
 const FORGET_AFTER_MS = 1_000;
@@ -14,7 +15,10 @@ export class Forgetting {
   ) {}
 
   start(): void {
-    this.timer = setInterval(() => this.forget(), FORGET_AFTER_MS);
+    this.timer = setInterval(
+      walled('redis', () => this.forget()),
+      FORGET_AFTER_MS,
+    );
   }
 
   stop(): void {
@@ -35,7 +39,10 @@ export class Forgetting {
     this.deviceIds = new Set();
     for (const [partition, deviceIds] of this.store.partitions.group(gone)) {
       // What is not forgotten now expires by itself.
-      this.store.forget(partition, deviceIds).catch(() => undefined);
+      background(
+        'redis',
+        this.store.forget(partition, deviceIds).catch(() => undefined),
+      );
     }
   }
 }

@@ -1,3 +1,4 @@
+import { background, walled } from '../../logging/walls.js';
 import type { ScriptedRedis } from './scripts.js';
 
 /** Heartbeats within the time after which a silent server counts as lost. */
@@ -41,7 +42,10 @@ export class Heartbeat {
 
   start(): void {
     this.wellAt = this.tickedAt = Date.now();
-    this.timer = setInterval(() => this.tick(), this.timeoutMs / BEATS_PER_TIMEOUT);
+    this.timer = setInterval(
+      walled('redis', () => this.tick()),
+      this.timeoutMs / BEATS_PER_TIMEOUT,
+    );
   }
 
   stop(): void {
@@ -99,11 +103,12 @@ export class Heartbeat {
       return;
     }
     this.sentAt = now;
-    this.beat(redis).catch((error: Error) => {
+    const beaten = this.beat(redis).catch((error: Error) => {
       if (this.actions.connection() === redis && error.name === 'ReplyError') {
         this.sentAt = 0;
         this.actions.refused(error);
       }
     });
+    background('redis', beaten);
   }
 }

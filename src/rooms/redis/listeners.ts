@@ -1,3 +1,4 @@
+import { tellEach } from '../../logging/walls.js';
 export type { StoreMode } from '../shared-store.js';
 
 export type Unsubscribe = () => void;
@@ -12,8 +13,6 @@ export class Listeners<T> {
   }
 
   tell(value: T): void {
-    for (const listener of [...this.listeners]) {
-      listener(value);
-    }
+    tellEach('redis', [...this.listeners], value);
   }
 }

@@ -1,3 +1,4 @@
+import { background } from '../../logging/walls.js';
 import type { Config } from '../../config/config.js';
 import type { Metrics } from '../../metrics/metrics.js';
 import type { BroadcastReceiver } from '../broadcast-adapter.js';
@@ -17,9 +18,9 @@ export class LocalRooms extends MemoryBroadcastAdapter {
 
   /** Takes a room over. @returns where it stands here: what was known of it, as values that are no publications */
   takeOver({ state: { deviceId, telemetry, status, meta } }: AttachedRoom): Promise<RoomState> {
-    void this.setMeta(deviceId, meta);
+    background('redis', this.setMeta(deviceId, meta));
     if (status !== null) {
-      void this.setStatus(deviceId, status, false);
+      background('redis', this.setStatus(deviceId, status, false));
     }
     if (telemetry !== null) {
       this.fillTelemetry(deviceId, telemetry.payload, telemetry.serverTs);

@@ -1,3 +1,4 @@
+import { background } from '../../logging/walls.js';
 import type { Config } from '../../config/config.js';
 import type { Metrics } from '../../metrics/metrics.js';
 import { mirrorGauge } from '../../metrics/mirror.js';
@@ -66,7 +67,7 @@ export class ModeSwitch {
 
   stop(): void {
     this.stopped = true;
-    void this.local?.stop();
+    background('redis', this.local?.stop());
   }
 
   /** Resolves when Redis is usable, or the time is over and rooms are local. */
@@ -103,7 +104,11 @@ export class ModeSwitch {
       this.events.returnsByItself() &&
       Date.now() - this.reachableSince >= this.returnAfterMs
     ) {
-      this.resume().catch(() => undefined); // lost again: said there
+      // Lost again: said there.
+      background(
+        'redis',
+        this.resume().catch(() => undefined),
+      );
     }
     if (usable || this.mode === 'local') {
       const { starters } = this;
@@ -138,7 +143,11 @@ export class ModeSwitch {
     if (local === null) {
       return devices.watch();
     }
-    void devices.watch().catch(() => undefined); // heard when Redis is back
+    // Heard when Redis is back.
+    background(
+      'redis',
+      devices.watch().catch(() => undefined),
+    );
     return local.watchDevices();
   }
 
@@ -151,7 +160,12 @@ export class ModeSwitch {
     }
     this.returning = true;
     const attempt = (this.returns += 1);
-    await this.rooms.resume();
+    try {
+      await this.rooms.resume();
+    } catch (error) {
+      this.returning &&= attempt !== this.returns; // tried again
+      throw error;
+    }
     if (attempt !== this.returns) {
       throw new ReturnLostError(this.trouble, this.shown);
     }
@@ -179,7 +193,7 @@ export class ModeSwitch {
         ? Math.min(this.returnAfterMs * 2, LONGEST_RETURN_AFTER_MS)
         : RETURN_AFTER_MS;
       this.local = new LocalRooms(this.config.rooms, this.metrics, this.receiver);
-      void this.local.start();
+      background('redis', this.local.start());
       this.metrics.redisDegraded.set(1);
       this.metrics.redisModeChanges.inc({ mode: 'local' });
       const why = this.trouble || `no answer for ${this.nodes.silentMs} ms`;
@@ -201,19 +215,21 @@ export class ModeSwitch {
     for (const room of switched) {
       const { announced } = room;
       room.announced = true;
-      void local.takeOver(room).then((state) => {
+      const taken = local.takeOver(room).then((state) => {
         if (announced && this.rooms.has(room.deviceId)) {
           this.receiver.onReset(state);
         }
       });
+      background('redis', taken);
     }
     for (const room of waiting) {
       // Told here what stands in this process: the way back has to be told as well.
       room.announced = true;
       const waiters = room.takeWaiters();
-      void local
+      const attached = local
         .attach([room.deviceId])
         .then(([state]) => waiters.forEach((resolve) => resolve(state as RoomState)));
+      background('redis', attached);
     }
     if (fromStore) {
       this.events.mode('local');

@@ -1,3 +1,4 @@
+import { walled } from '../../logging/walls.js';
 import type { AttachedRoom } from './attached-room.js';
 
 /** Parts in which all attached rooms are read again in turn. */
@@ -15,7 +16,10 @@ export class ReadingRound {
   ) {}
 
   start(roundMs: number): void {
-    this.timer = setInterval(() => this.takePart(), roundMs / ROUND_PARTS);
+    this.timer = setInterval(
+      walled('redis', () => this.takePart()),
+      roundMs / ROUND_PARTS,
+    );
   }
 
   stop(): void {

@@ -1,10 +1,12 @@
 import type { Redis } from 'ioredis';
+import { background, walled } from '../../logging/walls.js';
 import { type Connect, destroy } from './redis-connections.js';
 
 const FIRST_WAIT_MS = 50;
 const LONGEST_WAIT_MS = 2_000;
 /** A connection that stood this long was good: the next loss begins with a short wait again. */
 const GOOD_AFTER_MS = 5_000;
+const UNFORESEEN = 'an unforeseen error';
 
 export interface LinkEvents<Connection extends Redis> {
   /** Makes a fresh connection usable; a rejection counts as a failed attempt. */
@@ -65,10 +67,19 @@ export class RedisLink<Connection extends Redis> {
     const redis = this.connect();
     this.opening = redis;
     let lastError = 'the connection was closed';
-    redis.on('error', (error: Error) => (lastError = error.message));
-    redis.once('end', () => this.lose(redis, lastError));
-    const timer = setTimeout(() => this.lose(redis, `no answer within ${this.timeoutMs} ms`), this.timeoutMs);
-    redis
+    redis.on(
+      'error',
+      walled('redis', (error: Error) => (lastError = error.message)),
+    );
+    redis.once(
+      'end',
+      walled('redis', () => this.lose(redis, lastError)),
+    );
+    const timer = setTimeout(
+      walled('redis', () => this.lose(redis, `no answer within ${this.timeoutMs} ms`)),
+      this.timeoutMs,
+    );
+    const opened = redis
       .connect()
       .then(() => this.events.prepare(redis))
       .then(
@@ -76,6 +87,8 @@ export class RedisLink<Connection extends Redis> {
         (error: Error) => this.lose(redis, lastErrorOf(error, lastError)),
       )
       .finally(() => clearTimeout(timer));
+    // Nobody knows how far it came: the next connection begins anew.
+    background('redis', opened, () => this.lose(redis, UNFORESEEN));
   }
 
   private take(redis: Redis, connection: Connection): void {
@@ -103,8 +116,19 @@ export class RedisLink<Connection extends Redis> {
     }
     const wait = Math.min(FIRST_WAIT_MS * 2 ** this.attempts, LONGEST_WAIT_MS);
     this.attempts += 1;
-    this.timer = setTimeout(() => this.open(), wait * (0.5 + Math.random() / 2));
+    this.openIn(wait * (0.5 + Math.random() / 2));
     this.events.down(why);
+  }
+
+  private openIn(waitMs: number): void {
+    this.timer = setTimeout(
+      walled(
+        'redis',
+        () => this.open(),
+        () => this.openIn(LONGEST_WAIT_MS),
+      ),
+      waitMs,
+    );
   }
 }
 

@@ -1,3 +1,4 @@
+import { walled } from '../../logging/walls.js';
 import { Agreement } from './agreement.js';
 import type { EncodedBatch } from './batch-encoder.js';
 import { GenerationNames } from './generation-names.js';
@@ -118,7 +119,10 @@ export class RedisNode {
     this.commands.start();
     this.subscriber.start();
     this.heartbeat.start();
-    this.probes = setInterval(() => this.probe(), this.options.probeMs);
+    this.probes = setInterval(
+      walled('redis', () => this.probe()),
+      this.options.probeMs,
+    );
   }
 
   stop(): void {

@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { background } from '../../logging/walls.js';
 import { ChannelSubscriptions } from './channel-subscriptions.js';
 import { BEATS_PER_TIMEOUT } from './heartbeat.js';
 import { type MessageSink, takeMessages } from './push-reader.js';
@@ -114,7 +115,7 @@ export class Subscriber {
       return;
     }
     const { arrivals } = this;
-    publish(channel).then(
+    const published = publish(channel).then(
       () => {
         // It often arrives before the answer to its PUBLISH does, which comes by another connection: then it is not waited for.
         if (this.link.current === connection && this.arrivals === arrivals) {
@@ -123,6 +124,7 @@ export class Subscriber {
       },
       () => undefined, // the command connection's own trouble says nothing about this one
     );
+    background('redis', published);
   }
 
   private async prepare(redis: Redis): Promise<Redis> {

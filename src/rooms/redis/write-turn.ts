@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis';
+import { walled } from '../../logging/walls.js';
 
 /** Lets all calls that one event-loop turn makes on a connection leave in one write. */
 export class WriteTurn {
@@ -8,10 +9,12 @@ export class WriteTurn {
     if (!this.corked) {
       this.corked = true;
       stream.cork();
-      process.nextTick(() => {
-        this.corked = false;
-        stream.uncork();
-      });
+      process.nextTick(
+        walled('redis', () => {
+          this.corked = false;
+          stream.uncork();
+        }),
+      );
     }
   }
 }
