@@ -186,6 +186,9 @@ export const rows = {
       [max(select('sluice_history_bytes')), 'history'],
       [max(select('sluice_process_memory_limit_bytes')), 'limit'],
     ]),
+    graph('Unforeseen errors that ended one thing, by where', 'ops', [
+      [sum(rate('sluice_contained_errors_total'), 'where'), '{{where}}'],
+    ]),
     graph('Draining', 'bool_on_off', [[select('sluice_draining'), '{{instance}}']], { max: 1 }),
   ],
 };
