@@ -32,15 +32,29 @@ describe(Admission.name, () => {
 
   it('bounds those that have shown no token, and only those', () => {
     const admission = new Admission(limits);
-    expect([1, 2, 3].map((at) => admission.admit(String(at), false))).toEqual([
-      'at_once',
-      'at_once',
-      'refused_pending',
-    ]);
+    const places = ['1', '2'].map((address) => {
+      expect(admission.admit(address, false)).toBe('at_once');
+      return admission.pend(address, () => undefined);
+    });
+    expect(admission.admit('3', false)).toBe('refused_pending');
     expect(admission.admit('x', true)).toBe('at_once');
-    admission.settle();
+    places.forEach((place) => admission.settle(place));
     expect(admission.admit('y', false)).toBe('at_once');
-    expect(admission.pending).toBe(2);
+    expect(admission.pending).toBe(0);
+  });
+
+  it('lets one without a token in where another address holds more of those places', () => {
+    const admission = new Admission(limits);
+    const gaveWay: number[] = [];
+    for (const at of [1, 2]) {
+      admission.admit('a', false);
+      admission.pend('a', () => gaveWay.push(at));
+    }
+    expect(admission.admit('a', false)).toBe('refused_pending');
+    expect(admission.admit('b', false)).toBe('at_once');
+    admission.pend('b', () => undefined);
+    expect(gaveWay).toEqual([1]);
+    expect(admission.admit('c', false)).toBe('refused_pending');
   });
 
   describe('by its rate', () => {

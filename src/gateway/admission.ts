@@ -1,4 +1,5 @@
 import { HandshakeLine, type LineOutcome, type Place } from './handshake-line.js';
+import { type PendingPlace, PendingPlaces } from './pending-places.js';
 
 /** Why a connection was refused before the upgrade; the `outcome` label of `sluice_connections_total`. */
 export type AdmissionRefusal =
@@ -27,13 +28,13 @@ interface AddressPlaces {
 
 /**
  * Counts connections and says no before anything expensive happens. What is admitted holds a place until {@link release};
- * one without a token also holds a place among the pending until {@link settle}.
+ * one without a token also has to {@link pend}, until {@link settle}.
  */
 export class Admission {
   private closed = false;
   private readonly line: HandshakeLine;
+  private readonly pendingPlaces: PendingPlaces;
   private total = 0;
-  private pendingCount = 0;
   private readonly byAddress = new Map<string, AddressPlaces>();
 
   /** @param now monotonic ms; replaced in tests */
@@ -42,6 +43,7 @@ export class Admission {
     now?: () => number,
   ) {
     const { maxConnectionsPerSecond: perSecond, admissionWaitMs } = limits;
+    this.pendingPlaces = new PendingPlaces(limits.maxPendingConnections);
     const intervalMs = 1000 / perSecond;
     const burst = Math.max(1, Math.floor(perSecond * BURST_S));
     const maxLength = Math.floor((perSecond * admissionWaitMs) / 1000);
@@ -65,7 +67,7 @@ export class Admission {
 
   /** Connections that have not shown a token. */
   get pending(): number {
-    return this.pendingCount;
+    return this.pendingPlaces.size;
   }
 
   /** Addresses with at least one connection. */
@@ -75,7 +77,8 @@ export class Admission {
 
   /**
    * Takes a place. The rate is asked last: an attempt that is refused anyway must not use up the others' share of it.
-   * @returns when admitted, whether it goes on at once or has to {@link join} the line; else the reason
+   * @returns when admitted, whether it goes on at once or has to {@link join} the line; else the reason. Without a token it has to
+   * {@link pend} in the same step.
    */
   admit(address: string, hasToken: boolean): AdmissionRefusal | 'at_once' | 'in_line' {
     const places = this.byAddress.get(address);
@@ -88,7 +91,7 @@ export class Admission {
     if (places !== undefined && places.count >= this.limits.maxConnectionsPerAddress) {
       return 'refused_address';
     }
-    if (!hasToken && this.pendingCount >= this.limits.maxPendingConnections) {
+    if (!hasToken && !this.pendingPlaces.hasRoomFor(address)) {
       return 'refused_pending';
     }
     const atOnce = this.line.pass();
@@ -101,7 +104,6 @@ export class Admission {
     } else {
       places.count += 1;
     }
-    this.pendingCount += hasToken ? 0 : 1;
     return atOnce ? 'at_once' : 'in_line';
   }
 
@@ -121,9 +123,14 @@ export class Admission {
     this.line.close();
   }
 
-  /** A connection that came without a token has shown one, or is over. */
-  settle(): void {
-    this.pendingCount -= 1;
+  /** Takes the pending place of who came without a token, perhaps from one of another address. */
+  pend(address: string, giveWay: () => void): PendingPlace {
+    return this.pendingPlaces.take(address, giveWay);
+  }
+
+  /** Who came without a token has shown one, or is over. */
+  settle(place: PendingPlace): void {
+    this.pendingPlaces.leave(place);
   }
 
   /** A connection is over. Once per admitted one. */

@@ -17,10 +17,14 @@ import { InboundDispatcher } from './inbound-dispatcher.js';
 import { Opening } from './opening.js';
 import { tokenOfFirstMessage } from './parse-frame.js';
 import { Presence } from './presence.js';
-import { CloseReason, closeForAuthError } from './replies.js';
+import type { PendingPlace } from './pending-places.js';
+import { CloseReason, closeForAuthError, retryReason } from './replies.js';
 
 /** Pings, pongs and parts of the first message that may come before the token: few, since no client has reason to send more. */
 const MAX_EARLY_FRAMES = 32;
+
+/** When to come back, for who has given way to another address; half of it to one and a half times. */
+const CROWDED_RETRY_MS = 2_000;
 
 /** What the upgrade found out about the token: good, bad, or none sent yet. */
 export type UpgradeToken = VerifiedToken | AuthError | undefined;
@@ -46,15 +50,15 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     timers.start(this);
   }
 
-  /** Takes over an upgraded connection that admission has let in. */
-  accept(connection: Connection, token: UpgradeToken): void {
+  /** Takes over an upgraded connection that admission has let in. @param place of one without a token */
+  accept(connection: Connection, token: UpgradeToken, place: PendingPlace | undefined): void {
     this.connections.add(connection);
     connection.address = this.admission.shared(connection.address);
     this.metrics.hot.connectionsPending += 1;
     if (token instanceof AuthError) {
       this.reject(connection, token);
     } else if (token === undefined) {
-      connection.holdsPending = true;
+      this.pend(connection, place as PendingPlace);
       connection.awaitsToken = true;
       this.timers.awaitToken(connection);
     } else {
@@ -131,10 +135,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     if (connection.hasOutbound) {
       connection.outbound.close();
     }
-    if (connection.holdsPending) {
-      connection.holdsPending = false;
-      this.admission.settle();
-    }
+    this.settle(connection);
     this.connections.delete(connection);
     this.admission.release(connection.address);
     this.metrics.connectionsClosed.inc({ code: closeCodeLabel(connection.closeCode) });
@@ -198,10 +199,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
       connection.close(CloseCode.TooManyConnections, CloseReason[CloseCode.TooManyConnections]);
       return;
     }
-    if (connection.holdsPending) {
-      connection.holdsPending = false;
-      this.admission.settle();
-    }
+    this.settle(connection);
     connection.state = ConnectionState.Open;
     this.metrics.hot.connectionsPending -= 1;
     this.metrics.hot.connectionsOpen += 1;
@@ -258,6 +256,25 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     this.leavePresence(connection);
     if (connection.inbound !== null) {
       connection.inbound.waiting = null;
+    }
+  }
+
+  /** Holds its place until it is open or over, unless one of another address needs it more. */
+  private pend(connection: Connection, place: PendingPlace): void {
+    connection.pendingPlace = place;
+    place.giveWay = () => {
+      if (connection.state < ConnectionState.Closing) {
+        this.metrics.connections.inc({ outcome: 'refused_pending' });
+        connection.close(CloseCode.TryLater, retryReason(CROWDED_RETRY_MS * (0.5 + Math.random())));
+      }
+      connection.stopReading();
+    };
+  }
+
+  private settle(connection: Connection): void {
+    if (connection.pendingPlace !== null) {
+      this.admission.settle(connection.pendingPlace);
+      connection.pendingPlace = null;
     }
   }
 

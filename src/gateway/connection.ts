@@ -11,6 +11,7 @@ import { CloseReason } from './replies.js';
 import type { Beating } from './heartbeat-phases.js';
 import type { Expiring } from './expiry-heap.js';
 import type { Inbound } from './inbound.js';
+import type { PendingPlace } from './pending-places.js';
 import { SparingWebSocket } from './sparing-web-socket.js';
 
 /** Where a connection stands. It only ever moves down this list. */
@@ -77,8 +78,8 @@ export class Connection
   address = '';
   /** Join the token's exact ids when it opens. */
   autoSubscribe = true;
-  /** It came without a token and holds a place among the pending. */
-  holdsPending = false;
+  /** Its place among those without a token, while it came without one and is not open. */
+  pendingPlace: PendingPlace | null = null;
   /** It stands in the queue of those whose token must come. */
   awaitsToken = false;
   /** A place of its user is taken. */

@@ -17,6 +17,7 @@ import { Departures } from './departures.js';
 import { Door } from './door.js';
 import { refuseUpgrade } from './http-refusal.js';
 import type { LineOutcome } from './handshake-line.js';
+import type { PendingPlace } from './pending-places.js';
 
 /** Seconds in Retry-After, to which up to as many are added so that the refused do not come back together. */
 const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
@@ -27,14 +28,18 @@ const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
   refused_address: 10,
 };
 
+/** Why who waits in line is refused after all. */
+const REFUSED_IN_LINE = {
+  closed: 'refused_draining',
+  gives_way: 'refused_rate',
+  crowded_out: 'refused_pending',
+} as const;
+
 /** Longest span a client may have its messages collected for. */
 const MAX_BATCH_MS = 1_000;
 
 /** A client's message in more fragments than this ends the connection. */
 const MAX_FRAGMENTS = 64;
-/** What waits for the rest of its frame is kept as it came, a buffer each: so large on average, unless there are few. */
-const CHUNK_MIN_BYTES = 64;
-const MIN_CHUNKS = 256;
 
 /** An upgrade that admission has let in. */
 interface AdmittedUpgrade {
@@ -45,6 +50,8 @@ interface AdmittedUpgrade {
   autoSubscribe: boolean;
   batchMs: number;
   token: string | undefined;
+  /** Without a token. */
+  pendingPlace: PendingPlace | undefined;
 }
 
 function parseBatchMs(text: string | null | undefined): number | undefined {
@@ -105,7 +112,6 @@ export class UpgradeHandler {
       maxPayload: ws.maxPayloadBytes,
       // A message is one fragment or a few, and comes in packets; thousands of tiny ones are an attack on memory.
       maxFragments: MAX_FRAGMENTS,
-      maxBufferedChunks: Math.max(MIN_CHUNKS, Math.ceil(ws.maxPayloadBytes / CHUNK_MIN_BYTES)),
       closeTimeout: ws.closeTimeoutMs,
       // Frames of telemetry are shared by many connections; a compressor each costs memory and a copy of every frame.
       perMessageDeflate: false,
@@ -162,7 +168,9 @@ export class UpgradeHandler {
       return;
     }
     const autoSubscribe = query?.get('subscribe') !== 'none';
-    const upgrade = { request, socket, head, address, autoSubscribe, batchMs, token };
+    // Only those in line can be made to give way here: all others become connections, or are over, in this step.
+    const pendingPlace = token === undefined ? this.admission.pend(address, () => undefined) : undefined;
+    const upgrade = { request, socket, head, address, autoSubscribe, batchMs, token, pendingPlace };
     if (admitted === 'in_line') {
       this.wait(upgrade);
     } else {
@@ -172,14 +180,21 @@ export class UpgradeHandler {
 
   /** In line, unless the client goes: then its place is free again at once, and no turn is spent on it. */
   private wait(upgrade: AdmittedUpgrade): void {
-    const { socket } = upgrade;
-    const place = this.admission.join(upgrade.address, (outcome) => {
+    const { socket, pendingPlace } = upgrade;
+    const leaveLine = (outcome: LineOutcome | 'crowded_out'): void => {
       socket.removeListener('close', gone);
       socket.removeListener('end', destroyOnError);
       socket.removeListener('error', destroyOnError);
       socket.removeListener('readable', lookForEnd);
       this.attempt(socket, () => this.takeTurn(upgrade, outcome));
-    });
+    };
+    const place = this.admission.join(upgrade.address, leaveLine);
+    if (pendingPlace !== undefined) {
+      pendingPlace.giveWay = () => {
+        this.admission.quit(place);
+        leaveLine('crowded_out');
+      };
+    }
     const gone = (): void => {
       this.admission.quit(place);
       this.leave(upgrade);
@@ -191,13 +206,13 @@ export class UpgradeHandler {
     socket.on('readable', lookForEnd);
   }
 
-  private takeTurn(upgrade: AdmittedUpgrade, outcome: LineOutcome): void {
+  private takeTurn(upgrade: AdmittedUpgrade, outcome: keyof typeof REFUSED_IN_LINE | 'turn'): void {
     if (outcome === 'turn') {
       this.check(upgrade);
       return;
     }
     this.leave(upgrade);
-    this.refuseForNow(upgrade.socket, outcome === 'closed' ? 'refused_draining' : 'refused_rate');
+    this.refuseForNow(upgrade.socket, REFUSED_IN_LINE[outcome]);
   }
 
   /** The token decides how the connection begins; most are checked at once, some have to wait for a key. */
@@ -233,7 +248,7 @@ export class UpgradeHandler {
   }
 
   private complete(upgrade: AdmittedUpgrade, token: UpgradeToken): void {
-    const { request, socket, head, address, autoSubscribe, batchMs } = upgrade;
+    const { request, socket, head, address, autoSubscribe, batchMs, pendingPlace } = upgrade;
     let upgraded = false;
     try {
       this.server.handleUpgrade(request, socket, head, (socketOfWs) => {
@@ -244,7 +259,7 @@ export class UpgradeHandler {
         if (batchMs > 0) {
           connection.outbound.setBatching(batchMs);
         }
-        this.lifecycle.accept(connection, token);
+        this.lifecycle.accept(connection, token, pendingPlace);
       });
     } finally {
       if (!upgraded) {
@@ -256,9 +271,9 @@ export class UpgradeHandler {
   }
 
   /** Gives back the place of who was admitted and is not upgraded. */
-  private leave({ address, token }: AdmittedUpgrade): void {
-    if (token === undefined) {
-      this.admission.settle();
+  private leave({ address, pendingPlace }: AdmittedUpgrade): void {
+    if (pendingPlace !== undefined) {
+      this.admission.settle(pendingPlace);
     }
     this.admission.release(address);
   }

@@ -55,7 +55,7 @@ export const wsLimits = {
     'WS_MAX_PENDING_CONNECTIONS',
     2_000,
     [1, 1_000_000],
-    'Connections that have not sent a token yet; more are refused with HTTP 503',
+    'Connections that have not sent a token yet; beyond it the address that has most gives way (1013), or is refused with HTTP 503',
   ),
   maxConnectionsPerUser: int(
     'WS_MAX_CONNECTIONS_PER_USER',
