@@ -14,7 +14,7 @@ import { DrainService } from './gateway/drain.service.js';
 import { SluiceWsAdapter } from './gateway/sluice-ws-adapter.js';
 import { Readiness } from './health/readiness.js';
 import { HttpErrorFilter } from './http/http-error.filter.js';
-import { createManagementServer, isManagementSeparate } from './http/management-port.js';
+import { createManagementServer, isManagementExposed, isManagementSeparate } from './http/management-port.js';
 import { createLogger } from './logging/create-logger.js';
 import { NestLogger } from './logging/nest-logger.js';
 import { ShutdownSteps } from './shutdown-steps.js';
@@ -88,6 +88,9 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
     async start() {
       try {
         ports = await listen(nest, filled.http, steps);
+        if (isManagementExposed(filled)) {
+          Logger.warn('Whoever reaches PORT can read /metrics and /health: set MANAGEMENT_PORT', 'HTTP');
+        }
       } catch (error) {
         await nest.close();
         await development?.stop();

@@ -14,6 +14,11 @@ export function isManagementSeparate({ port, managementPort }: Config['http']): 
   return managementPort !== undefined && (managementPort !== port || port === 0);
 }
 
+/** Whether whoever reaches the clients' port of a production instance can read its health and metrics. */
+export function isManagementExposed({ production, http }: Config): boolean {
+  return production && !isManagementSeparate(http);
+}
+
 /** Whether a request came in through the management port. */
 export function cameThroughManagement(request: IncomingMessage): boolean {
   return managementRequests.has(request);

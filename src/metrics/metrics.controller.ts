@@ -1,16 +1,29 @@
-import { Controller, Get, Req, Res, UseGuards } from '@nestjs/common';
+import { Controller, Get, Inject, Req, Res, UseGuards } from '@nestjs/common';
 import type { Request, Response } from 'express';
 import type { Gauge } from 'prom-client';
+import { CONFIG, type Config } from '../config/config.js';
+import { isManagementExposed } from '../http/management-port.js';
 import { ManagementGuard } from '../http/management.guard.js';
 import { Metrics } from './metrics.js';
+import { Recent } from './recent.js';
 
 const MIB = 1024 * 1024;
+/** Age of the text where anybody may ask for it: it takes some ms of the event loop, and nobody scrapes more often. */
+const EXPOSED_MAX_AGE_MS = 1_000;
 
 /** `/metrics`: Prometheus text, or a small JSON summary for whoever asks for JSON. */
 @Controller('metrics')
 @UseGuards(ManagementGuard)
 export class MetricsController {
-  constructor(private readonly metrics: Metrics) {}
+  private readonly text: Recent<string>;
+
+  constructor(
+    @Inject(CONFIG) config: Config,
+    private readonly metrics: Metrics,
+  ) {
+    const maxAgeMs = isManagementExposed(config) ? EXPOSED_MAX_AGE_MS : 0;
+    this.text = new Recent(() => metrics.registry.metrics(), maxAgeMs);
+  }
 
   @Get()
   async read(@Req() request: Request, @Res() response: Response): Promise<void> {
@@ -22,7 +35,7 @@ export class MetricsController {
       return;
     }
     response.setHeader('Content-Type', this.metrics.registry.contentType);
-    response.end(await this.metrics.registry.metrics());
+    response.end(await this.text.get());
   }
 
   private async summary() {

@@ -47,6 +47,7 @@ describe('node dist/main.js', () => {
         WS_ALLOWED_ORIGINS: '*',
       });
       await program.line(/SLUICE listening/);
+      expect(program.output).toMatch(/"level":"warn".*can read \/metrics and \/health: set MANAGEMENT_PORT/);
       expect((await fetch(`http://127.0.0.1:${port}/health/live`)).status).toBe(200);
       expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(503);
       expect(await program.stop()).toEqual({ code: 0, signal: null });
@@ -54,6 +55,39 @@ describe('node dist/main.js', () => {
         expect(JSON.parse(line)).toMatchObject({ service: 'sluice', level: expect.any(String) });
       }
       expect(program.output).not.toMatch(/token|eyJ/);
+    });
+  });
+
+  describe('in production, asked for metrics again and again', () => {
+    const production = async (more: Record<string, string> = {}) => ({
+      NODE_ENV: 'production',
+      PORT: String(await freePort()),
+      HOST: '127.0.0.1',
+      JWT_SECRET: TEST_SECRET,
+      MQTT_URL: `mqtt://127.0.0.1:${await freePort()}`,
+      WS_ALLOWED_ORIGINS: '*',
+      ...more,
+    });
+    /** How many different texts ten requests at once get; the CPU used is in each. */
+    const texts = async (port: string): Promise<number> => {
+      const url = `http://127.0.0.1:${port}/metrics`;
+      const all = await Promise.all(Array.from({ length: 10 }, async () => (await fetch(url)).text()));
+      return new Set(all).size;
+    };
+
+    // Defect: each request took 4.6 ms of the event loop, and on PORT anybody may send as many as he likes.
+    it('answers on PORT with one text a second', async () => {
+      const env = await production();
+      await run(env).line(/SLUICE listening/);
+      expect(await texts(env.PORT)).toBeLessThan(5);
+    });
+
+    it('answers on MANAGEMENT_PORT with the newest, and warns of nothing', async () => {
+      const MANAGEMENT_PORT = String(await freePort());
+      const program = run(await production({ MANAGEMENT_PORT }));
+      await program.line(/SLUICE listening/);
+      expect(await texts(MANAGEMENT_PORT)).toBe(10);
+      expect(program.output).not.toContain('MANAGEMENT_PORT');
     });
   });
 
