@@ -5,6 +5,13 @@ import { GatewayApp } from './gateway-app.js';
 import { clientFrame } from './raw-upgrade.js';
 import { until } from './until.js';
 
+/** A ping in so many fragments: most of them empty, as the cheapest are. */
+const inFragments = (fragments: number): Buffer =>
+  Buffer.concat([
+    clientFrame(1, '{"type":"ping",', { fin: false }),
+    ...Array.from({ length: fragments - 2 }, () => clientFrame(0, '', { fin: false })),
+    clientFrame(0, '"id":"whole"}'),
+  ]);
 const deep = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels);
 const invalid = (id?: unknown) => ({ code: 'invalid_message', ...(id === undefined ? {} : { id }) });
 const invalidJson = { code: 'invalid_json', error: 'Invalid JSON' };
@@ -171,6 +178,7 @@ const BYTES: [name: string, bytes: Buffer, code: number][] = [
     Buffer.concat([clientFrame(1, 'x'.repeat(60_000), { fin: false }), clientFrame(0, 'x'.repeat(5_537))]),
     1009,
   ],
+  ['a message in 65 fragments', inFragments(65), 1008],
   [
     'a message in 2 000 parts',
     Buffer.concat([
@@ -252,10 +260,29 @@ describe('hostile input', () => {
     await client.close();
   });
 
+  const streamOf = (client: DashboardClient): Socket =>
+    (client.socket as unknown as { _socket: Socket })._socket;
+
+  it('takes a message in 64 fragments', async () => {
+    const client = await attacker();
+    streamOf(client).write(inFragments(64));
+    expect(await client.next('pong')).toMatchObject({ id: 'whole' });
+    await client.close();
+  });
+
+  it('takes a message of which every byte comes alone', async () => {
+    const client = await attacker();
+    const stream = streamOf(client);
+    for (const byte of clientFrame(1, `{"type":"ping","id":"slow","pad":"${'x'.repeat(2_000)}"}`)) {
+      await new Promise((resolve) => stream.write(Buffer.from([byte]), resolve));
+    }
+    expect(await client.next('pong')).toMatchObject({ id: 'slow' });
+    await client.close();
+  });
+
   it.each(BYTES)('%s', async (_, bytes, code) => {
     const client = await attacker();
-    const socket = (client.socket as unknown as { _socket: Socket })._socket;
-    socket.write(bytes);
+    streamOf(client).write(bytes);
     expect((await client.closed).code).toBe(code);
   });
 

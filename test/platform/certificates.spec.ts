@@ -7,12 +7,13 @@ import { ManualClock } from '../auth/manual-clock.js';
 import { type Certificates, makeCertificates } from '../devices/certificates.js';
 import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
 import { freePort } from '../support/free-port.js';
+import { startMosquitto } from '../support/mosquitto.js';
 import { startRedis } from '../support/redis.js';
 import { Sluice } from '../support/sluice.js';
 
 /**
  * Defect: with NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment anybody on the way could be the key server, and let himself in, or the
- * Redis: neither client of TLS said that it wants certificates checked. Now each says so. In processes of their own: what a test changes
+ * Redis: neither client of TLS said that it wants certificates checked. Now each says so, as the broker's did. In processes of their own: what a test changes
  * in its environment does not reach Node.js.
  */
 describe('certificates, with NODE_TLS_REJECT_UNAUTHORIZED=0', () => {
@@ -53,6 +54,44 @@ describe('certificates, with NODE_TLS_REJECT_UNAUTHORIZED=0', () => {
     const client = await sluice.connect({ token: token() });
     expect((await client.next('connected')).userId).toBe('ann');
     await client.close();
+  });
+
+  describe('of the broker', () => {
+    const ports = { mqtts: 0, wss: 0 };
+
+    beforeAll(async () => {
+      ports.mqtts = await freePort();
+      ports.wss = await freePort();
+      const shown = `certfile ${certificates.path('server.crt')}\nkeyfile ${certificates.path('server.key')}`;
+      ownAll(
+        await startMosquitto({
+          config: ({ port }) => `
+listener ${port} 127.0.0.1
+listener ${ports.mqtts} 127.0.0.1
+${shown}
+listener ${ports.wss} 127.0.0.1
+protocol websockets
+${shown}`,
+        }),
+      );
+    });
+
+    it.each(['mqtts', 'wss'] as const)(
+      'takes no message by %s from one that another authority vouches for',
+      async (by) => {
+        const MQTT_URL = `${by}://127.0.0.1:${ports[by]}`;
+        const sluice = await start({ MQTT_URL, MQTT_CA: certificates.pem('other.crt') });
+        await sluice.line(/No connection to.*(certificate|self.signed|signature)/);
+        expect(await sluice.metric('sluice_mqtt_connected')).toBe(0);
+      },
+    );
+
+    it('takes them from one whose authority MQTT_CA names', async () => {
+      const MQTT_URL = `mqtts://127.0.0.1:${ports.mqtts}`;
+      const sluice = await start({ MQTT_URL, MQTT_CA: certificates.pem('ca.crt') });
+      await sluice.line(/SLUICE ready/);
+      expect(await sluice.metric('sluice_mqtt_connected')).toBe(1);
+    });
   });
 
   it('stores nothing in a Redis that another authority vouches for', async () => {
