@@ -139,4 +139,21 @@ describe.each([
     await turn();
     expect(closes).toBe(1);
   });
+
+  // A peer that floods and leaves: ws goes on parsing what it has read, each frame over the rate closed the connection again, and each close
+  // set a timer and a listener of the socket (Node warned of a leak). Only the first one counts now.
+  it('ends its socket once, however often it is told to stop reading', async () => {
+    let ends = 0;
+    const destroySoon = socket.destroySoon.bind(socket);
+    socket.destroySoon = () => {
+      ends += 1;
+      destroySoon();
+    };
+    for (let told = 0; told < 20; told += 1) {
+      webSocket.stopReading();
+    }
+    await until(() => closes > 0);
+    await turn();
+    expect(ends).toBe(1);
+  });
 });

@@ -149,7 +149,7 @@ export class SparingWebSocket extends WebSocket implements FrameOwner {
   declare private receiver: WsReceiver | null;
   declare private sender: object | null;
   private readonly shared: Shared;
-  /** Bytes that are still parsed once it is not open any more; 0: nothing is, and nothing more is read. */
+  /** Bytes that are still parsed once it is not open any more. Negative: nothing is, and nothing more is read. */
   private patience = AFTER_CLOSE_BYTES;
 
   /** Called by the server of ws, with its own options. */
@@ -206,8 +206,8 @@ export class SparingWebSocket extends WebSocket implements FrameOwner {
   /** Called by its parser. */
   takes(bytes: number): boolean {
     if (this._readyState !== WebSocket.OPEN && this.patience > 0) {
-      this.patience -= bytes;
-      if (this.patience <= 0) {
+      this.patience = Math.max(0, this.patience - bytes);
+      if (this.patience === 0) {
         this.stopReading();
       }
     }
@@ -224,7 +224,10 @@ export class SparingWebSocket extends WebSocket implements FrameOwner {
    * to the peer. ws itself would read and parse whatever comes until its time-out.
    */
   stopReading(): void {
-    this.patience = 0;
+    if (this.patience < 0) {
+      return; // said once: what was read already may say it again for every frame
+    }
+    this.patience = -1;
     this.pause();
     process.nextTick(pause, this); // after a broken frame ws goes on reading in the next tick
     setTimeout(leave, LINGER_MS, this).unref();
