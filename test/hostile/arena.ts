@@ -184,7 +184,7 @@ export class Arena {
             MQTT_URL: this.broker.url,
             ...(this.redis !== undefined && { REDIS_URL: this.redis.url }),
           },
-          [`--max-old-space-size=${HEAP_MIB}`, `--inspect=127.0.0.1:${inspectorPort}`],
+          ['--trace-warnings', `--max-old-space-size=${HEAP_MIB}`, `--inspect=127.0.0.1:${inspectorPort}`],
         ),
       );
     }
@@ -238,7 +238,7 @@ export class Arena {
       const stray = strayOutput.filter((line) => !INSPECTOR_LINE.test(line));
       const errors = logs.filter(({ level }) => level === 'error' || level === 'fatal');
       const said = [...errors.map((line) => JSON.stringify(line)), ...stray]
-        .slice(0, 3)
+        .slice(0, 20)
         .join('\n')
         .slice(0, 2_000);
       if (!running) {
