@@ -65,6 +65,10 @@ export class Opening {
         connection.outbound.send(errorReply(tooManyRooms(limit)));
       }
     } catch (error) {
+      if (error instanceof ProtocolError) {
+        connection.outbound.send(errorReply(error));
+        return;
+      }
       this.logger.error('The devices of a token could not be subscribed', error);
       connection.outbound.send(
         errorReply(new ProtocolError('internal', 'The devices of the token could not be subscribed')),

@@ -88,6 +88,85 @@ describe(MemoryBroadcastAdapter.name, () => {
     expect(adapter.roomCount).toBe(0);
   });
 
+  // Rooms that only watchers had made counted as devices: 10 000 invented ids and MAX_DEVICES was used up. Devices are counted when
+  // something becomes known of them, and what is only watched has a bound of its own.
+  describe('rooms of which nothing is known', () => {
+    const ONLINE = { isOnline: true, lastSeen: 1, serverTs: 1 };
+    const known = async (metrics: Metrics): Promise<number | undefined> =>
+      (await metrics.devicesKnown.get()).values[0]?.value;
+    const ids = (prefix: string, count: number): string[] =>
+      Array.from({ length: count }, (_, n) => `${prefix}${n}`);
+
+    it('take no place from devices', async () => {
+      const { adapter, metrics } = create({ maxDevices: 2 });
+      await adapter.attach(ids('ghost', 2));
+      expect(await known(metrics)).toBe(0);
+      expect(await publish(adapter, 'd1', 1)).toBe('accepted');
+      await adapter.setStatus('d2', ONLINE, false);
+      expect((await adapter.attach(['d2']))[0]?.status).toEqual(ONLINE);
+      expect(await known(metrics)).toBe(2);
+    });
+
+    it('stay unknown over the bound, whatever their devices send', async () => {
+      const { adapter, receiver, metrics } = create({ maxDevices: 1 });
+      await adapter.attach(['ghost']);
+      await publish(adapter, 'd1', 1);
+      expect(await publish(adapter, 'ghost', 1)).toBe('refused');
+      await adapter.setStatus('ghost', ONLINE, false);
+      await adapter.setMeta('ghost', Buffer.from('{}'));
+      adapter.fillTelemetry('ghost', Buffer.from('{}'), 1);
+      expect((await adapter.attach(['ghost']))[0]).toMatchObject({
+        telemetry: null,
+        status: null,
+        meta: null,
+      });
+      expect([receiver.statuses, receiver.metas, receiver.resets]).toEqual([[], [], []]);
+      expect(await known(metrics)).toBe(1);
+    });
+
+    it('are refused when there are as many of them as there may be devices; known ones are watched on', async () => {
+      const { adapter } = create({ maxDevices: 3 });
+      await publish(adapter, 'd1', 1);
+      await adapter.attach(ids('ghost', 3));
+      await expect(adapter.attach(['d1', 'one-more'])).rejects.toMatchObject({ code: 'too_many_rooms' });
+      expect(adapter.roomCount).toBe(4);
+      expect(await adapter.attach(['d1', 'ghost0'])).toHaveLength(2);
+      adapter.detach('ghost1');
+      await expect(adapter.attach(['one-more'])).resolves.toHaveLength(1);
+    });
+
+    it('are not made by metadata that is forgotten, and end with it where nobody watches', async () => {
+      const { adapter, metrics } = create({ maxDevices: 1 });
+      await adapter.setMeta('ghost', null);
+      expect(adapter.roomCount).toBe(0);
+      await adapter.setMeta('d1', Buffer.from('{}'));
+      expect(await known(metrics)).toBe(1);
+      await adapter.setMeta('d1', null);
+      expect([adapter.roomCount, await known(metrics)]).toEqual([0, 0]);
+      expect(await publish(adapter, 'd2', 1)).toBe('accepted');
+    });
+
+    it('become known once, and leave the count when their device is forgotten', async () => {
+      jest.useFakeTimers({ doNotFake: ['queueMicrotask', 'performance', 'nextTick'] });
+      try {
+        const { adapter, metrics, advance } = create({ maxDevices: 1, deviceExpiryS: 60 });
+        await adapter.start();
+        await adapter.attach(['d1']);
+        await adapter.setMeta('d1', Buffer.from('{}'));
+        await publish(adapter, 'd1', 1);
+        await adapter.setMeta('d1', null);
+        expect(await known(metrics)).toBe(1);
+        adapter.detach('d1');
+        advance(120_000);
+        jest.advanceTimersByTime(10_000);
+        expect([adapter.roomCount, await known(metrics)]).toEqual([0, 0]);
+        await adapter.stop();
+      } finally {
+        jest.useRealTimers();
+      }
+    });
+  });
+
   describe('the memo of a topic', () => {
     const memoOf = (): DeviceMemo => ({ found: null });
 

@@ -4,6 +4,7 @@ import { walled } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { mirrorGauge } from '../metrics/mirror.js';
 import type { Position } from '../protocol/client-messages.js';
+import { ProtocolError } from '../protocol/errors.js';
 import { BroadcastAdapter, type BroadcastReceiver, type HistoryPage } from './broadcast-adapter.js';
 import type { DeviceMessage } from './device-message.js';
 import { isStored, MemoryHistory } from './memory-history.js';
@@ -17,6 +18,8 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   readonly healthy = true;
   private receiver: BroadcastReceiver | null = null;
   private readonly rooms = new Map<string, MemoryRoom>();
+  /** Rooms of devices of which something is known; the others are there because somebody watches. Each kind is bounded by MAX_DEVICES. */
+  private known = 0;
   private readonly epochBase = randomBytes(9).toString('base64url');
   private epochs = 0;
   private watched = false;
@@ -31,7 +34,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   ) {
     super();
     this.histories = new MemoryHistory(this.rooms, limits, metrics);
-    mirrorGauge(metrics.devicesKnown, () => this.rooms.size);
+    mirrorGauge(metrics.devicesKnown, () => this.known);
   }
 
   get roomCount(): number {
@@ -70,7 +73,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       message.settle('duplicate');
       return;
     }
-    this.announceIfNew(room);
+    this.becomesKnown(room);
     this.histories.append(room, message);
     room.touchedAt = message.receivedAt;
     if (room.attached) {
@@ -84,7 +87,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     if (room === undefined || room.log.newest > 0 || room.filled !== null) {
       return;
     }
-    this.announceIfNew(room);
+    this.becomesKnown(room);
     room.touchedAt = receivedAt;
     room.filled = {
       deviceId,
@@ -104,7 +107,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       const repeat =
         known !== null && known.isOnline === status.isOnline && known.lastSeen === status.lastSeen;
       if (!repeat && !(onlyIfUnknown && known !== null)) {
-        this.announceIfNew(room);
+        this.becomesKnown(room);
         room.status = status;
         room.touchedAt = this.now();
         if (room.attached) {
@@ -116,30 +119,44 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   }
 
   setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
-    const room = this.roomOf(deviceId);
+    const room = meta === null ? this.rooms.get(deviceId) : this.roomOf(deviceId);
     if (room !== undefined) {
       const known = room.meta;
       const same = known === null || meta === null ? known === meta : known.equals(meta);
       if (!same) {
-        this.announceIfNew(room);
+        this.becomesKnown(room);
         this.histories.setMeta(room, meta === null ? null : Buffer.from(meta));
         room.touchedAt = this.now();
         if (room.attached) {
           this.receiver?.onMeta(deviceId, room.meta);
+        }
+        if (room.empty) {
+          this.nothingKnown(room);
         }
       }
     }
     return Promise.resolve();
   }
 
+  /** @throws {ProtocolError} too_many_rooms: as many devices of which nothing is known as MAX_DEVICES are watched already */
   attach(deviceIds: readonly string[]): Promise<RoomState[]> {
-    return Promise.resolve(
-      deviceIds.map((deviceId) => {
-        const room = this.rooms.get(deviceId) ?? this.create(deviceId);
-        room.attached = true;
-        return room.state();
-      }),
-    );
+    let watchedOnly = this.rooms.size - this.known;
+    for (const deviceId of deviceIds) {
+      watchedOnly += this.rooms.has(deviceId) ? 0 : 1;
+    }
+    if (watchedOnly > this.limits.maxDevices && deviceIds.some((deviceId) => !this.rooms.has(deviceId))) {
+      return Promise.reject(
+        new ProtocolError('too_many_rooms', 'Too many devices are watched of which nothing is known'),
+      );
+    }
+    return Promise.resolve(deviceIds.map((deviceId) => this.attachRoom(deviceId)));
+  }
+
+  /** The same for one room whose watcher was let in elsewhere already. */
+  attachRoom(deviceId: string): RoomState {
+    const room = this.rooms.get(deviceId) ?? this.create(deviceId);
+    room.attached = true;
+    return room.state();
   }
 
   detach(deviceId: string): void {
@@ -177,11 +194,23 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     }
   }
 
-  /** Called just before the room stops being empty. */
-  private announceIfNew(room: MemoryRoom): void {
-    if (this.watched && room.empty) {
+  /** Called just before something becomes known of a device. */
+  private becomesKnown(room: MemoryRoom): void {
+    if (!room.empty) {
+      return;
+    }
+    this.known += 1;
+    if (this.watched) {
       // After the message that made it known is stored, so that whoever joins on this word finds it.
       queueMicrotask(walled('room', () => this.receiver?.onDevice(room.deviceId)));
+    }
+  }
+
+  /** Called when the last that was known of a device is forgotten. */
+  private nothingKnown(room: MemoryRoom): void {
+    this.known -= 1;
+    if (!room.attached) {
+      this.letGo(room);
     }
   }
 
@@ -197,12 +226,13 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     return room;
   }
 
+  /** The room of a device of which something is known, or will be in this step; undefined where that is one device too many. */
   private roomOf(deviceId: string): MemoryRoom | undefined {
     const room = this.rooms.get(deviceId);
-    if (room !== undefined) {
+    if (room !== undefined && !room.empty) {
       return room;
     }
-    return this.rooms.size >= this.limits.maxDevices ? undefined : this.create(deviceId);
+    return this.known >= this.limits.maxDevices ? undefined : (room ?? this.create(deviceId));
   }
 
   private create(deviceId: string): MemoryRoom {
@@ -214,6 +244,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
   }
 
   private letGo(room: MemoryRoom): void {
+    this.histories.forget(room);
     this.rooms.delete(room.deviceId);
     room.forgetMemo();
   }
@@ -224,7 +255,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     for (const room of this.rooms.values()) {
       this.histories.trim(room, now);
       if (!room.attached && room.touchedAt < forgetBefore) {
-        this.histories.forget(room);
+        this.known -= room.empty ? 0 : 1;
         this.letGo(room);
       }
     }

@@ -25,6 +25,6 @@ export class LocalRooms extends MemoryBroadcastAdapter {
     if (telemetry !== null) {
       this.fillTelemetry(deviceId, telemetry.payload, telemetry.serverTs);
     }
-    return this.attach([deviceId]).then(([state]) => state as RoomState);
+    return Promise.resolve(this.attachRoom(deviceId));
   }
 }

@@ -226,10 +226,8 @@ export class ModeSwitch {
       // Told here what stands in this process: the way back has to be told as well.
       room.announced = true;
       const waiters = room.takeWaiters();
-      const attached = local
-        .attach([room.deviceId])
-        .then(([state]) => waiters.forEach((resolve) => resolve(state as RoomState)));
-      background('redis', attached);
+      const state = local.attachRoom(room.deviceId);
+      waiters.forEach((resolve) => resolve(state));
     }
     if (fromStore) {
       this.events.mode('local');
