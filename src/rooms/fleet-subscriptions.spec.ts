@@ -2,6 +2,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { IdPattern } from '../protocol/id-pattern.js';
 import { testRooms, type TestMember } from '../../test/support/test-rooms.js';
 import { FleetSubscriptions } from './fleet-subscriptions.js';
+import { PatternAudiences } from './pattern-audiences.js';
+import { RoomTurns } from './room-turns.js';
 
 const EVERY = { mode: 'every' as const };
 const request = (pattern: string, id?: string, maxRooms = 200_000) => ({
@@ -329,5 +331,38 @@ describe(FleetSubscriptions.name, () => {
     expect(m.slow).toBe(true);
     expect(asked).toBeLessThan(90);
     expect(context.queuedBytes).toBe(0);
+  });
+
+  // Ids of devices that had expired in the store were kept for ever: with ids that never come again the list grew without end.
+  it('forgets devices that expired, when twice as many were announced as there are', async () => {
+    const devices = new Set(['p.stays']);
+    let read = 0;
+    const audiences = new PatternAudiences(
+      {
+        watchDevices: () => {
+          read += 1;
+          return Promise.resolve([...devices]);
+        },
+      },
+      new RoomTurns(),
+      () => undefined,
+    );
+    await audiences.load();
+    const audience = await audiences.of(new IdPattern('p.*'));
+    for (let n = 0; n < 20_000; n += 1) {
+      const id = `p.${n}`;
+      devices.add(id);
+      audiences.onDevice(id);
+      devices.delete(id); // expired
+      if (n % 100 === 0) {
+        await nextTurn();
+      }
+    }
+    await nextTurn();
+    expect(audience.deviceIds.size).toBeLessThanOrEqual(2_000 + 100);
+    expect(audience.deviceIds.has('p.stays')).toBe(true);
+    expect(read).toBeLessThanOrEqual(21);
+    audiences.onDevice('p.1');
+    expect(audience.deviceIds.has('p.1')).toBe(true);
   });
 });

@@ -1,3 +1,4 @@
+import { background } from '../logging/walls.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import type { Member } from './member.js';
@@ -45,6 +46,8 @@ export interface PatternAudience {
   askers: number;
 }
 
+/** New devices, at least, after which the list is read again. */
+const MIN_NEW_DEVICES = 1_000;
 /** Ids held against a pattern are that much less work than a room. */
 const IDS_PER_ROOM = 10;
 
@@ -56,6 +59,10 @@ export class PatternAudiences {
   private readonly audiences = new Map<string, PatternAudience>();
   private readonly known = new Set<string>();
   private directory: Promise<void> | null = null;
+  /** Ids from which on those of forgotten devices are let go: twice as many as there were devices when the list was read last. */
+  private maxKnown = MIN_NEW_DEVICES;
+  /** While the list is read again: the devices that there are. */
+  private current: Set<string> | null = null;
 
   /** @param announce tells a subscription of a new device that its pattern matches */
   constructor(
@@ -67,7 +74,10 @@ export class PatternAudiences {
   /** Once: from then on the adapter tells what is new. A failure is tried again with the next subscription. */
   load(): Promise<void> {
     this.directory ??= this.adapter.watchDevices().then(
-      (deviceIds) => deviceIds.forEach((deviceId) => this.onDevice(deviceId)),
+      (deviceIds) => {
+        this.maxKnown = maxKnownFor(deviceIds.length);
+        deviceIds.forEach((deviceId) => this.onDevice(deviceId));
+      },
       (error: unknown) => {
         this.directory = null;
         throw error;
@@ -82,6 +92,7 @@ export class PatternAudiences {
 
   /** A device became known. */
   onDevice(deviceId: string): void {
+    this.current?.add(deviceId);
     if (this.directory === null || this.known.has(deviceId)) {
       return;
     }
@@ -93,6 +104,31 @@ export class PatternAudiences {
           this.announce(subscription, deviceId);
         }
       }
+    }
+    if (this.known.size > this.maxKnown && this.current === null) {
+      background('room', this.forgetGone(), () => undefined);
+    }
+  }
+
+  /** Nobody says when a device expires in the store: of ids that never come again none would ever be let go. */
+  private async forgetGone(): Promise<void> {
+    const current = new Set<string>();
+    this.current = current;
+    try {
+      const deviceIds = await this.adapter.watchDevices();
+      deviceIds.forEach((deviceId) => current.add(deviceId));
+      await inTurns(this.turns, this.known, (deviceId) => {
+        if (!current.has(deviceId)) {
+          this.known.delete(deviceId);
+          this.audiences.forEach((audience) => audience.deviceIds.delete(deviceId));
+        }
+      });
+      this.maxKnown = maxKnownFor(current.size);
+    } catch {
+      // The store could not be asked: tried again when there are some more.
+      this.maxKnown = this.known.size + MIN_NEW_DEVICES;
+    } finally {
+      this.current = null;
     }
   }
 
@@ -143,6 +179,10 @@ export class PatternAudiences {
       this.audiences.delete(audience.pattern.source);
     }
   }
+}
+
+function maxKnownFor(devices: number): number {
+  return devices + Math.max(devices, MIN_NEW_DEVICES);
 }
 
 /** Looks at every id, some thousand in a turn of the event loop; until `look` says that it has seen enough. */
