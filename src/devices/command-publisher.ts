@@ -16,6 +16,7 @@ interface PendingCommand {
   readonly deviceId: string;
   readonly payload: Buffer;
   readonly timer: NodeJS.Timeout;
+  readonly refusal: () => ProtocolError | null;
   /** Time of the publish; undefined while it waits. */
   sentAt: number | undefined;
   settle(outcome: CommandOutcome | ProtocolError): void;
@@ -78,10 +79,15 @@ export class CommandPublisher {
   /**
    * Publishes one command.
    * @param payload the command as JSON, exactly what the device gets
+   * @param refusal asked in the step that publishes: why it may not be sent any more, when it had to wait; null while it may
    * @returns once the broker has acknowledged it
-   * @throws {ProtocolError} broker_unavailable: not acknowledged, and it never will be sent again; payload_too_large
+   * @throws {ProtocolError} broker_unavailable: not acknowledged, and it never will be sent again; payload_too_large; what `refusal` says
    */
-  send(deviceId: string, payload: Buffer): Promise<CommandOutcome> {
+  send(
+    deviceId: string,
+    payload: Buffer,
+    refusal: () => ProtocolError | null = () => null,
+  ): Promise<CommandOutcome> {
     const { maxPayloadBytes, outboxMax, timeoutMs } = this.config.commands;
     if (!isDeviceId(deviceId)) {
       return Promise.reject(new ProtocolError('invalid_message', 'deviceId is not a legal device id'));
@@ -105,6 +111,7 @@ export class CommandPublisher {
       const command: PendingCommand = {
         deviceId,
         payload,
+        refusal,
         sentAt: undefined,
         timer: setTimeout(
           walled('mqtt', () => this.timedOut(command)),
@@ -209,7 +216,13 @@ export class CommandPublisher {
       if (command === undefined) {
         return;
       }
-      if (this.pending.has(command)) {
+      if (!this.pending.has(command)) {
+        continue; // timed out
+      }
+      const refused = command.refusal();
+      if (refused !== null) {
+        command.settle(refused);
+      } else {
         command.sentAt = performance.now();
         this.inFlight++;
         this.publish(client, command);

@@ -32,9 +32,15 @@ export class CommandsService {
    */
   async send(connection: Connection, message: CommandMessage): Promise<CommandSentMessage> {
     const { deviceId, id } = message;
-    if (connection.auth === undefined || !connection.auth.grants.canCommand(deviceId)) {
+    // Asked again in the step that publishes: while a command waits for the broker a narrower token may come, or the connection end.
+    const refusal = (): ProtocolError | null =>
+      connection.isOpen && connection.auth?.grants.canCommand(deviceId) === true
+        ? null
+        : new ProtocolError('forbidden', 'Forbidden');
+    const refused = refusal();
+    if (refused !== null) {
       this.record(connection, message, 'forbidden');
-      throw new ProtocolError('forbidden', 'Forbidden');
+      throw refused;
     }
     const payload = Buffer.from(message.json);
     const { maxPayloadBytes } = this.config.commands;
@@ -44,7 +50,7 @@ export class CommandsService {
     }
     let outcome: 'delivered' | 'undelivered';
     try {
-      outcome = await this.publisher.send(deviceId, payload);
+      outcome = await this.publisher.send(deviceId, payload, refusal);
     } catch (error) {
       this.record(connection, message, outcomeOf(error));
       throw error;
@@ -77,6 +83,14 @@ export class CommandsService {
 
 /** The publisher knows limits of the broker that are not known here. */
 function outcomeOf(error: unknown): CommandOutcome {
-  const code = error instanceof ProtocolError ? error.code : 'internal';
-  return code === 'payload_too_large' ? 'too_large' : code === 'invalid_message' ? 'invalid' : 'unavailable';
+  switch (error instanceof ProtocolError ? error.code : 'internal') {
+    case 'payload_too_large':
+      return 'too_large';
+    case 'invalid_message':
+      return 'invalid';
+    case 'forbidden':
+      return 'forbidden';
+    default:
+      return 'unavailable';
+  }
 }

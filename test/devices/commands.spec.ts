@@ -1,3 +1,4 @@
+import { ProtocolError } from '../../src/protocol/errors.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { freePort, startMosquitto } from '../support/mosquitto.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
@@ -64,6 +65,27 @@ describe('commands on a real broker', () => {
     expect(new Set(outcomes)).toEqual(new Set(['delivered']));
     await eventually(() => heard.length === sent.length);
     expect(heard.map(({ payload }) => Number(payload))).toEqual(sent);
+  });
+
+  // A command that waited for the broker's window was published whatever became of its sender's rights meanwhile. They are asked in the
+  // step that publishes.
+  it('that waited for the broker are not sent when their sender may no longer send them', async () => {
+    const broker = own(await startMosquitto({ config: 'max_inflight_messages 1' }));
+    const app = own(await startDevices({ MQTT_URL: broker.url }));
+    const device = own(await connectDevice(broker.url));
+    const heard = await listen(device, 'a');
+    await app.upstreamIs(true);
+    let narrowed = false;
+    const refusal = (): ProtocolError | null =>
+      narrowed ? new ProtocolError('forbidden', 'Forbidden') : null;
+    const first = app.commands.send('a', json(1), refusal);
+    const second = app.commands.send('a', json(2), refusal);
+    const third = app.commands.send('a', json(3));
+    narrowed = true;
+    await expect(second).rejects.toMatchObject({ code: 'forbidden' });
+    expect(await Promise.all([first, third])).toEqual(['delivered', 'delivered']);
+    await eventually(() => heard.length === 2);
+    expect(heard.map(({ payload }) => payload)).toEqual(['1', '3']);
   });
 
   it('are refused at once while the broker is away, and never sent when it is back', async () => {

@@ -21,6 +21,7 @@ import { Presence } from '../../src/gateway/presence.js';
 import { SluiceWsAdapter } from '../../src/gateway/sluice-ws-adapter.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { MetricsModule } from '../../src/metrics/metrics.module.js';
+import type { ProtocolError } from '../../src/protocol/errors.js';
 import { BroadcastAdapter } from '../../src/rooms/broadcast-adapter.js';
 import { MemoryBroadcastAdapter } from '../../src/rooms/memory-broadcast-adapter.js';
 import { createRedisAdapter } from '../../src/rooms/redis-create-adapter.js';
@@ -34,7 +35,15 @@ export class FakeCommandPublisher {
   readonly sent: { deviceId: string; payload: string }[] = [];
   answer: () => Promise<'delivered' | 'undelivered'> = () => Promise.resolve('delivered');
 
-  send(deviceId: string, payload: Buffer): Promise<'delivered' | 'undelivered'> {
+  /** What the real one asks when it publishes, in the order of the commands. */
+  readonly refusals: (() => ProtocolError | null)[] = [];
+
+  send(
+    deviceId: string,
+    payload: Buffer,
+    refusal: () => ProtocolError | null,
+  ): Promise<'delivered' | 'undelivered'> {
+    this.refusals.push(refusal);
     this.sent.push({ deviceId, payload: payload.toString() });
     return this.answer();
   }

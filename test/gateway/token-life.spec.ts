@@ -116,4 +116,23 @@ describe('the token of a living connection', () => {
     expect(app.commands.sent).toEqual([]);
     await until(async () => Object.values(await app.leftovers()).every((count) => count === 0));
   });
+
+  // A command that waited for the broker was held against the token it came with alone. The publisher asks again when it publishes.
+  it('replaced by a narrower one, or ended, takes back commands that still wait for the broker', async () => {
+    app.commands.answer = () => new Promise(() => undefined);
+    const client = await connect(app.url, { claims: { userId: 'ann', deviceIds: ['a', 'b'] } });
+    await client.next('subscribed');
+    client.send({ type: 'command', deviceId: 'a', command: 1 });
+    client.send({ type: 'command', deviceId: 'b', command: 1 });
+    await until(() => app.commands.refusals.length === 2);
+    const [a, b] = app.commands.refusals;
+    expect([a?.(), b?.()]).toEqual([null, null]);
+    client.send({ type: 'auth', token: await signToken({ userId: 'ann', deviceIds: ['b'] }) });
+    await client.next('authenticated');
+    expect(a?.()).toMatchObject({ code: 'forbidden' });
+    expect(b?.()).toBeNull();
+    client.socket.terminate();
+    await until(() => b?.() !== null);
+    expect(b?.()).toMatchObject({ code: 'forbidden' });
+  });
 });
