@@ -24,8 +24,9 @@ export interface JwksOptions {
  * `maxAgeMs` also where all tokens come from the cache, and no client ever waits for a routine fetch.
  * While the server is away the last keys stay in use however old they are, and a fetch is tried every `cooldownMs`.
  *
- * In place of jose's `createRemoteJWKSet`, which refuses every token once its keys are stale and the server is away,
- * and reads answers of any size. Finding and importing keys is jose's.
+ * Not jose's `createRemoteJWKSet`, though its `reload()` and `customFetch` would allow for age and size: it counts its cooldown from
+ * successes alone and by its own clock, so that timer, attempts, removals and the filter of keys stay here, and one shared promise and a
+ * time-out are all that it saves. Finding and importing keys is jose's.
  */
 export class JwksKeySet {
   private readonly logger = new Logger('JWKS');
