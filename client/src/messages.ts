@@ -24,7 +24,13 @@ export interface Telemetry extends Position {
   readonly serverTs: number;
   /** Publications before this one that were not sent on their own. */
   readonly skipped?: number;
-  readonly aggregated?: { readonly count: number; readonly from: number; readonly to: number };
+  readonly aggregated?: {
+    readonly count: number;
+    readonly from: number;
+    readonly to: number;
+    /** The window had more than it has room for: some members are left out. */
+    readonly truncated?: true;
+  };
 }
 
 export interface DeviceStatus {

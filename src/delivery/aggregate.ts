@@ -1,14 +1,27 @@
+import type { HotCounters } from '../metrics/hot-counters.js';
+import { MAX_JSON_LEVELS } from '../protocol/json-depth.js';
 import { isObject } from './field-selection.js';
 
-/** What takes the place of each number in an aggregated payload. */
-interface NumberSummary {
-  min: number;
-  max: number;
-  mean: number;
-  last: number;
-  count: number;
-}
+/** Of one window, estimated. */
+export const MAX_WINDOW_BYTES = 1_048_576;
+/** Of all open windows together. A window may have an eighth of what is left of it: those that take much are cut first, small ones go on. */
+export const MAX_WINDOWS_BYTES = 134_217_728;
+const SHARE_OF_REST = 8;
+/** Of one window. With names up to some forty characters it is met before {@link MAX_WINDOW_BYTES}. */
+export const MAX_WINDOW_MEMBERS = 3_000;
 
+const WINDOW_BYTES = 512;
+/** Its place in the map above it, itself, its summary. */
+const MEMBER_BYTES = 256;
+/** Of the map within an object. */
+const MAP_BYTES = 256;
+const TEXT_BYTES = 32;
+const CHARACTER_BYTES = 2;
+
+/** Why a member is not in an aggregated payload. */
+export type LeftOut = keyof HotCounters['aggregateLeftOut'];
+
+/** What takes the place of each number in an aggregated payload. */
 class NumberStats {
   private min = Number.POSITIVE_INFINITY;
   private max = Number.NEGATIVE_INFINITY;
@@ -25,52 +38,125 @@ class NumberStats {
     this.last = value;
   }
 
-  summary(): NumberSummary {
-    return { min: this.min, max: this.max, mean: this.mean, last: this.last, count: this.count };
+  json(): string {
+    const { min, max, mean, last, count } = this;
+    return JSON.stringify({ min, max, mean, last, count });
   }
 }
 
-/** One place in the payload: the last value decides whether it is a number, an object or something else. */
+/**
+ * One place in the payload: the last value decides whether it is a number, an object or something else. Of an object only the members are
+ * kept, of anything else its JSON: never the parsed payload it came with.
+ */
 class Place {
+  private shows: 'nothing' | 'number' | 'object' | 'text' = 'nothing';
   private stats: NumberStats | null = null;
   private members: Map<string, Place> | null = null;
-  private last: unknown = undefined;
+  private text = '';
+  private textBytes = 0;
 
-  add(value: unknown): void {
-    this.last = value;
+  /** @param level of the value: 1 for the payload itself */
+  add(value: unknown, window: Aggregate, level: number): void {
     if (typeof value === 'number') {
       (this.stats ??= new NumberStats()).add(value);
+      this.keepText('', 0, window);
+      this.shows = 'number';
     } else if (isObject(value)) {
-      this.members ??= new Map();
-      for (const name of Object.keys(value)) {
-        let place = this.members.get(name);
-        if (place === undefined) {
-          place = new Place();
-          this.members.set(name, place);
-        }
-        place.add(value[name]);
+      this.addMembers(value, window, level);
+    } else if (isDeeper(value, MAX_JSON_LEVELS - level + 1)) {
+      this.leaveOut('depth', window);
+    } else {
+      const text = JSON.stringify(value);
+      const bytes = typeof value === 'boolean' ? 0 : TEXT_BYTES + text.length * CHARACTER_BYTES;
+      if (this.keepText(text, bytes, window)) {
+        this.shows = 'text';
+      } else {
+        this.leaveOut('bytes', window);
       }
     }
   }
 
-  result(): unknown {
-    if (typeof this.last === 'number') {
-      return (this.stats as NumberStats).summary();
+  /** As JSON; undefined when there is nothing to show. */
+  json(): string | undefined {
+    switch (this.shows) {
+      case 'number':
+        return this.stats?.json();
+      case 'object': {
+        const parts: string[] = [];
+        for (const [name, place] of this.members as Map<string, Place>) {
+          const json = place.json();
+          if (json !== undefined) {
+            parts.push(`${JSON.stringify(name)}:${json}`);
+          }
+        }
+        return `{${parts.join(',')}}`;
+      }
+      case 'text':
+        return this.text;
+      case 'nothing':
+        return undefined;
     }
-    if (!isObject(this.last)) {
-      return this.last;
+  }
+
+  private addMembers(value: Record<string, unknown>, window: Aggregate, level: number): void {
+    if (level > MAX_JSON_LEVELS) {
+      this.leaveOut('depth', window);
+      return;
     }
-    const result = Object.create(null) as Record<string, unknown>;
-    for (const [name, place] of this.members as Map<string, Place>) {
-      result[name] = place.result();
+    if (this.members === null) {
+      if (!window.charge(MAP_BYTES)) {
+        this.leaveOut('bytes', window);
+        return;
+      }
+      this.members = new Map();
     }
-    return result;
+    this.keepText('', 0, window);
+    this.shows = 'object';
+    for (const name of Object.keys(value)) {
+      const place = this.members.get(name) ?? this.newMember(name, this.members, window);
+      place?.add(value[name], window, level + 1);
+    }
+  }
+
+  private newMember(name: string, members: Map<string, Place>, window: Aggregate): Place | undefined {
+    if (window.members >= MAX_WINDOW_MEMBERS) {
+      window.leaveOut('members');
+      return undefined;
+    }
+    if (!window.charge(MEMBER_BYTES + name.length * CHARACTER_BYTES)) {
+      window.leaveOut('bytes');
+      return undefined;
+    }
+    window.members += 1;
+    const place = new Place();
+    members.set(name, place);
+    return place;
+  }
+
+  /** The text before gives way to this one. */
+  private keepText(text: string, bytes: number, window: Aggregate): boolean {
+    const fits = window.charge(bytes - this.textBytes);
+    if (fits) {
+      this.text = text;
+      this.textBytes = bytes;
+    }
+    return fits;
+  }
+
+  /** Its newest value has no room. Better none than an older one that looks like the newest. */
+  private leaveOut(reason: LeftOut, window: Aggregate): void {
+    this.keepText('', 0, window);
+    this.shows = 'nothing';
+    window.leaveOut(reason);
   }
 }
 
 /**
  * Collects the payloads of one window: for every number `min`, `max`, `mean`, `last` and `count`, for everything else the last value.
  * Members that only some publications had are kept. A bare number is summarised itself.
+ *
+ * A device may send new names with every publication, so a window is bounded in members and bytes, and all windows together in bytes: members
+ * beyond that are left out, and {@link truncated} says so.
  */
 export class Aggregate {
   /** Publications in the window. */
@@ -78,7 +164,16 @@ export class Aggregate {
   /** `serverTs` of the first and the last, Unix ms. */
   from = 0;
   to = 0;
+  members = 0;
+  /** Something was left out. */
+  truncated = false;
+  private bytes = WINDOW_BYTES;
   private readonly root = new Place();
+
+  /** @param hot knows what all open windows hold together */
+  constructor(private readonly hot: HotCounters) {
+    hot.aggregateBytes += WINDOW_BYTES;
+  }
 
   add(value: unknown, serverTs: number): void {
     if (this.count === 0) {
@@ -86,10 +181,45 @@ export class Aggregate {
     }
     this.to = serverTs;
     this.count += 1;
-    this.root.add(value);
+    this.root.add(value, this, 1);
   }
 
+  /** `null` when nothing of the last publication had room. */
   payload(): Buffer {
-    return Buffer.from(JSON.stringify(this.root.result()));
+    return Buffer.from(this.root.json() ?? 'null');
   }
+
+  /** The window is over: what it held no longer counts. */
+  release(): void {
+    this.hot.aggregateBytes -= this.bytes;
+    this.bytes = 0;
+  }
+
+  /** Whether this many bytes more have room; they count from now on. Fewer always have. */
+  charge(bytes: number): boolean {
+    const { hot } = this;
+    const bound = Math.min(MAX_WINDOW_BYTES, (MAX_WINDOWS_BYTES - hot.aggregateBytes) / SHARE_OF_REST);
+    if (bytes > 0 && this.bytes + bytes > bound) {
+      return false;
+    }
+    this.bytes += bytes;
+    hot.aggregateBytes += bytes;
+    return true;
+  }
+
+  leaveOut(reason: LeftOut): void {
+    this.truncated = true;
+    this.hot.aggregateLeftOut[reason] += 1;
+  }
+}
+
+/** Whether a value has more than this many levels, as one may that an older release left in Redis. Goes no deeper itself. */
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) {
+    return false;
+  }
+  if (levels <= 0) {
+    return true;
+  }
+  return Object.values(value).some((member) => isDeeper(member, levels - 1));
 }

@@ -103,6 +103,33 @@ describe(DeliveryGroup.name, () => {
     ]);
   });
 
+  it('says what a window left out, and gives its room back when it ends or nobody is left', async () => {
+    const { m, rooms, publish, scheduler, settle, metrics } = await watching({
+      mode: 'latest',
+      maxRateHz: 1,
+      aggregate: true,
+    });
+    const wide = Object.fromEntries(Array.from({ length: 3_001 }, (_, at) => [`f${at}`, at]));
+    publish('d1', wide);
+    expect(metrics.hot.aggregateBytes).toBeGreaterThan(0);
+    scheduler.advance(1_000);
+    await settle();
+    publish('d1', { t: 1 });
+    scheduler.advance(1_000);
+    await settle();
+    const [cut, whole] = m.messages('telemetry');
+    expect(cut?.['aggregated']).toMatchObject({ count: 1, truncated: true });
+    expect(whole?.['aggregated']).not.toHaveProperty('truncated');
+    expect(metrics.hot.aggregateBytes).toBe(0);
+    publish('d1', { t: 2 });
+    expect(metrics.hot.aggregateBytes).toBeGreaterThan(0);
+    rooms.leave(m);
+    expect(metrics.hot.aggregateBytes).toBe(0);
+    expect(await metrics.registry.metrics()).toContain(
+      'sluice_delivery_aggregate_left_out_total{reason="members"} 1',
+    );
+  });
+
   it('summarises each window and says what it covers', async () => {
     const { m, publish, scheduler, settle } = await watching({
       mode: 'latest',

@@ -12,6 +12,8 @@ import { parsePayload } from './parse-payload.js';
 import type { Scheduler } from './scheduler.js';
 import { TelemetryFrames, type TelemetryTemplate } from './telemetry-frame.js';
 
+const NOTHING = Buffer.alloc(0);
+
 /**
  * The subscriptions of one room that asked for the same `fields`, `maxRateHz` and `aggregate`: selected, limited, computed and framed
  * once for all of them, whatever their number.
@@ -92,6 +94,7 @@ export class DeliveryGroup implements Feed {
     this.cancel?.();
     this.cancel = null;
     this.pending = null;
+    this.window?.release();
     this.window = null;
   }
 
@@ -122,9 +125,10 @@ export class DeliveryGroup implements Feed {
   }
 
   private collect(publication: Publication): void {
-    const window = (this.window ??= new Aggregate());
+    const window = (this.window ??= new Aggregate(this.hot));
     window.add(parsePayload(publication), publication.serverTs);
-    this.pending = publication;
+    // The window has what is needed of the payload.
+    this.pending = { ...publication, payload: NOTHING };
     this.cancel ??= this.scheduler.after(this.intervalMs, () => this.closeWindow());
   }
 
@@ -134,11 +138,16 @@ export class DeliveryGroup implements Feed {
     this.window = null;
     this.pending = null;
     if (window !== null && pending !== null) {
-      const { count, from, to } = window;
+      const { count, from, to, truncated } = window;
+      const cut = truncated ? ',"truncated":true' : '';
+      window.release();
       try {
         const payload = window.payload();
         this.count('conflated', count - 1);
-        this.emit({ ...pending, payload }, `,"aggregated":{"count":${count},"from":${from},"to":${to}}`);
+        this.emit(
+          { ...pending, payload },
+          `,"aggregated":{"count":${count},"from":${from},"to":${to}${cut}}`,
+        );
       } catch (error) {
         this.dropped(error, count);
       }

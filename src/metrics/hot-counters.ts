@@ -11,6 +11,10 @@ export class HotCounters {
   filtered = 0;
   /** Publications of a subscription that an error kept from being made or sent. */
   failed = 0;
+  /** What the open windows of `aggregate` hold, estimated: the bound over all of them is held against it. */
+  aggregateBytes = 0;
+  /** Values left out of aggregated payloads: too many members, too many bytes, nested too deep. */
+  readonly aggregateLeftOut = { members: 0, bytes: 0, depth: 0 };
   /** Connections that have opened. */
   accepted = 0;
   connectionsOpen = 0;

@@ -118,6 +118,15 @@ export class Metrics {
     'delivery_filtered_total',
     'Publications without any of the fields a subscription asked for',
   );
+  readonly aggregateBytes = this.gauge(
+    'delivery_aggregate_bytes',
+    'Bytes that the open windows of aggregate hold, estimated',
+  );
+  readonly aggregateLeftOut = this.counter(
+    'delivery_aggregate_left_out_total',
+    'Values left out of aggregated payloads by reason: members, bytes, depth',
+    ['reason'],
+  );
   readonly dropped = this.counter(
     'delivery_dropped_total',
     'Messages due to a connection and not sent, by reason: slow, closed, unsubscribed, resync, history_trimmed, failed',
@@ -217,6 +226,12 @@ export class Metrics {
     mirror(this.deliveryDue, () => hot.due);
     mirror(this.conflated, () => hot.conflated);
     mirror(this.filtered, () => hot.filtered);
+    mirrorGauge(this.aggregateBytes, () => hot.aggregateBytes);
+    mirrorByLabel(this.aggregateLeftOut, 'reason', {
+      members: () => hot.aggregateLeftOut.members,
+      bytes: () => hot.aggregateLeftOut.bytes,
+      depth: () => hot.aggregateLeftOut.depth,
+    });
     mirrorByLabel(this.deliveries, 'lane', {
       telemetry: () => hot.delivered,
       control: () => hot.control,

@@ -3,6 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { Aggregate } from '../../src/delivery/aggregate.js';
 import { FieldSelection } from '../../src/delivery/field-selection.js';
 import { jsonValue } from '../../src/devices/json-check.js';
+import { HotCounters } from '../../src/metrics/hot-counters.js';
 import { MAX_JSON_LEVELS, tooDeepAt } from '../../src/protocol/json-depth.js';
 import { rawMember } from '../../src/protocol/raw-member.js';
 import { mutated, mutations, type Target, target, timed } from './target.js';
@@ -194,7 +195,7 @@ export const jsonTargets: Target[] = [
     'an aggregate of any payloads is JSON, and summarises numbers',
     fc.array(fc.jsonValue({ maxDepth: 4, stringUnit: 'binary' }), { minLength: 1, maxLength: 5 }),
     (values) => {
-      const aggregate = new Aggregate();
+      const aggregate = new Aggregate(new HotCounters());
       values.forEach((value, index) => aggregate.add(value, index));
       const result = JSON.parse(aggregate.payload().toString()) as unknown;
       const last = values.at(-1);

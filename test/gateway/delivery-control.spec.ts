@@ -127,6 +127,17 @@ describe('what a connection asks for', () => {
     expect(await subscribe('d1', 'set-in-place-of-another')).toBe(true);
   });
 
+  it('hears that a window left something out', async () => {
+    const client = await open({ deviceIds: ['d'] });
+    const delivery = { mode: 'latest', maxRateHz: 10, aggregate: true };
+    client.send({ type: 'subscribe', deviceIds: ['d'], delivery });
+    await client.next('snapshot');
+    app.publish('d', Object.fromEntries(Array.from({ length: 4_000 }, (_, at) => [`f${at}`, at])));
+    const message: { payload: unknown; aggregated?: unknown } = await client.next('telemetry');
+    expect(Object.keys(message.payload as object)).toHaveLength(3_000);
+    expect(message.aggregated).toMatchObject({ count: 1, truncated: true });
+  });
+
   it('gets all that is due within batchMs in one message', async () => {
     const client = await open({ deviceIds: ['d'] }, '?batchMs=50&subscribe=none');
     client.send({ type: 'subscribe', deviceIds: ['d'] });
