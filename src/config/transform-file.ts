@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { isDeviceId } from '../protocol/device-id.js';
+import { pathsFault } from '../protocol/field-paths.js';
 import { normalPattern } from '../protocol/id-pattern.js';
 
 const fieldRule = z.strictObject({
@@ -11,7 +12,12 @@ const fieldRule = z.strictObject({
   unit: z.string().max(64).optional(),
 });
 
-const fieldRules = z.record(z.string().min(1).max(256), fieldRule);
+const fieldRules = z.record(z.string().min(1).max(256), fieldRule).superRefine((rules, context) => {
+  const fault = pathsFault(Object.keys(rules));
+  if (fault !== undefined) {
+    context.addIssue({ code: 'custom', message: `its fields ${fault}` });
+  }
+});
 
 const file = z.strictObject({
   rules: z

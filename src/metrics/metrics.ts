@@ -88,6 +88,15 @@ export class Metrics {
     'Device messages by kind (telemetry, status, meta, other) and outcome: accepted, duplicate, refused (by the store: MAX_DEVICES, say), retained, not_json, too_deep, not_object, bad_status, too_large, bad_topic, bad_device_id, failed, malformed (a stream that was no MQTT)',
     ['kind', 'outcome'],
   );
+  readonly transformBytes = this.gauge(
+    'transform_bytes',
+    'Bytes of rules from metadata (TRANSFORM_FROM_META), estimated',
+  );
+  readonly transformRefused = this.counter(
+    'transform_refused_total',
+    'Metadata whose rules are not applied by reason: illegal, full (the bound over all devices)',
+    ['reason'],
+  );
   readonly ingestUnacknowledged = this.gauge(
     'ingest_unacknowledged_messages',
     'QoS 1 device messages that are not acknowledged to the broker yet',

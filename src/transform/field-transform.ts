@@ -1,6 +1,14 @@
 import type { FieldRule, FieldRules } from '../config/transform-file.js';
+import { partsIn } from '../protocol/field-paths.js';
 
 type JsonObject = Record<string, unknown>;
+
+/** Of a part of a path: its place in the map above it, itself, and the map within. */
+const PART_BYTES = 250;
+/** Of a field: its rule, its new name and its unit in two maps. */
+const RULE_BYTES = 250;
+/** Of a character of a field's path, name or unit. */
+const CHARACTER_BYTES = 4;
 
 interface Step {
   rule: FieldRule | null;
@@ -12,12 +20,15 @@ const CERTAIN_DIGITS = 15;
 
 /** The compiled rules of one device: what happens to its payloads and to the units in its metadata. */
 export class FieldTransform {
+  /** What it takes in memory, estimated. */
+  readonly bytes: number;
   private readonly root = new Map<string, Step>();
   /** Units by the new names of fields. */
   private readonly units = new Map<string, string>();
   private readonly renamed = new Map<string, string>();
 
   constructor(rules: FieldRules) {
+    this.bytes = bytesOf(rules);
     for (const [field, rule] of Object.entries(rules)) {
       this.add(field, rule);
       const name = renamedPath(field, rule.rename);
@@ -79,6 +90,17 @@ export class FieldTransform {
   private concerns(value: JsonObject): boolean {
     return Object.keys(value).some((name) => this.root.has(name));
   }
+}
+
+function bytesOf(rules: FieldRules): number {
+  const fields = Object.keys(rules);
+  let characters = 0;
+  for (const field of fields) {
+    const { rename = '', unit = '' } = rules[field] as FieldRule;
+    // A new name is kept with the path before it.
+    characters += (rename === '' ? 1 : 3) * field.length + rename.length + unit.length;
+  }
+  return partsIn(fields) * PART_BYTES + fields.length * RULE_BYTES + characters * CHARACTER_BYTES;
 }
 
 function apply(value: JsonObject, level: ReadonlyMap<string, Step>): JsonObject {

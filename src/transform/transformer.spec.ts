@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError, loadConfig } from '../config/load-config.js';
-import { Transformer } from './transformer.js';
+import { Metrics } from '../metrics/metrics.js';
+import { MAX_META_RULES_BYTES, Transformer } from './transformer.js';
 
 let folder: string;
 
@@ -19,8 +20,10 @@ function settings(content: unknown, env: Record<string, string> = {}): Record<st
 }
 
 function transformer(content: unknown, env: Record<string, string> = {}) {
-  const subject = new Transformer(loadConfig(settings(content, env)));
+  const metrics = new Metrics();
+  const subject = new Transformer(loadConfig(settings(content, env)), metrics);
   return {
+    metrics,
     payload: (deviceId: string, json: string) => subject.payload(deviceId, Buffer.from(json)).toString(),
     meta: (deviceId: string, meta: object | null) => {
       const bytes = subject.meta(deviceId, meta === null ? null : Buffer.from(JSON.stringify(meta)));
@@ -38,6 +41,15 @@ const rules = {
     { devices: 'plant-7.pump', fields: { 'motor.rpm': { scale: 60, unit: '1/min' }, t: { decimals: 0 } } },
   ],
 };
+
+function manyFields(count: number, name: string) {
+  return Object.fromEntries(Array.from({ length: count }, (_, at) => [`${name}${at}`, { scale: 2 }]));
+}
+
+async function valueOf(metric: Metrics['transformBytes'] | Metrics['transformRefused'], reason?: string) {
+  const { values } = await metric.get();
+  return values.find(({ labels }) => labels['reason'] === reason)?.value ?? 0;
+}
 
 describe(Transformer.name, () => {
   it('renames, scales, shifts and rounds fields, and leaves the others and their order alone', () => {
@@ -98,8 +110,56 @@ describe(Transformer.name, () => {
     expect(on.payload('plant-7.a', '{"p":2500}')).toBe('{"p":2500}');
   });
 
+  // The paths of one metadata of 244 KB were compiled to 51 MB, for each device. Paths have a bound of parts, and the rules of all metadata a
+  // bound of bytes.
+  it('keeps little of metadata whose rules are nothing but dots', async () => {
+    const { meta, payload, metrics } = transformer({ rules: [] }, { TRANSFORM_FROM_META: 'true' });
+    const paths = Array.from({ length: 900 }, (_, at) => [`${at}${'.'.repeat(250)}`, {}]);
+    const before = process.memoryUsage().heapUsed;
+    for (let device = 0; device < 20; device += 1) {
+      meta(`d${device}`, { transform: Object.fromEntries(paths) as object });
+    }
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(100 * 1_048_576);
+    expect(payload('d1', '{"a":1}')).toBe('{"a":1}');
+    expect(await valueOf(metrics.transformBytes)).toBe(0);
+    expect(await valueOf(metrics.transformRefused, 'illegal')).toBe(20);
+  });
+
+  it('bounds the rules of all metadata together, and has room again when a device lets its own go', async () => {
+    const { meta, payload, metrics } = transformer({ rules: [] }, { TRANSFORM_FROM_META: 'true' });
+    const own = (device: number) => ({ transform: manyFields(1_000, `${'f'.repeat(200)}${device}-`) });
+    let device = 0;
+    for (; (await valueOf(metrics.transformRefused, 'full')) === 0; device += 1) {
+      meta(`d${device}`, own(device));
+    }
+    const bytes = await valueOf(metrics.transformBytes);
+    expect(bytes).toBeGreaterThan(MAX_META_RULES_BYTES * 0.9);
+    expect(bytes).toBeLessThanOrEqual(MAX_META_RULES_BYTES);
+    const name = (of: number) => `${'f'.repeat(200)}${of}-7`;
+    const refused = device - 1;
+    expect(payload('d0', `{"${name(0)}":2}`)).toBe(`{"${name(0)}":4}`);
+    expect(payload(`d${refused}`, `{"${name(refused)}":2}`)).toBe(`{"${name(refused)}":2}`);
+    meta('d0', null);
+    meta(`d${refused}`, own(refused));
+    expect(payload(`d${refused}`, `{"${name(refused)}":2}`)).toBe(`{"${name(refused)}":4}`);
+  });
+
+  it('compiles equal rules of many devices once', async () => {
+    const { meta, payload, metrics } = transformer(rules, { TRANSFORM_FROM_META: 'true' });
+    const own = { transform: { p: { scale: 2 } } };
+    meta('plant-7.a', own);
+    const bytes = await valueOf(metrics.transformBytes);
+    meta('plant-7.b', own);
+    expect(await valueOf(metrics.transformBytes)).toBe(bytes);
+    meta('plant-7.a', null);
+    expect(payload('plant-7.a', '{"p":1}')).toBe('{"p":1}');
+    expect(payload('plant-7.b', '{"p":1}')).toBe('{"p":2}');
+    meta('plant-7.b', null);
+    expect(await valueOf(metrics.transformBytes)).toBe(0);
+  });
+
   it('is off where nothing is configured', () => {
-    const subject = new Transformer(loadConfig({}));
+    const subject = new Transformer(loadConfig({}), new Metrics());
     const payload = Buffer.from('{"a":1}');
     expect(subject.active).toBe(false);
     expect(subject.payload('d', payload)).toBe(payload);
@@ -112,6 +172,8 @@ describe(Transformer.name, () => {
     [{ rules: [{ devices: 'a', fields: { t: { scale: '2' } } }] }, 'rules.0.fields.t.scale'],
     [{ rules: [{ devices: 'a', fields: { t: { decimals: 99 } } }] }, 'rules.0.fields.t.decimals'],
     [{ rules: [{ devices: 'a', fields: { t: { factor: 2 } } }] }, 'factor'],
+    [{ rules: [{ devices: 'a', fields: { 'a.b.c.d.e.f.g.h.i': { scale: 2 } } }] }, 'may have 8 parts a path'],
+    [{ rules: [{ devices: 'a', fields: manyFields(1_001, 'f') }] }, 'may have 1000 parts in all paths'],
   ])('refuses %j at start and says where', (content, said) => {
     expect(() => loadConfig(settings(content))).toThrow(ConfigError);
     expect(() => loadConfig(settings(content))).toThrow(said);

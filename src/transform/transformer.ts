@@ -1,4 +1,5 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { createHash } from 'node:crypto';
+import { Inject, Injectable, Logger } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import {
   type FieldRules,
@@ -6,12 +7,24 @@ import {
   readTransformFile,
   type TransformRule,
 } from '../config/transform-file.js';
+import { Metrics } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/mirror.js';
 import { IdPattern, normalPattern } from '../protocol/id-pattern.js';
 import { FieldTransform } from './field-transform.js';
+
+/** Of the rules of all metadata together, compiled and estimated. */
+export const MAX_META_RULES_BYTES = 67_108_864;
 
 interface CompiledRule {
   matches(deviceId: string): boolean;
   fields: FieldRules;
+}
+
+/** Rules of the file and of metadata, compiled for all devices that have the same ones. */
+interface OwnRules {
+  readonly key: string;
+  readonly transform: FieldTransform;
+  users: number;
 }
 
 /**
@@ -23,18 +36,30 @@ interface CompiledRule {
 export class Transformer {
   /** Whether any message could be concerned. */
   readonly active: boolean;
+  private readonly logger = new Logger(Transformer.name);
   private readonly rules: CompiledRule[];
   private readonly fromMeta: boolean;
-  /** Compiled once per device; null for devices without a rule. Bounded by MAX_DEVICES. */
+  /** Of devices without rules of their own; null where no rule concerns them. Bounded by MAX_DEVICES. */
   private readonly byDevice = new Map<string, FieldTransform | null>();
-  private readonly metaRules = new Map<string, FieldRules>();
+  /** By the rules of the file that match: devices that the same rules concern share one. */
+  private readonly shared = new Map<string, FieldTransform | null>();
+  /** Of devices whose metadata has rules. Bounded by MAX_DEVICES and {@link MAX_META_RULES_BYTES}. */
+  private readonly own = new Map<string, OwnRules>();
+  /** The same by what they say: a fleet of equal devices has them once. */
+  private readonly ownByRules = new Map<string, OwnRules>();
+  private ownBytes = 0;
   private readonly maxDevices: number;
+  private told = false;
 
-  constructor(@Inject(CONFIG) { transform, rooms }: Pick<Config, 'transform' | 'rooms'>) {
+  constructor(
+    @Inject(CONFIG) { transform, rooms }: Pick<Config, 'transform' | 'rooms'>,
+    private readonly metrics: Metrics,
+  ) {
     this.rules = transform.file === undefined ? [] : readTransformFile(transform.file).map(compile);
     this.fromMeta = transform.fromMeta === 'true';
     this.active = this.rules.length > 0 || this.fromMeta;
     this.maxDevices = rooms.maxDevices;
+    mirrorGauge(metrics.transformBytes, () => this.ownBytes);
   }
 
   /** @param payload valid JSON. @returns the same buffer where no rule concerns it */
@@ -55,32 +80,105 @@ export class Transformer {
 
   private learn(deviceId: string, meta: Buffer | null): void {
     const value = meta === null ? null : (JSON.parse(meta.toString()) as { transform?: unknown });
-    const rules = value?.transform === undefined ? null : fieldRulesOf(value.transform);
-    this.byDevice.delete(deviceId);
+    this.forget(deviceId);
+    if (value?.transform === undefined) {
+      return;
+    }
+    const rules = fieldRulesOf(value.transform);
     if (rules === null) {
-      this.metaRules.delete(deviceId);
-    } else if (this.metaRules.has(deviceId) || this.metaRules.size < this.maxDevices) {
-      this.metaRules.set(deviceId, rules);
+      this.refuse('illegal');
+      return;
+    }
+    const matching = this.matching(deviceId);
+    const key = createHash('sha256')
+      .update(`${this.keyOf(matching)}\n${JSON.stringify(rules)}`)
+      .digest('base64');
+    const own = this.ownByRules.get(key) ?? this.compileOwn(key, matching, rules);
+    if (
+      this.own.size >= this.maxDevices ||
+      this.ownBytes + (own.users === 0 ? own.transform.bytes : 0) > MAX_META_RULES_BYTES
+    ) {
+      this.refuse('full');
+      return;
+    }
+    if (own.users === 0) {
+      this.ownByRules.set(key, own);
+      this.ownBytes += own.transform.bytes;
+    }
+    own.users += 1;
+    this.own.set(deviceId, own);
+  }
+
+  private compileOwn(key: string, matching: readonly CompiledRule[], rules: FieldRules): OwnRules {
+    const fields = this.merged(matching);
+    merge(fields, rules);
+    return { key, transform: new FieldTransform(fields), users: 0 };
+  }
+
+  private forget(deviceId: string): void {
+    const own = this.own.get(deviceId);
+    if (own === undefined) {
+      return;
+    }
+    this.own.delete(deviceId);
+    own.users -= 1;
+    if (own.users === 0) {
+      this.ownByRules.delete(own.key);
+      this.ownBytes -= own.transform.bytes;
+    }
+  }
+
+  /** The device's metadata is kept; its rules are not applied. */
+  private refuse(reason: 'illegal' | 'full'): void {
+    this.metrics.transformRefused.inc({ reason });
+    if (!this.told) {
+      this.told = true;
+      this.logger.warn(
+        'Rules in the metadata of a device are not applied: illegal, or beyond the bounds of TRANSFORM_FROM_META. This is logged once; see sluice_transform_refused_total',
+      );
     }
   }
 
   private of(deviceId: string): FieldTransform | null {
+    const own = this.own.get(deviceId);
+    if (own !== undefined) {
+      return own.transform;
+    }
     let transform = this.byDevice.get(deviceId);
     if (transform === undefined) {
-      const fields = Object.create(null) as FieldRules; // `__proto__` is a legal field name
-      for (const rule of this.rules) {
-        if (rule.matches(deviceId)) {
-          merge(fields, rule.fields);
-        }
-      }
-      merge(fields, this.metaRules.get(deviceId) ?? {});
-      transform = Object.keys(fields).length === 0 ? null : new FieldTransform(fields);
+      transform = this.sharedBy(this.matching(deviceId));
       if (this.byDevice.size >= this.maxDevices) {
         this.byDevice.clear();
+        this.shared.clear();
       }
       this.byDevice.set(deviceId, transform);
     }
     return transform;
+  }
+
+  private sharedBy(matching: readonly CompiledRule[]): FieldTransform | null {
+    const key = this.keyOf(matching);
+    let transform = this.shared.get(key);
+    if (transform === undefined) {
+      const fields = this.merged(matching);
+      transform = Object.keys(fields).length === 0 ? null : new FieldTransform(fields);
+      this.shared.set(key, transform);
+    }
+    return transform;
+  }
+
+  private keyOf(matching: readonly CompiledRule[]): string {
+    return matching.map((rule) => this.rules.indexOf(rule)).join();
+  }
+
+  private matching(deviceId: string): CompiledRule[] {
+    return this.rules.filter((rule) => rule.matches(deviceId));
+  }
+
+  private merged(rules: readonly CompiledRule[]): FieldRules {
+    const fields = Object.create(null) as FieldRules; // `__proto__` is a legal field name
+    rules.forEach((rule) => merge(fields, rule.fields));
+    return fields;
   }
 }
 

@@ -1,6 +1,8 @@
 const MAX_FIELDS = 24;
 const MAX_DEPTH = 3;
 const MAX_TEXT = 120;
+/** Of a value that is shown as JSON; the server lets devices nest as deep. */
+const MAX_LEVELS = 64;
 
 const fixed = [0, 1, 2].map(
   (digits) =>
@@ -68,7 +70,7 @@ export function formatValue(value, decimals = 0) {
     case 'string':
       return value.slice(0, MAX_TEXT);
     default:
-      return value === undefined || value === null ? '–' : JSON.stringify(value).slice(0, MAX_TEXT);
+      return value === undefined || value === null ? '–' : (jsonText(value) ?? '…').slice(0, MAX_TEXT);
   }
 }
 
@@ -117,5 +119,17 @@ export function unitOf(meta, field) {
 /** Commands that the metadata offers, as JSON texts. */
 export function suggestedCommands(meta) {
   const commands = Array.isArray(meta?.commands) ? meta.commands.slice(0, 6) : [];
-  return commands.map((command) => JSON.stringify(command)).filter((text) => text.length <= MAX_TEXT);
+  return commands.map(jsonText).filter((text) => text !== undefined && text.length <= MAX_TEXT);
+}
+
+/** JSON of a value, or nothing where it is nested so deep that writing it would overflow the stack. */
+function jsonText(value) {
+  return isDeeper(value, MAX_LEVELS) ? undefined : JSON.stringify(value);
+}
+
+function isDeeper(value, levels) {
+  if (typeof value !== 'object' || value === null) {
+    return false;
+  }
+  return levels === 0 || Object.values(value).some((member) => isDeeper(member, levels - 1));
 }

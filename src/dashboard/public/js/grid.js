@@ -3,6 +3,15 @@ import { Tile } from './tile.js';
 const AGE_EVERY_MS = 1_000;
 const order = new Intl.Collator(undefined, { numeric: true });
 
+/** An error of one tile is told where errors are looked for, and ends there. */
+function draw(tile) {
+  try {
+    tile();
+  } catch (error) {
+    reportError(error);
+  }
+}
+
 /**
  * All tiles. Messages only mark tiles as changed; once per animation frame those that are on the screen are drawn,
  * so that a thousand messages a second cost as many drawings as the screen can show.
@@ -94,8 +103,9 @@ export class Grid {
         this.applyFilter(tile);
       }
       if (tile.visible) {
-        tile.render(now);
+        // First: a tile that cannot be drawn is not tried again before it changes, and does not keep others from being drawn.
         this.changed.delete(id);
+        draw(() => tile.render(now));
       }
     }
   }
@@ -104,7 +114,7 @@ export class Grid {
     const now = this.clock();
     for (const tile of this.tiles.values()) {
       if (tile.visible) {
-        tile.renderAge(now);
+        draw(() => tile.renderAge(now));
       }
     }
   }
