@@ -11,10 +11,13 @@ const MAY_IMPORT = {
   auth: [],
   delivery: [],
   rooms: ['delivery'],
+  mqtt: [],
+  ingest: ['mqtt', 'rooms'],
   transform: [],
-  devices: ['rooms', 'transform'],
-  gateway: ['auth', 'rooms', 'delivery', 'devices'],
-  health: ['devices', 'rooms', 'gateway'],
+  devices: ['ingest', 'mqtt', 'rooms', 'transform'],
+  gateway: ['auth', 'rooms', 'delivery', 'mqtt', 'ingest', 'devices'],
+  redis: ['delivery', 'rooms', 'ingest', 'gateway'],
+  health: [],
   embedded: ['auth'],
   dashboard: [],
 };
@@ -40,12 +43,19 @@ function folderZones() {
   });
 }
 
+/** The one file that chooses between memory and Redis. */
+const OUTERMOST = {
+  target: './src/!(app.module).ts',
+  from: './src/redis',
+  message: 'Only src/app.module.ts imports src/redis: it is the place that chooses.',
+};
+
 /** A package that only some files may name. */
 const CONFINED = [
   {
     packages: ['mqtt', 'mqtt-packet'],
-    message: 'Only src/devices and src/embedded speak MQTT.',
-    allowedIn: ['src/devices/**', 'src/embedded/**'],
+    message: 'Only src/mqtt and src/embedded speak MQTT.',
+    allowedIn: ['src/mqtt/**', 'src/embedded/**'],
   },
   {
     packages: ['aedes'],
@@ -54,9 +64,8 @@ const CONFINED = [
   },
   {
     packages: ['ioredis'],
-    message:
-      'Only the Redis adapters of rooms, and what stores metadata, revocations or presence, speak Redis.',
-    allowedIn: ['src/**/redis-*', 'src/rooms/redis/**'],
+    message: 'Only src/redis speaks Redis: it implements the ports of rooms, ingest and gateway.',
+    allowedIn: ['src/redis/**'],
   },
 ];
 
@@ -70,7 +79,7 @@ export const importRules = [
     rules: {
       'import-x/no-restricted-paths': [
         'error',
-        { zones: folderZones(), basePath: fileURLToPath(new URL('.', import.meta.url)) },
+        { zones: [...folderZones(), OUTERMOST], basePath: fileURLToPath(new URL('.', import.meta.url)) },
       ],
     },
   },

@@ -14,7 +14,7 @@ import { DrainService } from './gateway/drain.service.js';
 import { SluiceWsAdapter } from './gateway/sluice-ws-adapter.js';
 import { Readiness } from './health/readiness.js';
 import { HttpErrorFilter } from './http/http-error.filter.js';
-import { createManagementServer, isManagementExposed, isManagementSeparate } from './http/management-port.js';
+import { createManagementServer, isManagementExposed, isManagementSeparate } from './http/management.js';
 import { createLogger } from './logging/create-logger.js';
 import { NestLogger } from './logging/nest-logger.js';
 import { ShutdownSteps } from './shutdown-steps.js';

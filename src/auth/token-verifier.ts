@@ -8,9 +8,6 @@ import { SignatureVerifier } from './signature-verifier.js';
 import { TokenCache, type TokenDigest, digestOf } from './token-cache.js';
 import type { VerifiedToken } from './verified-token.js';
 
-export { AuthError } from './auth-error.js';
-export type { VerifiedToken } from './verified-token.js';
-
 /** Message of a refusal that no rule of ours explains. */
 const UNEXPECTED = 'The token cannot be verified';
 

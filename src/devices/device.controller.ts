@@ -3,13 +3,13 @@ import { EventPattern } from '@nestjs/microservices';
 import { background, contain } from '../logging/walls.js';
 import type { DeviceStatus } from '../rooms/publication.js';
 import { RoomsService } from '../rooms/rooms.service.js';
-import { type DeviceSink, SharedStore, StoreLostError } from '../rooms/shared-store.js';
+import { type DeviceSink, SharedStore, StoreLostError } from '../ingest/ports.js';
 import { Transformer } from '../transform/transformer.js';
-import { DEVICE_TRANSPORT, type DeviceHandlers, type IngestRoute } from './ingest-route.js';
-import type { InboundMessage } from './inbound-message.js';
+import { DEVICE_TRANSPORT, type DeviceHandlers, type IngestRoute } from '../ingest/ingest-route.js';
+import type { InboundMessage } from '../mqtt/inbound-message.js';
 import { jsonValue } from './json-check.js';
 import { MqttTransport } from './mqtt-transport.js';
-import { RetainedState } from './retained-state.js';
+import { RetainedState } from '../ingest/retained-state.js';
 import { StaticMetadata } from './static-metadata.js';
 
 const OPEN_OBJECT = 0x7b;

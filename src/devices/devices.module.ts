@@ -1,13 +1,13 @@
 import { Module } from '@nestjs/common';
-import { CommandPublisher } from './command-publisher.js';
-import { DeviceTrace } from './device-trace.js';
+import { CommandPublisher } from '../mqtt/command-publisher.js';
+import { DeviceTrace } from '../mqtt/device-trace.js';
 import { DeviceController } from './device.controller.js';
-import { IngestCounters } from './ingest-counters.js';
+import { IngestCounters } from '../mqtt/ingest-counters.js';
 import { MqttTransport } from './mqtt-transport.js';
-import { RetainedState } from './retained-state.js';
+import { RetainedState } from '../ingest/retained-state.js';
 import { StaticMetadata } from './static-metadata.js';
 import { TransformModule } from '../transform/transform.module.js';
-import { Upstream } from './upstream.js';
+import { Upstream } from '../ingest/upstream.js';
 
 /** The broker's side: device messages in, commands out. */
 @Module({

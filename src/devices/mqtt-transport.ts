@@ -4,22 +4,22 @@ import { Server } from '@nestjs/microservices';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { mirrorGauge } from '../metrics/mirror.js';
-import { IngestLease } from '../rooms/ingest-lease.js';
-import { IngestSlots } from '../rooms/ingest-slots.js';
-import { SharedStore } from '../rooms/shared-store.js';
-import { brokerSettings } from './broker-settings.js';
-import { CommandPublisher } from './command-publisher.js';
-import { DeviceTrace } from './device-trace.js';
-import type { Ingest, IngestParts } from './ingest/ingest.js';
-import { LeasedIngest } from './ingest/leased-ingest.js';
-import { SharedIngest } from './ingest/shared-ingest.js';
-import { SoloIngest } from './ingest/solo-ingest.js';
-import { IngestCounters } from './ingest-counters.js';
-import { DEVICE_TRANSPORT, type DeviceHandlers, type IngestRoute } from './ingest-route.js';
-import type { InboundMessage } from './inbound-message.js';
-import { RetainedState } from './retained-state.js';
-import type { Route } from './topic-router.js';
-import { Upstream } from './upstream.js';
+import { IngestLease } from '../ingest/ingest-lease.js';
+import { IngestSlots } from '../ingest/ingest-slots.js';
+import { SharedStore } from '../ingest/ports.js';
+import { brokerSettings } from '../mqtt/broker-settings.js';
+import { CommandPublisher } from '../mqtt/command-publisher.js';
+import { DeviceTrace } from '../mqtt/device-trace.js';
+import type { Ingest, IngestParts } from '../ingest/ingest.js';
+import { LeasedIngest } from '../ingest/leased-ingest.js';
+import { SharedIngest } from '../ingest/shared-ingest.js';
+import { SoloIngest } from '../ingest/solo-ingest.js';
+import { IngestCounters } from '../mqtt/ingest-counters.js';
+import { DEVICE_TRANSPORT, type DeviceHandlers, type IngestRoute } from '../ingest/ingest-route.js';
+import type { InboundMessage } from '../mqtt/inbound-message.js';
+import { RetainedState } from '../ingest/retained-state.js';
+import type { Route } from '../mqtt/topic-router.js';
+import { Upstream } from '../ingest/upstream.js';
 
 /**
  * Nest's transport for device topics. Its own, because Nest's MQTT server parses payloads as requests (`{"id":…}` makes it

@@ -1,9 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { CloseCode } from '../protocol/close-codes.js';
-import type { Connection } from './connection.js';
+import type { Connection } from './socket/connection.js';
 import { ConnectionLifecycle } from './connection-lifecycle.js';
-import { InboundDispatcher } from './inbound-dispatcher.js';
+import { InboundDispatcher } from './messages/inbound-dispatcher.js';
 import { retryReason } from './replies.js';
 
 const BATCH_EVERY_MS = 100;

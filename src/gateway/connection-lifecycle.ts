@@ -1,6 +1,7 @@
 import { Injectable, Logger } from '@nestjs/common';
 import { AuthError } from '../auth/auth-error.js';
-import { TokenVerifier, type VerifiedToken } from '../auth/token-verifier.js';
+import { TokenVerifier } from '../auth/token-verifier.js';
+import type { VerifiedToken } from '../auth/verified-token.js';
 import { DeliveryContext } from '../delivery/delivery-context.js';
 import { Outbound } from '../delivery/outbound.js';
 import { background } from '../logging/walls.js';
@@ -8,16 +9,16 @@ import { Metrics } from '../metrics/metrics.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { ProtocolError } from '../protocol/errors.js';
 import { RoomsService } from '../rooms/rooms.service.js';
-import { Admission } from './admission.js';
-import { type Connection, type ConnectionOwner, ConnectionState } from './connection.js';
-import { ConnectionTimers, type TimerActions } from './connection-timers.js';
+import { Admission } from './door/admission.js';
+import { type Connection, type ConnectionOwner, ConnectionState } from './socket/connection.js';
+import { ConnectionTimers, type TimerActions } from './socket/connection-timers.js';
 import { closeCodeLabel } from './close-code-label.js';
-import { Inbound } from './inbound.js';
-import { InboundDispatcher } from './inbound-dispatcher.js';
+import { Inbound } from './socket/inbound.js';
+import { InboundDispatcher } from './messages/inbound-dispatcher.js';
 import { Opening } from './opening.js';
-import { tokenOfFirstMessage } from './parse-frame.js';
-import { Presence } from './presence.js';
-import type { PendingPlace } from './pending-places.js';
+import { tokenOfFirstMessage } from './messages/parse-frame.js';
+import { Presence } from './door/presence.js';
+import type { PendingPlace } from './door/pending-places.js';
 import { CloseReason, closeForAuthError, retryReason } from './replies.js';
 
 /** Pings, pongs and parts of the first message that may come before the token: few, since no client has reason to send more. */

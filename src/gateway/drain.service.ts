@@ -3,7 +3,7 @@ import { CONFIG, type Config } from '../config/config.js';
 import { MqttTransport } from '../devices/mqtt-transport.js';
 import { Metrics } from '../metrics/metrics.js';
 import { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
-import { Admission } from './admission.js';
+import { Admission } from './door/admission.js';
 import { ConnectionCloser } from './connection-closer.js';
 
 /** Part of the time that is kept for what comes after the clients: the broker, the rooms, HTTP. */

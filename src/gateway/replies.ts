@@ -3,7 +3,6 @@ import type { ClientMessage, MessageId } from '../protocol/client-messages.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { type ProtocolError } from '../protocol/errors.js';
 import type { ErrorMessage } from '../protocol/server-messages.js';
-import type { Connection } from './connection.js';
 
 /** ASCII characters that fit into a close frame (RFC 6455: 125 bytes with the code). */
 const MAX_REASON_LENGTH = 123;
@@ -55,7 +54,7 @@ const UNAVAILABLE_RETRY_MS = 2_000;
  * with it instead of asking its user to log in.
  */
 export function closeForAuthError(
-  connection: Pick<Connection, 'close'>,
+  connection: { close(code: number, reason: string): void },
   { reason, message }: AuthError,
 ): void {
   if (reason === 'unavailable') {

@@ -4,14 +4,14 @@ import type { MessageMappingProperties } from '@nestjs/websockets';
 import type { IncomingMessage, Server } from 'node:http';
 import type { WebSocketServer } from 'ws';
 import { walled } from '../logging/walls.js';
-import { Admission } from './admission.js';
-import { Connection } from './connection.js';
-import { Door } from './door.js';
-import { FirstWrites } from './first-writes.js';
-import type { Handler } from './inbound.js';
-import { InboundDispatcher } from './inbound-dispatcher.js';
+import { Admission } from './door/admission.js';
+import { Connection } from './socket/connection.js';
+import { Door } from './door/door.js';
+import { FirstWrites } from './door/first-writes.js';
+import type { Handler } from './socket/inbound.js';
+import { InboundDispatcher } from './messages/inbound-dispatcher.js';
 import { ConnectionCloser } from './connection-closer.js';
-import { UpgradeHandler } from './upgrade-handler.js';
+import { UpgradeHandler } from './door/upgrade-handler.js';
 
 /**
  * Nest's ws adapter with our own way in. Nest makes the gateway's handlers with guards and filters; everything that its adapter

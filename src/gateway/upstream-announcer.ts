@@ -1,6 +1,6 @@
 import { Injectable, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { textFrame } from '../delivery/text-frame.js';
-import { Upstream } from '../devices/upstream.js';
+import { Upstream } from '../ingest/upstream.js';
 import { ConnectionLifecycle } from './connection-lifecycle.js';
 import { upstreamMessage } from './opening.js';
 

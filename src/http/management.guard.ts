@@ -7,7 +7,7 @@ import {
 } from '@nestjs/common';
 import type { IncomingMessage } from 'node:http';
 import { CONFIG, type Config } from '../config/config.js';
-import { cameThroughManagement, isManagementSeparate } from './management-port.js';
+import { cameThroughManagement, isManagementSeparate } from './management.js';
 
 /** Hides health and metrics from PORT when they have a port of their own. On the controllers, so that no spelling of a path gets past it. */
 @Injectable()

@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { Logger } from '@nestjs/common';
-import { AuthError } from '../../src/auth/token-verifier.js';
+import { AuthError } from '../../src/auth/auth-error.js';
 import { JwksServer, jwk, keysAnswer } from './jwks-server.js';
 import { ManualClock } from './manual-clock.js';
 import {

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { PassThrough } from 'node:stream';
-import { IncomingPackets } from '../../src/devices/incoming-packets.js';
-import { PacketReader } from '../../src/devices/packet-reader.js';
-import { type Route, TopicRouter } from '../../src/devices/topic-router.js';
+import { IncomingPackets } from '../../src/mqtt/packets.js';
+import { PacketReader } from '../../src/mqtt/packet-reader.js';
+import { type Route, TopicRouter } from '../../src/mqtt/topic-router.js';
 import { isDeviceId } from '../../src/protocol/device-id.js';
-import { PushReader } from '../../src/rooms/redis/push-reader.js';
+import { PushReader } from '../../src/redis/push-reader.js';
 import { packet, publishPacket } from '../devices/packets.js';
 import { chunksOf, cuts, mutated, mutations, outcome, type Target, target, timed } from './target.js';
 

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { Connection } from '../../src/gateway/connection.js';
+import type { Connection } from '../../src/gateway/socket/connection.js';
 import { type DashboardClient, connect } from '../support/dashboard-client.js';
 import { GatewayApp } from './gateway-app.js';
 import { clientFrame } from './raw-upgrade.js';

@@ -1,6 +1,6 @@
 import { connect } from '../support/dashboard-client.js';
 import { signToken } from '../support/tokens.js';
-import { ConnectionTimers } from '../../src/gateway/connection-timers.js';
+import { ConnectionTimers } from '../../src/gateway/socket/connection-timers.js';
 import { GatewayApp } from './gateway-app.js';
 import { until } from './until.js';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse, stringify } from 'yaml';
-import { MESSAGE_OUTCOMES } from '../../src/devices/ingest-counters.js';
+import { MESSAGE_OUTCOMES } from '../../src/mqtt/ingest-counters.js';
 import { type Expression, checkExpressions, exportedMetrics } from './support/exported-metrics.js';
 import { chart, root, template } from './support/helm.js';
 import { only } from './support/kube-object.js';

@@ -1,5 +1,5 @@
-import { RedisPresence } from '../../src/gateway/redis-presence.js';
-import { RedisBroadcastAdapter } from '../../src/rooms/redis-broadcast-adapter.js';
+import { RedisPresence } from '../../src/redis/redis-presence.js';
+import { RedisBroadcastAdapter } from '../../src/redis/redis-adapter.js';
 import { describeBroadcastAdapter, publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.js';

@@ -1,4 +1,4 @@
-import { RedisBroadcastAdapter } from '../../src/rooms/redis-broadcast-adapter.js';
+import { RedisBroadcastAdapter } from '../../src/redis/redis-adapter.js';
 import { describeBroadcastAdapter } from '../contract/broadcast-adapter.contract.js';
 import { startRedis, type RedisServer } from '../support/redis.js';
 import { createInstance, PATIENT } from './redis-fixture.js';

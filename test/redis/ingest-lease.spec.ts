@@ -1,5 +1,5 @@
-import { RedisIngestLease } from '../../src/rooms/redis-ingest-lease.js';
-import { RedisIngestSlots } from '../../src/rooms/redis-ingest-slots.js';
+import { RedisIngestLease } from '../../src/redis/ingest-lease.js';
+import { RedisIngestSlots } from '../../src/redis/ingest-slots.js';
 import { stopAfterAll } from '../support/cleanup.js';
 import { startRedis } from '../support/redis.js';
 import { eventually, type Instance, startInstance } from './redis-fixture.js';

@@ -6,7 +6,7 @@ import { FakeSocket } from './fake-socket.js';
 import { ManualScheduler } from './manual-scheduler.js';
 import { Outbound, type OutboundOwner } from '../../src/delivery/outbound.js';
 import { Metrics } from '../../src/metrics/metrics.js';
-import { MemoryBroadcastAdapter } from '../../src/rooms/memory-broadcast-adapter.js';
+import { MemoryBroadcastAdapter } from '../../src/rooms/memory/memory-adapter.js';
 import type { Member } from '../../src/rooms/member.js';
 import { RoomsService } from '../../src/rooms/rooms.service.js';
 import { MemberRooms } from '../../src/rooms/member-rooms.js';

@@ -1,0 +1,305 @@
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { type ServerOptions, WebSocketServer } from 'ws';
+import { background, contain } from '../../logging/walls.js';
+import { AuthError } from '../../auth/auth-error.js';
+import { SUBPROTOCOL, tokenFromUpgrade } from '../../auth/token-source.js';
+import { TokenVerifier } from '../../auth/token-verifier.js';
+import type { VerifiedToken } from '../../auth/verified-token.js';
+import { CONFIG, type Config } from '../../config/config.js';
+import { Metrics } from '../../metrics/metrics.js';
+import { mirrorGauge } from '../../metrics/mirror.js';
+import { Admission, type AdmissionRefusal } from './admission.js';
+import { ClientAddress } from './client-address.js';
+import { Connection } from '../socket/connection.js';
+import { ConnectionLifecycle, type UpgradeToken } from '../connection-lifecycle.js';
+import { Departures } from './crowd.js';
+import { Door } from './door.js';
+import { refuseUpgrade } from './http-refusal.js';
+import type { LineOutcome } from './handshake-line.js';
+import type { PendingPlace } from './pending-places.js';
+
+/** Seconds in Retry-After, to which up to as many are added so that the refused do not come back together. */
+const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
+  refused_draining: 1,
+  refused_rate: 2,
+  refused_pending: 2,
+  refused_capacity: 10,
+  refused_address: 10,
+};
+
+/** Why who waits in line is refused after all. */
+const REFUSED_IN_LINE = {
+  closed: 'refused_draining',
+  gives_way: 'refused_rate',
+  crowded_out: 'refused_pending',
+} as const;
+
+/** Longest span a client may have its messages collected for. */
+const MAX_BATCH_MS = 1_000;
+
+/** A client's message in more fragments than this ends the connection. */
+const MAX_FRAGMENTS = 64;
+
+/** An upgrade that admission has let in. */
+interface AdmittedUpgrade {
+  request: IncomingMessage;
+  socket: Socket;
+  head: Buffer;
+  address: string;
+  autoSubscribe: boolean;
+  batchMs: number;
+  token: string | undefined;
+  /** Without a token. */
+  pendingPlace: PendingPlace | undefined;
+}
+
+function parseBatchMs(text: string | null | undefined): number | undefined {
+  if (text === null || text === undefined) {
+    return 0;
+  }
+  const batchMs = /^\d{1,4}$/.test(text) ? Number(text) : Number.NaN;
+  return batchMs <= MAX_BATCH_MS ? batchMs : undefined;
+}
+
+/** While an upgrade waits for something, nobody else listens: a reset meanwhile must not end the process. ws has its own listener. */
+function destroyOnError(this: Socket): void {
+  try {
+    this.destroy();
+  } catch (error) {
+    contain('upgrade', error);
+  }
+}
+
+/** Nobody reads while an upgrade waits: without a look the client's end stays in the stream. What else came stays there. */
+function lookForEnd(this: Socket): void {
+  try {
+    if (this.readableLength === 0) {
+      this.read(0);
+    }
+  } catch (error) {
+    contain('upgrade', error);
+  }
+}
+
+/**
+ * The HTTP side of a connection. What is cheap to refuse is refused first: path, origin, then places and rate; the token is checked
+ * last, and before the upgrade is answered, so that nothing a client sends is read before its token is good.
+ */
+@Injectable()
+export class UpgradeHandler {
+  readonly server: WebSocketServer;
+  private readonly logger = new Logger(UpgradeHandler.name);
+  private readonly paths: ReadonlySet<string>;
+  private readonly origins: ReadonlySet<string>;
+  private readonly departures = new Departures();
+
+  constructor(
+    @Inject(CONFIG) { ws }: Config,
+    private readonly metrics: Metrics,
+    private readonly door: Door,
+    private readonly addresses: ClientAddress,
+    private readonly admission: Admission,
+    private readonly verifier: TokenVerifier,
+    private readonly lifecycle: ConnectionLifecycle,
+  ) {
+    this.paths = new Set(['/', ws.path]);
+    this.origins = new Set(ws.allowedOrigins.map((origin) => origin.toLowerCase()));
+    mirrorGauge(metrics.connectionsWaiting, () => admission.waiting);
+    const options: ServerOptions<typeof Connection> & { closeTimeout: number } = {
+      noServer: true,
+      WebSocket: Connection,
+      maxPayload: ws.maxPayloadBytes,
+      // A message is one fragment or a few, and comes in packets; thousands of tiny ones are an attack on memory.
+      maxFragments: MAX_FRAGMENTS,
+      closeTimeout: ws.closeTimeoutMs,
+      // Frames of telemetry are shared by many connections; a compressor each costs memory and a copy of every frame.
+      perMessageDeflate: false,
+      // The connections are kept by ConnectionLifecycle; ws would add a closure to each.
+      clientTracking: false,
+      // Pongs are sent by InboundDispatcher, which bounds them without a closure for each connection.
+      autoPong: false,
+      handleProtocols: (protocols) => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    };
+    this.server = new WebSocketServer(options);
+  }
+
+  /** Listener of the HTTP server's `upgrade` event. */
+  readonly handle = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
+    try {
+      const isAnswering = this.door.isAnswering(socket);
+      this.door.leave(socket);
+      if (isAnswering) {
+        // Its 101 would come before the answer that is due, or the answer within the WebSocket stream.
+        this.metrics.connections.inc({ outcome: 'refused_request' });
+        socket.destroy();
+        return;
+      }
+      this.admit(request, socket, head);
+    } catch (error) {
+      contain('upgrade', error);
+      socket.destroy();
+    }
+  };
+
+  private admit(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const url = request.url ?? '/';
+    const queryAt = url.indexOf('?');
+    const path = queryAt < 0 ? url : url.slice(0, queryAt);
+    if (!this.paths.has(path)) {
+      this.refuse(socket, 'refused_path', 404, 'No WebSocket here');
+      return;
+    }
+    if (!this.isAllowedOrigin(request.headers.origin)) {
+      this.refuse(socket, 'refused_origin', 403, 'This origin may not connect');
+      return;
+    }
+    const query = queryAt < 0 ? null : new URLSearchParams(url.slice(queryAt + 1));
+    const batchMs = parseBatchMs(query?.get('batchMs'));
+    if (batchMs === undefined) {
+      this.refuse(socket, 'refused_request', 400, `batchMs must be a whole number from 0 to ${MAX_BATCH_MS}`);
+      return;
+    }
+    const token = tokenFromUpgrade(request.headers, query);
+    const address = this.addresses.of(request);
+    const admitted = this.admission.admit(address, token !== undefined);
+    if (admitted !== 'at_once' && admitted !== 'in_line') {
+      this.refuseForNow(socket, admitted);
+      return;
+    }
+    const autoSubscribe = query?.get('subscribe') !== 'none';
+    // Only those in line can be made to give way here: all others become connections, or are over, in this step.
+    const pendingPlace = token === undefined ? this.admission.pend(address, () => undefined) : undefined;
+    const upgrade = { request, socket, head, address, autoSubscribe, batchMs, token, pendingPlace };
+    if (admitted === 'in_line') {
+      this.wait(upgrade);
+    } else {
+      this.check(upgrade);
+    }
+  }
+
+  /** In line, unless the client goes: then its place is free again at once, and no turn is spent on it. */
+  private wait(upgrade: AdmittedUpgrade): void {
+    const { socket, pendingPlace } = upgrade;
+    const leaveLine = (outcome: LineOutcome | 'crowded_out'): void => {
+      socket.removeListener('close', gone);
+      socket.removeListener('end', destroyOnError);
+      socket.removeListener('error', destroyOnError);
+      socket.removeListener('readable', lookForEnd);
+      this.attempt(socket, () => this.takeTurn(upgrade, outcome));
+    };
+    const place = this.admission.join(upgrade.address, leaveLine);
+    if (pendingPlace !== undefined) {
+      pendingPlace.giveWay = () => {
+        this.admission.quit(place);
+        leaveLine('crowded_out');
+      };
+    }
+    const gone = (): void => {
+      this.admission.quit(place);
+      this.leave(upgrade);
+      this.metrics.connections.inc({ outcome: 'refused_request' });
+    };
+    socket.once('close', gone);
+    socket.on('end', destroyOnError);
+    socket.on('error', destroyOnError);
+    socket.on('readable', lookForEnd);
+  }
+
+  private takeTurn(upgrade: AdmittedUpgrade, outcome: keyof typeof REFUSED_IN_LINE | 'turn'): void {
+    if (outcome === 'turn') {
+      this.check(upgrade);
+      return;
+    }
+    this.leave(upgrade);
+    this.refuseForNow(upgrade.socket, REFUSED_IN_LINE[outcome]);
+  }
+
+  /** The token decides how the connection begins; most are checked at once, some have to wait for a key. */
+  private check(upgrade: AdmittedUpgrade): void {
+    const { token } = upgrade;
+    let verified: UpgradeToken | Promise<VerifiedToken>;
+    try {
+      verified = token === undefined ? undefined : this.verifier.verifyAtOnce(token);
+    } catch (error) {
+      verified = this.refusal(error);
+    }
+    if (!(verified instanceof Promise)) {
+      this.complete(upgrade, verified);
+      return;
+    }
+    const { socket } = upgrade;
+    socket.on('error', destroyOnError);
+    const completed = verified
+      .catch((error: unknown) => this.refusal(error))
+      .then((later) => {
+        socket.removeListener('error', destroyOnError);
+        this.attempt(socket, () => this.complete(upgrade, later));
+      });
+    background('upgrade', completed, () => socket.destroy());
+  }
+
+  private refusal(error: unknown): AuthError {
+    if (error instanceof AuthError) {
+      return error;
+    }
+    this.logger.error('A token could not be checked', error);
+    return new AuthError('unavailable', 'The token cannot be checked now');
+  }
+
+  private complete(upgrade: AdmittedUpgrade, token: UpgradeToken): void {
+    const { request, socket, head, address, autoSubscribe, batchMs, pendingPlace } = upgrade;
+    let upgraded = false;
+    try {
+      this.server.handleUpgrade(request, socket, head, (socketOfWs) => {
+        upgraded = true;
+        const connection = socketOfWs as Connection;
+        connection.attach(this.lifecycle, address, autoSubscribe);
+        this.departures.watch(socket);
+        if (batchMs > 0) {
+          connection.outbound.setBatching(batchMs);
+        }
+        this.lifecycle.accept(connection, token, pendingPlace);
+      });
+    } finally {
+      if (!upgraded) {
+        // ws has answered with a 400, or the client is gone already.
+        this.metrics.connections.inc({ outcome: 'refused_request' });
+        this.leave(upgrade);
+      }
+    }
+  }
+
+  /** Gives back the place of who was admitted and is not upgraded. */
+  private leave({ address, pendingPlace }: AdmittedUpgrade): void {
+    if (pendingPlace !== undefined) {
+      this.admission.settle(pendingPlace);
+    }
+    this.admission.release(address);
+  }
+
+  /** What nobody foresaw ends this connection, not the process. */
+  private attempt(socket: Socket, step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      contain('upgrade', error);
+      socket.destroy();
+    }
+  }
+
+  private isAllowedOrigin(origin: string | undefined): boolean {
+    return origin === undefined || this.origins.has('*') || this.origins.has(origin.toLowerCase());
+  }
+
+  private refuseForNow(socket: Socket, outcome: AdmissionRefusal): void {
+    const seconds = RETRY_AFTER_S[outcome] * (1 + Math.random());
+    this.refuse(socket, outcome, 503, 'Too many connections now', Math.ceil(seconds));
+  }
+
+  private refuse(socket: Socket, outcome: string, status: number, text: string, retryAfterS?: number): void {
+    this.metrics.connections.inc({ outcome });
+    refuseUpgrade(socket, status, text, retryAfterS);
+  }
+}

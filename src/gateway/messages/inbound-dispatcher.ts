@@ -1,0 +1,235 @@
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { CONFIG, type Config } from '../../config/config.js';
+import { background } from '../../logging/walls.js';
+import { Metrics } from '../../metrics/metrics.js';
+import type { ClientMessage } from '../../protocol/client-messages.js';
+import { CloseCode } from '../../protocol/close-codes.js';
+import { ProtocolError } from '../../protocol/errors.js';
+import type { ReplyMessage } from '../../protocol/server-messages.js';
+import { type Connection, ConnectionState } from '../socket/connection.js';
+import { Inbound, type WaitingFrame } from '../socket/inbound.js';
+import { asProtocolError, echoOfFrame, parseFrame } from './parse-frame.js';
+import { RateLimit } from './rate-limit.js';
+import { CloseReason, type Echo, echoOf, errorReply } from '../replies.js';
+
+/** Span in which refused messages are counted towards 1008. */
+const REFUSED_SPAN_MS = 10_000;
+
+/** Bytes for which a message counts as one more. */
+const BYTES_PER_MESSAGE = 16 * 1024;
+
+/** Binds Nest's handlers (guards, filters and all) for one connection into `connection.inbound.handlers`. */
+export type BindHandlers = (connection: Connection) => void;
+
+/**
+ * Takes what clients send: bounds its rate and how much is in work, checks it, hands it to Nest's handlers, and answers every failure.
+ * Handlers return their reply, or null when it is on its way already; undefined means that the filter has answered.
+ */
+@Injectable()
+export class InboundDispatcher {
+  private readonly logger = new Logger(InboundDispatcher.name);
+  private readonly rate: RateLimit;
+  private bind: BindHandlers | null = null;
+  private working = 0;
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly metrics: Metrics,
+  ) {
+    this.rate = new RateLimit(config.ws.maxMessagesPerSecond, config.ws.maxMessageBurst);
+  }
+
+  /** Messages in work on all connections. */
+  get inFlight(): number {
+    return this.working;
+  }
+
+  /** Called by the adapter when Nest has made the gateway's handlers. */
+  bindWith(bind: BindHandlers): void {
+    this.bind = bind;
+  }
+
+  /** One frame of a connection that is joining or open. */
+  receive(connection: Connection, data: Buffer, isBinary: boolean): void {
+    if (connection.state >= ConnectionState.Closing) {
+      return;
+    }
+    const inbound = (connection.inbound ??= new Inbound());
+    if (inbound.closeWhenIdle !== null || !this.allow(connection, inbound, { data, isBinary })) {
+      return;
+    }
+    if (inbound.waiting !== null || this.mustWait(connection, inbound)) {
+      (inbound.waiting ??= []).push({ data, isBinary });
+      connection.pause();
+    } else {
+      this.process(connection, inbound, { data, isBinary });
+    }
+  }
+
+  /** A ping of the client. It counts as a message; the pong is left out while the client does not read. */
+  ping(connection: Connection, data: Buffer): void {
+    if (connection.state >= ConnectionState.Closing) {
+      return;
+    }
+    const inbound = (connection.inbound ??= new Inbound());
+    if (this.allow(connection, inbound, null) && connection.socket.writableLength === 0) {
+      connection.pong(data);
+    }
+  }
+
+  /** A pong that answers no ping: it counts as a message, and says nothing. */
+  pong(connection: Connection): void {
+    if (connection.state < ConnectionState.Closing) {
+      this.allow(connection, (connection.inbound ??= new Inbound()), null);
+    }
+  }
+
+  /** A part of a message: it counts, and the message is refused as a whole when its last part is over the rate. */
+  fragment(connection: Connection): void {
+    if (connection.state < ConnectionState.Closing) {
+      const inbound = (connection.inbound ??= new Inbound());
+      inbound.rateDue = this.rate.charge(inbound.rateDue, performance.now(), 1);
+    }
+  }
+
+  /** Goes on with what waited, as far as that is possible now. */
+  resume(connection: Connection): void {
+    const { inbound } = connection;
+    if (inbound === null || inbound.waiting === null) {
+      return;
+    }
+    let taken = 0;
+    const { waiting } = inbound;
+    while (taken < waiting.length && !this.mustWait(connection, inbound)) {
+      if (connection.state === ConnectionState.Open && inbound.closeWhenIdle === null) {
+        this.process(connection, inbound, waiting[taken] as WaitingFrame);
+      }
+      taken += 1;
+    }
+    if (taken === waiting.length) {
+      inbound.waiting = null;
+      connection.resume();
+    } else {
+      waiting.splice(0, taken);
+    }
+  }
+
+  /** Closes once everything in work is answered; at once when nothing is. Nothing new is taken on. */
+  closeWhenIdle(connection: Connection, code: number, reason: string): void {
+    const { inbound } = connection;
+    if (inbound === null || inbound.inFlight === 0) {
+      connection.close(code, reason);
+    } else {
+      inbound.closeWhenIdle ??= { code, reason };
+    }
+  }
+
+  /** Answers a refused message; who goes on over its rate after warnings is closed. */
+  refuse(connection: Connection, error: ProtocolError, type: string, echo: Echo = {}): void {
+    const { inbound } = connection;
+    if (
+      error.code !== 'rate_limited' ||
+      inbound === null ||
+      this.isForgiven(connection, inbound, performance.now())
+    ) {
+      this.answer(connection, error, type, echo);
+    }
+  }
+
+  /** Counts a message over the rate. @returns whether it is answered; if not, the connection is closed */
+  private isForgiven(connection: Connection, inbound: Inbound, now: number): boolean {
+    if (now - inbound.refusedFrom > REFUSED_SPAN_MS) {
+      inbound.refusedFrom = now;
+      inbound.refused = 0;
+    }
+    inbound.refused += 1;
+    if (inbound.refused <= this.config.ws.maxRefusedMessages) {
+      return true;
+    }
+    connection.close(CloseCode.PolicyViolation, CloseReason[CloseCode.PolicyViolation]);
+    return false;
+  }
+
+  private answer(connection: Connection, error: ProtocolError, type: string, echo: Echo): void {
+    this.metrics.clientMessages.inc({ type, outcome: error.code });
+    if (connection.state < ConnectionState.Closing) {
+      connection.outbound.send(errorReply(error, echo));
+    }
+  }
+
+  private mustWait({ state }: Connection, inbound: Inbound): boolean {
+    return (
+      state === ConnectionState.Joining || inbound.isBarred || inbound.inFlight >= this.config.ws.maxInFlight
+    );
+  }
+
+  private allow(connection: Connection, inbound: Inbound, frame: WaitingFrame | null): boolean {
+    const now = performance.now();
+    const cost = frame === null ? 1 : 1 + Math.floor(frame.data.length / BYTES_PER_MESSAGE);
+    const due = this.rate.take(inbound.rateDue, now, cost);
+    if (due >= 0) {
+      inbound.rateDue = due;
+      return true;
+    }
+    const error = new ProtocolError(
+      'rate_limited',
+      `More than ${this.config.ws.maxMessagesPerSecond} messages a second; this one was not processed`,
+      { retryAfterMs: Math.max(1, Math.ceil(-due)) },
+    );
+    // What of the frame is repeated is read only where it is answered.
+    if (this.isForgiven(connection, inbound, now)) {
+      this.answer(connection, error, 'refused', frame === null ? {} : echoOfFrame(frame));
+    }
+    return false;
+  }
+
+  private process(connection: Connection, inbound: Inbound, frame: WaitingFrame): void {
+    let message: ClientMessage;
+    try {
+      message = parseFrame(frame);
+    } catch (error) {
+      this.refuse(connection, asProtocolError(error), 'invalid');
+      return;
+    }
+    inbound.inFlight += 1;
+    this.working += 1;
+    inbound.isBarred = message.type === 'auth';
+    background('connection', this.handle(connection, inbound, message), (error) => connection.fail(error));
+  }
+
+  private async handle(connection: Connection, inbound: Inbound, message: ClientMessage): Promise<void> {
+    const { type } = message;
+    try {
+      if (inbound.handlers === null) {
+        this.bind?.(connection);
+      }
+      const reply = await inbound.handlers?.get(type)?.(message);
+      if (reply !== undefined) {
+        this.metrics.clientMessages.inc({ type, outcome: 'ok' });
+        if (reply !== null && connection.state < ConnectionState.Closing) {
+          connection.outbound.send(reply as ReplyMessage);
+        }
+      }
+    } catch (error) {
+      // The filter answers what handlers throw; what comes here is a defect of ours.
+      this.logger.error('A message could not be handled', error);
+      this.refuse(connection, new ProtocolError('internal', 'Internal error'), type, echoOf(message));
+    }
+    this.finish(connection, inbound, type);
+  }
+
+  private finish(connection: Connection, inbound: Inbound, type: ClientMessage['type']): void {
+    inbound.inFlight -= 1;
+    this.working -= 1;
+    if (type === 'auth') {
+      inbound.isBarred = false;
+    }
+    this.resume(connection);
+    if (inbound.inFlight === 0) {
+      inbound.handlers = null;
+      if (inbound.closeWhenIdle !== null) {
+        connection.close(inbound.closeWhenIdle.code, inbound.closeWhenIdle.reason);
+      }
+    }
+  }
+}

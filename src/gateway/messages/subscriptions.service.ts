@@ -1,0 +1,207 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { CONFIG, type Config } from '../../config/config.js';
+import { capDelivery } from '../../protocol/cap-delivery.js';
+import { planOf } from '../../delivery/delivery-plan.js';
+import type { SubscribeMessage, UnsubscribeMessage } from '../../protocol/client-messages.js';
+import { DEFAULT_DELIVERY, type DeliveryOptions } from '../../protocol/delivery-options.js';
+import { ProtocolError } from '../../protocol/errors.js';
+import { IdPattern, normalPattern } from '../../protocol/id-pattern.js';
+import type { UnsubscribedMessage } from '../../protocol/server-messages.js';
+import type { PatternTerms } from '../../rooms/pattern-audiences.js';
+import { RoomsService } from '../../rooms/rooms.service.js';
+import type { Connection } from '../socket/connection.js';
+import { patternRoomLimit, roomLimit, tooManyRooms } from './room-limit.js';
+import { WorkLimit, WorkOf } from './limits.js';
+
+/** What the different `fields` of a connection's subscriptions may take, in all: as much as may wait for it in its queues. */
+const MAX_FIELDS_BYTES = 2 * 1024 * 1024;
+
+/** What a connection watches: by id or by pattern, within the grants and limits of its token. */
+@Injectable()
+export class SubscriptionsService {
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly rooms: RoomsService,
+    private readonly work: WorkLimit,
+  ) {}
+
+  /** Answers by itself, in order with what follows. @throws {ProtocolError} forbidden, too_many_rooms, rate_limited */
+  async subscribe(connection: Connection, message: SubscribeMessage): Promise<void> {
+    const { auth: token } = connection;
+    if (token === undefined || !connection.isOpen) {
+      return; // it ended while the guard was asked
+    }
+    const delivery = message.delivery ?? DEFAULT_DELIVERY;
+    this.checkFields(connection, delivery);
+    const { pattern } = message;
+    if (pattern !== undefined) {
+      await onePatternAtATime(connection, () =>
+        this.subscribePattern(connection, pattern, { ...message, delivery }),
+      );
+      return;
+    }
+    this.work.demand(connection);
+    this.work.charge(connection, message.deviceIds.length * WorkOf.match);
+    const granted: string[] = [];
+    const denied: string[] = [];
+    let fresh = 0;
+    for (const deviceId of message.deviceIds) {
+      if (token.grants.canRead(deviceId)) {
+        granted.push(deviceId);
+        fresh += connection.subscriptions.get(deviceId)?.explicit === true ? 0 : 1;
+      } else {
+        denied.push(deviceId);
+      }
+    }
+    const limit = roomLimit(connection, this.config.ws.maxRoomsPerConnection);
+    const all = connection.subscriptions.size + fresh;
+    if (fresh > 0 && all > limit && explicitRooms(connection) + fresh > limit) {
+      throw tooManyRooms(limit);
+    }
+    const { id, since } = message;
+    this.work.charge(connection, granted.length * roomCost(delivery) + (since?.size ?? 0) * WorkOf.position);
+    // From the look at the token to the join in `rooms.subscribe` nothing is awaited: a newer token finds all that was joined.
+    await this.rooms.subscribe(connection, {
+      deviceIds: granted,
+      denied,
+      id,
+      since,
+      delivery: capDelivery(delivery, token.maxRateHz),
+    });
+  }
+
+  /** @throws {ProtocolError} rate_limited */
+  async unsubscribe(
+    connection: Connection,
+    { deviceIds, pattern, id }: UnsubscribeMessage,
+  ): Promise<UnsubscribedMessage> {
+    if (pattern !== undefined) {
+      await onePatternAtATime(connection, () => {
+        this.work.demand(connection);
+        this.chargeLeaving(connection, connection.roomCount);
+        this.rooms.fleet.unsubscribe(connection, normalPattern(pattern) ?? pattern);
+      });
+    } else {
+      this.work.demand(connection);
+      this.chargeLeaving(connection, deviceIds.length);
+      this.rooms.unsubscribe(connection, deviceIds);
+    }
+    return {
+      type: 'unsubscribed',
+      ...(id !== undefined && { id }),
+      ...(pattern !== undefined && { pattern }),
+      deviceIds,
+    };
+  }
+
+  /** A newer token: leaves the patterns and rooms that it does not grant, which the client learns by `unsubscribed` without id. */
+  applyGrants(connection: Connection): void {
+    const { auth: token, outbound } = connection;
+    if (token === undefined) {
+      return;
+    }
+    for (const pattern of this.rooms.fleet.patternsOf(connection)) {
+      if (!token.grants.coversPattern(pattern)) {
+        this.rooms.fleet.unsubscribe(connection, pattern);
+        outbound.send({ type: 'unsubscribed', pattern, deviceIds: [] });
+      }
+    }
+    const lost = connection.subscriptions.ids().filter((deviceId) => !token.grants.canRead(deviceId));
+    if (lost.length > 0) {
+      this.rooms.unsubscribe(connection, lost);
+      outbound.send({ type: 'unsubscribed', deviceIds: lost });
+    }
+  }
+
+  /** Selections are shared by all rooms that ask for the same fields, so that what counts is how many different ones there are. */
+  private checkFields(connection: Connection, delivery: DeliveryOptions): void {
+    const { selection } = planOf(delivery);
+    if (selection === null) {
+      return;
+    }
+    const kept = new Set([selection]);
+    const add = (options: DeliveryOptions): void => {
+      const other = planOf(options).selection;
+      if (other !== null) {
+        kept.add(other);
+      }
+    };
+    connection.subscriptions.all().forEach((subscription) => add(subscription.delivery));
+    this.rooms.fleet.deliveriesOf(connection).forEach(add);
+    let bytes = 0;
+    for (const one of kept) {
+      bytes += one.bytes;
+    }
+    if (bytes > MAX_FIELDS_BYTES) {
+      throw new ProtocolError(
+        'too_many_rooms',
+        'The subscriptions of this connection have too many different delivery.fields; ask for the same ones, or for fewer',
+      );
+    }
+  }
+
+  private async subscribePattern(
+    connection: Connection,
+    text: string,
+    { id, delivery }: Required<Pick<SubscribeMessage, 'delivery'>> & Pick<SubscribeMessage, 'id'>,
+  ): Promise<void> {
+    const { maxPatternsPerConnection: maxPatterns, maxPatternRoomsPerConnection } = this.config.ws;
+    if (!connection.isOpen) {
+      return; // it ended while another pattern was in work
+    }
+    this.work.demand(connection);
+    const pattern = new IdPattern(normalPattern(text) ?? text);
+    const terms = (): PatternTerms | null => {
+      const { auth: token } = connection;
+      return token?.grants.coversPattern(pattern.source) === true
+        ? {
+            delivery: capDelivery(delivery, token.maxRateHz),
+            maxRooms: patternRoomLimit(connection, maxPatternRoomsPerConnection),
+            maxPatterns,
+          }
+        : null;
+    };
+    if (terms() === null) {
+      throw new ProtocolError('forbidden', 'Forbidden');
+    }
+    const onMatched = (known: number, rooms: number): void =>
+      this.work.charge(connection, known * WorkOf.match + rooms * roomCost(delivery));
+    await this.rooms.fleet.subscribe(connection, { pattern, id, terms, onMatched });
+  }
+
+  /** Each room is held against the connection's patterns. */
+  private chargeLeaving(connection: Connection, rooms: number): void {
+    const patterns = this.rooms.fleet.patternCount(connection);
+    this.work.charge(connection, rooms * (1 + patterns) * WorkOf.match);
+  }
+}
+
+/** Rooms asked for by id; those that patterns stand for have a bound of their own. */
+function explicitRooms({ subscriptions }: Connection): number {
+  let count = 0;
+  for (const { explicit } of subscriptions.all()) {
+    count += explicit ? 1 : 0;
+  }
+  return count;
+}
+
+function roomCost({ fields }: DeliveryOptions): number {
+  return WorkOf.room + (fields === undefined ? 0 : WorkOf.fields);
+}
+
+/** What concerns patterns is worked off in the order in which it came; others wait, as many as a connection may have in work. */
+async function onePatternAtATime({ inbound }: Connection, run: () => Promise<void> | void): Promise<void> {
+  if (inbound === null) {
+    return run();
+  }
+  const { patternWork } = inbound;
+  const work = patternWork === null ? Promise.resolve(run()) : patternWork.then(run, run);
+  inbound.patternWork = work;
+  try {
+    await work;
+  } finally {
+    if (inbound.patternWork === work) {
+      inbound.patternWork = null;
+    }
+  }
+}

@@ -1,0 +1,250 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { WebSocket } from 'ws';
+import { contain, walled } from '../../logging/walls.js';
+import type { VerifiedToken } from '../../auth/verified-token.js';
+import type { Outbound, OutboundOwner } from '../../delivery/outbound.js';
+import type { Member } from '../../rooms/member.js';
+import { MemberRooms } from '../../rooms/member-rooms.js';
+import { CloseCode } from '../../protocol/close-codes.js';
+import { CloseReason } from '../replies.js';
+import type { Beating } from './heartbeat-phases.js';
+import type { Expiring } from './deadlines.js';
+import type { Inbound } from './inbound.js';
+import type { PendingPlace } from '../door/pending-places.js';
+import { SparingWebSocket } from './sparing-web-socket.js';
+
+/** Where a connection stands. It only ever moves down this list. */
+export enum ConnectionState {
+  /** Upgraded; its token has not come yet. */
+  Pending,
+  /** A token is being checked, or its user's place is being taken: messages wait. */
+  Joining,
+  /** Its token is good. */
+  Open,
+  /** A close frame is sent, or about to be: nothing is processed any more. */
+  Closing,
+  Closed,
+}
+
+/** Whom a connection tells what happens to it. One for all connections. */
+export interface ConnectionOwner {
+  createOutbound(connection: Connection): Outbound;
+  onFrame(connection: Connection, data: Buffer, isBinary: boolean): void;
+  onPing(connection: Connection, data: Buffer): void;
+  /** A pong that answers no ping. */
+  onUnsolicitedPong(connection: Connection): void;
+  /** A part of a message. */
+  onFragment(connection: Connection): void;
+  /** It does not take what it is sent. */
+  onSlow(connection: Connection): void;
+  /** Just before a close frame is written, whoever closes: the last moment for anything else. Once, unless the socket broke. */
+  onClosing(connection: Connection): void;
+  /** The socket is gone. Exactly once. */
+  onClosed(connection: Connection): void;
+}
+
+/** After these nothing is expected of the client any more: it has been told why, and is not listened to while it is let go. */
+const FINAL_CODES: ReadonlySet<number | undefined> = new Set([
+  CloseCode.PolicyViolation,
+  CloseCode.Unauthorized,
+  CloseCode.TooManyConnections,
+]);
+const CODE_NONE = 1005;
+const CODE_ABNORMAL = 1006;
+/** Makes ids of this process' connections unique among all processes. */
+const ID_PREFIX = randomBytes(9).toString('base64url');
+let connections = 0;
+
+const rest = walled('connection', (connection: Connection): void => connection.rest());
+
+/**
+ * One WebSocket connection and all that Sluice keeps of it.
+ *
+ * There are tens of thousands of these and most are idle, so this class is the socket's own object (ws builds it by its `WebSocket`
+ * option) instead of a second one beside it; it gets its events by `emit` instead of listeners, its deadlines by links in itself
+ * instead of timers, and what most never need (the state of incoming messages) is made when it is first used.
+ */
+export class Connection
+  extends SparingWebSocket
+  implements Member, OutboundOwner, Beating<Connection>, Expiring
+{
+  private readonly serial = (connections += 1);
+  state = ConnectionState.Pending;
+  /** Its good token; the guard asks for it by this name. */
+  auth: VerifiedToken | undefined = undefined;
+  inbound: Inbound | null = null;
+  /** Address that admission counts it under. */
+  address = '';
+  /** Join the token's exact ids when it opens. */
+  autoSubscribe = true;
+  /** Its place among those without a token, while it came without one and is not open. */
+  pendingPlace: PendingPlace | null = null;
+  /** It stands in the queue of those whose token must come. */
+  awaitsToken = false;
+  /** A place of its user is taken. */
+  isPresent = false;
+  /** A ping is out and its pong has not come. */
+  awaitsPong = false;
+  /** Code of the first close frame, either side's; 1006 when the socket broke first. */
+  closeCode = CODE_ABNORMAL;
+  dueAt = 0;
+  phase = 0;
+  nextDue: Connection | null = null;
+  previousDue: Connection | null = null;
+  /** Unix ms at which it is closed with 4002: `exp` plus tolerance. */
+  expiresAt = 0;
+  expiryIndex = -1;
+  private owner: ConnectionOwner | null = null;
+  private out: Outbound | null = null;
+  private rooms: MemberRooms | null = null;
+
+  /** Called once after the upgrade, before anything can arrive. */
+  attach(owner: ConnectionOwner, address: string, autoSubscribe: boolean): void {
+    this.owner = owner;
+    this.address = address;
+    this.autoSubscribe = autoSubscribe;
+  }
+
+  /** Unique among all connections of all instances. */
+  get id(): string {
+    return `${ID_PREFIX}-${this.serial.toString(36)}`;
+  }
+
+  get socket(): Socket {
+    return this._socket;
+  }
+
+  get outbound(): Outbound {
+    return (this.out ??= (this.owner as ConnectionOwner).createOutbound(this));
+  }
+
+  /** Called by its outbound queue. */
+  onSlow(): void {
+    this.owner?.onSlow(this);
+  }
+
+  /** Called by its outbound queue: an error has ended it. */
+  onFailed(): void {
+    try {
+      this.close(CloseCode.Internal, CloseReason[CloseCode.Internal]);
+    } catch (error) {
+      contain('connection', error);
+      this.terminate();
+    }
+  }
+
+  /** An error of ours ends this connection, and nothing else. Never throws. */
+  fail(error: unknown): void {
+    contain('connection', error);
+    try {
+      this.onFailed();
+    } catch (again) {
+      contain('connection', again);
+    }
+  }
+
+  get hasOutbound(): boolean {
+    return this.out !== null;
+  }
+
+  get subscriptions(): MemberRooms {
+    return (this.rooms ??= new MemberRooms());
+  }
+
+  get roomCount(): number {
+    return this.rooms === null ? 0 : this.rooms.size;
+  }
+
+  /** The user of the token, or '' before there is one. */
+  get userId(): string {
+    return this.auth === undefined ? '' : this.auth.userId;
+  }
+
+  get isOpen(): boolean {
+    return this.state === ConnectionState.Open;
+  }
+
+  /**
+   * Starts the closing handshake; called by ws itself too, to answer a close frame or a broken frame. Whatever was due to the
+   * client goes out first: nothing may follow a close frame.
+   */
+  override close(code?: number, reason?: string | Buffer): void {
+    if (this.readyState === WebSocket.OPEN) {
+      this.closeCode = code ?? CODE_NONE;
+      try {
+        this.owner?.onClosing(this);
+      } catch (error) {
+        contain('connection', error); // it is closed all the same
+      }
+    }
+    super.close(code, reason);
+    if (FINAL_CODES.has(code) && !this.hasPeerClosed) {
+      this.stopReading();
+    }
+  }
+
+  /** Ends it without a word. */
+  cutOff(): void {
+    this.stopReading();
+    this.terminate();
+  }
+
+  override onFragment(): void {
+    this.owner?.onFragment(this);
+  }
+
+  override ping(...ping: Parameters<WebSocket['ping']>): void {
+    this.out?.onStreamWrite();
+    super.ping(...ping);
+  }
+
+  override pong(...pong: Parameters<WebSocket['pong']>): void {
+    this.out?.onStreamWrite();
+    super.pong(...pong);
+  }
+
+  /** Everything goes out by {@link outbound}, in order: what came past it could overtake, or be overtaken. */
+  override send(): never {
+    throw new Error('A connection is sent to by its outbound');
+  }
+
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const { owner } = this;
+    if (owner === null) {
+      return false;
+    }
+    try {
+      return this.tell(owner, event, args);
+    } catch (error) {
+      this.fail(error);
+      return true;
+    }
+  }
+
+  private tell(owner: ConnectionOwner, event: string | symbol, args: unknown[]): boolean {
+    switch (event) {
+      case 'message':
+        owner.onFrame(this, args[0] as Buffer, args[1] as boolean);
+        return true;
+      case 'ping':
+        owner.onPing(this, args[0] as Buffer);
+        return true;
+      case 'pong':
+        if (!this.awaitsPong) {
+          owner.onUnsolicitedPong(this);
+        }
+        this.awaitsPong = false;
+        process.nextTick(rest, this); // an idle connection says nothing else until the next ping
+        return true;
+      case 'close':
+        owner.onClosed(this);
+        return true;
+      case 'error':
+        this.stopReading(); // ws closes the connection itself, and its 'close' event follows
+        return true;
+      default:
+        return false;
+    }
+  }
+}

@@ -1,0 +1,254 @@
+import { Logger } from '@nestjs/common';
+import { background, contain, walled } from '../logging/walls.js';
+import type { IngestLease, LeasePhase } from './ingest-lease.js';
+import { warnOfGrants } from '../mqtt/broker-answers.js';
+import { IngestSession } from '../mqtt/ingest-session.js';
+import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
+import { type IngestNotes, OWN_MARKER } from './notes.js';
+import { PassingMarkers } from './passing-markers.js';
+import { RetainedPass } from './retained-pass.js';
+import { within } from './within.js';
+
+/** At a clean stop: time for what is under way to be stored, so that the next holder does not get it again. */
+const SETTLE_TIMEOUT_MS = 100;
+const SETTLE_LOOK_MS = 5;
+/** Renewals within the life of a lease. */
+export const RENEWALS_PER_LEASE = 3;
+/** Time a marker of our own has to come back, once nothing else is under way, before the broker is taken to hold it back. */
+const MARKER_TIMEOUT_MS = 5_000;
+
+export interface HolderEvents {
+  /** Reads live; then: has caught up with what the broker had queued and retained. */
+  phase(phase: LeasePhase): void;
+  /** It is over, whatever the reason; the lease is given up if there was anything to give up. Called once. */
+  ended(reason: string): void;
+}
+
+/**
+ * One time of holding the ingest lease, under one token: fence, persistent session, renewals. It ends at the first loss of
+ * anything and never comes back: whoever goes on takes the lease anew, under a higher token.
+ */
+export class IngestHolder {
+  readonly session: IngestSession;
+  private readonly logger = new Logger('Ingest');
+  private readonly retained: RetainedPass;
+  private phase: LeasePhase = 'claimed';
+  private ending: Promise<void> | undefined;
+  private brokerTimer: NodeJS.Timeout | undefined;
+  private renewTimer: NodeJS.Timeout | undefined;
+  private renewedAt = performance.now();
+  private renewing = false;
+  private readonly markers: PassingMarkers;
+  private readonly ownMarker: string;
+  private markerSentAt = Infinity;
+  private retainedRead = false;
+  private passed = false;
+  private readonly forgets: (() => void)[];
+
+  /** @param brokerTimeoutMs time without the broker after which the lease is given up */
+  constructor(
+    private readonly parts: SharedIngestParts,
+    private readonly lease: IngestLease,
+    private readonly notes: IngestNotes,
+    readonly token: number,
+    private readonly brokerTimeoutMs: number,
+    private readonly events: HolderEvents,
+  ) {
+    const { config, store } = parts;
+    this.ownMarker = `${OWN_MARKER}${token}`;
+    this.markers = new PassingMarkers(
+      () => this.session.oldestSequence,
+      (marker) => this.markerPassed(marker),
+    );
+    this.retained = new RetainedPass(
+      parts,
+      () => store.storeWriter,
+      `${config.redis.namespace}-retained-${parts.instance}`,
+      () => this.retainedDone(),
+    );
+    const routes = parts.routes(this.retained.handlers);
+    const subscriptions = [...liveSubscriptions(routes), markerSubscription(notes.markerFilter)];
+    routes.push({
+      filter: notes.markerFilter,
+      qos: 1,
+      kind: 'other',
+      handle: (message) => this.markers.arrived(message),
+    });
+    const expiry = config.mqtt.sessionExpiryS;
+    this.session = new IngestSession(
+      contextFor(parts, routes),
+      {
+        name: 'live',
+        // The same for every holder: the next one takes over what the broker has queued for the last one.
+        clientId: `${config.redis.namespace}-ingest`,
+        cleanStart: 'never',
+        sessionExpiryS: expiry,
+        receiveMaximum: config.mqtt.receiveMaximum,
+        will: notes.will(token),
+        subscriptions,
+      },
+      {
+        connected: (sessionPresent, connack) => {
+          clearTimeout(this.brokerTimer);
+          warnOfGrants(this.logger, connack, { sessionExpiryS: expiry, shared: false });
+          this.retained.begin(!sessionPresent || store.stateDoubt.raised);
+          if (sessionPresent) {
+            this.setPhase('reading');
+          }
+        },
+        up: () => this.reading(),
+        down: (reason) => {
+          background('ingest', this.end(reason));
+          return false;
+        },
+      },
+    );
+    this.forgets = [
+      store.onCongestion((congested) => this.session.pause(congested)),
+      store.stateDoubt.onRaised(() => {
+        if (this.phase !== 'claimed') {
+          this.retained.readAgain();
+        }
+      }),
+    ];
+  }
+
+  /** Raises the fence, then reads. */
+  async start(): Promise<void> {
+    const { store, config } = this.parts;
+    this.renewTimer = setInterval(
+      walled('ingest', () => this.renew()),
+      config.redis.leaseMs / RENEWALS_PER_LEASE,
+    );
+    try {
+      await store.raiseFence(this.token);
+    } catch (error) {
+      await this.end((error as Error).message);
+      return;
+    }
+    if (this.ending === undefined) {
+      this.brokerTimer = setTimeout(
+        walled('ingest', () => this.end(`no connection to the broker within ${this.brokerTimeoutMs} ms`)),
+        this.brokerTimeoutMs,
+      );
+      this.session.pause(store.congested);
+      this.session.start();
+    }
+  }
+
+  /** Hands over: lets what is under way be stored, then gives session and lease free and says so. */
+  async handOver(reason: string): Promise<void> {
+    this.session.pause(true);
+    const deadline = performance.now() + SETTLE_TIMEOUT_MS;
+    while (this.session.unacknowledged > 0 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, SETTLE_LOOK_MS));
+    }
+    await this.end(reason);
+  }
+
+  /** Ends in order, so that the broker publishes no will and keeps the session for the next holder. */
+  end(reason: string): Promise<void> {
+    this.ending ??= this.leave(reason);
+    return this.ending;
+  }
+
+  private async leave(reason: string): Promise<void> {
+    clearTimeout(this.brokerTimer);
+    clearInterval(this.renewTimer);
+    this.markers.stop();
+    this.forgets.forEach((forget) => forget());
+    // Whatever goes wrong on the way, it has ended: the next holder may begin.
+    try {
+      await Promise.all([this.retained.stop(), this.session.end()]);
+      // A store that does not answer forgets the lease by itself.
+      const { leaseMs } = this.parts.config.redis;
+      await within(leaseMs, this.lease.release(this.token)).catch(() => undefined);
+      this.notes.tell({ event: 'gone', token: this.token });
+    } catch (error) {
+      contain('ingest', error);
+    }
+    this.events.ended(reason);
+  }
+
+  private setPhase(phase: LeasePhase): void {
+    if (this.ending !== undefined || this.phase === phase || this.phase === 'caught-up') {
+      return;
+    }
+    this.phase = phase;
+    if (phase !== 'claimed') {
+      this.notes.tell({ event: phase, token: this.token });
+    }
+    this.renew();
+    this.events.phase(phase);
+  }
+
+  private reading(): void {
+    this.setPhase('reading');
+    const { parts } = this;
+    this.logger.log(`Reading device topics from ${parts.context.broker.name} for all instances`);
+    this.retained.read();
+    this.markerSentAt = performance.now();
+    this.notes.sendMarker(this.ownMarker);
+  }
+
+  private retainedDone(): void {
+    this.parts.store.stateDoubt.settle();
+    this.retainedRead = true;
+    this.considerCaughtUp();
+  }
+
+  private considerCaughtUp(): void {
+    if (this.retainedRead && this.passed) {
+      this.setPhase('caught-up');
+    }
+  }
+
+  private renew(): void {
+    const { config } = this.parts;
+    if (performance.now() - this.renewedAt >= config.redis.leaseMs) {
+      background('ingest', this.end('the lease could not be renewed'));
+      return;
+    }
+    this.lookForOwnMarker();
+    if (this.renewing) {
+      return;
+    }
+    this.renewing = true;
+    const askedAt = performance.now();
+    const renewed = this.lease
+      .renew(this.token, this.phase)
+      .then(
+        async (held) => {
+          this.renewedAt = askedAt;
+          if (!held) {
+            await this.end('another instance has the lease');
+          }
+        },
+        () => undefined, // tried again until the lease's life is over
+      )
+      .finally(() => (this.renewing = false));
+    background('ingest', renewed);
+  }
+
+  private markerPassed(marker: string): void {
+    if (marker === this.ownMarker) {
+      this.passed = true;
+      this.considerCaughtUp();
+    } else {
+      this.notes.tell({ event: 'passed', marker });
+    }
+  }
+
+  /** A broker that does not pass our markers on must not keep anybody from the store. */
+  private lookForOwnMarker(): void {
+    if (
+      !this.passed &&
+      performance.now() - this.markerSentAt > MARKER_TIMEOUT_MS &&
+      this.session.unacknowledged === 0
+    ) {
+      this.passed = true;
+      this.notes.warnOfRights();
+      this.considerCaughtUp();
+    }
+  }
+}

@@ -1,0 +1,255 @@
+import { Logger } from '@nestjs/common';
+import { background, contain, walled } from '../logging/walls.js';
+import type { IngestLease } from './ingest-lease.js';
+import { Backoff } from '../mqtt/backoff.js';
+import type { IngestSession } from '../mqtt/ingest-session.js';
+import { Ingest, type SharedIngestParts } from './ingest.js';
+import { IngestHolder, RENEWALS_PER_LEASE } from './lease-holder.js';
+import { type HolderNote, IngestNotes } from './notes.js';
+import { KnownLease } from './known-lease.js';
+import { LocalMode } from './local-mode.js';
+import { UpstreamGrace } from './upstream-grace.js';
+
+/** Wait before the lease is taken again after a time of holding it that failed. */
+const FIRST_WAIT_MS = 200;
+const LONGEST_WAIT_MS = 5_000;
+/** Tokens are times in µs. A note that names one further ahead is none of ours. */
+const MAX_CLOCK_DIFFERENCE_US = 3_600_000_000;
+/** Time a new holder has to reach the broker; doubles with each failure, since a broker may be slow to let anybody in. */
+const BROKER_TIMEOUT_MS = 1_000;
+/** Time without Redis after which a holder lets another one try: it may be the only one that has lost it. */
+const STORE_TIMEOUT_MS = 250;
+/** A time of holding that lasted this long was good. */
+const GOOD_HOLDER_MS = 5_000;
+
+/**
+ * One instance at a time reads the device topics, on one persistent session, for all. Every instance watches the lease: through
+ * notes at the broker (the holder's will among them) at once, through Redis a little later. While Redis is away every
+ * instance reads for itself.
+ */
+export class LeasedIngest extends Ingest {
+  private readonly logger = new Logger('Ingest');
+  private readonly notes: IngestNotes;
+  private readonly grace: UpstreamGrace;
+  private readonly localMode: LocalMode;
+  private readonly backoff = new Backoff(FIRST_WAIT_MS, LONGEST_WAIT_MS);
+  private holder: IngestHolder | undefined;
+  private holderSince = 0;
+  private readonly lease: KnownLease;
+  private acquiring = false;
+  private notBefore = 0;
+  private looking = false;
+  private timer: NodeJS.Timeout | undefined;
+  private storeTimer: NodeJS.Timeout | undefined;
+  private stopped = false;
+  private forgetFence: () => void = () => undefined;
+
+  constructor(
+    private readonly parts: SharedIngestParts,
+    private readonly ingestLease: IngestLease,
+  ) {
+    super();
+    const { config, context, instance, metrics, upstream } = parts;
+    this.grace = new UpstreamGrace(upstream);
+    this.lease = new KnownLease(config.redis.leaseMs);
+    this.notes = new IngestNotes(context.broker, config.redis.namespace, instance, {
+      connected: (connected) => {
+        metrics.mqttConnected.set(connected ? 1 : 0);
+        if (!connected && !this.stopped) {
+          metrics.mqttReconnects.inc();
+        }
+        background('ingest', this.look());
+      },
+      note: (note) => this.heard(note),
+    });
+    this.localMode = new LocalMode(parts, {
+      away: () => background('ingest', this.holder?.end('Redis is away')),
+      reachable: (reachable) => this.storeReached(reachable),
+      changed: () => this.evaluate(),
+    });
+  }
+
+  get connected(): boolean {
+    return this.notes.connected;
+  }
+
+  get sessions(): readonly IngestSession[] {
+    return [this.holder?.session, this.localMode.session].filter((session) => session !== undefined);
+  }
+
+  start(): void {
+    this.forgetFence = this.parts.store.onFenced(() =>
+      background('ingest', this.holder?.end('a newer holder has been in the store')),
+    );
+    this.notes.open();
+    this.localMode.start();
+    background('ingest', this.look());
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    clearTimeout(this.storeTimer);
+    this.grace.stop();
+    this.forgetFence();
+    await Promise.all([this.holder?.handOver('this instance stops'), this.localMode.stop()]);
+    await this.notes.close();
+  }
+
+  private storeReached(reachable: boolean): void {
+    clearTimeout(this.storeTimer);
+    if (!reachable) {
+      this.storeTimer = setTimeout(
+        walled('ingest', () => this.holder?.end('Redis is not reached from here')),
+        STORE_TIMEOUT_MS,
+      );
+    }
+    background('ingest', this.look());
+  }
+
+  /** Reads who has the lease, draws the consequences, and looks again in time. */
+  private async look(): Promise<void> {
+    if (this.looking || this.stopped) {
+      this.evaluate();
+      return;
+    }
+    this.looking = true;
+    clearTimeout(this.timer);
+    if (this.holder === undefined && this.parts.store.storeReachable) {
+      const asked = this.lease.lastSeen;
+      // What cannot be read keeps what was known until its time is over.
+      const state = await this.ingestLease.read().catch(() => undefined);
+      if (state !== undefined && this.holder === undefined && this.lease.lastSeen === asked) {
+        this.lease.stored(state);
+      }
+    }
+    this.looking = false;
+    if (!this.stopped) {
+      try {
+        this.evaluate();
+      } catch (error) {
+        contain('ingest', error); // looked at again in time
+      }
+      this.timer = setTimeout(
+        walled('ingest', () => this.look()),
+        this.nextLookMs(),
+      );
+    }
+  }
+
+  private nextLookMs(): number {
+    const usualMs = this.parts.config.redis.leaseMs / RENEWALS_PER_LEASE;
+    const now = performance.now();
+    const moments = [this.lease.until, this.notBefore].filter((moment) => moment > now);
+    return Math.max(1, Math.min(usualMs, ...moments.map((moment) => Math.ceil(moment - now) + 1)));
+  }
+
+  private heard(note: HolderNote): void {
+    if (note.event === 'passed') {
+      return;
+    }
+    const { token, event } = note;
+    const latest = Date.now() * 1000 + MAX_CLOCK_DIFFERENCE_US;
+    if (this.holder !== undefined || token < this.lease.lastSeen || token > latest) {
+      return;
+    }
+    if (event === 'gone') {
+      this.lease.lastSeen = token;
+      this.lease.free();
+      background('ingest', this.acquire(token));
+    } else {
+      this.lease.told(token, event);
+      this.evaluate();
+    }
+  }
+
+  /** Acts on what is known. */
+  private evaluate(): void {
+    if (this.stopped) {
+      return;
+    }
+    const { store } = this.parts;
+    const { alive, phase } = this.lease;
+    this.grace.set(
+      store.mode === 'local'
+        ? this.localMode.session?.up === true
+        : alive && phase !== 'claimed' && store.storeReachable,
+      this.notes.connected,
+    );
+    if (!alive) {
+      background('ingest', this.acquire(0));
+    } else if (phase === 'caught-up') {
+      // Without the broker there is nothing of it that is shown here and not stored.
+      background(
+        'ingest',
+        this.localMode.giveBack(() => (this.notes.connected ? this.notes.passMarker() : Promise.resolve())),
+      );
+    }
+  }
+
+  /** @param replacing token of a holder that is known to be gone */
+  private async acquire(replacing: number): Promise<void> {
+    const { parts } = this;
+    const may =
+      !this.stopped &&
+      !this.acquiring &&
+      this.holder === undefined &&
+      this.notes.connected &&
+      parts.store.storeReachable &&
+      performance.now() >= this.notBefore;
+    if (!may) {
+      return;
+    }
+    this.acquiring = true;
+    let token: number | null = null;
+    try {
+      token = await this.ingestLease.acquire(replacing, this.lease.lastSeen);
+    } catch {
+      this.notBefore = performance.now() + this.backoff.nextMs();
+    } finally {
+      this.acquiring = false;
+    }
+    if (token === null) {
+      background('ingest', this.look());
+    } else if (this.stopped) {
+      await this.ingestLease.release(token).catch(() => undefined);
+      this.notes.tell({ event: 'gone', token });
+    } else {
+      this.hold(token);
+    }
+  }
+
+  private hold(token: number): void {
+    const { parts } = this;
+    this.holderSince = performance.now();
+    this.lease.held(token, 'claimed');
+    this.logger.log('This instance reads device topics for all: it has taken the ingest lease');
+    parts.metrics.leaseHeld.set(1);
+    const { failures } = this.backoff;
+    const brokerTimeoutMs = Math.min(BROKER_TIMEOUT_MS * 2 ** failures, parts.config.mqtt.connectTimeoutMs);
+    const holder = new IngestHolder(parts, this.ingestLease, this.notes, token, brokerTimeoutMs, {
+      phase: (phase) => {
+        this.lease.held(token, phase);
+        this.evaluate();
+      },
+      ended: (reason) => this.holderEnded(reason),
+    });
+    this.holder = holder;
+    background('ingest', holder.start());
+  }
+
+  private holderEnded(reason: string): void {
+    this.holder = undefined;
+    this.lease.free();
+    this.parts.metrics.leaseHeld.set(0);
+    if (this.stopped) {
+      return;
+    }
+    this.logger.warn(`This instance no longer reads device topics for all: ${reason}`);
+    if (performance.now() - this.holderSince >= GOOD_HOLDER_MS) {
+      this.backoff.reset();
+    }
+    this.notBefore = performance.now() + this.backoff.nextMs();
+    background('ingest', this.look());
+  }
+}

@@ -1,0 +1,200 @@
+import { randomBytes } from 'node:crypto';
+import { Logger } from '@nestjs/common';
+import { walled } from '../logging/walls.js';
+import {
+  BrokerConnection,
+  type ClientSubscribeCallback,
+  type MqttClient,
+  type Will,
+} from '../mqtt/broker-connection.js';
+import type { BrokerSettings } from '../mqtt/broker-settings.js';
+
+/** What instances tell each other through the broker about the holder of the ingest lease. */
+export type HolderNote =
+  /** The holder of this token reads; has caught up; or is gone, so that its lease may be taken at once. */
+  | { readonly event: 'reading' | 'caught-up' | 'gone'; readonly token: number }
+  /** Everything that the broker had for the holder, or for this member of the group, before this marker is stored. */
+  | { readonly event: 'passed'; readonly marker: string; readonly member?: number };
+
+export interface NotesEvents {
+  /** The connection stands and notes are heard, or not any more. */
+  connected(connected: boolean): void;
+  note(note: HolderNote): void;
+}
+
+/** Beginning of the names of markers that only their sender waits for, in its own session. */
+export const OWN_MARKER = 'own-';
+/** Time a marker has to come back through the sessions of who reads. */
+const MARKER_TIMEOUT_MS = 2_000;
+
+/**
+ * A connection to the broker for notes about the ingest lease. They only save time: whoever misses one learns the same from
+ * Redis a little later.
+ */
+export class IngestNotes {
+  private readonly logger = new Logger(IngestNotes.name);
+  private readonly connection: BrokerConnection;
+  private readonly holderTopic: string;
+  private readonly markers = new Map<string, (member: number | undefined) => void>();
+  private client: MqttClient | undefined;
+  private subscribed = false;
+  private connections = 0;
+  private refusalSaid = false;
+
+  constructor(
+    broker: BrokerSettings,
+    private readonly namespace: string,
+    instance: string,
+    private readonly events: NotesEvents,
+  ) {
+    this.holderTopic = `${namespace}/ingest/holder`;
+    this.connection = new BrokerConnection(broker, {
+      name: 'notes',
+      clientId: `${namespace}-notes-${instance}`,
+      clean: true,
+      sessionExpiryS: 0,
+      onUp: (client) => this.up(client),
+      onDown: () => this.down(),
+    });
+  }
+
+  /** Topic filter of markers; `+` is the marker's name. */
+  get markerFilter(): string {
+    return `${this.namespace}/ingest/+/marker`;
+  }
+
+  /** Notes are heard. */
+  get connected(): boolean {
+    return this.subscribed;
+  }
+
+  /** Number of the connection; 0 while notes are not heard. What is sent on one that has ended may be lost. */
+  get connectionNumber(): number {
+    return this.subscribed ? this.connections : 0;
+  }
+
+  open(): void {
+    this.connection.open();
+  }
+
+  close(): Promise<void> {
+    return this.connection.close();
+  }
+
+  /** The will of a holder's session: published by the broker the moment its connection dies. */
+  will(token: number): Will {
+    const note: HolderNote = { event: 'gone', token };
+    return { topic: this.holderTopic, payload: Buffer.from(JSON.stringify(note)), qos: 1, retain: false };
+  }
+
+  /** Tells everybody, this instance too; nothing when there is no connection. */
+  tell(note: HolderNote): void {
+    this.client?.publish(this.holderTopic, JSON.stringify(note), { qos: 0 });
+  }
+
+  /**
+   * Sends a marker through the session of the holder, or of every member of the group.
+   * @param readers how many of them are to say that it has passed
+   * @returns whether they have: everything that the broker had taken before is stored. False after 2 s
+   */
+  async passMarker(readers = 1): Promise<boolean> {
+    const marker = randomBytes(8).toString('hex');
+    const passedAt = new Set<number | undefined>();
+    return new Promise((resolve) => {
+      const finish = (passed: boolean): void => {
+        clearTimeout(timer);
+        this.markers.delete(marker);
+        resolve(passed);
+      };
+      const timer = setTimeout(
+        walled('ingest', () => finish(false)),
+        MARKER_TIMEOUT_MS,
+      );
+      this.markers.set(marker, (member) => {
+        if (passedAt.add(member).size >= readers) {
+          finish(true);
+        }
+      });
+      this.sendMarker(marker);
+    });
+  }
+
+  /** @param marker its name; {@link OWN_MARKER} begins those that only their sender waits for, in its own session */
+  sendMarker(marker: string): void {
+    this.client?.publish(`${this.namespace}/ingest/${marker}/marker`, '', { qos: 1 }, () => undefined);
+  }
+
+  /** Says which right is missing, once. */
+  warnOfRights(): void {
+    if (!this.refusalSaid) {
+      this.refusalSaid = true;
+      this.logger.warn(
+        `The broker does not pass ${this.namespace}/ingest/… on: allow Sluice's user to read and write ${this.namespace}/ingest/#. Until then a takeover takes as long as REDIS_LEASE_MS`,
+      );
+    }
+  }
+
+  private up(client: MqttClient): void {
+    this.client = client;
+    client.on(
+      'message',
+      walled('ingest', (topic: string, payload: Buffer) => {
+        const note = topic === this.holderTopic ? parseNote(payload) : undefined;
+        if (note !== undefined) {
+          this.take(note);
+        }
+      }),
+    );
+    const granted: ClientSubscribeCallback = walled('ingest', (_error, _granted, packet) =>
+      this.granted(client, (packet?.granted ?? []) as number[]),
+    );
+    client.subscribe(this.holderTopic, { qos: 1 }, granted);
+  }
+
+  private granted(client: MqttClient, [code = 0x80]: readonly number[]): void {
+    if (this.client !== client || !client.connected) {
+      return;
+    }
+    if (code >= 0x80) {
+      this.warnOfRights();
+    }
+    this.subscribed = true;
+    this.connections += 1;
+    this.events.connected(true);
+  }
+
+  private down(): boolean {
+    this.client = undefined;
+    this.subscribed = false;
+    this.events.connected(false);
+    return true;
+  }
+
+  private take(note: HolderNote): void {
+    if (note.event === 'passed') {
+      this.markers.get(note.marker)?.(note.member);
+    } else {
+      this.events.note(note);
+    }
+  }
+}
+
+/** Anybody with the right may publish there: what is no note is passed over. */
+function parseNote(payload: Buffer): HolderNote | undefined {
+  try {
+    const { event, token, marker, member } = JSON.parse(payload.toString()) as Record<string, unknown>;
+    if (event === 'passed' && typeof marker === 'string') {
+      return { event, marker, ...(Number.isSafeInteger(member) ? { member: member as number } : {}) };
+    }
+    if (
+      (event === 'reading' || event === 'caught-up' || event === 'gone') &&
+      Number.isSafeInteger(token) &&
+      (token as number) > 0
+    ) {
+      return { event, token: token as number };
+    }
+  } catch {
+    // no JSON
+  }
+  return undefined;
+}

@@ -1,0 +1,102 @@
+import { randomBytes } from 'node:crypto';
+import { Logger } from '@nestjs/common';
+import { background } from '../logging/walls.js';
+import { warnOfGrants } from '../mqtt/broker-answers.js';
+import { IngestSession } from '../mqtt/ingest-session.js';
+import type { IngestContext } from '../mqtt/ingest-session-options.js';
+import { RetainedReader } from './retained-reader.js';
+import type { RetainedState } from './retained-state.js';
+import { contextFor, Ingest, type IngestParts, liveSubscriptions } from './ingest.js';
+
+/**
+ * Seconds the broker keeps the session of one process that lost its connection: long enough for a restart of the broker or a
+ * network that comes back, short enough that a process that died does not leave a queue behind for long.
+ */
+const SESSION_EXPIRY_S = 300;
+
+/** One instance alone: an {@link IngestSession} for what is live, and a {@link RetainedReader} for what the broker retained. */
+export class SoloIngest extends Ingest {
+  private readonly logger = new Logger('Ingest');
+  private readonly context: IngestContext;
+  private session: IngestSession | undefined;
+  private retainedReader: RetainedReader | undefined;
+  private stopped = false;
+
+  constructor(
+    private readonly parts: IngestParts,
+    private readonly retained: RetainedState,
+  ) {
+    super();
+    this.context = contextFor(parts, parts.routes(parts.handlers));
+  }
+
+  get connected(): boolean {
+    return this.session?.connected ?? false;
+  }
+
+  get sessions(): readonly IngestSession[] {
+    return this.session === undefined ? [] : [this.session];
+  }
+
+  start(): void {
+    const { parts, context } = this;
+    const { broker, router } = context;
+    const { mqtt, redis } = parts.config;
+    const session = new IngestSession(
+      context,
+      {
+        name: 'live',
+        // Its own: whatever takes it over is a mistake, and must not be fought.
+        clientId: `${redis.namespace}-ingest-${randomBytes(6).toString('hex')}`,
+        // Nothing can be there under a new name, so "clean" would mean nothing, except to Mosquitto: a session that began clean is
+        // not written to its disk, and a killed broker forgets it. MQTT 3.1.1 has no expiry: there a session that is kept
+        // would queue for a process that is gone, for ever.
+        cleanStart: broker.protocolVersion === 5 ? 'never' : 'always',
+        sessionExpiryS: SESSION_EXPIRY_S,
+        receiveMaximum: mqtt.receiveMaximum,
+        subscriptions: liveSubscriptions(router.routes),
+      },
+      {
+        connected: (sessionPresent, connack) => {
+          parts.metrics.mqttConnected.set(1);
+          warnOfGrants(this.logger, connack, { sessionExpiryS: SESSION_EXPIRY_S, shared: false });
+          this.retained.begin(!sessionPresent);
+        },
+        up: () => this.up(),
+        down: () => this.down(),
+        takenOver: () => {
+          if (!this.stopped) {
+            this.start();
+          }
+        },
+      },
+    );
+    this.session = session;
+    session.start();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await Promise.all([this.retainedReader?.stop(), this.session?.end({ discardSession: true })]);
+  }
+
+  private up(): void {
+    const { parts, context } = this;
+    this.logger.log(`Reading device topics from ${context.broker.name}`);
+    parts.upstream.set(true);
+    const clientId = `${parts.config.redis.namespace}-retained-${parts.instance}`;
+    this.retainedReader = new RetainedReader(context, clientId, () => this.retained.end());
+    this.retainedReader.start();
+  }
+
+  private down(): void {
+    const { metrics, upstream } = this.parts;
+    metrics.mqttConnected.set(0);
+    if (!this.stopped) {
+      metrics.mqttReconnects.inc();
+    }
+    upstream.set(false);
+    background('ingest', this.retainedReader?.stop());
+    this.retainedReader = undefined;
+  }
+}

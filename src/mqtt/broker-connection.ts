@@ -1,0 +1,274 @@
+import type { Duplex } from 'node:stream';
+import { Logger } from '@nestjs/common';
+import {
+  type ClientSubscribeCallback,
+  type IClientOptions,
+  type IConnackPacket,
+  type IDisconnectPacket,
+  MqttClient,
+} from 'mqtt';
+import { contain, walled } from '../logging/walls.js';
+import { Backoff } from './backoff.js';
+import { type BrokerNetwork, openBrokerNetwork } from './broker-network.js';
+import type { BrokerSettings } from './broker-settings.js';
+import { adviceFor } from './reason-codes.js';
+
+export type { ClientSubscribeCallback, MqttClient };
+
+/** Time a leaving connection has to say goodbye. */
+const LEAVE_TIMEOUT_MS = 1_000;
+/** After this many failures in a row only every n-th is a warning, the others are debug lines. */
+const LOG_EVERY = 16;
+
+export interface Will {
+  topic: string;
+  payload: Buffer;
+  qos: 0 | 1;
+  retain: boolean;
+}
+
+export interface BrokerConnectionOptions {
+  /** For the log: what the connection is for. */
+  name: string;
+  clientId: string;
+  /** Clean start (clean session on MQTT 3.1.1). */
+  clean: boolean;
+  /** Seconds the broker keeps the session after the connection is gone. MQTT 5; there 0 ends it with the connection. */
+  sessionExpiryS?: number;
+  /** QoS 1 messages the broker may have in flight to us. MQTT 5. */
+  receiveMaximum?: number;
+  will?: Will;
+  /** Puts something between the network and mqtt.js. */
+  wrap?: (network: Duplex) => Duplex;
+  /** CONNACK received. The client lives until `onDown`. */
+  onUp: (client: MqttClient, connack: IConnackPacket) => void;
+  /** The connection of the last `onUp` is gone. @returns false to stay away instead of reconnecting */
+  onDown: (reason: string, disconnectCode: number | undefined) => boolean;
+  /** Replaces Math.random in tests. */
+  random?: () => number;
+}
+
+export interface LeaveOptions {
+  /** MQTT 5: the broker forgets the session at once instead of keeping it for its expiry. */
+  discardSession?: boolean;
+  /** MQTT 5: the broker publishes the will although the connection ends in order. */
+  publishWill?: boolean;
+}
+
+/**
+ * A connection to the broker that always comes back: exponential backoff with full jitter, for ever. Each attempt is a new
+ * mqtt.js client with reconnection switched off, because mqtt.js knows only a fixed period and carries unacknowledged
+ * publishes over to the next connection.
+ */
+export class BrokerConnection {
+  private readonly logger: Logger;
+  private readonly backoff: Backoff;
+  private client: MqttClient | undefined;
+  private network: BrokerNetwork | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private upSince = 0;
+  private up = false;
+  private isEnded = false;
+  private reason = '';
+  private disconnectCode: number | undefined;
+
+  constructor(
+    private readonly broker: BrokerSettings,
+    private readonly options: BrokerConnectionOptions,
+  ) {
+    this.logger = new Logger(`Broker/${options.name}`);
+    this.backoff = new Backoff(broker.reconnectMinMs, broker.reconnectMaxMs, options.random);
+  }
+
+  /** CONNACK received and not lost since. */
+  get connected(): boolean {
+    return this.up;
+  }
+
+  /** Attempts that failed since the connection last stood for long enough. */
+  get failures(): number {
+    return this.backoff.failures;
+  }
+
+  /** It does not come back: closed, or told to stay away. */
+  get ended(): boolean {
+    return this.isEnded;
+  }
+
+  open(): void {
+    this.attempt();
+  }
+
+  /** Drops the network connection with a reset; then reconnects as after any loss. */
+  reset(reason: string): void {
+    this.reason ||= reason;
+    this.network?.reset();
+    this.client?.stream?.destroy();
+  }
+
+  /** Leaves in order (DISCONNECT), or at once when the broker does not answer. Never comes back. */
+  async close(leave: LeaveOptions = {}): Promise<void> {
+    this.isEnded = true;
+    clearTimeout(this.timer);
+    const client = this.client;
+    if (client === undefined) {
+      return;
+    }
+    if (!this.up) {
+      client.stream?.destroy();
+      return;
+    }
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(
+        walled(
+          'mqtt',
+          () => {
+            client.stream.destroy();
+            this.network?.reset();
+            resolve();
+          },
+          () => resolve(),
+        ),
+        LEAVE_TIMEOUT_MS,
+      );
+      client.once(
+        'close',
+        walled('mqtt', () => {
+          clearTimeout(timer);
+          resolve();
+        }),
+      );
+      // What mqtt.js still waits for (a SUBACK, say) would make it wait before it says goodbye.
+      client.outgoing = {};
+      client.end(false, {
+        reasonCode: leave.publishWill ? 0x04 : 0x00,
+        ...(leave.discardSession && this.options.sessionExpiryS
+          ? { properties: { sessionExpiryInterval: 0 } }
+          : {}),
+      });
+    });
+  }
+
+  private attempt(): void {
+    this.reason = '';
+    this.disconnectCode = undefined;
+    let client: MqttClient;
+    try {
+      client = new MqttClient(() => this.openStream(), this.clientOptions());
+    } catch (error) {
+      this.reason = (error as Error).message;
+      this.lost();
+      return;
+    }
+    this.client = client;
+    client.on(
+      'error',
+      walled('mqtt', (error: Error) => {
+        const { code } = error as { code?: number | string };
+        this.reason ||= typeof code === 'number' ? `${error.message}${adviceFor(code)}` : error.message;
+      }),
+    );
+    client.on(
+      'disconnect',
+      walled('mqtt', (packet: IDisconnectPacket) => {
+        this.disconnectCode = packet.reasonCode;
+        this.reason ||= `the broker said goodbye${adviceFor(packet.reasonCode)}`;
+      }),
+    );
+    client.on(
+      'connect',
+      walled(
+        'mqtt',
+        (connack: IConnackPacket) => {
+          this.up = true;
+          this.upSince = performance.now();
+          this.options.onUp(client, connack);
+        },
+        // Nobody knows how far it came: the next connection begins anew.
+        () => this.reset('an unforeseen error'),
+      ),
+    );
+    client.once(
+      'close',
+      walled('mqtt', () => {
+        if (this.client === client) {
+          this.lost();
+        }
+      }),
+    );
+  }
+
+  private openStream(): Duplex {
+    this.network = openBrokerNetwork(this.broker);
+    return this.options.wrap?.(this.network.stream) ?? this.network.stream;
+  }
+
+  private lost(): void {
+    const wasUp = this.up;
+    const { disconnectCode } = this;
+    const reason = this.reason || 'the connection was closed';
+    this.up = false;
+    this.client = undefined;
+    this.network = undefined;
+    if (wasUp && performance.now() - this.upSince >= this.broker.reconnectMaxMs) {
+      this.backoff.reset();
+    }
+    const again = !wasUp || this.tellDown(reason, disconnectCode);
+    if (this.isEnded || !again) {
+      this.isEnded = true;
+      return;
+    }
+    const waitMs = this.backoff.nextMs();
+    const line = `${wasUp ? 'Lost' : 'No connection to'} ${this.broker.name}: ${reason}; next attempt in ${waitMs} ms`;
+    if (wasUp || this.backoff.failures % LOG_EVERY === 1) {
+      this.logger.warn(line);
+    } else {
+      this.logger.debug(line);
+    }
+    this.timer = setTimeout(
+      walled(
+        'mqtt',
+        () => this.attempt(),
+        () => this.lost(),
+      ),
+      waitMs,
+    );
+  }
+
+  /** @returns whether it is to come back; it is when that could not be said */
+  private tellDown(reason: string, disconnectCode: number | undefined): boolean {
+    try {
+      return this.options.onDown(reason, disconnectCode);
+    } catch (error) {
+      contain('mqtt', error);
+      return true;
+    }
+  }
+
+  private clientOptions(): IClientOptions {
+    const { broker, options } = this;
+    const properties = {
+      ...(options.sessionExpiryS === undefined ? {} : { sessionExpiryInterval: options.sessionExpiryS }),
+      ...(options.receiveMaximum === undefined ? {} : { receiveMaximum: options.receiveMaximum }),
+    };
+    return {
+      protocolId: 'MQTT',
+      protocolVersion: broker.protocolVersion,
+      clientId: options.clientId,
+      clean: options.clean,
+      username: broker.username,
+      password: broker.password,
+      keepalive: broker.keepaliveS,
+      // The keep-alive counts what the broker has to say, not what we hear of it.
+      reschedulePings: false,
+      connectTimeout: broker.connectTimeoutMs,
+      reconnectPeriod: 0,
+      resubscribe: false,
+      queueQoSZero: false,
+      // Else a buffer for each of the 65 536 packet ids: 6 MB that every collection walks through, while acknowledgements go past it.
+      writeCache: false,
+      will: options.will,
+      ...(broker.protocolVersion === 5 ? { properties } : {}),
+    };
+  }
+}

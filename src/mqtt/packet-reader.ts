@@ -1,0 +1,207 @@
+import { Duplex } from 'node:stream';
+import { walled } from '../logging/walls.js';
+import { AckWindow } from './ack-window.js';
+import { IncomingPackets, type IncomingPacketsOptions } from './packets.js';
+import { OutgoingPackets } from './outgoing-packets.js';
+import { MalformedStreamError } from './packet-fields.js';
+import type { PacketSink } from './packet-sink.js';
+
+const PINGRESP = Buffer.from([0xd0, 0x00]);
+/** Bytes read before other work gets its turn: under load libuv would hand over 2 MiB at once. */
+const TURN_BYTES = 256 * 1024;
+
+/** What a {@link PacketReader} hands on. */
+export interface PublishHandler extends Pick<PacketSink, 'publish' | 'oversized'> {
+  /** Called before the packets of a chunk are handed on. */
+  chunkReceived(): void;
+}
+
+/**
+ * Lies between the network and mqtt.js. mqtt.js does what it is good at (connect, subscribe, keep-alive); the flood of PUBLISH
+ * packets goes past it, because it makes an object, two events and a turn of its queue of each and acknowledges one at a time.
+ * PUBACKs are written here, when the message is settled, in order, those of one turn of the event loop in one write.
+ */
+export class PacketReader extends Duplex {
+  /** QoS 1 messages of this connection; dies with it. */
+  readonly window = new AckWindow();
+  private readonly incoming: IncomingPackets;
+  private readonly outgoing = new OutgoingPackets();
+  private ackScheduled: NodeJS.Immediate | undefined;
+  private resumeScheduled: NodeJS.Immediate | undefined;
+  private turnBytes = 0;
+  private held = false;
+  private pingsAnswered = 0;
+  private pingResponsesToDrop = 0;
+
+  // Made once for the connection and not for each turn. An error in one of them ends the connection, and the next begins anew.
+  private readonly broken = (error: unknown): void => void this.destroy(error as Error);
+  private readonly onData = walled('mqtt', (chunk: Buffer) => this.receive(chunk), this.broken);
+  private readonly acknowledge = walled(
+    'mqtt',
+    () => {
+      this.ackScheduled = undefined;
+      this.flushAcks();
+    },
+    this.broken,
+  );
+  private readonly goOn = walled(
+    'mqtt',
+    () => {
+      this.resumeScheduled = undefined;
+      this.turnBytes = 0;
+      if (!this.held) {
+        this.network.resume();
+      }
+    },
+    this.broken,
+  );
+
+  constructor(
+    private readonly network: Duplex,
+    private readonly handler: PublishHandler,
+    options: IncomingPacketsOptions,
+  ) {
+    super({ decodeStrings: true });
+    this.incoming = new IncomingPackets(
+      {
+        publish: handler.publish.bind(handler),
+        oversized: handler.oversized.bind(handler),
+        control: (packet) => void this.push(packet),
+        pingResponse: (packet) => this.pingResponse(packet),
+      },
+      options,
+    );
+    network.on('data', this.onData);
+    // The broker's end of the stream is the end of the connection. One turn later, so that mqtt.js still reads its last words.
+    network.on(
+      'end',
+      walled('mqtt', () => setImmediate(walled('mqtt', () => this.destroy()))),
+    );
+    network.on(
+      'close',
+      walled('mqtt', () => this.destroy()),
+    );
+    network.on(
+      'error',
+      walled('mqtt', (error: Error) => this.destroy(error)),
+    );
+  }
+
+  /** Takes a QoS 1 message into {@link window}. @returns its sequence number for {@link settle} */
+  received(packetId: number, receivedMono: number): number {
+    const sequence = this.window.receive(packetId, receivedMono);
+    if (sequence < 0) {
+      throw new MalformedStreamError('more messages in flight than there are packet ids');
+    }
+    return sequence;
+  }
+
+  /** Marks a message of {@link window} as done; its PUBACK leaves when those before it have. */
+  settle(sequence: number): void {
+    this.window.settle(sequence);
+    if (this.ackScheduled === undefined && this.window.ready) {
+      this.ackScheduled = setImmediate(this.acknowledge);
+    }
+  }
+
+  /** Writes the PUBACKs that are due now instead of at the end of this turn. */
+  flushAcks(): void {
+    if (this.destroyed || !this.outgoing.atBoundary || this.outgoing.disconnected) {
+      return;
+    }
+    const packets = this.window.take();
+    if (packets !== null) {
+      this.network.write(packets);
+    }
+  }
+
+  /** Stops reading until {@link release}: the rooms cannot take more now. The connection counts as alive meanwhile. */
+  hold(): void {
+    this.held = true;
+    this.network.pause();
+    this.answerPings();
+  }
+
+  release(): void {
+    this.held = false;
+    if (this.resumeScheduled === undefined) {
+      this.network.resume();
+    }
+  }
+
+  override _read(): void {
+    // What is pushed are a few small control packets: there is nothing to slow down.
+  }
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.outgoing.write(chunk);
+    this.network.write(chunk, done);
+    if (this.outgoing.disconnected) {
+      // Also who was told to hold has to see the broker close the connection.
+      this.network.resume();
+    } else if (this.held) {
+      this.answerPings();
+    }
+    if (this.ackScheduled === undefined && this.window.ready) {
+      this.flushAcks();
+    }
+  }
+
+  override _writev(
+    chunks: { chunk: Buffer; encoding: BufferEncoding }[],
+    done: (error?: Error | null) => void,
+  ): void {
+    this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), 'buffer' as BufferEncoding, done);
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    this.network.end(done);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    clearImmediate(this.ackScheduled);
+    clearImmediate(this.resumeScheduled);
+    this.network.destroy();
+    done(error);
+  }
+
+  private receive(chunk: Buffer): void {
+    // After our DISCONNECT nothing can be acknowledged: the broker keeps what it still sends, for the next connection.
+    if (this.destroyed || this.outgoing.disconnected) {
+      return;
+    }
+    this.answerPings();
+    this.handler.chunkReceived();
+    try {
+      this.incoming.receive(chunk);
+    } catch (error) {
+      this.destroy(error as Error);
+      return;
+    }
+    this.turnBytes += chunk.length;
+    if (this.turnBytes >= TURN_BYTES && this.resumeScheduled === undefined) {
+      this.network.pause();
+      this.resumeScheduled = setImmediate(this.goOn);
+    }
+  }
+
+  /**
+   * Tells mqtt.js that the broker lives as soon as any byte arrives after its PINGREQ. The PINGRESP itself may be seconds away,
+   * behind a backlog of PUBLISH packets, and mqtt.js would end the connection just when it is busiest.
+   */
+  private answerPings(): void {
+    while (this.pingsAnswered < this.outgoing.pings) {
+      this.pingsAnswered++;
+      this.pingResponsesToDrop++;
+      this.push(PINGRESP);
+    }
+  }
+
+  private pingResponse(packet: Buffer): void {
+    if (this.pingResponsesToDrop > 0) {
+      this.pingResponsesToDrop--;
+    } else {
+      this.push(packet);
+    }
+  }
+}

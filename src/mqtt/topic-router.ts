@@ -1,0 +1,105 @@
+import { isUtf8 } from 'node:buffer';
+import { isDeviceId } from '../protocol/device-id.js';
+import { BytesIndex } from '../protocol/bytes-index.js';
+import type { MessageKind } from './ingest-counters.js';
+import type { InboundMessage } from './inbound-message.js';
+
+/** A topic filter with one `+`, the device id, and the method that takes its messages. */
+export interface Route {
+  readonly filter: string;
+  /** Quality of service of the subscription. */
+  readonly qos: 0 | 1;
+  readonly kind: MessageKind;
+  readonly handle: (message: InboundMessage) => void;
+}
+
+/** A topic that was understood. One object for all messages of a device, as long as its topic is remembered. */
+export interface Destination {
+  /** What the store looked up once for the device; the store's own business. */
+  found: object | null;
+  readonly deviceId: string;
+  readonly route: Route;
+}
+
+/** A topic that leads nowhere. */
+export interface BadTopic {
+  readonly route: null;
+  readonly kind: MessageKind;
+  readonly outcome: 'bad_topic' | 'bad_device_id';
+  /** The device id level as it was, for the trace log; empty when the topic has none. */
+  readonly deviceId: string;
+}
+
+interface CompiledRoute {
+  readonly prefix: string;
+  readonly suffix: string;
+  readonly route: Route;
+}
+
+/**
+ * From the bytes of a topic to device id and handler. A fleet publishes to the same topics over and over: they are remembered
+ * by their bytes, so that the usual case is one lookup. Two generations bound the memory without bookkeeping per lookup.
+ */
+export class TopicRouter {
+  private readonly compiled: CompiledRoute[];
+  private recent = new BytesIndex<Destination>();
+  private older = new BytesIndex<Destination>();
+
+  /** @param maxRemembered topics per generation; at most twice that many are remembered */
+  constructor(
+    readonly routes: readonly Route[],
+    private readonly maxRemembered: number,
+  ) {
+    this.compiled = routes.map((route) => {
+      const [prefix, suffix, more] = route.filter.split('+');
+      if (prefix === undefined || suffix === undefined || more !== undefined || /[#]/.test(route.filter)) {
+        throw new Error(`the topic filter ${route.filter} must have exactly one level +, the device id`);
+      }
+      return { prefix, suffix, route };
+    });
+  }
+
+  resolve(buffer: Buffer, start: number, end: number): Destination | BadTopic {
+    const known = this.recent.get(buffer, start, end);
+    if (known !== undefined) {
+      return known;
+    }
+    const topic = buffer.subarray(start, end);
+    const found = this.older.get(buffer, start, end) ?? this.find(topic);
+    if (found.route !== null) {
+      this.remember(topic, found);
+    }
+    return found;
+  }
+
+  private remember(topic: Buffer, destination: Destination): void {
+    if (this.recent.size >= this.maxRemembered) {
+      this.older = this.recent;
+      this.recent = new BytesIndex();
+    }
+    this.recent.set(topic, destination);
+  }
+
+  private find(bytes: Buffer): Destination | BadTopic {
+    if (!isUtf8(bytes)) {
+      return { route: null, kind: 'other', outcome: 'bad_topic', deviceId: '' };
+    }
+    const topic = bytes.toString();
+    for (const { prefix, suffix, route } of this.compiled) {
+      if (
+        topic.length >= prefix.length + suffix.length &&
+        topic.startsWith(prefix) &&
+        topic.endsWith(suffix)
+      ) {
+        const deviceId = topic.slice(prefix.length, topic.length - suffix.length);
+        if (deviceId.includes('/')) {
+          continue;
+        }
+        return isDeviceId(deviceId)
+          ? { deviceId, route, found: null }
+          : { route: null, kind: route.kind, outcome: 'bad_device_id', deviceId };
+      }
+    }
+    return { route: null, kind: 'other', outcome: 'bad_topic', deviceId: '' };
+  }
+}

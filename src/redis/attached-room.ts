@@ -1,0 +1,166 @@
+import type { BroadcastReceiver, RoomOrigin } from '../rooms/broadcast-adapter.js';
+import { LastPublication } from './last-publication.js';
+import type { DeviceStatus, MetaBytes, Publication, RoomState } from '../rooms/publication.js';
+import type { Block, FrameSink } from './frames.js';
+import type { Partition } from './partitions.js';
+import type { RedisNode } from './redis-node.js';
+import type { StoredState } from './wire.js';
+
+/** Of performance.now(), Unix ms. */
+const TIME_ORIGIN = performance.timeOrigin;
+
+/** What came of a message: continued, or the room has to be read again, since something is missing or began anew. */
+export type Continuity = 'continued' | 'broken';
+
+/** A room this instance is attached to: where it stands, and what of the channel's messages is new. */
+export class AttachedRoom implements FrameSink, RoomOrigin {
+  readonly channel: string;
+  found: object | null = null;
+  /** The node whose subscriber has, or is to have, the channel. */
+  node: RedisNode | undefined;
+  /** The receiver knows the room: another epoch has to be told. */
+  announced = false;
+  /** A state has been read, so that what the channel brings can be told apart into old and new. */
+  known = false;
+  epoch = '';
+  offset = 0;
+  status: DeviceStatus | null = null;
+  meta: MetaBytes = null;
+  /** Messages that came while the room is being read; null while it is not. */
+  held: Buffer[] | null = null;
+  heldBytes = 0;
+  /** Reading must begin anew after this one. */
+  readAgain = false;
+  /** Resolve the attach calls that wait for the first state. */
+  waiters: ((state: RoomState) => void)[] = [];
+  private last: LastPublication | null = null;
+  private metaVersion = 0;
+  private revision = 0;
+  private continuity: Continuity = 'continued';
+
+  constructor(
+    readonly deviceId: string,
+    readonly partition: Partition,
+    private readonly receiver: BroadcastReceiver,
+  ) {
+    this.channel = partition.channelPrefix + deviceId;
+  }
+
+  newest(): Publication | null {
+    return this.last === null ? null : this.last.get();
+  }
+
+  get state(): RoomState {
+    const { deviceId, epoch, offset, status, meta } = this;
+    return { deviceId, epoch, offset, telemetry: this.newest(), status, meta };
+  }
+
+  /** Nothing is known of the device. */
+  get empty(): boolean {
+    return this.offset === 0 && this.last === null && this.status === null && this.meta === null;
+  }
+
+  /** Goes on from a state, whatever was known before; the receiver hears of it if it was told otherwise. */
+  set(state: StoredState): void {
+    const changed = this.announced;
+    this.known = true;
+    this.announced = true;
+    this.epoch = state.epoch;
+    this.offset = state.offset;
+    this.last = LastPublication.keep(this.last, state.telemetry);
+    this.status = state.status;
+    this.meta = state.meta;
+    this.metaVersion = state.metaVersion;
+    this.revision = state.revision;
+    if (changed) {
+      this.receiver.onReset(this.state);
+    }
+  }
+
+  /** Delivers the next publication; the caller has made sure that it is the next. */
+  deliver(publication: Publication): void {
+    this.offset = publication.offset;
+    this.last = LastPublication.keep(this.last, publication);
+    // Receipt on another machine is only known by its wall clock.
+    this.receiver.onPublication(publication, publication.serverTs - TIME_ORIGIN, this);
+  }
+
+  /** Status and metadata that changed while this instance did not hear of it; the numbering is the same. */
+  catchUp(state: StoredState): void {
+    if (state.metaVersion > this.metaVersion) {
+      this.metaVersion = state.metaVersion;
+      this.meta = state.meta;
+      this.receiver.onMeta(this.deviceId, state.meta);
+    }
+    if (state.revision > this.revision && state.status !== null) {
+      this.revision = state.revision;
+      this.status = state.status;
+      this.receiver.onStatus(this.deviceId, state.status);
+    }
+    if (this.last === null && state.telemetry !== null && this.offset === state.offset) {
+      this.last = LastPublication.keep(null, state.telemetry);
+      this.receiver.onReset(this.state);
+    }
+  }
+
+  /** Hands over the attach calls that wait, to be answered otherwise. */
+  takeWaiters(): ((state: RoomState) => void)[] {
+    const { waiters } = this;
+    this.waiters = [];
+    return waiters;
+  }
+
+  /** Begins to apply a message; {@link continuityAfter} tells how it went. */
+  begin(): void {
+    this.continuity = 'continued';
+  }
+
+  get continuityAfter(): Continuity {
+    return this.continuity;
+  }
+
+  onBlock(block: Block): void {
+    if (this.isBroken(block.isOf(this.epoch)) || block.lastOffset <= this.offset) {
+      return;
+    }
+    if (block.firstOffset > this.offset + 1 || block.metaVersion > this.metaVersion) {
+      this.continuity = 'broken';
+      return;
+    }
+    const { deviceId, epoch, meta } = this;
+    block.each(this.offset + 1, (offset, serverTs, payload) =>
+      this.deliver({ deviceId, epoch, offset, serverTs, payload, meta }),
+    );
+  }
+
+  onStatus(epoch: string, revision: number, status: DeviceStatus): void {
+    if (!this.isBroken(epoch === this.epoch) && revision > this.revision) {
+      this.revision = revision;
+      this.status = status;
+      this.receiver.onStatus(this.deviceId, status);
+    }
+  }
+
+  onMeta(epoch: string, version: number, bytes: Buffer): void {
+    if (!this.isBroken(epoch === this.epoch) && version > this.metaVersion) {
+      this.metaVersion = version;
+      this.meta = bytes.length === 0 ? null : bytes;
+      this.receiver.onMeta(this.deviceId, this.meta);
+    }
+  }
+
+  onFilled(epoch: string, serverTs: number, payload: Buffer): void {
+    if (!this.isBroken(epoch === this.epoch) && this.last === null) {
+      const { deviceId, meta } = this;
+      this.last = LastPublication.keep(null, { deviceId, epoch, offset: 0, serverTs, payload, meta });
+      this.receiver.onReset(this.state);
+    }
+  }
+
+  private isBroken(isSameEpoch: boolean): boolean {
+    if (!isSameEpoch) {
+      this.continuity = 'broken';
+    }
+    return this.continuity === 'broken';
+  }
+}

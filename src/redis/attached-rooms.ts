@@ -1,0 +1,258 @@
+import type { Metrics } from '../metrics/metrics.js';
+import { frameMemory } from '../delivery/frame-memory.js';
+import { contain } from '../logging/walls.js';
+import { sliceOf } from '../protocol/view-of.js';
+import type { BroadcastReceiver } from '../rooms/broadcast-adapter.js';
+import type { RoomState } from '../rooms/publication.js';
+import { AttachedRoom } from './attached-room.js';
+import { Forgetting } from './forgetting.js';
+import { readFrames } from './frames.js';
+import type { Partition } from './partitions.js';
+import { ReadingRound } from './reading-round.js';
+import { RoomReader } from './room-reader.js';
+import type { RedisStore } from './redis-store.js';
+import { EMPTY_EXPIRY_MS } from './scripts.js';
+import { RoomsByChannel } from './rooms-by-channel.js';
+import { isUnreadable } from './wire.js';
+
+/** Longest time in which all rooms are read again: it keeps watched rooms from expiring, and finds what a lost message would have told. */
+const ROUND_MS = 150_000;
+/** Messages of one room kept while it is being read; over it the room is read once more instead. */
+const MAX_HELD_BYTES = 1024 * 1024;
+
+/** The rooms this instance is attached to: their channels, where each stands, and no gap in what the receiver hears. */
+export class AttachedRooms {
+  private readonly rooms = new Map<string, AttachedRoom>();
+  private readonly byChannel = new RoomsByChannel();
+  private readonly reader: RoomReader;
+  private active = true;
+  private readonly round: ReadingRound;
+  private readonly emptyRound: ReadingRound;
+  private readonly forgetting: Forgetting;
+
+  /** @param expiryMs time after which the store forgets a device of which nobody hears or asks */
+  constructor(
+    private readonly store: RedisStore,
+    private readonly receiver: BroadcastReceiver,
+    private readonly metrics: Metrics,
+    private readonly expiryMs: number,
+  ) {
+    this.forgetting = new Forgetting(store, (deviceId) => !this.active || this.rooms.has(deviceId));
+    const readAgain = (room: AttachedRoom): void => {
+      if (this.active && room.known && room.held === null) {
+        this.reader.read(room);
+      }
+    };
+    this.round = new ReadingRound(this.rooms, readAgain);
+    this.emptyRound = new ReadingRound(this.rooms, (room) => {
+      if (room.empty) {
+        readAgain(room);
+      }
+    });
+    this.reader = new RoomReader(store, metrics, {
+      isCurrent: (room) => this.active && this.rooms.get(room.deviceId) === room,
+      replay: (room, messages) => this.replay(room, messages),
+      abandoned: (deviceId) => this.forgetting.add(deviceId),
+    });
+  }
+
+  get size(): number {
+    return this.rooms.size;
+  }
+
+  /** Channels that are subscribed or to be; equal to the number of rooms, for tests. */
+  all(): Iterable<AttachedRoom> {
+    return this.rooms.values();
+  }
+
+  has(deviceId: string): boolean {
+    return this.rooms.has(deviceId);
+  }
+
+  /** The room follows the store. */
+  isKnown(deviceId: string): boolean {
+    return this.rooms.get(deviceId)?.known === true;
+  }
+
+  start(): void {
+    this.round.start(Math.min(ROUND_MS, this.expiryMs / 4));
+    this.emptyRound.start(Math.min(EMPTY_EXPIRY_MS, this.expiryMs) / 3);
+    this.forgetting.start();
+  }
+
+  stop(): void {
+    this.round.stop();
+    this.emptyRound.stop();
+    this.forgetting.stop();
+    this.suspend();
+  }
+
+  attach(deviceIds: readonly string[]): Promise<RoomState[]> {
+    return Promise.all(deviceIds.map((deviceId) => this.attachRoom(deviceId)));
+  }
+
+  /** Registers rooms without the store: they are attached there when {@link resume} is called. */
+  register(deviceId: string): AttachedRoom {
+    let room = this.rooms.get(deviceId);
+    if (room === undefined) {
+      room = new AttachedRoom(deviceId, this.store.partitions.of(deviceId), this.receiver);
+      this.rooms.set(deviceId, room);
+      this.byChannel.add(room);
+    }
+    return room;
+  }
+
+  detach(deviceId: string): void {
+    const room = this.rooms.get(deviceId);
+    if (room === undefined) {
+      return;
+    }
+    this.rooms.delete(deviceId);
+    this.byChannel.delete(room);
+    room.node?.subscriber.channels.drop(room.channel);
+    // Whoever still waits for the attach does not follow the room any more: an answer without a position.
+    room.takeWaiters().forEach((resolve) => resolve(room.state));
+    // One that was not read yet has no key, or one that the read under way makes: see `abandoned`.
+    if (room.known && room.empty) {
+      this.forgetting.add(deviceId);
+    }
+  }
+
+  /** A message in `bytes[start, end)` of the channel named before it. @returns whether it is one of a room's */
+  roomMessage(bytes: Buffer, channelStart: number, channelEnd: number, start: number, end: number): boolean {
+    const room = this.byChannel.find(bytes, channelStart, channelEnd);
+    if (room === undefined) {
+      return false;
+    }
+    this.take(room, sliceOf(bytes, start, end));
+    return true;
+  }
+
+  /** A message of some channel. */
+  message(channel: string, message: Buffer): void {
+    const room = this.byChannel.get(channel);
+    if (room !== undefined) {
+      this.take(room, message);
+    }
+  }
+
+  private take(room: AttachedRoom, message: Buffer): void {
+    if (!this.active) {
+      return;
+    }
+    // A copy, since the message is a piece of a network chunk that would live as long as the room's last value.
+    const bytes = frameMemory(message.length);
+    bytes.set(message);
+    if (room.held !== null) {
+      this.hold(room, bytes);
+    } else if (room.known) {
+      this.apply(room, bytes);
+    }
+  }
+
+  /** Everything published to these channels arrives from now on: what was missed before is read. */
+  confirmed(channels: readonly string[]): void {
+    for (const channel of channels) {
+      const room = this.byChannel.get(channel);
+      if (room !== undefined && this.active) {
+        this.reader.read(room);
+      }
+    }
+  }
+
+  /** Other nodes serve these partitions now. */
+  moved(partitions: ReadonlySet<Partition>): void {
+    for (const room of this.rooms.values()) {
+      if (partitions.has(room.partition) && this.active) {
+        this.subscribe(room);
+      }
+    }
+  }
+
+  /** The store is lost: no room follows it any more. Attach calls under way are given back to be answered otherwise. */
+  suspend(): void {
+    this.active = false;
+    this.reader.clear();
+    for (const room of this.rooms.values()) {
+      room.known = false;
+      room.held = null;
+      room.node?.subscriber.channels.drop(room.channel);
+      room.node = undefined;
+    }
+  }
+
+  /**
+   * Follows the store again: each room switches when it has been read, told by onReset.
+   * @returns resolves when all have; never when it is suspended before
+   */
+  async resume(): Promise<void> {
+    this.active = true;
+    await Promise.all([...this.rooms.keys()].map((deviceId) => this.attachRoom(deviceId)));
+  }
+
+  private attachRoom(deviceId: string): Promise<RoomState> {
+    const room = this.register(deviceId);
+    return new Promise((resolve) => {
+      room.waiters.push(resolve);
+      if (room.node === undefined) {
+        this.subscribe(room);
+      } else if (room.known) {
+        this.reader.read(room);
+      }
+    });
+  }
+
+  /** Without a node the room waits until somebody serves its partition: see {@link moved}. */
+  private subscribe(room: AttachedRoom): void {
+    const node = this.store.nodeOf(room.partition);
+    if (node !== room.node) {
+      room.node?.subscriber.channels.drop(room.channel);
+      room.node = node;
+    }
+    node?.subscriber.channels.want(room.channel);
+  }
+
+  private hold(room: AttachedRoom, bytes: Buffer): void {
+    room.heldBytes += bytes.length;
+    if (room.heldBytes > MAX_HELD_BYTES) {
+      room.held = [];
+      room.heldBytes = 0;
+      room.readAgain = true;
+    } else {
+      room.held?.push(bytes);
+    }
+  }
+
+  /** @returns false when the room has to be read before it can go on */
+  private apply(room: AttachedRoom, bytes: Buffer): boolean {
+    room.begin();
+    let readable = true;
+    try {
+      readFrames(bytes, room);
+    } catch (error) {
+      if (isUnreadable(error)) {
+        this.metrics.redisUnreadable.inc();
+      } else {
+        contain('redis', error); // not the message's fault
+      }
+      readable = false;
+    }
+    if (readable && room.continuityAfter === 'continued') {
+      return true;
+    }
+    this.reader.read(room);
+    if (readable) {
+      this.hold(room, bytes);
+    }
+    return false;
+  }
+
+  private replay(room: AttachedRoom, messages: readonly Buffer[]): void {
+    for (let at = 0; at < messages.length; at += 1) {
+      if (!this.apply(room, messages[at] as Buffer)) {
+        messages.slice(at + 1).forEach((bytes) => this.hold(room, bytes));
+        return;
+      }
+    }
+  }
+}

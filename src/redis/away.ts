@@ -1,0 +1,254 @@
+import { background } from '../logging/walls.js';
+import type { Config } from '../config/config.js';
+import type { Metrics } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/mirror.js';
+import type { BroadcastReceiver } from '../rooms/broadcast-adapter.js';
+import type { RoomState } from '../rooms/publication.js';
+import { ReturnLostError, type StoreMode } from '../ingest/ports.js';
+import type { AttachedRooms } from './attached-rooms.js';
+import type { DeviceWatch } from './device-watch.js';
+import { LocalRooms } from './local-rooms.js';
+import type { RedisStore } from './redis-store.js';
+import type { StoreNodes } from './store-nodes.js';
+
+/** Redis has to be well this long before rooms go back to it by themselves; doubles while it keeps failing. */
+const RETURN_AFTER_MS = 300;
+const LONGEST_RETURN_AFTER_MS = 30_000;
+/** A time in the store that lasted this long was good. */
+const GOOD_STORE_MS = 10_000;
+
+/** What the adapter says to the log. */
+export interface AdapterLog {
+  log(message: string): void;
+  warn(message: string): void;
+}
+
+export interface ModeEvents {
+  mode(mode: StoreMode): void;
+  reachable(reachable: boolean): void;
+  returnsByItself(): boolean;
+}
+
+/** Decides whether rooms are in the store or, while Redis is away, in this process, and takes them from one to the other. */
+export class ModeSwitch {
+  mode: StoreMode = 'store';
+  reachable = false;
+  reached = false;
+  private local: LocalRooms | null = null;
+  /** Grows with every return to the store that is begun or given up. */
+  private returns = 0;
+  private returning = false;
+  /** Last telemetry of rooms that were back in the store when the last return was given up. */
+  private shown: ReadonlyMap<string, Buffer> = new Map();
+  private reachableSince = 0;
+  private storeSince = Date.now();
+  private returnAfterMs = RETURN_AFTER_MS;
+  private trouble = 'not reached yet';
+  private stopped = false;
+  private starters: (() => void)[] = [];
+  private nodes!: StoreNodes;
+
+  constructor(
+    private readonly config: Pick<Config, 'rooms' | 'redis'>,
+    private readonly metrics: Metrics,
+    private readonly logger: AdapterLog,
+    private readonly store: RedisStore,
+    private readonly rooms: AttachedRooms,
+    private readonly receiver: BroadcastReceiver,
+    private readonly events: ModeEvents,
+  ) {
+    this.claimMetrics();
+  }
+
+  use(nodes: StoreNodes): void {
+    this.nodes = nodes;
+  }
+
+  stop(): void {
+    this.stopped = true;
+    background('redis', this.local?.stop());
+  }
+
+  /** Resolves when Redis is usable, or the time is over and rooms are local. */
+  settled(): Promise<void> {
+    return this.reachable || this.mode === 'local'
+      ? Promise.resolve()
+      : new Promise((resolve) => this.starters.push(resolve));
+  }
+
+  /** Remembered for the log, in case it lasts. */
+  noteTrouble(why: string): void {
+    if (why !== this.trouble) {
+      this.trouble = why;
+      this.logger.warn(`Redis: ${why}`);
+    }
+    this.check();
+  }
+
+  /** Called at every heartbeat and change: judges anew. */
+  check(): void {
+    if (this.stopped) {
+      return;
+    }
+    const usable = this.store.usable;
+    if (usable !== this.reachable) {
+      this.setReachable(usable);
+    }
+    if ((this.mode === 'store' || this.returning) && this.nodes.silentMs >= this.config.redis.timeoutMs) {
+      this.goLocal();
+    } else if (
+      this.mode === 'local' &&
+      !this.returning &&
+      usable &&
+      this.events.returnsByItself() &&
+      Date.now() - this.reachableSince >= this.returnAfterMs
+    ) {
+      // Lost again: said there.
+      background(
+        'redis',
+        this.resume().catch(() => undefined),
+      );
+    }
+    if (usable || this.mode === 'local') {
+      const { starters } = this;
+      this.starters = [];
+      starters.forEach((resolve) => resolve());
+    }
+  }
+
+  /** Where a room is served from this process now; null when it is in the store. */
+  localFor(deviceId: string): LocalRooms | null {
+    return this.returning && this.rooms.isKnown(deviceId) ? null : this.local;
+  }
+
+  attach(deviceIds: readonly string[]): Promise<RoomState[]> {
+    const { local } = this;
+    if (local === null || this.returning) {
+      return this.rooms.attach(deviceIds);
+    }
+    for (const deviceId of deviceIds) {
+      this.rooms.register(deviceId).announced = true;
+    }
+    return local.attach(deviceIds);
+  }
+
+  detach(deviceId: string): void {
+    this.rooms.detach(deviceId);
+    this.local?.detach(deviceId);
+  }
+
+  watchDevices(devices: DeviceWatch): Promise<readonly string[]> {
+    const { local } = this;
+    if (local === null) {
+      return devices.watch();
+    }
+    // Heard when Redis is back.
+    background(
+      'redis',
+      devices.watch().catch(() => undefined),
+    );
+    return local.watchDevices();
+  }
+
+  async resume(): Promise<void> {
+    if (this.mode === 'store') {
+      return;
+    }
+    if (!this.reachable || this.returning) {
+      throw new ReturnLostError(this.returning ? 'a return is under way' : this.trouble, new Map());
+    }
+    this.returning = true;
+    const attempt = (this.returns += 1);
+    try {
+      await this.rooms.resume();
+    } catch (error) {
+      this.returning &&= attempt !== this.returns; // tried again
+      throw error;
+    }
+    if (attempt !== this.returns) {
+      throw new ReturnLostError(this.trouble, this.shown);
+    }
+    const local = this.local as LocalRooms;
+    this.mode = 'store';
+    this.returning = false;
+    this.local = null;
+    this.storeSince = Date.now();
+    await local.stop();
+    this.claimMetrics();
+    this.metrics.redisDegraded.set(0);
+    this.metrics.redisModeChanges.inc({ mode: 'store' });
+    this.logger.log('Redis is back: rooms are served from it again');
+    this.events.mode('store');
+  }
+
+  private goLocal(): void {
+    const fromStore = this.mode === 'store';
+    this.returns += 1;
+    this.returning = false;
+    this.mode = 'local';
+    if (fromStore) {
+      const shortLived = Date.now() - this.storeSince < GOOD_STORE_MS;
+      this.returnAfterMs = shortLived
+        ? Math.min(this.returnAfterMs * 2, LONGEST_RETURN_AFTER_MS)
+        : RETURN_AFTER_MS;
+      this.local = new LocalRooms(this.config.rooms, this.metrics, this.receiver);
+      background('redis', this.local.start());
+      this.metrics.redisDegraded.set(1);
+      this.metrics.redisModeChanges.inc({ mode: 'local' });
+      const why = this.trouble || `no answer for ${this.nodes.silentMs} ms`;
+      this.logger.warn(`Redis is away (${why}): rooms are served from this instance`);
+    }
+    const switched = [...this.rooms.all()].filter((room) => fromStore || room.known);
+    this.shown = new Map(
+      fromStore
+        ? []
+        : switched.flatMap((room) => {
+            const newest = room.newest();
+            return newest === null ? [] : [[room.deviceId, newest.payload]];
+          }),
+    );
+    const waiting = [...this.rooms.all()].filter((room) => room.waiters.length > 0);
+    this.rooms.suspend();
+    this.store.drop(this.trouble);
+    const local = this.local as LocalRooms;
+    for (const room of switched) {
+      const { announced } = room;
+      room.announced = true;
+      const taken = local.takeOver(room).then((state) => {
+        if (announced && this.rooms.has(room.deviceId)) {
+          this.receiver.onReset(state);
+        }
+      });
+      background('redis', taken);
+    }
+    for (const room of waiting) {
+      // Told here what stands in this process: the way back has to be told as well.
+      room.announced = true;
+      const waiters = room.takeWaiters();
+      const state = local.attachRoom(room.deviceId);
+      waiters.forEach((resolve) => resolve(state));
+    }
+    if (fromStore) {
+      this.events.mode('local');
+    }
+  }
+
+  private setReachable(reachable: boolean): void {
+    this.reachable = reachable;
+    this.reached ||= reachable;
+    this.reachableSince = Date.now();
+    this.metrics.redisConnected.set(reachable ? 1 : 0);
+    if (reachable) {
+      this.trouble = '';
+      this.logger.log('Redis is reached');
+    }
+    this.events.reachable(reachable);
+  }
+
+  /** In the store there is no history in this process. */
+  private claimMetrics(): void {
+    const { devicesKnown, historyBytes } = this.metrics;
+    mirrorGauge(devicesKnown, () => this.rooms.size);
+    mirrorGauge(historyBytes, () => 0);
+  }
+}

@@ -1,0 +1,175 @@
+import { background, contain } from '../logging/walls.js';
+import type { IngestOutcome } from '../rooms/device-message.js';
+import { encodeBatch, type EncodedBatch } from './batch.js';
+import type { Partition } from './partitions.js';
+import { StoreLostError } from '../ingest/ports.js';
+import { isStateChange, type Operation, payloadBytes } from './store-operations.js';
+
+/** Bytes of payload in one call: bounds the time for which one call keeps Redis busy. */
+const MAX_BATCH_BYTES = 1024 * 1024;
+
+const OUTCOMES: Readonly<Record<string, IngestOutcome>> = { a: 'accepted', d: 'duplicate', r: 'refused' };
+
+/** What became of a batch that was sent. */
+export type BatchReply =
+  /** Executed; the script's answer. */
+  | { kind: 'answer'; answer: string }
+  /** Not executed, or only in part; worth another try. */
+  | { kind: 'failed' }
+  /** The connection went before the answer came: it may have been executed. */
+  | { kind: 'unknown' };
+
+/** How a queue reaches the store and tells what happens. */
+export interface QueueContext {
+  readonly maxBatchOperations: number;
+  /** @returns null while the partition's node cannot take a call */
+  send(partition: Partition, batch: EncodedBatch): Promise<BatchReply> | null;
+  /** A holder with a higher fencing token has been here: nothing of this instance is stored any more. */
+  fenced(): void;
+  /** Operations that are no longer waiting, settled or dropped. */
+  done(operations: number): void;
+  /** Asks for {@link PartitionQueue.flush} a little later. */
+  retryLater(queue: PartitionQueue): void;
+}
+
+interface Flight {
+  readonly operations: Operation[];
+  readonly firstTag: number;
+}
+
+/**
+ * What waits to be stored in one partition. One call at a time is under way: what comes meanwhile forms the next batch, so that batches
+ * grow with load, and the order of each device holds whatever happens to a call (a script that is not loaded, a slot that moved,
+ * a broken connection). A few partitions have enough calls under way to keep one Redis busy.
+ */
+export class PartitionQueue {
+  private waiting: Operation[] = [];
+  private flight: Flight | null = null;
+  private sending = false;
+  /** The batch under way may have been executed already. */
+  private again = false;
+  private nextTag = (Math.random() * 0x1_0000_0000) >>> 0;
+  private generation = 0;
+
+  constructor(
+    readonly partition: Partition,
+    private readonly context: QueueContext,
+  ) {}
+
+  get length(): number {
+    return this.waiting.length + (this.flight?.operations.length ?? 0);
+  }
+
+  push(operation: Operation): void {
+    this.waiting.push(operation);
+  }
+
+  /** Sends the next batch, unless one is under way. */
+  flush(): void {
+    if (this.sending || (this.flight === null && this.waiting.length === 0)) {
+      return;
+    }
+    this.flight ??= this.nextFlight();
+    const { operations, firstTag } = this.flight;
+    const batch = encodeBatch(operations, firstTag, this.again);
+    const sent = this.context.send(this.partition, batch);
+    if (sent === null) {
+      this.context.retryLater(this);
+      return;
+    }
+    this.sending = true;
+    const { generation } = this;
+    background(
+      'redis',
+      sent.then((reply) => {
+        if (generation === this.generation) {
+          this.sending = false;
+          this.take(reply, batch);
+        }
+      }),
+    );
+  }
+
+  /** Lets go of everything: publications are not settled (the broker delivers them again), changes hear that the store is lost. */
+  drop(why: string): void {
+    const operations = [...(this.flight?.operations ?? []), ...this.waiting];
+    this.waiting = [];
+    this.flight = null;
+    this.sending = false;
+    this.again = false;
+    this.generation += 1;
+    for (const operation of operations) {
+      if (isStateChange(operation)) {
+        operation.lost(new StoreLostError(why));
+      }
+    }
+    this.context.done(operations.length);
+  }
+
+  private nextFlight(): Flight {
+    const { maxBatchOperations } = this.context;
+    let count = 0;
+    let bytes = 0;
+    while (count < this.waiting.length && count < maxBatchOperations) {
+      bytes += payloadBytes(this.waiting[count] as Operation);
+      if (count > 0 && bytes > MAX_BATCH_BYTES) {
+        break;
+      }
+      count += 1;
+    }
+    const operations = this.waiting;
+    if (count === operations.length) {
+      this.waiting = [];
+    } else {
+      this.waiting = operations.splice(count);
+    }
+    const firstTag = this.nextTag;
+    this.nextTag = (firstTag + operations.length) >>> 0;
+    return { operations, firstTag };
+  }
+
+  private take(reply: BatchReply, batch: EncodedBatch): void {
+    if (reply.kind === 'unknown' || reply.kind === 'failed') {
+      // An error may come after part of the batch took effect.
+      this.again = true;
+      this.context.retryLater(this);
+      return;
+    }
+    const { answer } = reply;
+    if (answer === 'F') {
+      this.drop('a newer holder has fenced this one');
+      this.context.fenced();
+      return;
+    }
+    if (answer === 'L') {
+      this.context.retryLater(this);
+      return;
+    }
+    const { operations } = this.flight as Flight;
+    const { again } = this;
+    this.flight = null;
+    this.again = false;
+    settle(batch, answer, again);
+    this.context.done(operations.length);
+    this.flush();
+  }
+}
+
+function settle({ groups }: EncodedBatch, answer: string, again: boolean): void {
+  const allAccepted = answer === 'A';
+  for (let at = 0; at < groups.length; at += 1) {
+    const outcome = allAccepted ? 'accepted' : (OUTCOMES[answer[at + 1] as string] ?? 'accepted');
+    for (const operation of groups[at] as Operation[]) {
+      try {
+        if (isStateChange(operation)) {
+          operation.stored();
+        } else {
+          // Sent twice by us, stored once: for the sender that is accepted.
+          operation.settle(outcome === 'duplicate' && again && !operation.dup ? 'accepted' : outcome);
+        }
+      } catch (error) {
+        contain('device', error); // the others of the batch are stored all the same
+      }
+    }
+  }
+}

@@ -1,0 +1,230 @@
+import { background, walled } from '../logging/walls.js';
+import type { StorePlace } from './store-place.js';
+
+export interface PresenceSettings {
+  /** Connections one user may have at once, over all instances. */
+  readonly maxPerUser: number;
+  /** Time after which what a killed instance has stored is gone. */
+  readonly expiryMs: number;
+  /** Silence of Redis after which this instance decides alone. */
+  readonly timeoutMs: number;
+}
+
+interface Join {
+  readonly user: string;
+  readonly resolve: (isIn: boolean) => void;
+}
+
+/** Users in one call: bounds the time for which it keeps Redis busy. */
+const MAX_USERS_PER_CALL = 128;
+/** Wait before Redis is asked again while it is away. */
+const RETRY_MS = 500;
+
+/**
+ * The users of one partition. One call at a time is under way and what comes meanwhile forms the next, so that this instance knows exactly
+ * what is stored of it: where the answer says otherwise (Redis was wiped, an answer got lost) everything is written anew.
+ */
+export class PresenceShare {
+  /** Connections by user, of this instance. */
+  private readonly counts = new Map<string, number>();
+  /** Users whose count is not stored as it is. */
+  private changed = new Set<string>();
+  private joins: Join[] = [];
+  private flight: { joins: readonly Join[]; timer: NodeJS.Timeout } | null = null;
+  /** Users stored of this instance, as far as it knows. */
+  private stored = 0;
+  private writesAnew = false;
+  /** Redis is away. */
+  private isAlone = false;
+  private scheduled = false;
+  private retry: NodeJS.Timeout | null = null;
+  private stopped = false;
+
+  constructor(
+    private readonly place: StorePlace,
+    private readonly instance: string,
+    private readonly settings: PresenceSettings,
+  ) {}
+
+  get users(): number {
+    return this.counts.size;
+  }
+
+  join(user: string): Promise<boolean> | boolean {
+    if (this.isAlone || this.stopped || this.countOf(user) >= this.settings.maxPerUser) {
+      return this.joinAlone(user);
+    }
+    return new Promise((resolve) => {
+      this.joins.push({ user, resolve });
+      this.schedule();
+    });
+  }
+
+  leave(user: string): void {
+    this.change(user, -1);
+    this.schedule();
+  }
+
+  /** Keeps what is stored from ending. */
+  renew(): void {
+    if (this.counts.size > 0 && !this.isAlone) {
+      this.call();
+    }
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.decideAlone();
+    if (this.retry !== null) {
+      clearTimeout(this.retry);
+    }
+  }
+
+  private countOf(user: string): number {
+    return this.counts.get(user) ?? 0;
+  }
+
+  private setCount(user: string, count: number): void {
+    if (count > 0) {
+      this.counts.set(user, count);
+    } else {
+      this.counts.delete(user);
+    }
+  }
+
+  private joinAlone(user: string): boolean {
+    if (this.countOf(user) >= this.settings.maxPerUser) {
+      return false;
+    }
+    this.change(user, 1);
+    return true;
+  }
+
+  private change(user: string, by: number): void {
+    this.setCount(user, this.countOf(user) + by);
+    if (!this.writesAnew) {
+      this.changed.add(user); // else it is written with all others, however many come and go until then
+    }
+  }
+
+  /** All of one event-loop turn leave together. */
+  private schedule(): void {
+    if (!this.scheduled && !this.isAlone && !this.stopped) {
+      this.scheduled = true;
+      setImmediate(
+        walled(
+          'redis',
+          () => {
+            this.scheduled = false;
+            if (!this.isAlone) {
+              this.call();
+            }
+          },
+          () => this.lose(),
+        ),
+      );
+    }
+  }
+
+  private call(): void {
+    if (this.flight !== null || this.stopped) {
+      return;
+    }
+    const redis = this.place.connection();
+    if (redis === null) {
+      this.lose();
+      return;
+    }
+    const begins = this.writesAnew;
+    if (begins) {
+      this.writesAnew = false;
+      this.changed = new Set(this.counts.keys());
+    }
+    const { args, joins } = this.take(begins);
+    const { expiryMs, timeoutMs, maxPerUser } = this.settings;
+    const flight = {
+      joins,
+      timer: setTimeout(
+        walled('redis', () => this.lose()),
+        timeoutMs,
+      ),
+    };
+    this.flight = flight;
+    const limits = [String(expiryMs), String(maxPerUser)];
+    const told = redis.sluicePresence(`${this.place.prefix}presence`, this.instance, ...limits, ...args).then(
+      ([before, after, answers]) => {
+        if (this.flight === flight) {
+          this.writesAnew ||= !begins && before !== this.stored;
+          this.stored = after;
+          this.settle(answers);
+        }
+      },
+      () => {
+        if (this.flight === flight) {
+          this.lose();
+        }
+      },
+    );
+    background('redis', told, () => this.lose());
+  }
+
+  /** Joins wait until all counts are stored: those they are added to. */
+  private take(begins: boolean): { args: string[]; joins: Join[] } {
+    const counts: string[] = [];
+    let users = 0;
+    for (const user of this.changed) {
+      if (users >= MAX_USERS_PER_CALL) {
+        break;
+      }
+      users += 1;
+      this.changed.delete(user);
+      counts.push(user, String(this.countOf(user)));
+    }
+    const joins = this.changed.size === 0 ? this.joins.splice(0, MAX_USERS_PER_CALL - users) : [];
+    return {
+      args: [begins ? '1' : '0', String(users), ...counts, ...joins.map(({ user }) => user)],
+      joins,
+    };
+  }
+
+  private settle(answers: string): void {
+    const { joins, timer } = this.flight as NonNullable<typeof this.flight>;
+    clearTimeout(timer);
+    this.flight = null;
+    this.isAlone = false;
+    joins.forEach(({ user, resolve }, at) => {
+      const isIn = answers[at] === '1';
+      if (isIn) {
+        this.setCount(user, this.countOf(user) + 1);
+      }
+      resolve(isIn);
+    });
+    if (this.changed.size > 0 || this.joins.length > 0 || this.writesAnew) {
+      this.call();
+    }
+  }
+
+  /** Redis is away, or what a call did is not known. */
+  private lose(): void {
+    this.isAlone = true;
+    this.writesAnew = true;
+    this.changed.clear();
+    this.decideAlone();
+    this.retry = setTimeout(
+      walled(
+        'redis',
+        () => this.call(),
+        () => this.lose(),
+      ),
+      RETRY_MS,
+    ).unref();
+  }
+
+  private decideAlone(): void {
+    const joins = [...(this.flight?.joins ?? []), ...this.joins];
+    clearTimeout(this.flight?.timer);
+    this.flight = null;
+    this.joins = [];
+    joins.forEach(({ user, resolve }) => resolve(this.joinAlone(user)));
+  }
+}

@@ -1,0 +1,235 @@
+import { Logger } from '@nestjs/common';
+import type { Redis } from 'ioredis';
+import { contain, walled } from '../logging/walls.js';
+
+const CR = 0x0d;
+const LF = 0x0a;
+const MINUS = 0x2d;
+const ZERO = 0x30;
+
+/** How a message of a channel begins: RESP3 pushes it (`>`), RESP2 answers with an array (`*`); sharded ones say `smessage`. */
+const MESSAGE_HEADS = [
+  '>3\r\n$7\r\nmessage\r\n$',
+  '>3\r\n$8\r\nsmessage\r\n$',
+  '*3\r\n$7\r\nmessage\r\n$',
+  '*3\r\n$8\r\nsmessage\r\n$',
+].map((text) => Buffer.from(text));
+
+/** A frame that is longer stands for a stream that is none: no message of ours comes near it. */
+const MAX_FRAME_BYTES = 64 * 1024 * 1024;
+
+/** Values that are bytes of a stated length, and those that are a number of further values (twice as many in maps). */
+const BULKS = new Set([...'$=!'].map(codeOf));
+const AGGREGATES = new Map([...'*~>%'].map((type) => [codeOf(type), type === '%' ? 2 : 1]));
+/** With what a value may begin. */
+const TYPES = new Set([...'+-:$*_#,(!=%~>'].map(codeOf));
+const PUSH = codeOf('>');
+const ARRAY = codeOf('*');
+
+/**
+ * Hands on what is published to the channels of a connection, on which nothing is under way yet. Where ioredis reads its stream otherwise
+ * than it does today, its own events serve, at twice the cost, and the log says so.
+ */
+export function takeMessages(redis: Redis, sharded: boolean, take: MessageSink): void {
+  const { stream } = redis;
+  const listeners = stream.listeners('data') as ((chunk: Buffer) => void)[];
+  const [parse] = listeners;
+  if (parse === undefined || listeners.length > 1) {
+    Logger.warn(
+      'This version of ioredis reads in a way of its own: messages take its events, at twice the cost',
+      'Redis',
+    );
+    redis.on(
+      sharded ? 'smessageBuffer' : 'messageBuffer',
+      walled('redis', (channel: Buffer, message: Buffer) => {
+        const bytes = Buffer.concat([channel, message]);
+        take(bytes, 0, channel.length, channel.length, bytes.length);
+      }),
+    );
+    return;
+  }
+  const reader = new PushReader(
+    (bytes, channelStart, channelEnd, start, end) => {
+      try {
+        take(bytes, channelStart, channelEnd, start, end);
+      } catch (error) {
+        // An error of whoever takes the message is that message's alone, and the stream goes on where it was.
+        contain('redis', error);
+      }
+    },
+    (frames) => parse.call(stream, frames),
+  );
+  stream.removeListener('data', parse);
+  stream.on('data', (chunk: Buffer) => {
+    try {
+      if (!reader.read(chunk)) {
+        stream.destroy(new Error(`no RESP frame of at most ${MAX_FRAME_BYTES} bytes from Redis`));
+      }
+    } catch (error) {
+      // Nobody knows where in the stream it stands: a new connection begins anew.
+      contain('redis', error);
+      stream.destroy(new Error('what came from Redis could not be read'));
+    }
+  });
+}
+
+/** Takes a channel and a message as places in `bytes`, which is only valid during the call. */
+export type MessageSink = (
+  bytes: Buffer,
+  channelStart: number,
+  channelEnd: number,
+  start: number,
+  end: number,
+) => void;
+
+/**
+ * Lies between a subscriber connection and the parser of ioredis. Messages of channels, the flood, are cut out here in place; everything
+ * else (answers, confirmations) goes on as it came, in whole frames and in order. See docs/decisions/012.
+ */
+export class PushReader {
+  /** The beginning of a frame whose end has not come yet, as it came; how much that is, and how much it takes to go on. */
+  private rest: Buffer[] = [];
+  private restBytes = 0;
+  private wantedBytes = 0;
+
+  /** @param pass takes whole frames that are no messages */
+  constructor(
+    private readonly message: MessageSink,
+    private readonly pass: (frames: Buffer) => void,
+    private readonly maxFrameBytes = MAX_FRAME_BYTES,
+  ) {}
+
+  /** @returns false when a frame is too long to be one, or is none: the connection is of no more use */
+  read(chunk: Buffer): boolean {
+    let bytes = chunk;
+    if (this.restBytes > 0) {
+      this.rest.push(chunk);
+      this.restBytes += chunk.length;
+      if (this.restBytes < this.wantedBytes) {
+        return this.restBytes <= this.maxFrameBytes;
+      }
+      bytes = Buffer.concat(this.rest, this.restBytes);
+      this.rest = [];
+      this.restBytes = 0;
+    }
+    this.wantedBytes = 0;
+    let at = 0;
+    /** Where frames begin that are not passed on yet. */
+    let passFrom = 0;
+    while (at < bytes.length) {
+      if (!TYPES.has(bytes[at] as number)) {
+        return false;
+      }
+      const head = messageHead(bytes, at);
+      const end = head === 0 ? frameEnd(bytes, at) : this.readMessage(bytes, at, at + head, passFrom);
+      if (end < 0) {
+        break;
+      }
+      at = end;
+      if (head > 0) {
+        passFrom = at;
+      }
+    }
+    if (at > passFrom) {
+      this.pass(bytes.subarray(passFrom, at));
+    }
+    if (at < bytes.length) {
+      // A copy: what is left of a chunk of 64 KiB would keep all of it.
+      this.rest = [Buffer.from(bytes.subarray(at))];
+      this.restBytes = bytes.length - at;
+    }
+    return bytes.length - at <= this.maxFrameBytes;
+  }
+
+  /** @returns where it ends; -1 when not all of it is there */
+  private readMessage(bytes: Buffer, frame: number, at: number, passFrom: number): number {
+    const channelStart = afterLine(bytes, at);
+    if (channelStart < 0) {
+      return -1;
+    }
+    const channelEnd = channelStart + lengthAt(bytes, at);
+    const start = afterLine(bytes, channelEnd + 3); // after its line end, and the `$` of the message
+    if (start < 0) {
+      return -1;
+    }
+    const end = start + lengthAt(bytes, channelEnd + 3);
+    if (end + 2 > bytes.length) {
+      this.wantedBytes = end + 2 - frame;
+      return -1;
+    }
+    if (frame > passFrom) {
+      this.pass(bytes.subarray(passFrom, frame));
+    }
+    this.message(bytes, channelStart, channelEnd, start, end);
+    return end + 2;
+  }
+}
+
+function codeOf(character: string): number {
+  return character.charCodeAt(0);
+}
+
+/** @returns bytes up to the digits of the channel's length; 0 when something else begins here, or not all of it is there */
+function messageHead(bytes: Buffer, at: number): number {
+  const first = bytes[at];
+  if (first === PUSH || first === ARRAY) {
+    for (const head of MESSAGE_HEADS) {
+      if (isAt(bytes, at, head)) {
+        return head.length;
+      }
+    }
+  }
+  return 0;
+}
+
+function isAt(bytes: Buffer, at: number, head: Buffer): boolean {
+  for (let index = 0; index < head.length; index += 1) {
+    if (bytes[at + index] !== head[index]) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/** The number at the beginning of a line; negative where it says so. */
+function lengthAt(bytes: Buffer, at: number): number {
+  const isNegative = bytes[at] === MINUS;
+  let length = 0;
+  for (let pos = isNegative ? at + 1 : at; bytes[pos] !== CR; pos += 1) {
+    length = length * 10 + (bytes[pos] as number) - ZERO;
+  }
+  return isNegative ? -length : length;
+}
+
+/** @returns where the next line begins; -1 when this one has no end yet */
+function afterLine(bytes: Buffer, at: number): number {
+  for (let pos = at; pos + 1 < bytes.length; pos += 1) {
+    if (bytes[pos] === CR && bytes[pos + 1] === LF) {
+      return pos + 2;
+    }
+  }
+  return -1;
+}
+
+/** @returns where the frame that begins here ends; -1 when not all of it is there */
+function frameEnd(bytes: Buffer, start: number): number {
+  let at = start;
+  for (let values = 1; values > 0; values -= 1) {
+    const type = bytes[at] as number;
+    const length = at + 1;
+    at = afterLine(bytes, length);
+    if (at < 0) {
+      return -1;
+    }
+    if (BULKS.has(type)) {
+      const bytesLong = lengthAt(bytes, length);
+      at += bytesLong < 0 ? 0 : bytesLong + 2;
+    } else if (AGGREGATES.has(type)) {
+      values += Math.max(0, lengthAt(bytes, length)) * (AGGREGATES.get(type) as number);
+    }
+    if (at > bytes.length) {
+      return -1;
+    }
+  }
+  return at;
+}

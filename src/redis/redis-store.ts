@@ -1,0 +1,263 @@
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../config/config.js';
+import { contain, walled } from '../logging/walls.js';
+import type { Metrics } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/mirror.js';
+import type { Position } from '../protocol/client-messages.js';
+import type { HistoryPage } from '../rooms/broadcast-adapter.js';
+import { readHistoryPage } from './history-page.js';
+import { type BatchReply, PartitionQueue } from './partition-queue.js';
+import { PendingBound } from './pending-bound.js';
+import { type Partition, Partitions } from './partitions.js';
+import type { RedisNode } from './redis-node.js';
+import type { StoreNodes } from './store-nodes.js';
+import { StoreLostError } from '../ingest/ports.js';
+import type { Operation } from './store-operations.js';
+import type { StorePlace } from './store-place.js';
+import { decodeState, isUnreadable, type StoredState } from './wire.js';
+
+/** Wait before a call that failed is sent again. */
+const RETRY_MS = 50;
+/** Rooms that one call reads: bounds the time for which one call keeps Redis busy. */
+const MAX_ROOMS_PER_READ = 64;
+
+/** Calls to Redis: what is written, in batches per partition, and what is read. */
+export class RedisStore {
+  readonly instanceId = randomBytes(6).toString('base64url');
+  readonly partitions: Partitions;
+  /** One for each partition. */
+  readonly places: readonly StorePlace[];
+  private readonly queues: PartitionQueue[];
+  private readonly dirty = new Set<PartitionQueue>();
+  private readonly bound: PendingBound;
+  private scheduled = false;
+  private retry: NodeJS.Timeout | null = null;
+  private readonly retries = new Set<PartitionQueue>();
+  private nodes!: StoreNodes;
+  /** Of this ingest holder; empty without fencing. */
+  token = '';
+
+  constructor(
+    private readonly config: Pick<Config, 'rooms' | 'redis'>,
+    private readonly metrics: Metrics,
+    events: { fenced(): void; congested(congested: boolean): void },
+  ) {
+    const { redis } = config;
+    this.partitions = new Partitions(redis.namespace, redis.partitions);
+    this.places = this.partitions.all.map((partition) => ({
+      prefix: partition.prefix,
+      connection: () => this.nodeOf(partition)?.redis ?? null,
+    }));
+    this.bound = new PendingBound(redis.maxPendingPublications, (congested) => events.congested(congested));
+    const context = {
+      maxBatchOperations: redis.batchMaxPublications,
+      send: (partition: Partition, batch: Parameters<RedisNode['publish']>[1]) =>
+        this.send(partition, batch.bytes.length, batch),
+      fenced: () => {
+        metrics.redisFenced.inc();
+        events.fenced();
+      },
+      done: (operations: number) => this.bound.settled(operations),
+      retryLater: (queue: PartitionQueue) => this.retryLater(queue),
+    };
+    this.queues = this.partitions.all.map((partition) => new PartitionQueue(partition, context));
+    mirrorGauge(metrics.redisPending, () => this.bound.pending);
+  }
+
+  /** Where the partitions live; given once, before anything else. */
+  use(nodes: StoreNodes): void {
+    this.nodes = nodes;
+  }
+
+  /** Every partition is served, and instances agree. */
+  get usable(): boolean {
+    const { all, common } = this.partitions;
+    return [common, ...all].every((partition) => this.nodes.nodeOf(partition)?.up === true);
+  }
+
+  /** As many publications are under way as REDIS_MAX_PENDING_PUBLICATIONS allows. */
+  get congested(): boolean {
+    return this.bound.congested;
+  }
+
+  nodeOf(partition: Partition): RedisNode | undefined {
+    return this.nodes.nodeOf(partition);
+  }
+
+  /** Queues an operation; all of one event-loop turn leave together. */
+  push(operation: Operation): void {
+    if (!this.bound.take(operation)) {
+      return;
+    }
+    const queue = this.queues[this.partitions.of(operation.deviceId).index] as PartitionQueue;
+    queue.push(operation);
+    this.dirty.add(queue);
+    if (!this.scheduled) {
+      this.scheduled = true;
+      setImmediate(walled('redis', () => this.flush()));
+    }
+  }
+
+  /** Lets go of all that waits, and of all trust in the servers; see {@link PartitionQueue.drop}. */
+  drop(why: string): void {
+    for (const queue of this.queues) {
+      queue.drop(why);
+    }
+    for (const node of this.nodes.nodes) {
+      node.startAnew();
+    }
+  }
+
+  /** Resolves when nothing waits any more, or the time is over. */
+  async settled(timeoutMs: number): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    while (this.bound.pending > 0 && Date.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  /** Where rooms of one partition stand; rooms nobody knows get an epoch. In the order of the ids, null for one that cannot be read. */
+  async readStates(partition: Partition, deviceIds: readonly string[]): Promise<(StoredState | null)[]> {
+    const states: (StoredState | null)[] = [];
+    for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
+      const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_READ);
+      const answer = await this.call(partition, (redis, node) =>
+        redis.sluiceAttachBuffer(partition.headKey, node.serverRunId, node.freshGeneration, ...ids),
+      );
+      ids.forEach((deviceId, at) => {
+        const [state, meta, telemetryMeta] = answer.slice(at * 3, at * 3 + 3) as [Buffer, Buffer, Buffer];
+        // One that is odd must not keep the others from being read.
+        try {
+          states.push(
+            decodeState(deviceId, state, meta ?? Buffer.alloc(0), telemetryMeta ?? Buffer.alloc(0)),
+          );
+        } catch (error) {
+          if (isUnreadable(error)) {
+            this.metrics.redisUnreadable.inc();
+          } else {
+            contain('redis', error);
+          }
+          states.push(null);
+        }
+      });
+    }
+    return states;
+  }
+
+  /** @param alsoOld the numbering before the current one as well */
+  async readHistory(
+    deviceId: string,
+    after: Position,
+    maxPublications: number,
+    alsoOld = false,
+  ): Promise<HistoryPage | null> {
+    const { rooms } = this.config;
+    const partition = this.partitions.of(deviceId);
+    const answer = await this.call(partition, (redis) =>
+      redis.sluiceHistoryBuffer(
+        partition.headKey,
+        deviceId,
+        after.epoch,
+        String(after.offset),
+        String(maxPublications),
+        alsoOld ? '1' : '0',
+      ),
+    );
+    const limits = {
+      maxPublications: rooms.historyMaxPublications,
+      maxAgeMs: rooms.historyMaxAgeMs,
+      maxBytes: rooms.historyMaxBytes,
+    };
+    return answer === null ? null : readHistoryPage(deviceId, answer, after, maxPublications, limits);
+  }
+
+  /** Drops rooms of which nothing is known, once nobody watches them on any instance. */
+  async forget(partition: Partition, deviceIds: readonly string[]): Promise<void> {
+    for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
+      const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_READ);
+      await this.call(partition, (redis) => redis.sluiceForget(partition.headKey, ...ids));
+    }
+  }
+
+  /** Devices of which something is known. */
+  async listDevices(): Promise<string[]> {
+    const oldest = Date.now() - this.config.rooms.deviceExpiryS * 1000 * (9 / 8);
+    const lists = await Promise.all(
+      this.partitions.all.map((partition) =>
+        this.call(partition, (redis) => redis.zrangebyscore(partition.devicesChannel, oldest, '+inf')),
+      ),
+    );
+    return lists.flat();
+  }
+
+  /** @returns false when some partition has seen a higher token */
+  async raiseFence(token: number): Promise<boolean> {
+    const raised = await Promise.all(
+      this.partitions.all.map((partition) =>
+        this.call(partition, (redis) => redis.sluiceFence(partition.headKey, String(token))),
+      ),
+    );
+    return raised.every((answer) => answer === 1);
+  }
+
+  private async call<T>(
+    partition: Partition,
+    ask: (redis: NonNullable<RedisNode['redis']>, node: RedisNode) => Promise<T>,
+  ): Promise<T> {
+    const node = this.nodes.nodeOf(partition);
+    const redis = node?.redis ?? null;
+    if (node === undefined || redis === null) {
+      throw new StoreLostError('not connected');
+    }
+    try {
+      return await ask(redis, node);
+    } catch (error) {
+      if (error instanceof Error) {
+        node.failed(error);
+      }
+      throw error;
+    }
+  }
+
+  private send(
+    partition: Partition,
+    bytes: number,
+    batch: Parameters<RedisNode['publish']>[1],
+  ): Promise<BatchReply> | null {
+    const sent = this.nodes.nodeOf(partition)?.publish(partition, batch, this.token) ?? null;
+    if (sent !== null) {
+      this.metrics.redisBatches.inc();
+      this.metrics.redisBatchBytes.inc(bytes);
+    }
+    return sent;
+  }
+
+  private flush(): void {
+    this.scheduled = false;
+    const dirty = [...this.dirty];
+    this.dirty.clear();
+    dirty.forEach((queue) => flushQueue(queue));
+  }
+
+  private retryLater(queue: PartitionQueue): void {
+    this.retries.add(queue);
+    this.retry ??= setTimeout(
+      walled('redis', () => {
+        this.retry = null;
+        const queues = [...this.retries];
+        this.retries.clear();
+        queues.forEach((each) => flushQueue(each));
+      }),
+      RETRY_MS,
+    );
+  }
+}
+
+/** The queues of other partitions go on. */
+function flushQueue(queue: PartitionQueue): void {
+  try {
+    queue.flush();
+  } catch (error) {
+    contain('redis', error);
+  }
+}

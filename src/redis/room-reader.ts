@@ -1,0 +1,273 @@
+import { background, contain, walled } from '../logging/walls.js';
+import type { Metrics } from '../metrics/metrics.js';
+import type { Publication } from '../rooms/publication.js';
+import type { AttachedRoom } from './attached-room.js';
+import type { Partition } from './partitions.js';
+import type { RedisStore } from './redis-store.js';
+import { isUnreadable, type StoredState } from './wire.js';
+
+/** Rooms of one partition that are read at a time; paces what a lost connection makes necessary. */
+const MAX_ROOMS_AT_ONCE = 256;
+const PAGE_PUBLICATIONS = 256;
+const RETRY_MS = 100;
+/** Between two looks at rooms whose state cannot be read; a newer release may have written it, and this one be about to go. */
+const ODD_RETRY_MS = 5_000;
+
+export interface ReaderEvents {
+  /** Still attached, and the store still in use. */
+  isCurrent(room: AttachedRoom): boolean;
+  /** The room has caught up: these messages came meanwhile. */
+  replay(room: AttachedRoom, messages: readonly Buffer[]): void;
+  /** A room was left while it was read: the store has a key for it now, even if nothing is known of it. */
+  abandoned(deviceId: string): void;
+}
+
+/**
+ * Reads rooms from the store and brings them up to date: nothing missing and nothing twice, else a reset. While a room is read its messages
+ * are held back; they are applied after what was read, which tells the old among them by offset.
+ */
+export class RoomReader {
+  private readonly waiting = new Map<Partition, Set<AttachedRoom>>();
+  private readonly busy = new Set<Partition>();
+  private scheduled = false;
+  private generation = 0;
+  private readonly odd = new Set<AttachedRoom>();
+  private oddTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly store: RedisStore,
+    private readonly metrics: Metrics,
+    private readonly events: ReaderEvents,
+  ) {}
+
+  /** Reads a room soon. A room that is being read is read once more after that. */
+  read(room: AttachedRoom): void {
+    if (room.held === null) {
+      room.held = [];
+      room.heldBytes = 0;
+    } else if (this.waiting.get(room.partition)?.has(room) !== true) {
+      room.readAgain = true;
+      return;
+    }
+    const set = this.waiting.get(room.partition) ?? new Set();
+    this.waiting.set(room.partition, set.add(room));
+    if (!this.scheduled) {
+      this.scheduled = true;
+      setImmediate(
+        walled('redis', () => {
+          this.scheduled = false;
+          for (const partition of this.waiting.keys()) {
+            background('redis', this.work(partition), () => this.busy.delete(partition));
+          }
+        }),
+      );
+    }
+  }
+
+  /** Forgets all that waits. */
+  clear(): void {
+    this.generation += 1;
+    this.waiting.clear();
+    this.busy.clear();
+    this.odd.clear();
+    clearTimeout(this.oddTimer);
+    this.oddTimer = undefined;
+  }
+
+  private async work(partition: Partition): Promise<void> {
+    if (this.busy.has(partition)) {
+      return;
+    }
+    this.busy.add(partition);
+    const { generation } = this;
+    for (
+      let set = this.waiting.get(partition);
+      set !== undefined && set.size > 0;
+      set = this.waiting.get(partition)
+    ) {
+      const rooms = this.takeSome(set);
+      const good = await this.readAll(partition, rooms, generation);
+      for (const room of rooms) {
+        if (!this.events.isCurrent(room)) {
+          this.events.abandoned(room.deviceId);
+        }
+      }
+      if (generation !== this.generation) {
+        return;
+      }
+      if (!good) {
+        rooms.filter((room) => this.events.isCurrent(room)).forEach((room) => set.add(room));
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        if (generation !== this.generation) {
+          return;
+        }
+      }
+    }
+    this.busy.delete(partition);
+  }
+
+  /** Rooms that were left before their turn came are not read: that would make a key for each that nobody knows anything of. */
+  private takeSome(set: Set<AttachedRoom>): AttachedRoom[] {
+    const rooms: AttachedRoom[] = [];
+    for (const room of set) {
+      set.delete(room);
+      if (this.events.isCurrent(room) && rooms.push(room) === MAX_ROOMS_AT_ONCE) {
+        break;
+      }
+    }
+    return rooms;
+  }
+
+  private async readAll(partition: Partition, rooms: AttachedRoom[], generation: number): Promise<boolean> {
+    let states: (StoredState | null)[];
+    try {
+      states = await this.store.readStates(
+        partition,
+        rooms.map(({ deviceId }) => deviceId),
+      );
+    } catch {
+      return false;
+    }
+    if (generation !== this.generation) {
+      return true;
+    }
+    await Promise.all(
+      rooms.map(async (room, at) => {
+        const state = states[at];
+        try {
+          if (state === null || state === undefined) {
+            this.isOdd(room);
+          } else {
+            await this.bring(room, state, generation);
+          }
+        } catch (error) {
+          // The others of the partition go on; this one is read again when the next message shows a gap.
+          contain('redis', error);
+          room.held = null;
+          room.readAgain = false;
+          this.answer(room);
+        }
+      }),
+    );
+    return true;
+  }
+
+  /** Its state cannot be read: who asked gets an answer without a position, and a reset once it can be. */
+  private isOdd(room: AttachedRoom): void {
+    room.held = null;
+    room.readAgain = false;
+    if (!this.events.isCurrent(room)) {
+      return;
+    }
+    room.announced = true;
+    this.answer(room);
+    this.odd.add(room);
+    this.oddTimer ??= setTimeout(
+      walled('redis', () => {
+        this.oddTimer = undefined;
+        const rooms = [...this.odd].filter((one) => this.events.isCurrent(one));
+        this.odd.clear();
+        rooms.forEach((one) => this.read(one));
+      }),
+      ODD_RETRY_MS,
+    ).unref();
+  }
+
+  private answer(room: AttachedRoom): void {
+    room.takeWaiters().forEach((resolve) => resolve(room.state));
+  }
+
+  private async bring(room: AttachedRoom, state: StoredState, generation: number): Promise<void> {
+    const goesOn = (): boolean => generation === this.generation && this.events.isCurrent(room);
+    if (goesOn()) {
+      if (!room.known || (state.epoch === room.epoch && state.offset < room.offset)) {
+        room.set(state);
+      } else if (state.epoch !== room.epoch) {
+        await this.changeEpoch(room, state, goesOn);
+      } else {
+        await this.fillGap(room, state, goesOn);
+      }
+    }
+    if (goesOn()) {
+      this.answer(room);
+      const held = room.held ?? [];
+      room.held = null;
+      if (room.readAgain) {
+        room.readAgain = false;
+        this.read(room);
+        (room.held as Buffer[] | null)?.push(...held);
+      } else {
+        this.events.replay(room, held);
+      }
+    }
+  }
+
+  /** Delivers what is missing up to a state, in order; where history no longer has it, the room goes on from the state by a reset. */
+  private async fillGap(room: AttachedRoom, state: StoredState, goesOn: () => boolean): Promise<void> {
+    const missing = room.offset < state.offset;
+    while (room.offset < state.offset) {
+      const page = await this.nextPage(room, false);
+      if (!goesOn()) {
+        return;
+      }
+      if (page === undefined) {
+        room.readAgain = true; // not reachable just now
+        return;
+      }
+      if (page === null || page.length === 0) {
+        this.metrics.redisGaps.inc({ outcome: 'reset' });
+        room.set(state);
+        return;
+      }
+      page.forEach((publication) => room.deliver(publication));
+    }
+    if (missing) {
+      this.metrics.redisGaps.inc({ outcome: 'filled' });
+    }
+    room.catchUp(state);
+  }
+
+  /**
+   * The numbering began anew. What this instance missed of the old one comes first, as far as the store kept it; then the reset; then what
+   * the new one has brought so far, so that nobody who stays connected misses a publication.
+   */
+  private async changeEpoch(room: AttachedRoom, state: StoredState, goesOn: () => boolean): Promise<void> {
+    for (let more = true; more;) {
+      const page = await this.nextPage(room, true);
+      if (!goesOn()) {
+        return;
+      }
+      if (page === undefined) {
+        room.readAgain = true; // not reachable just now
+        return;
+      }
+      page?.forEach((publication) => room.deliver(publication));
+      more = page !== null && page.length > 0;
+    }
+    const last = newerOf(room.newest(), state.offset === 0 ? state.telemetry : null);
+    room.set({
+      ...state,
+      offset: 0,
+      telemetry: last === null ? null : { ...last, epoch: state.epoch, offset: 0 },
+    });
+    await this.fillGap(room, state, goesOn);
+  }
+
+  /** @returns undefined while it cannot be read, null when history does not reach back */
+  private async nextPage(
+    { deviceId, epoch, offset }: AttachedRoom,
+    alsoOld: boolean,
+  ): Promise<readonly Publication[] | null | undefined> {
+    try {
+      const page = await this.store.readHistory(deviceId, { epoch, offset }, PAGE_PUBLICATIONS, alsoOld);
+      return page === null ? null : page.publications;
+    } catch (error) {
+      return isUnreadable(error) ? null : undefined;
+    }
+  }
+}
+
+/** A store that came back with older data than was delivered must not make an old value look new. */
+function newerOf(known: Publication | null, stored: Publication | null): Publication | null {
+  return known === null || (stored !== null && stored.serverTs > known.serverTs) ? stored : known;
+}

@@ -1,0 +1,81 @@
+import { readFileSync } from 'node:fs';
+import type { Redis } from 'ioredis';
+import type { Config } from '../config/config.js';
+
+/** A room nobody knows anything of lives this long without being asked for; instances ask again, three times in it, while it is watched. */
+export const EMPTY_EXPIRY_MS = 60_000;
+
+/** Room over the even share of MAX_DEVICES that one partition may take, since a hash never shares out evenly. */
+const SHARE_SLACK = 1.1;
+const SHARE_SLACK_DEVICES = 16;
+
+const PARTS = {
+  sluicePublish: ['room-state', 'room-history', 'publish'],
+  sluiceAttach: ['room-state', 'attach'],
+  sluiceHistory: ['room-state', 'history'],
+  sluiceForget: ['room-state', 'forget'],
+  sluiceFence: ['room-state', 'fence'],
+  sluiceHeartbeat: ['room-state', 'heartbeat'],
+  sluiceAgree: ['agreement'],
+  sluicePresence: ['presence'],
+} as const;
+
+type Script<Reply> = (key: string, ...args: (string | Buffer)[]) => Promise<Reply>;
+
+/** A connection with the scripts of this service defined on it; replies are bytes where they hold stored ones. */
+export interface ScriptedRedis extends Redis {
+  sluicePublish: Script<string>;
+  sluiceAttachBuffer: Script<Buffer[]>;
+  sluiceHistoryBuffer: Script<(Buffer | number | null)[] | null>;
+  sluiceForget: Script<number>;
+  sluiceFence: Script<number>;
+  sluiceHeartbeat: Script<string>;
+  sluiceAgree: Script<number>;
+  sluicePresence: Script<[before: number, after: number, answers: string]>;
+}
+
+/**
+ * The scripts with the limits of this configuration in front, so that no call carries them.
+ * @param sharded channels are those of sharded pub/sub (Redis Cluster)
+ */
+export function scriptTexts(
+  { rooms, redis }: Pick<Config, 'rooms' | 'redis'>,
+  sharded: boolean,
+): ReadonlyMap<string, string> {
+  const constants: Record<string, number | string> = {
+    MAX_PUBLICATIONS: rooms.historyMaxPublications,
+    // Entries after which history is trimmed by count: each holds at least one publication.
+    MAX_ENTRIES: Math.ceil(rooms.historyMaxPublications * 1.125) + 16,
+    KEEPS_HISTORY: String(
+      rooms.historyMaxPublications > 0 && rooms.historyMaxAgeMs > 0 && rooms.historyMaxBytes > 0,
+    ),
+    MAX_AGE_MS: rooms.historyMaxAgeMs,
+    MAX_BYTES: rooms.historyMaxBytes,
+    EXPIRY_MS: rooms.deviceExpiryS * 1000,
+    EMPTY_EXPIRY_MS: Math.min(EMPTY_EXPIRY_MS, rooms.deviceExpiryS * 1000),
+    MAX_DEVICES: Math.ceil((rooms.maxDevices / redis.partitions) * SHARE_SLACK) + SHARE_SLACK_DEVICES,
+    PUBLISH: sharded ? "'SPUBLISH'" : "'PUBLISH'",
+    WATCHERS: sharded ? "'SHARDNUMSUB'" : "'NUMSUB'",
+  };
+  const head = Object.entries(constants)
+    .map(([name, value]) => `local ${name} = ${value}\n`)
+    .join('');
+  return new Map(
+    Object.entries(PARTS).map(([name, parts]) => [
+      name,
+      head + parts.map((part) => luaText(part)).join('\n'),
+    ]),
+  );
+}
+
+/** Defines the scripts on a connection. They are sent by hash, and whole where the server does not know them (any more). */
+export function withScripts(redis: Redis, texts: ReadonlyMap<string, string>): ScriptedRedis {
+  for (const [name, lua] of texts) {
+    redis.defineCommand(name, { lua, numberOfKeys: 1 });
+  }
+  return redis as ScriptedRedis;
+}
+
+function luaText(part: string): string {
+  return readFileSync(new URL(`./lua/${part}.lua`, import.meta.url), 'utf8');
+}
