@@ -3,7 +3,7 @@ import { Logger } from '@nestjs/common';
 import { type SluiceApp, createApp } from './create-app.js';
 import { ConfigError, loadConfig } from './config/load-config.js';
 import type { Config } from './config/config.js';
-import { installSignalHandlers } from './gateway/signal-handlers.js';
+import { installSignalHandlers } from './gateway/drain.service.js';
 
 const logger = new Logger('Main');
 

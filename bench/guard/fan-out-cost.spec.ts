@@ -1,5 +1,5 @@
 import { jest } from '@jest/globals';
-import { frameCounter } from '../../src/delivery/frame-memory.js';
+import { frameCounter } from '../../src/delivery/text-frame.js';
 import { testRooms, type TestMember } from '../../test/support/test-rooms.js';
 import { allocatedBytes } from './allocated-bytes.js';
 

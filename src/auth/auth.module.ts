@@ -1,14 +1,15 @@
 import { type KeyObject, createSecretKey, randomBytes } from 'node:crypto';
 import { Module } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
-import { Metrics } from '../metrics/metrics.js';
-import { mirrorGauge } from '../metrics/mirror.js';
+import { Metrics, mirrorGauge } from '../metrics/metrics.js';
 import { AUTH_CLOCK, type Clock, systemClock } from './clock.js';
 import { JwksKeySet } from './jwks-key-set.js';
-import { JwksSignatureVerifier } from './jwks-signature-verifier.js';
-import { PublicKeySignatureVerifier } from './public-key-signature-verifier.js';
-import { SecretSignatureVerifier } from './secret-signature-verifier.js';
-import { SignatureVerifier } from './signature-verifier.js';
+import {
+  JwksSignatureVerifier,
+  PublicKeySignatureVerifier,
+  SecretSignatureVerifier,
+  SignatureVerifier,
+} from './signature-verifier.js';
 import { SECRET_KEY, TokenSigner } from './token-signer.js';
 import { TokenVerifier } from './token-verifier.js';
 import { WsJwtGuard } from './ws-jwt.guard.js';

@@ -1,10 +1,13 @@
+import { createPublicKey } from 'node:crypto';
+import { type IncomingMessage, request as requestClear } from 'node:http';
+import { request as requestTls } from 'node:https';
 import { Logger } from '@nestjs/common';
+import { createLocalJWKSet, type JWK, type JWTVerifyGetKey } from 'jose';
+import { algorithmOf } from '../config/public-key.js';
 import { background } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { AuthError } from './auth-error.js';
 import type { Clock } from './clock.js';
-import { type UsableKeys, usableKeys } from './jwks-document.js';
-import { fetchJwks } from './jwks-fetch.js';
 
 /** Ids of keys that were taken back and are remembered: more than any rotation leaves within the life of a token. */
 const MAX_TAKEN_BACK = 256;
@@ -213,4 +216,140 @@ function sameMembers(one: ReadonlySet<string>, other: ReadonlySet<string>): bool
 
 function unavailable(): AuthError {
   return new AuthError('unavailable', 'The keys that verify tokens cannot be fetched now');
+}
+
+/** More keys than anybody rotates; bounds what a token without a key id costs, since all keys of its kind are tried. */
+const MAX_KEYS = 64;
+
+/** The keys of a JWKS that may verify tokens. */
+export interface UsableKeys {
+  /** Finds the key by `alg` and `kid`; each key is tied to its one algorithm. */
+  readonly find: JWTVerifyGetKey;
+  readonly ids: ReadonlySet<string>;
+  /** Each key in full, to see which of them a newer document lacks. */
+  readonly fingerprints: ReadonlySet<string>;
+  /** Entries left out: other kinds and uses of keys, RSA under 2048 bits, damaged ones. */
+  readonly ignored: number;
+}
+
+/**
+ * Picks the RSA (RS256), P-256 (ES256) and Ed25519 (EdDSA) signature keys of a JWKS; a symmetric key in it, or a key for
+ * encryption, is never used. Only public members are read.
+ * @throws Error when the document is no JWKS
+ */
+function usableKeys(document: unknown): UsableKeys {
+  const entries = (document as { keys?: unknown } | null | undefined)?.keys;
+  if (!Array.isArray(entries)) {
+    throw new Error('the answer is no JWKS');
+  }
+  const keys = entries
+    .slice(0, MAX_KEYS)
+    .map(usableKey)
+    .filter((key) => key !== undefined);
+  return {
+    find: createLocalJWKSet({ keys }),
+    ids: new Set(keys.flatMap(({ kid }) => kid ?? [])),
+    fingerprints: new Set(keys.map((key) => JSON.stringify(key))),
+    ignored: entries.length - keys.length,
+  };
+}
+
+function usableKey(entry: unknown): JWK | undefined {
+  if (typeof entry !== 'object' || entry === null) {
+    return undefined;
+  }
+  const { kid, use, key_ops: operations, alg, ...members } = entry as Record<string, unknown>;
+  const forSignatures =
+    (use === undefined || use === 'sig') &&
+    (operations === undefined || (Array.isArray(operations) && operations.includes('verify')));
+  if (!forSignatures || (kid !== undefined && typeof kid !== 'string')) {
+    return undefined;
+  }
+  const material = publicMembers(members);
+  if (material === undefined) {
+    return undefined;
+  }
+  try {
+    const algorithm = algorithmOf(createPublicKey({ key: material, format: 'jwk' }));
+    // RFC 9864 calls EdDSA on this curve Ed25519 in keys; tokens say EdDSA.
+    const named = alg === 'Ed25519' ? 'EdDSA' : alg;
+    return named === undefined || named === algorithm
+      ? { ...material, alg: algorithm, ...(kid === undefined ? {} : { kid }) }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function publicMembers(members: Record<string, unknown>): JWK | undefined {
+  const { kty, n, e, crv, x, y } = members;
+  if (kty === 'RSA') {
+    return { kty, n, e } as JWK;
+  }
+  if (kty === 'EC' && crv === 'P-256') {
+    return { kty, crv, x, y } as JWK;
+  }
+  if (kty === 'OKP' && crv === 'Ed25519') {
+    return { kty, crv, x } as JWK;
+  }
+  return undefined;
+}
+
+/** A JWKS of 64 keys with certificate chains is smaller; a server cannot fill the memory. */
+const MAX_BYTES = 512 * 1024;
+
+/**
+ * One GET of a JWKS. Redirects are not followed: the address in the settings is the one that is trusted. By node:https, since fetch()
+ * has no option for the check of the certificate, and NODE_TLS_REJECT_UNAUTHORIZED would turn it off.
+ * @returns the parsed JSON
+ * @throws Error whose message says in a few words why not, without the address
+ */
+async function fetchJwks(url: string, signal: AbortSignal): Promise<unknown> {
+  try {
+    const response = await get(new URL(url), signal);
+    if (response.statusCode !== 200) {
+      response.destroy();
+      throw new Error(`HTTP ${response.statusCode}`);
+    }
+    return JSON.parse(await boundedText(response));
+  } catch (error) {
+    throw new Error(reasonOf(error, signal), { cause: error });
+  }
+}
+
+function get(url: URL, signal: AbortSignal): Promise<IncomingMessage> {
+  const headers = { accept: 'application/json, application/jwk-set+json' };
+  const request = url.protocol === 'https:' ? requestTls : requestClear;
+  return new Promise((resolve, reject) => {
+    request(url, { headers, signal, rejectUnauthorized: true })
+      .once('response', resolve)
+      // Also after the answer has begun, when the body's error says the same.
+      .on('error', reject)
+      .end();
+  });
+}
+
+async function boundedText(response: IncomingMessage): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  // Leaving the loop by an error ends the connection, and with it the rest of the body.
+  for await (const chunk of response as AsyncIterable<Uint8Array>) {
+    bytes += chunk.byteLength;
+    if (bytes > MAX_BYTES) {
+      throw new Error(`more than ${MAX_BYTES} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function reasonOf(error: unknown, signal: AbortSignal): string {
+  if (signal.aborted) {
+    return signal.reason instanceof Error ? signal.reason.message : 'aborted';
+  }
+  if (error instanceof SyntaxError) {
+    return 'the answer is not JSON';
+  }
+  const { code, message } = error as NodeJS.ErrnoException;
+  return code ?? message;
 }

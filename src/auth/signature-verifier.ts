@@ -1,4 +1,10 @@
+import type { KeyObject } from 'node:crypto';
+import type { OnModuleDestroy, OnModuleInit } from '@nestjs/common';
+import { JwtService } from '@nestjs/jwt';
+import { compactVerify, errors } from 'jose';
+import { readPublicKey } from '../config/public-key.js';
 import { AuthError } from './auth-error.js';
+import type { JwksKeySet, UsableKeys } from './jwks-key-set.js';
 
 /** Checks signatures with the one source of keys that the settings name. */
 export abstract class SignatureVerifier {
@@ -26,7 +32,7 @@ export interface TokenHeader {
  * are never looked at: a token does not bring its own key.
  * @throws {AuthError} `invalid`
  */
-export function readHeader(token: string, algorithms: readonly string[]): TokenHeader {
+function readHeader(token: string, algorithms: readonly string[]): TokenHeader {
   if (!COMPACT_JWS.test(token)) {
     throw new AuthError('invalid', 'The token is no signed JWT');
   }
@@ -63,7 +69,7 @@ function decodeHeader(text: string): unknown {
 }
 
 /** @returns the value, or undefined when the bytes are not JSON */
-export function parseJson(bytes: Uint8Array): unknown {
+function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
   } catch {
@@ -71,6 +77,132 @@ export function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-export function badSignature(): AuthError {
+function badSignature(): AuthError {
   return new AuthError('invalid', 'The signature of the token is wrong');
+}
+
+const SECRET_ALGORITHMS = ['HS256'];
+
+/**
+ * HS256 tokens. The key is a `KeyObject`: given a string, jsonwebtoken tries to read it as PEM for every token first,
+ * which takes forty times as long as the check itself (480 us instead of 10 us).
+ */
+export class SecretSignatureVerifier extends SignatureVerifier {
+  readonly generation = 0;
+  private readonly jwt: JwtService;
+
+  constructor(key: KeyObject) {
+    super();
+    this.jwt = new JwtService({ secret: key });
+  }
+
+  override claims(token: string): object {
+    readHeader(token, SECRET_ALGORITHMS);
+    try {
+      // Times are judged in claims.ts, alike for all kinds of keys and by the injected clock.
+      const options = { algorithms: ['HS256' as const], ignoreExpiration: true, ignoreNotBefore: true };
+      return this.jwt.verify<object>(token, options);
+    } catch {
+      throw badSignature();
+    }
+  }
+}
+
+/** RS256, ES256 or EdDSA tokens, as the one configured public key decides. By jose, since jsonwebtoken has no EdDSA. */
+export class PublicKeySignatureVerifier extends SignatureVerifier {
+  readonly generation = 0;
+  private readonly key: KeyObject;
+  private readonly algorithms: string[];
+
+  /** @param pem SPKI, checked at start. @throws Error with advice when it cannot verify tokens */
+  constructor(pem: string) {
+    super();
+    const { key, algorithm } = readPublicKey(pem);
+    this.key = key;
+    this.algorithms = [algorithm];
+  }
+
+  override async claims(token: string): Promise<unknown> {
+    readHeader(token, this.algorithms);
+    const verified = await compactVerify(token, this.key, { algorithms: this.algorithms }).catch(() => {
+      throw badSignature();
+    });
+    return parseJson(verified.payload);
+  }
+}
+
+const JWKS_ALGORITHMS = ['RS256', 'ES256', 'EdDSA'];
+
+type LastOutcome = { payload: Uint8Array } | 'unknown key' | 'bad signature';
+
+/** Tokens signed by a key of a JWKS. A key id that is not in it asks the server once more: keys rotate. */
+export class JwksSignatureVerifier extends SignatureVerifier implements OnModuleInit, OnModuleDestroy {
+  constructor(private readonly keySet: JwksKeySet) {
+    super();
+  }
+
+  override get generation(): number {
+    return this.keySet.generation;
+  }
+
+  onModuleInit(): void {
+    this.keySet.start();
+  }
+
+  onModuleDestroy(): void {
+    this.keySet.stop();
+  }
+
+  override async claims(token: string): Promise<unknown> {
+    const { kid } = readHeader(token, JWKS_ALGORITHMS);
+    const hasKeyId = kid !== undefined;
+    const keys = await this.keySet.current();
+    let outcome = await verifyWith(keys, token, hasKeyId);
+    if (outcome === 'unknown key') {
+      const isOld = !hasKeyId || keys.ids.has(kid) || this.keySet.wasTakenBack(kid);
+      const mayBeNew = !isOld && isIssuedSince(token, this.keySet.fetchedAtMs);
+      const newer = await this.keySet.newerThan(keys, mayBeNew);
+      outcome = newer === undefined ? outcome : await verifyWith(newer, token, hasKeyId);
+    }
+    if (typeof outcome === 'string') {
+      throw badSignature();
+    }
+    return parseJson(outcome.payload);
+  }
+}
+
+/** How long before a token is signed its key may still be missing at the key server, and how far clocks may differ. */
+const PUBLISHED_LATE_MS = 60_000;
+
+/**
+ * Whether a token says that it was signed since the keys were fetched: its key may be newer than they are. One from before was signed by a
+ * key that has been taken back, or by none; to come back with it would be in vain. Nobody has checked what it says: who lies is told to
+ * come back, and nothing is fetched for it.
+ */
+function isIssuedSince(token: string, fetchedAtMs: number): boolean {
+  const claims = parseJson(Buffer.from(token.split('.', 2)[1] ?? '', 'base64url')) as {
+    iat?: unknown;
+  } | null;
+  const issuedAt = claims?.iat;
+  return typeof issuedAt !== 'number' || issuedAt * 1000 + PUBLISHED_LATE_MS >= fetchedAtMs;
+}
+
+async function verifyWith(keys: UsableKeys, token: string, hasKeyId: boolean): Promise<LastOutcome> {
+  const options = { algorithms: JWKS_ALGORITHMS };
+  // Without a key id all keys of the kind are tried; the one that signed may have been published since.
+  const failed = hasKeyId ? 'bad signature' : 'unknown key';
+  try {
+    return await compactVerify(token, keys.find, options);
+  } catch (error) {
+    if (error instanceof errors.JWKSMultipleMatchingKeys) {
+      for await (const key of error) {
+        const verified = await compactVerify(token, key, options).catch(() => undefined);
+        if (verified !== undefined) {
+          return verified;
+        }
+      }
+      return failed;
+    }
+    return error instanceof errors.JWKSNoMatchingKey ? 'unknown key' : failed;
+  }
 }

@@ -1,9 +1,8 @@
 import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { AuthError } from './auth-error.js';
-import { isExpired } from './claims.js';
+import { isExpired, type VerifiedToken } from './claims.js';
 import { AUTH_CLOCK, type Clock } from './clock.js';
-import type { VerifiedToken } from './verified-token.js';
 
 /** A connection as the guard sees it. */
 export interface Authenticated {

@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateKeyPairSync } from 'node:crypto';
-import { amountSettings } from './limits.js';
 import { ConfigError, type Environment, loadConfig } from './load-config.js';
 import type { Setting } from './setting.js';
 import { settings } from './settings.js';
@@ -190,8 +189,11 @@ function at(config: unknown, path: string): unknown {
   return path.split('.').reduce((value, key) => (value as Record<string, unknown>)[key], config);
 }
 
-const amounts = Object.entries(amountSettings).flatMap(([area, table]) =>
-  Object.entries<Setting<number>>(table).map(([name, setting]) => ({ ...setting, path: `${area}.${name}` })),
+/** Whole numbers with a range in their text. */
+const amounts = Object.entries(settings).flatMap(([area, table]) =>
+  Object.entries<Setting<unknown>>(table)
+    .map(([name, setting]) => ({ ...setting, path: `${area}.${name}` }))
+    .filter(({ env, doc }) => !(env in ROWS) && /\(-?\d+ to \d+\)/.test(doc)),
 );
 
 describe(loadConfig.name, () => {

@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Config } from './config.js';
 import { crossChecks } from './cross-checks.js';
-import { isRedisCluster } from './redis-cluster.js';
-import type { Setting, SettingContext } from './setting.js';
+import { isRedisCluster, type Setting, type SettingContext } from './setting.js';
 import { settings } from './settings.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;

@@ -1,5 +1,9 @@
 import { z } from 'zod';
 
+export const KIB = 1024;
+export const MIB = 1024 * KIB;
+export const HOUR_S = 3600;
+
 /** What a default may depend on. */
 export interface SettingContext {
   production: boolean;
@@ -126,3 +130,22 @@ export function list(
     .pipe(z.array(item)) as unknown as z.ZodType<readonly string[]>;
   return setting<readonly string[]>(env, schema, fallback, doc, extra);
 }
+
+/** Whether a REDIS_URL stands for Redis Cluster: a comma list of nodes, each of which may repeat the scheme. */
+export function isRedisCluster(url: string): boolean {
+  const nodes = /^rediss?:\/\/(?:[^@/?]*@)?([^@/?]*)/.exec(url.replace(/,rediss?:\/\/(?:[^@/?,]*@)?/g, ','));
+  return nodes?.[1]?.includes(',') === true;
+}
+
+/** A URL of one of these schemes, each with its colon. */
+export const url = (schemes: string[]): z.ZodType<string> =>
+  z.string().refine(
+    (value) => {
+      try {
+        return schemes.includes(new URL(value).protocol);
+      } catch {
+        return false;
+      }
+    },
+    `must be a URL that starts with ${schemes.map((scheme) => `${scheme}//`).join(' or ')}`,
+  );

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { HotCounters } from '../metrics/hot-counters.js';
+import { HotCounters } from '../metrics/metrics.js';
 import { Aggregate, MAX_WINDOW_BYTES, MAX_WINDOW_MEMBERS, MAX_WINDOWS_BYTES } from './aggregate.js';
 
 const MIB = 1_048_576;

@@ -1,4 +1,4 @@
-import type { HotCounters } from '../metrics/hot-counters.js';
+import type { HotCounters } from '../metrics/metrics.js';
 import { MAX_JSON_LEVELS } from '../protocol/json-depth.js';
 import { isObject } from './field-selection.js';
 

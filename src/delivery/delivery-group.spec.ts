@@ -1,6 +1,5 @@
 import { testRooms } from '../../test/support/test-rooms.js';
-import type { DeliveryOptions } from '../protocol/delivery-options.js';
-import { capDelivery } from '../protocol/cap-delivery.js';
+import { capDelivery, type DeliveryOptions } from '../protocol/delivery-options.js';
 import { DeliveryGroup } from './delivery-group.js';
 
 const brief = (messages: Record<string, unknown>[]) =>

@@ -1,16 +1,11 @@
 import { contain } from '../logging/walls.js';
-import type { HotCounters } from '../metrics/hot-counters.js';
+import type { HotCounters } from '../metrics/metrics.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
-import type { Publication } from './publication.js';
 import { Aggregate } from './aggregate.js';
-import { deliver } from './deliver.js';
-import type { Feed } from './feed.js';
-import { planOf } from './delivery-plan.js';
-import type { FieldSelection } from './field-selection.js';
-import { LiveList } from './live-list.js';
-import { parsePayload } from './parse-payload.js';
-import type { Scheduler } from './scheduler.js';
-import { TelemetryFrames, type TelemetryTemplate } from './telemetry-frame.js';
+import { type Feed, type Publication, TelemetryFrames, type TelemetryTemplate } from './telemetry-frame.js';
+import { FieldSelection } from './field-selection.js';
+import type { Recipient } from './lanes.js';
+import type { Scheduler } from './delivery-context.js';
 
 const NOTHING = Buffer.alloc(0);
 
@@ -173,4 +168,105 @@ export class DeliveryGroup implements Feed {
     this.hot.due += concerned;
     this.hot[what] += concerned;
   }
+}
+
+/** What follows from the options of a subscription, made once and shared by all rooms in which they are asked for. */
+export interface DeliveryPlan {
+  /** Subscriptions with equal keys are served alike; empty for those that get every publication as it is. */
+  readonly key: string;
+  readonly selection: FieldSelection | null;
+}
+
+const AS_IT_IS: DeliveryPlan = { key: '', selection: null };
+/** By options object: all devices of a message have the same one. */
+const plans = new WeakMap<DeliveryOptions, DeliveryPlan>();
+/** Selections in use, by their fields: each lives as long as a subscription that asked for them. */
+const selections = new Map<string, WeakRef<FieldSelection>>();
+const unused = new FinalizationRegistry((key: string) => {
+  if (selections.get(key)?.deref() === undefined) {
+    selections.delete(key);
+  }
+});
+
+export function planOf(options: DeliveryOptions): DeliveryPlan {
+  const { fields, maxRateHz, aggregate } = options;
+  if (fields === undefined && maxRateHz === undefined) {
+    return AS_IT_IS;
+  }
+  let plan = plans.get(options);
+  if (plan === undefined) {
+    const selection = fields === undefined ? null : selectionOf([...new Set(fields)].sort());
+    const key = `${maxRateHz ?? 0} ${aggregate === true} ${selection?.key ?? ''}`;
+    plan = { key, selection };
+    plans.set(options, plan);
+  }
+  return plan;
+}
+
+function selectionOf(fields: readonly string[]): FieldSelection {
+  const key = JSON.stringify(fields);
+  let selection = selections.get(key)?.deref();
+  if (selection === undefined) {
+    selection = new FieldSelection(fields, key);
+    selections.set(key, new WeakRef(selection));
+    unused.register(selection, key);
+  }
+  return selection;
+}
+
+/**
+ * Hands a publication to the first `count` of these subscriptions: the inner loop of the product. An error ends the one connection it
+ * came from; the loop is entered again behind it, so that no receiver pays for the wall.
+ */
+export function deliver(members: readonly Recipient[], count: number, frames: TelemetryFrames): void {
+  let at = 0;
+  while (at < count) {
+    try {
+      for (; at < count; at += 1) {
+        const subscription = members[at] as Recipient;
+        subscription.outbound.telemetry(subscription, frames);
+      }
+    } catch (error) {
+      (members[at] as Recipient).outbound.fail(error, 1);
+      at += 1;
+    }
+  }
+}
+
+/** Subscriptions of a group, in an array that the fan-out loop walks; adding and removing take one step. */
+class LiveList {
+  readonly members: Recipient[] = [];
+
+  add(subscription: Recipient): void {
+    subscription.index = this.members.length;
+    this.members.push(subscription);
+  }
+
+  remove(subscription: Recipient): void {
+    const { index } = subscription;
+    if (index < 0) {
+      return;
+    }
+    subscription.index = -1;
+    const last = this.members.pop() as Recipient;
+    if (last !== subscription) {
+      this.members[index] = last;
+      last.index = index;
+    }
+  }
+}
+
+let lastPayload: Buffer | null = null;
+let lastValue: unknown = undefined;
+
+/**
+ * The parsed payload. Several groups of a room ask for the same one in turn, so the last result is kept;
+ * callers do not change it.
+ */
+function parsePayload({ payload }: Publication): unknown {
+  if (payload !== lastPayload) {
+    lastValue = JSON.parse(payload.toString());
+    lastPayload = payload;
+  }
+  return lastValue;
 }

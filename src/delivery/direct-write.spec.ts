@@ -15,7 +15,7 @@ import {
   warnOfStreams,
   type TcpHandle,
 } from './direct-write.js';
-import { MemberRooms } from '../rooms/member-rooms.js';
+import { MemberRooms } from '../rooms/room.js';
 import { Outbound } from './outbound.js';
 import { textFrame } from './text-frame.js';
 

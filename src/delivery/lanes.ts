@@ -1,5 +1,25 @@
-import type { Recipient } from './recipient.js';
+import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { DeliveryContext } from './delivery-context.js';
+import type { Feed, TelemetryFrames } from './telemetry-frame.js';
+import type { Outbound } from './outbound.js';
+
+/** A subscription as delivery sees it: where it stands, and the way to its connection. Implemented by the rooms' Subscription. */
+export interface Recipient {
+  readonly outbound: Outbound;
+  readonly delivery: DeliveryOptions;
+  /** Whether it is still its connection's subscription of the room. */
+  readonly current: boolean;
+  /** What it is served by; null while the snapshot or the resume is still ahead. */
+  readonly feed: Feed | null;
+  /** Offset of the last publication sent (or put into the queue in order); the next one is numbered against it. */
+  lastOffset: number;
+  /** Grows when what is queued became void: it left, restarted, or its epoch changed. */
+  readonly generation: number;
+  /** In mode `latest`: a place in the telemetry lane is taken. */
+  waiting: boolean;
+  /** Place in the list of its {@link DeliveryGroup}; -1 when not in one. */
+  index: number;
+}
 
 /** Taken places at the head of a lane are cleared away in bulk. */
 const COMPACT_AT = 1_024;
@@ -15,7 +35,7 @@ interface Waiting {
  * What waits while a socket takes no more: replies, status and metadata in one lane, ahead of telemetry in the other.
  * Both are first in, first out. A subscription in mode `latest` takes one place without bytes: its value is read when it is sent.
  */
-export class Lanes {
+class Lanes {
   /** Bytes of each lane. */
   controlBytes = 0;
   telemetryBytes = 0;
@@ -103,4 +123,182 @@ function frameOf({ subscription, generation, frame }: Waiting, context: Delivery
   const skipped = newest.publication.offset - subscription.lastOffset - 1;
   subscription.lastOffset = newest.publication.offset;
   return newest.frame(skipped);
+}
+
+/** The lanes of one connection: each with its bound, and both in the sums over all connections. Made with a stall. */
+export class BoundedLanes extends Lanes {
+  private accountedBytes = 0;
+  private accountedMessages = 0;
+
+  constructor(private readonly context: DeliveryContext) {
+    super();
+  }
+
+  /** Bytes of both lanes. */
+  get bytes(): number {
+    return this.controlBytes + this.telemetryBytes;
+  }
+
+  /** Messages of both lanes. */
+  get count(): number {
+    return this.controlCount + this.telemetryCount;
+  }
+
+  /** A status, metadata or reply frame waits. @returns whether the lane is over its bound */
+  holdControl(frame: Buffer): boolean {
+    const { limits } = this.context;
+    this.pushControl(frame);
+    if (
+      this.controlBytes > limits.controlQueueMaxBytes ||
+      this.controlCount > limits.controlQueueMaxMessages
+    ) {
+      return true;
+    }
+    this.account();
+    return false;
+  }
+
+  /** The next publication of a live subscription waits. @returns whether the lane is over its bound */
+  holdTelemetry(subscription: Recipient, frames: TelemetryFrames, skipped: number): boolean {
+    const { limits, hot } = this.context;
+    if (subscription.delivery.mode === 'latest') {
+      if (subscription.waiting) {
+        hot.conflated += 1;
+      } else {
+        subscription.waiting = true;
+        this.pushTelemetry(subscription, null);
+      }
+      return false;
+    }
+    subscription.lastOffset = frames.publication.offset;
+    this.pushTelemetry(subscription, frames.frame(skipped));
+    if (this.telemetryBytes > limits.queueMaxBytes || this.telemetryCount > limits.queueMaxMessages) {
+      return true;
+    }
+    this.account();
+    return false;
+  }
+
+  /**
+   * Hands out all replies, and telemetry after them while less than `budget` bytes have gone.
+   * @returns whether anything still waits
+   */
+  handOut(budget: number, take: (frame: Buffer, isTelemetry: boolean) => void): boolean {
+    let left = budget;
+    for (let frame = this.shiftControl(); frame !== undefined; frame = this.shiftControl()) {
+      take(frame, false);
+      left -= frame.length;
+    }
+    while (left > 0) {
+      const frame = this.shiftTelemetry(this.context);
+      if (frame === undefined) {
+        break;
+      }
+      take(frame, true);
+      left -= frame.length;
+    }
+    return this.count > 0;
+  }
+
+  /** Brings the sums over all connections up to date. */
+  account(): void {
+    this.accountAs(this.bytes, this.count);
+  }
+
+  /** Nothing of it waits any more: it was written, or is discarded. */
+  letGo(): void {
+    this.accountAs(0, 0);
+  }
+
+  private accountAs(bytes: number, messages: number): void {
+    const { context } = this;
+    context.queuedBytes += bytes - this.accountedBytes;
+    context.queuedMessages += messages - this.accountedMessages;
+    this.accountedBytes = bytes;
+    this.accountedMessages = messages;
+  }
+}
+
+/** Interval of the first step; doubles with every further stall. */
+const FIRST_INTERVAL_MS = 100;
+const LONGEST_INTERVAL_MS = 2_000;
+/** Without a stall for this long a connection is as fast as any other again. */
+const CALM_MS = 10_000;
+
+/**
+ * The second step for a slow connection, between conflating while its socket is full and closing it: one that stalls again and again gets the
+ * newest values of its `latest` subscriptions at intervals, so that what it reads is fresh instead of what has stood in buffers on
+ * the way. What the interval skipped is told by `skipped`. Mode `every`, status and replies are not touched.
+ */
+export class Easing {
+  private intervalMs = 0;
+  private stalledAt = Number.NEGATIVE_INFINITY;
+  private readonly waiting = new Lanes();
+  private cancel: (() => void) | null = null;
+
+  /** @param release sends what waits, or comes back later when the socket is full */
+  constructor(
+    private readonly context: DeliveryContext,
+    private readonly release: () => void,
+  ) {}
+
+  /** The socket takes no more. The first stall alone changes nothing. */
+  stalled(): void {
+    const now = this.context.scheduler.now();
+    const isAgain = now - this.stalledAt < CALM_MS;
+    this.stalledAt = now;
+    if (!isAgain) {
+      this.intervalMs = 0;
+      return;
+    }
+    const next =
+      this.intervalMs === 0 ? FIRST_INTERVAL_MS : Math.min(this.intervalMs * 2, LONGEST_INTERVAL_MS);
+    if (next !== this.intervalMs) {
+      this.intervalMs = next;
+      this.context.metrics.eased.inc();
+    }
+  }
+
+  /** Whether the next value of this subscription has to wait for the end of an interval. */
+  takes(recipient: Recipient): boolean {
+    return recipient.delivery.mode === 'latest' && (recipient.waiting || this.active);
+  }
+
+  /** Values that wait. */
+  get count(): number {
+    return this.waiting.telemetryCount;
+  }
+
+  /** The newest value of a subscription is due at the end of the interval. */
+  hold(recipient: Recipient): void {
+    recipient.waiting = true;
+    this.waiting.pushTelemetry(recipient, null);
+    this.cancel ??= this.context.scheduler.after(this.intervalMs, () => {
+      this.cancel = null;
+      this.release();
+    });
+  }
+
+  /** The next value that is due; undefined when there is none left. */
+  next(): Buffer | undefined {
+    return this.waiting.shiftTelemetry(this.context);
+  }
+
+  /** The socket is full again: the values stay newest, and are due an interval later. */
+  again(): void {
+    this.cancel ??= this.context.scheduler.after(Math.max(this.intervalMs, FIRST_INTERVAL_MS), () => {
+      this.cancel = null;
+      this.release();
+    });
+  }
+
+  stop(): void {
+    this.cancel?.();
+    this.cancel = null;
+  }
+
+  /** Whether values of mode `latest` are eased now. */
+  private get active(): boolean {
+    return this.intervalMs > 0 && this.context.scheduler.now() - this.stalledAt < CALM_MS;
+  }
 }

@@ -3,13 +3,9 @@ import { contain, walled } from '../logging/walls.js';
 import type { DropReason } from '../metrics/metrics.js';
 import { replyText } from '../protocol/reply-text.js';
 import type { ReplyMessage } from '../protocol/server-messages.js';
-import type { Recipient } from './recipient.js';
-import { BoundedLanes } from './bounded-lanes.js';
+import { BoundedLanes, Easing, type Recipient } from './lanes.js';
 import type { DeliveryContext } from './delivery-context.js';
-import { Easing } from './easing.js';
-import type { PacedSource } from './paced-source.js';
 import { SocketWriter, WRITE_AT_BYTES } from './socket-writer.js';
-import { Sources } from './sources.js';
 import type { TelemetryFrames } from './telemetry-frame.js';
 import { textFrame } from './text-frame.js';
 
@@ -284,5 +280,91 @@ export class Outbound extends SocketWriter {
     const { waiters } = this;
     this.waiters = null;
     waiters?.forEach((resolve) => resolve());
+  }
+}
+
+/**
+ * A stretch of messages that is sent no faster than the connection reads: a snapshot, a resume. It is asked for its
+ * next frame only while the socket takes more, so that it waits at its origin and never in the queue.
+ */
+export interface PacedSource {
+  /**
+   * The next frame, or null when there is none now: the source is done, or calls {@link Outbound.wake} later.
+   * @param telemetryWaits publications of live subscriptions wait for the socket: what must not overtake them comes when they are gone
+   */
+  pull(telemetryWaits: boolean): Buffer | null;
+  /** Nothing will come any more. */
+  readonly done: boolean;
+  /** Whether frames are telemetry (for the counters) rather than snapshots. */
+  readonly telemetry: boolean;
+  /** What it keeps in memory while the connection does not read, about. */
+  readonly bytes: number;
+}
+
+/** Sources that may be under way to their next frame at once: each has a page of history in memory then. */
+const MAX_AHEAD = 16;
+/** What a source costs beside what it names, about. */
+const SOURCE_BYTES = 256;
+/** What sources may keep for each room that a pattern stands for: several patterns may name the same rooms. */
+const PATTERN_ROOM_BYTES = 24;
+
+/** The paced sources of one connection, first come first served among those that have something; bounded in bytes. */
+class Sources {
+  private readonly sources: PacedSource[] = [];
+  private readonly maxBytes: number;
+  private bytes = 0;
+
+  constructor(private readonly context: DeliveryContext) {
+    const { queueMaxBytes, maxRoomsPerConnection, maxPatternRoomsPerConnection } = context.limits;
+    this.maxBytes =
+      queueMaxBytes +
+      SOURCE_BYTES * maxRoomsPerConnection +
+      PATTERN_ROOM_BYTES * maxPatternRoomsPerConnection;
+  }
+
+  get empty(): boolean {
+    return this.sources.length === 0;
+  }
+
+  /** @returns whether all together are over their bound */
+  add(source: PacedSource): boolean {
+    this.sources.push(source);
+    if (source.bytes === 0) {
+      this.account(SOURCE_BYTES);
+    } else {
+      // All anew: those that this one replaces have become small.
+      this.account(this.sources.reduce((sum, one) => sum + SOURCE_BYTES + one.bytes, 0) - this.bytes);
+    }
+    return this.bytes > this.maxBytes;
+  }
+
+  /** The next frame of the first source that has one, or null. */
+  next(telemetryWaits: boolean): { frame: Buffer; telemetry: boolean } | null {
+    for (let at = 0; at < this.sources.length && at < MAX_AHEAD;) {
+      const source = this.sources[at] as PacedSource;
+      const frame = source.pull(telemetryWaits);
+      if (source.done) {
+        this.sources.splice(at, 1);
+        this.account(
+          this.sources.length === 0 ? -this.bytes : -Math.min(this.bytes, SOURCE_BYTES + source.bytes),
+        );
+      } else {
+        at += 1;
+      }
+      if (frame !== null) {
+        return { frame, telemetry: source.telemetry };
+      }
+    }
+    return null;
+  }
+
+  /** Nothing of them is sent any more. */
+  letGo(): void {
+    this.account(-this.bytes);
+  }
+
+  private account(bytes: number): void {
+    this.bytes += bytes;
+    this.context.queuedBytes += bytes;
   }
 }

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { Batch } from './batch.js';
+import type { Batch, Flushable, FlushWindow } from './flush-window.js';
 import type { DeliveryContext } from './delivery-context.js';
 import {
   DIRECT_MAX_BYTES,
@@ -14,7 +14,6 @@ import {
   type DirectWriteOwner,
   type TcpHandle,
 } from './direct-write.js';
-import type { Flushable, FlushWindow } from './flush-window.js';
 
 /** A window's bytes for one connection are written at once when they pass this, so that no turn piles up more. */
 export const WRITE_AT_BYTES = 64 * 1024;

@@ -1,7 +1,23 @@
-import { decimalOf, digitsOf, writeDigits } from './decimal.js';
-import { frameMemory } from './frame-memory.js';
-import type { Publication } from './publication.js';
-import { headerLength, writeHeader } from './text-frame.js';
+import { frameMemory, headerLength, writeHeader } from './text-frame.js';
+
+/** JSON bytes of device metadata (one object), or null when nothing is known. */
+export type MetaBytes = Buffer | null;
+
+/**
+ * One update of a device as rooms store and deliver it. Immutable; shared by all receivers.
+ * `payload` and `meta` are JSON bytes as they arrived, never parsed on the way.
+ */
+export interface Publication {
+  readonly deviceId: string;
+  /** Globally unique name of the numbering. */
+  readonly epoch: string;
+  /** 1 for the first publication of the epoch, then exactly 1 more each; 0 only for a retained value that was never a publication. */
+  readonly offset: number;
+  /** Unix ms of acceptance. */
+  readonly serverTs: number;
+  readonly payload: Buffer;
+  readonly meta: MetaBytes;
+}
 
 const META_OPEN = Buffer.from(',"meta":');
 const META_CLOSE = Buffer.from(',"serverTs":');
@@ -106,5 +122,55 @@ export class TelemetryFrames {
       this.skippedFrame = this.template.frame(this.publication, skipped, this.extra);
     }
     return this.skippedFrame;
+  }
+}
+
+/** Where subscriptions of one room with equal options get their publications from: made once, shared by all of them. */
+export interface Feed {
+  /** The newest publication as this feed sends it; what waiting subscriptions in mode `latest` read. */
+  readonly frames: TelemetryFrames | null;
+  /** A publication as this feed would send it on its own (snapshot, resume), or null when none of its fields is asked for. */
+  shape(publication: Publication): Publication | null;
+}
+
+const ZERO = 0x30;
+/** Whole numbers from here on are written by way of their text. */
+const TOO_LARGE = 1_000_000_000;
+
+let lastValue = Number.NaN;
+let lastDecimal = new Uint8Array();
+
+/** A number as decimal text, in ASCII. The last one is remembered: hundreds of publications have the same time of receipt. */
+export function decimalOf(value: number): Uint8Array {
+  if (value !== lastValue) {
+    lastValue = value;
+    lastDecimal = Uint8Array.from(String(value), (character) => character.charCodeAt(0));
+  }
+  return lastDecimal;
+}
+
+/** Digits of a whole number that is not negative. */
+export function digitsOf(value: number): number {
+  if (value >= TOO_LARGE) {
+    return String(value).length;
+  }
+  let digits = 1;
+  for (let rest = value; rest >= 10; rest = (rest / 10) | 0) {
+    digits += 1;
+  }
+  return digits;
+}
+
+/** Writes a whole number that is not negative, for which making a text and copying that takes three times as long. @param digits as {@link digitsOf} says */
+export function writeDigits(bytes: Uint8Array, at: number, value: number, digits: number): void {
+  if (value >= TOO_LARGE) {
+    bytes.set(Buffer.from(String(value)), at);
+    return;
+  }
+  let rest = value;
+  for (let pos = at + digits - 1; pos >= at; pos -= 1) {
+    const next = (rest / 10) | 0;
+    bytes[pos] = ZERO + rest - next * 10;
+    rest = next;
   }
 }

@@ -1,16 +1,36 @@
-import { Controller, Inject, type OnApplicationBootstrap, Optional } from '@nestjs/common';
+import { Controller, Inject, Injectable, type OnApplicationBootstrap, Optional } from '@nestjs/common';
 import { EventPattern } from '@nestjs/microservices';
-import { background, contain } from '../logging/walls.js';
-import type { DeviceStatus } from '../rooms/publication.js';
-import { RoomsService } from '../rooms/rooms.service.js';
+import { CONFIG, type Config } from '../config/config.js';
+import { readMetadataFile } from '../config/metadata-file.js';
+import { DEVICE_TRANSPORT, type DeviceHandlers, type IngestRoute } from '../ingest/ingest.js';
 import { type DeviceSink, SharedStore, StoreLostError } from '../ingest/ports.js';
+import { RetainedState } from '../ingest/retained-state.js';
+import { background, contain } from '../logging/walls.js';
+import type { InboundMessage } from '../mqtt/topic-router.js';
+import type { DeviceStatus, MetaBytes } from '../rooms/broadcast-adapter.js';
+import { RoomsService } from '../rooms/rooms.service.js';
 import { Transformer } from '../transform/transformer.js';
-import { DEVICE_TRANSPORT, type DeviceHandlers, type IngestRoute } from '../ingest/ingest-route.js';
-import type { InboundMessage } from '../mqtt/inbound-message.js';
 import { jsonValue } from './json-check.js';
 import { MqttTransport } from './mqtt-transport.js';
-import { RetainedState } from '../ingest/retained-state.js';
-import { StaticMetadata } from './static-metadata.js';
+
+/** Metadata of METADATA_FILE, for devices that publish none. */
+@Injectable()
+export class StaticMetadata {
+  private readonly devices: ReadonlyMap<string, Buffer>;
+
+  constructor(@Inject(CONFIG) config: Config) {
+    const { file } = config.metadata;
+    this.devices = file === undefined ? new Map() : readMetadataFile(file);
+  }
+
+  get(deviceId: string): MetaBytes {
+    return this.devices.get(deviceId) ?? null;
+  }
+
+  entries(): Iterable<[string, Buffer]> {
+    return this.devices.entries();
+  }
+}
 
 const OPEN_OBJECT = 0x7b;
 /** The largest time a Date can hold, Unix ms. */

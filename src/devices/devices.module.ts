@@ -1,11 +1,9 @@
 import { Module } from '@nestjs/common';
 import { CommandPublisher } from '../mqtt/command-publisher.js';
-import { DeviceTrace } from '../mqtt/device-trace.js';
-import { DeviceController } from './device.controller.js';
-import { IngestCounters } from '../mqtt/ingest-counters.js';
+import { DeviceTrace, IngestCounters } from '../mqtt/ingest-counters.js';
+import { DeviceController, StaticMetadata } from './device.controller.js';
 import { MqttTransport } from './mqtt-transport.js';
 import { RetainedState } from '../ingest/retained-state.js';
-import { StaticMetadata } from './static-metadata.js';
 import { TransformModule } from '../transform/transform.module.js';
 import { Upstream } from '../ingest/upstream.js';
 

@@ -2,23 +2,23 @@ import { randomBytes } from 'node:crypto';
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
 import { Server } from '@nestjs/microservices';
 import { CONFIG, type Config } from '../config/config.js';
-import { Metrics } from '../metrics/metrics.js';
-import { mirrorGauge } from '../metrics/mirror.js';
-import { IngestLease } from '../ingest/ingest-lease.js';
-import { IngestSlots } from '../ingest/ingest-slots.js';
-import { SharedStore } from '../ingest/ports.js';
-import { brokerSettings } from '../mqtt/broker-settings.js';
+import { Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { IngestLease, IngestSlots, SharedStore } from '../ingest/ports.js';
+import { brokerSettings } from '../mqtt/broker-connection.js';
 import { CommandPublisher } from '../mqtt/command-publisher.js';
-import { DeviceTrace } from '../mqtt/device-trace.js';
-import type { Ingest, IngestParts } from '../ingest/ingest.js';
+import { DeviceTrace, IngestCounters } from '../mqtt/ingest-counters.js';
+import {
+  DEVICE_TRANSPORT,
+  type DeviceHandlers,
+  type Ingest,
+  type IngestParts,
+  type IngestRoute,
+} from '../ingest/ingest.js';
 import { LeasedIngest } from '../ingest/leased-ingest.js';
 import { SharedIngest } from '../ingest/shared-ingest.js';
 import { SoloIngest } from '../ingest/solo-ingest.js';
-import { IngestCounters } from '../mqtt/ingest-counters.js';
-import { DEVICE_TRANSPORT, type DeviceHandlers, type IngestRoute } from '../ingest/ingest-route.js';
-import type { InboundMessage } from '../mqtt/inbound-message.js';
+import type { InboundMessage, Route } from '../mqtt/topic-router.js';
 import { RetainedState } from '../ingest/retained-state.js';
-import type { Route } from '../mqtt/topic-router.js';
 import { Upstream } from '../ingest/upstream.js';
 
 /**

@@ -1,8 +1,7 @@
 import { type IClientOptions, type MqttClient, connect } from 'mqtt';
 import { walled } from '../logging/walls.js';
-import type { DeviceModel } from './device-kinds.js';
+import type { DeviceModel, Random } from './device-kinds.js';
 import type { PlannedDevice } from './fleet-plan.js';
-import type { Random } from './random.js';
 
 const SECOND_MS = 1_000;
 const ONLINE_MS = 40 * SECOND_MS;

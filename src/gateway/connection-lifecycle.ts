@@ -1,25 +1,24 @@
-import { Injectable, Logger } from '@nestjs/common';
+import { Injectable, Logger, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { AuthError } from '../auth/auth-error.js';
 import { TokenVerifier } from '../auth/token-verifier.js';
-import type { VerifiedToken } from '../auth/verified-token.js';
+import type { VerifiedToken } from '../auth/claims.js';
 import { DeliveryContext } from '../delivery/delivery-context.js';
 import { Outbound } from '../delivery/outbound.js';
+import { textFrame } from '../delivery/text-frame.js';
+import { Upstream } from '../ingest/upstream.js';
 import { background } from '../logging/walls.js';
 import { Metrics } from '../metrics/metrics.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { ProtocolError } from '../protocol/errors.js';
 import { RoomsService } from '../rooms/rooms.service.js';
 import { Admission } from './door/admission.js';
-import { type Connection, type ConnectionOwner, ConnectionState } from './socket/connection.js';
-import { ConnectionTimers, type TimerActions } from './socket/connection-timers.js';
-import { closeCodeLabel } from './close-code-label.js';
-import { Inbound } from './socket/inbound.js';
-import { InboundDispatcher } from './messages/inbound-dispatcher.js';
-import { Opening } from './opening.js';
-import { tokenOfFirstMessage } from './messages/parse-frame.js';
-import { Presence } from './door/presence.js';
 import type { PendingPlace } from './door/pending-places.js';
-import { CloseReason, closeForAuthError, retryReason } from './replies.js';
+import { Presence } from './door/presence.js';
+import { InboundDispatcher, tokenOfFirstMessage } from './messages/inbound-dispatcher.js';
+import { Opening, upstreamMessage } from './opening.js';
+import { closeForAuthError, CloseReason, retryReason } from './replies.js';
+import { ConnectionTimers, type TimerActions } from './socket/connection-timers.js';
+import { type Connection, type ConnectionOwner, ConnectionState, Inbound } from './socket/connection.js';
 
 /** Pings, pongs and parts of the first message that may come before the token: few, since no client has reason to send more. */
 const MAX_EARLY_FRAMES = 32;
@@ -290,6 +289,48 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     if (connection.isPresent) {
       connection.isPresent = false;
       this.presence.leave(connection.userId, connection.id);
+    }
+  }
+}
+
+/** Codes of RFC 6455 that occur: normal, going away, protocol error, unsupported data, none, broken, bad text. */
+const STANDARD_CODES = [1000, 1001, 1002, 1003, 1005, 1006, 1007];
+const KNOWN_CODES = new Set<number>([...STANDARD_CODES, ...Object.values(CloseCode)]);
+
+/** The `code` label of `sluice_connections_closed_total`. A client may send any code: those that mean nothing to us share a label. */
+function closeCodeLabel(code: number): string {
+  return KNOWN_CODES.has(code) ? String(code) : 'other';
+}
+
+/** Tells every connection when device messages cannot, or can again, reach this instance. */
+@Injectable()
+export class UpstreamAnnouncer implements OnModuleInit, OnModuleDestroy {
+  private stop: (() => void) | null = null;
+
+  constructor(
+    private readonly upstream: Upstream,
+    private readonly lifecycle: ConnectionLifecycle,
+  ) {}
+
+  onModuleInit(): void {
+    this.stop = this.upstream.onChange((up, changedAt) => this.announce(up, changedAt));
+  }
+
+  onModuleDestroy(): void {
+    this.stop?.();
+    this.stop = null;
+  }
+
+  private announce(up: boolean, changedAt: number): void {
+    const frame = textFrame(JSON.stringify(upstreamMessage(up, changedAt)));
+    for (const connection of this.lifecycle.connections) {
+      if (connection.isOpen) {
+        try {
+          connection.outbound.control(frame);
+        } catch (error) {
+          connection.fail(error);
+        }
+      }
     }
   }
 }

@@ -1,10 +1,85 @@
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { type INestApplicationContext, Inject, Injectable, Logger } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { MqttTransport } from '../devices/mqtt-transport.js';
+import { background, walled } from '../logging/walls.js';
 import { Metrics } from '../metrics/metrics.js';
+import { CloseCode } from '../protocol/close-codes.js';
 import { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
+import { ConnectionLifecycle } from './connection-lifecycle.js';
 import { Admission } from './door/admission.js';
-import { ConnectionCloser } from './connection-closer.js';
+import { InboundDispatcher } from './messages/inbound-dispatcher.js';
+import { retryReason } from './replies.js';
+import type { Connection } from './socket/connection.js';
+
+const BATCH_EVERY_MS = 100;
+/** Time the last ones get to take their close frame before their sockets are cut. */
+const CUT_GRACE_MS = 250;
+const LOOK_EVERY_MS = 20;
+/** Steps of this part of a circle fall evenly, however many they are and wherever they begin. */
+const GOLDEN_RATIO = 0.618_033_988_749_895;
+
+/** Closes all connections of an instance that stops, each told when to come back. */
+@Injectable()
+export class ConnectionCloser {
+  private place = Math.random();
+
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly lifecycle: ConnectionLifecycle,
+    private readonly dispatcher: InboundDispatcher,
+  ) {}
+
+  /**
+   * Closes in batches, ten a second, larger ones where the time would not suffice. A connection with messages in work is closed
+   * when they are answered.
+   * @param deadline performance.now() at which to give up
+   * @returns when all are closed, or at the deadline
+   */
+  async closePaced(deadline: number): Promise<void> {
+    const waiting = [...this.lifecycle.connections];
+    const batches = Math.max(1, Math.floor((deadline - performance.now()) / 2 / BATCH_EVERY_MS));
+    const size = Math.max(this.config.drain.batchConnections, Math.ceil(waiting.length / batches));
+    for (let at = 0; at < waiting.length; at += size) {
+      if (at > 0) {
+        await pause(Math.min(BATCH_EVERY_MS, deadline - performance.now()));
+      }
+      for (const connection of waiting.slice(at, at + size)) {
+        this.dispatcher.closeWhenIdle(connection, CloseCode.Restart, this.nextReason());
+      }
+    }
+    await this.gone(deadline);
+  }
+
+  /** Closes what is left at once, and cuts what does not answer. */
+  async closeAll(): Promise<void> {
+    const { connections } = this.lifecycle;
+    for (const connection of connections) {
+      connection.close(CloseCode.Restart, this.nextReason());
+    }
+    await this.gone(performance.now() + CUT_GRACE_MS);
+    for (const connection of connections) {
+      connection.terminate();
+    }
+    await this.gone(performance.now() + CUT_GRACE_MS);
+  }
+
+  /** Reconnects of one instance, and of several that stop together, fall evenly over the span. */
+  private nextReason(): string {
+    this.place = (this.place + GOLDEN_RATIO) % 1;
+    return retryReason(this.place * this.config.drain.spreadMs);
+  }
+
+  private async gone(deadline: number): Promise<void> {
+    const connections: ReadonlySet<Connection> = this.lifecycle.connections;
+    while (connections.size > 0 && performance.now() < deadline) {
+      await pause(Math.min(LOOK_EVERY_MS, deadline - performance.now()));
+    }
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
+}
 
 /** Part of the time that is kept for what comes after the clients: the broker, the rooms, HTTP. */
 const RESERVED_PART = 0.2;
@@ -73,4 +148,46 @@ export class DrainService {
 
 function wait(ms: number): Promise<void> {
   return ms === 0 ? Promise.resolve() : new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** What of `process` is needed; tests give their own. */
+export interface SignalSource {
+  on(signal: 'SIGTERM' | 'SIGINT', listener: () => void): unknown;
+  exit(code: number): void;
+}
+
+/**
+ * SIGTERM and SIGINT drain the instance, close the application and exit with 0 within DRAIN_TIMEOUT_MS. A second signal exits
+ * at once with 1.
+ */
+export function installSignalHandlers(app: INestApplicationContext, source: SignalSource = process): void {
+  const logger = new Logger('Signals');
+  const { timeoutMs } = app.get<Config>(CONFIG).drain;
+  let stopping = false;
+  const stop = (signal: string): void => {
+    if (stopping) {
+      logger.warn(`${signal} again: exit at once`);
+      source.exit(1);
+      return;
+    }
+    stopping = true;
+    logger.log(`${signal}: stopping`);
+    // Whatever hangs, the process ends; unref'd so that this timer is not what keeps it.
+    const cut = setTimeout(
+      walled('lifecycle', () => source.exit(0)),
+      timeoutMs,
+    ).unref();
+    const stopped = app
+      .get(DrainService)
+      .drain()
+      .then(() => app.close())
+      .catch((error: unknown) => logger.error('The application could not be closed', error))
+      .then(() => {
+        clearTimeout(cut);
+        source.exit(0);
+      });
+    background('lifecycle', stopped);
+  };
+  source.on('SIGTERM', () => stop('SIGTERM'));
+  source.on('SIGINT', () => stop('SIGINT'));
 }

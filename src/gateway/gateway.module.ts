@@ -4,14 +4,12 @@ import { CONFIG, type Config } from '../config/config.js';
 import { DevicesModule } from '../devices/devices.module.js';
 import { Metrics } from '../metrics/metrics.js';
 import { Admission } from './door/admission.js';
-import { ClientAddress } from './door/client-address.js';
+import { ClientAddress, Door, DOOR_LIMITS, doorLimits } from './door/door.js';
 import { CommandsService } from './messages/commands.service.js';
-import { ConnectionCloser } from './connection-closer.js';
-import { ConnectionLifecycle } from './connection-lifecycle.js';
+import { ConnectionCloser, DrainService } from './drain.service.js';
+import { ConnectionLifecycle, UpstreamAnnouncer } from './connection-lifecycle.js';
 import { ConnectionTimers } from './socket/connection-timers.js';
 import { DeviceGateway } from './messages/device.gateway.js';
-import { DOOR_LIMITS, Door, doorLimits } from './door/door.js';
-import { DrainService } from './drain.service.js';
 import { ErrorReplyFilter } from './messages/error-reply.filter.js';
 import { InboundDispatcher } from './messages/inbound-dispatcher.js';
 import { Opening } from './opening.js';
@@ -19,7 +17,6 @@ import { MemoryPresence, Presence, SharedPresence } from './door/presence.js';
 import { SubscriptionsService } from './messages/subscriptions.service.js';
 import { TokenRefresh } from './messages/token-refresh.js';
 import { UpgradeHandler } from './door/upgrade-handler.js';
-import { UpstreamAnnouncer } from './upstream-announcer.js';
 import { WorkLimit } from './messages/limits.js';
 
 /** WebSocket connections of dashboards. Needs `app.useWebSocketAdapter(new SluiceWsAdapter(app))`. */

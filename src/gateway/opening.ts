@@ -1,16 +1,15 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { AUTH_CLOCK, type Clock } from '../auth/clock.js';
 import { CONFIG, type Config } from '../config/config.js';
-import { capDelivery } from '../protocol/cap-delivery.js';
+import { capDelivery, DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
 import { Upstream } from '../ingest/upstream.js';
 import { background } from '../logging/walls.js';
-import { DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
 import { ProtocolError } from '../protocol/errors.js';
 import type { UpstreamMessage } from '../protocol/server-messages.js';
 import { RoomsService } from '../rooms/rooms.service.js';
 import type { Connection } from './socket/connection.js';
 import { errorReply } from './replies.js';
-import { roomLimit, tooManyRooms } from './messages/room-limit.js';
+import { roomLimit, tooManyRooms } from './messages/limits.js';
 
 /** What a connection is told when it opens: who it is, whether device messages come, and the devices of its token. */
 @Injectable()

@@ -5,12 +5,11 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { WebSocketServer } from 'ws';
 import { walled } from '../logging/walls.js';
 import { Admission } from './door/admission.js';
-import { Connection } from './socket/connection.js';
+import { Connection, type Handler } from './socket/connection.js';
 import { Door } from './door/door.js';
-import { FirstWrites } from './door/first-writes.js';
-import type { Handler } from './socket/inbound.js';
+import { FirstWrites } from './door/crowd.js';
 import { InboundDispatcher } from './messages/inbound-dispatcher.js';
-import { ConnectionCloser } from './connection-closer.js';
+import { ConnectionCloser } from './drain.service.js';
 import { UpgradeHandler } from './door/upgrade-handler.js';
 
 /**

@@ -8,7 +8,7 @@ import {
 } from '@nestjs/terminus';
 import { getHeapStatistics } from 'node:v8';
 import { CONFIG, type Config } from '../config/config.js';
-import { ManagementGuard } from '../http/management.guard.js';
+import { ManagementGuard } from '../http/management.js';
 import { EventLoopDelay } from './event-loop-delay.js';
 import { type HealthStatus, Readiness } from './readiness.js';
 

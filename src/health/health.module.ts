@@ -2,8 +2,7 @@ import { type DynamicModule, Module, type ModuleMetadata } from '@nestjs/common'
 import { TerminusModule } from '@nestjs/terminus';
 import { EventLoopDelay } from './event-loop-delay.js';
 import { HealthController } from './health.controller.js';
-import { HEALTH_SOURCES, type HealthSources } from './health-sources.js';
-import { Readiness } from './readiness.js';
+import { HEALTH_SOURCES, type HealthSources, Readiness } from './readiness.js';
 
 interface HealthModuleOptions {
   imports: NonNullable<ModuleMetadata['imports']>;

@@ -1,6 +1,13 @@
-import { type IncomingMessage, type RequestListener, type Server, createServer } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import {
+  type CanActivate,
+  type ExecutionContext,
+  Inject,
+  Injectable,
+  NotFoundException,
+} from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
 import { contain } from '../logging/walls.js';
-import type { Config } from '../config/config.js';
 
 const managementRequests = new WeakSet<IncomingMessage>();
 /** The only paths that the management port knows. */
@@ -20,7 +27,7 @@ export function isManagementExposed({ production, http }: Config): boolean {
 }
 
 /** Whether a request came in through the management port. */
-export function cameThroughManagement(request: IncomingMessage): boolean {
+function cameThroughManagement(request: IncomingMessage): boolean {
   return managementRequests.has(request);
 }
 
@@ -48,4 +55,21 @@ export function createManagementServer(handler: RequestListener): Server {
   server.headersTimeout = REQUEST_TIMEOUT_MS;
   server.maxConnections = MAX_CONNECTIONS;
   return server;
+}
+
+/** Hides health and metrics from PORT when they have a port of their own. On the controllers, so that no spelling of a path gets past it. */
+@Injectable()
+export class ManagementGuard implements CanActivate {
+  private readonly separate: boolean;
+
+  constructor(@Inject(CONFIG) config: Config) {
+    this.separate = isManagementSeparate(config.http);
+  }
+
+  canActivate(context: ExecutionContext): boolean {
+    if (this.separate && !cameThroughManagement(context.switchToHttp().getRequest<IncomingMessage>())) {
+      throw new NotFoundException();
+    }
+    return true;
+  }
 }

@@ -1,7 +1,219 @@
+import { Logger } from '@nestjs/common';
 import { background } from '../logging/walls.js';
-import type { DeviceMessage } from '../rooms/device-message.js';
-import type { DeviceStatus, MetaBytes } from '../rooms/publication.js';
-import type { DeviceSink, SharedStore } from './ports.js';
+import { IngestSession } from '../mqtt/ingest-session.js';
+import type { DeviceMessage, DeviceStatus, MetaBytes } from '../rooms/broadcast-adapter.js';
+import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
+import { type DeviceSink, ReturnLostError, type SharedStore, type StoreMode } from './ports.js';
+import { RetainedPass } from './retained-pass.js';
+
+export interface LocalModeEvents {
+  /** Rooms are this instance's own from now on: sessions that feed the store end. */
+  away(): void;
+  /** The store answers, or does not any more, whatever the mode. */
+  reachable(reachable: boolean): void;
+  /** The mode, or whether device messages arrive in it, has changed. */
+  changed(): void;
+}
+
+/** Into local mode and back: while Redis is away this instance reads device topics for itself. */
+export class LocalMode {
+  private readonly pace = new ReturnPace();
+  private readonly listeners: (() => void)[] = [];
+  private local: LocalIngest | undefined;
+  private givingBack = false;
+  /** Ends the wait of a return that is under way. */
+  private abandonReturn: () => void = () => undefined;
+
+  constructor(
+    private readonly parts: SharedIngestParts,
+    private readonly events: LocalModeEvents,
+  ) {}
+
+  /** The session of local mode; undefined in the store's. */
+  get session(): IngestSession | undefined {
+    return this.local?.session;
+  }
+
+  start(): void {
+    const { store } = this.parts;
+    store.coordinateReturn();
+    this.listeners.push(
+      store.onModeChange((mode) => this.modeChanged(mode)),
+      store.onReachable((reachable) => {
+        this.pace.reachable(reachable);
+        if (!reachable) {
+          this.abandonReturn();
+        }
+        this.events.reachable(reachable);
+      }),
+    );
+    this.pace.reachable(store.storeReachable);
+    if (store.mode === 'local') {
+      this.modeChanged('local');
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.abandonReturn();
+    this.listeners.forEach((forget) => forget());
+    await this.local?.stop();
+  }
+
+  /**
+   * Back to the store, if rooms are local and the store has been well for long enough. Called when all that the broker had queued
+   * for the store is in it, again and again.
+   * @param barrier resolves when what the broker has at the call is stored too
+   */
+  async giveBack(barrier: () => Promise<unknown>): Promise<void> {
+    const { local } = this;
+    if (
+      this.givingBack ||
+      local === undefined ||
+      !this.parts.store.storeReachable ||
+      !this.pace.mayReturn()
+    ) {
+      return;
+    }
+    this.givingBack = true;
+    const abandoned = new Promise<void>((resolve) => (this.abandonReturn = resolve));
+    try {
+      await local.giveBack(() => Promise.race([barrier(), abandoned]));
+    } finally {
+      this.givingBack = false;
+    }
+    this.events.changed();
+  }
+
+  private modeChanged(mode: StoreMode): void {
+    this.pace.changed(mode);
+    if (mode === 'local') {
+      this.events.away();
+      this.local ??= new LocalIngest(this.parts, () => this.events.changed());
+      this.local.start();
+    } else {
+      background('ingest', this.local?.stop());
+      this.local = undefined;
+    }
+    this.events.changed();
+  }
+}
+
+/** The store has to be well this long before rooms go back to it; doubles while it keeps failing. */
+const RETURN_AFTER_MS = 300;
+const LONGEST_RETURN_AFTER_MS = 30_000;
+/** A time in the store that lasted this long was good. */
+const GOOD_STORE_MS = 10_000;
+
+/** When rooms may go back to a store that was away: a store that comes and goes must not take them along each time. */
+export class ReturnPace {
+  private afterMs = RETURN_AFTER_MS;
+  private reachableSince = Infinity;
+  private storeSince = -Infinity;
+  private localSince = -Infinity;
+
+  /** @param now ms; replaced in tests */
+  constructor(private readonly now: () => number = () => performance.now()) {}
+
+  reachable(reachable: boolean): void {
+    this.reachableSince = reachable ? this.now() : Infinity;
+  }
+
+  changed(mode: StoreMode): void {
+    if (mode === 'store') {
+      this.storeSince = this.now();
+      return;
+    }
+    this.localSince = this.now();
+    if (this.now() - this.storeSince < GOOD_STORE_MS) {
+      this.afterMs = Math.min(this.afterMs * 2, LONGEST_RETURN_AFTER_MS);
+    } else {
+      this.afterMs = RETURN_AFTER_MS;
+    }
+  }
+
+  mayReturn(): boolean {
+    return this.now() - Math.max(this.reachableSince, this.localSince) >= this.afterMs;
+  }
+}
+
+/**
+ * Device messages while the store is away: a clean, ordinary session that feeds the rooms of this instance alone. The broker
+ * queues the same messages for the session that feeds the store.
+ */
+class LocalIngest {
+  readonly session: IngestSession;
+  private readonly logger = new Logger('Ingest');
+  private readonly retained: RetainedPass;
+  private sink!: LocalSink;
+
+  /** @param changed the session went up or down */
+  constructor(
+    private readonly parts: SharedIngestParts,
+    private readonly changed: () => void,
+  ) {
+    const { config, store, instance } = parts;
+    this.retained = new RetainedPass(
+      parts,
+      (rooms) => (this.sink = new LocalSink(rooms, store)),
+      `${config.redis.namespace}-local-retained-${instance}`,
+      () => undefined,
+    );
+    const context = contextFor(parts, parts.routes(this.retained.handlers));
+    this.session = new IngestSession(
+      context,
+      {
+        name: 'local',
+        clientId: `${config.redis.namespace}-local-${instance}`,
+        cleanStart: 'always',
+        sessionExpiryS: 0,
+        receiveMaximum: config.mqtt.receiveMaximum,
+        subscriptions: liveSubscriptions(context.router.routes),
+      },
+      {
+        connected: () => this.retained.begin(false),
+        up: () => this.up(),
+        down: () => {
+          background('ingest', this.retained.stop());
+          this.changed();
+        },
+      },
+    );
+  }
+
+  start(): void {
+    this.session.start();
+  }
+
+  async stop(): Promise<void> {
+    this.sink.drop();
+    await Promise.all([this.retained.stop(), this.session.end()]);
+  }
+
+  /**
+   * Back to the store, so that nothing shown here is newer than what the store begins with: first nothing more is shown here, then
+   * everything that the broker had until now gets into the store, then rooms go on from there.
+   * @param barrier resolves when what the broker had at the call is stored
+   * @returns false when the store was lost again: this instance goes on alone, with what came meanwhile
+   */
+  async giveBack(barrier: () => Promise<unknown>): Promise<boolean> {
+    this.sink.hold();
+    try {
+      await barrier();
+      await this.parts.store.resumeStore();
+      return true;
+    } catch (error) {
+      this.sink.release(error instanceof ReturnLostError ? error.shown : new Map());
+      return false;
+    }
+  }
+
+  private up(): void {
+    const { broker } = this.parts.context;
+    this.logger.log(`Reading device topics from ${broker.name} for this instance alone`);
+    this.retained.read();
+    this.changed();
+  }
+}
 
 /** What a device said while it is not decided whether the store or this instance shows it. */
 interface Held {

@@ -1,10 +1,10 @@
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
-import type { SharedStore } from './ports.js';
-import type { DeviceHandlers } from './ingest-route.js';
-import type { IngestSession } from '../mqtt/ingest-session.js';
-import type { IngestContext, SubscriptionOptions } from '../mqtt/ingest-session-options.js';
+import type { MessageKind } from '../mqtt/ingest-counters.js';
+import type { IngestContext, IngestSession, SubscriptionOptions } from '../mqtt/ingest-session.js';
 import { type Route, TopicRouter } from '../mqtt/topic-router.js';
+import type { DeviceSink, SharedStore } from './ports.js';
+import type { RetainedState } from './retained-state.js';
 import type { Upstream } from './upstream.js';
 
 /** What a way of reading device topics is made from. */
@@ -52,4 +52,25 @@ export function liveSubscriptions(routes: readonly Route[]): SubscriptionOptions
 /** The subscription to markers; without the right to it a return takes longer, and that is all. */
 export function markerSubscription(filter: string): SubscriptionOptions {
   return { filter, qos: 1, retainHandling: 2, optional: true };
+}
+
+/** The transport of the device patterns: keeps other transports of the application from taking them. */
+export const DEVICE_TRANSPORT = Symbol('SLUICE:DEVICE_TRANSPORT');
+
+/** What an `@EventPattern` of the device controller says beside its topic filter. */
+export interface IngestRoute {
+  /** The method it stands on: called directly, past Nest's proxies and RxJS, once per message. */
+  readonly method: string;
+  /** Label of the metrics. */
+  readonly kind: MessageKind;
+  /** Quality of service of the subscription. */
+  readonly qos: 0 | 1;
+}
+
+/** The controller that the patterns stand on, as the transport uses it. */
+export interface DeviceHandlers {
+  /** The same methods for another session: with another place for what devices say, and its own retained messages. */
+  into(sink: (rooms: DeviceSink) => DeviceSink, retained: RetainedState): DeviceHandlers;
+  /** Sets the metadata of METADATA_FILE for devices of which no other was seen. */
+  applyMetadataFile(): Promise<void>;
 }

@@ -1,13 +1,11 @@
 import { Logger } from '@nestjs/common';
 import { background, contain, walled } from '../logging/walls.js';
-import type { IngestLease, LeasePhase } from './ingest-lease.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
 import { IngestSession } from '../mqtt/ingest-session.js';
+import type { IngestLease, LeasePhase } from './ports.js';
 import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
-import { type IngestNotes, OWN_MARKER } from './notes.js';
-import { PassingMarkers } from './passing-markers.js';
+import { type IngestNotes, OWN_MARKER, PassingMarkers } from './notes.js';
 import { RetainedPass } from './retained-pass.js';
-import { within } from './within.js';
 
 /** At a clean stop: time for what is under way to be stored, so that the next holder does not get it again. */
 const SETTLE_TIMEOUT_MS = 100;
@@ -251,4 +249,13 @@ export class IngestHolder {
       this.considerCaughtUp();
     }
   }
+}
+
+/** Waits for work, but no longer than `timeoutMs`: then it goes on by itself, and the result is undefined. */
+async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), timeoutMs);
+  });
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }

@@ -1,14 +1,13 @@
 import { Logger } from '@nestjs/common';
 import { background, contain, walled } from '../logging/walls.js';
-import type { IngestLease } from './ingest-lease.js';
-import { Backoff } from '../mqtt/backoff.js';
+import { Backoff } from '../mqtt/broker-connection.js';
 import type { IngestSession } from '../mqtt/ingest-session.js';
+import type { IngestLease, LeasePhase, LeaseState } from './ports.js';
 import { Ingest, type SharedIngestParts } from './ingest.js';
 import { IngestHolder, RENEWALS_PER_LEASE } from './lease-holder.js';
+import { LocalMode } from './away.js';
 import { type HolderNote, IngestNotes } from './notes.js';
-import { KnownLease } from './known-lease.js';
-import { LocalMode } from './local-mode.js';
-import { UpstreamGrace } from './upstream-grace.js';
+import { UpstreamGrace } from './upstream.js';
 
 /** Wait before the lease is taken again after a time of holding it that failed. */
 const FIRST_WAIT_MS = 200;
@@ -251,5 +250,56 @@ export class LeasedIngest extends Ingest {
     }
     this.notBefore = performance.now() + this.backoff.nextMs();
     background('ingest', this.look());
+  }
+}
+
+/** The ingest lease as far as it is known here. */
+class KnownLease {
+  /** Highest token that was seen. */
+  lastSeen = 0;
+  private lease: { phase: LeasePhase; until: number } | null = null;
+
+  /** @param leaseMs life of a lease without renewal */
+  constructor(private readonly leaseMs: number) {}
+
+  /** Somebody has it. */
+  get alive(): boolean {
+    return this.lease !== null && performance.now() < this.lease.until;
+  }
+
+  get phase(): LeasePhase | undefined {
+    return this.lease?.phase;
+  }
+
+  /** performance.now() at which it ends unless it is renewed; Infinity when that is not known, or it is this instance's. */
+  get until(): number {
+    return this.lease?.until ?? Infinity;
+  }
+
+  /** What the store says. */
+  stored(state: LeaseState | null): void {
+    if (state === null) {
+      this.lease = null;
+      return;
+    }
+    this.lastSeen = Math.max(this.lastSeen, state.token);
+    this.lease = { phase: state.phase, until: performance.now() + state.expiresInMs };
+  }
+
+  /** What its holder says. */
+  told(token: number, phase: LeasePhase): void {
+    this.lastSeen = token;
+    this.lease = { phase, until: performance.now() + this.leaseMs };
+  }
+
+  /** This instance holds it. */
+  held(token: number, phase: LeasePhase): void {
+    this.lastSeen = token;
+    this.lease = { phase, until: Infinity };
+  }
+
+  /** Nobody has it. */
+  free(): void {
+    this.lease = null;
   }
 }

@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
-import { walled } from '../logging/walls.js';
+import { contain, walled } from '../logging/walls.js';
 import {
   BrokerConnection,
+  type BrokerSettings,
   type ClientSubscribeCallback,
   type MqttClient,
   type Will,
 } from '../mqtt/broker-connection.js';
-import type { BrokerSettings } from '../mqtt/broker-settings.js';
+import type { InboundMessage } from '../mqtt/topic-router.js';
 
 /** What instances tell each other through the broker about the holder of the ingest lease. */
 export type HolderNote =
@@ -197,4 +198,53 @@ function parseNote(payload: Buffer): HolderNote | undefined {
     // no JSON
   }
   return undefined;
+}
+
+const LOOK_MS = 5;
+
+/** Markers that came through a session: each has passed when everything that came before it is stored. */
+export class PassingMarkers {
+  private waiting: InboundMessage[] = [];
+  private timer: NodeJS.Timeout | undefined;
+
+  /**
+   * @param oldestSequence of the messages of the session that are not stored; see IngestSession
+   * @param passed called with the marker's name
+   */
+  constructor(
+    private readonly oldestSequence: () => number,
+    private readonly passed: (marker: string) => void,
+  ) {}
+
+  arrived(message: InboundMessage): void {
+    this.waiting.push(message);
+    this.timer ??= setInterval(
+      walled('ingest', () => this.look()),
+      LOOK_MS,
+    );
+    this.look();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+    this.waiting = [];
+  }
+
+  private look(): void {
+    const stored = this.oldestSequence();
+    const passed = this.waiting.filter(({ sequence }) => sequence <= stored);
+    this.waiting = this.waiting.filter(({ sequence }) => sequence > stored);
+    if (this.waiting.length === 0) {
+      clearInterval(this.timer);
+      this.timer = undefined;
+    }
+    for (const message of passed) {
+      try {
+        message.finish('accepted');
+        this.passed(message.deviceId);
+      } catch (error) {
+        contain('ingest', error); // the other markers have passed all the same
+      }
+    }
+  }
 }

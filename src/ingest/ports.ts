@@ -1,6 +1,4 @@
-import type { DeviceMessage } from '../rooms/device-message.js';
-import type { DeviceStatus, MetaBytes } from '../rooms/publication.js';
-import type { StateDoubt } from './state-doubt.js';
+import type { DeviceMessage, DeviceStatus, MetaBytes } from '../rooms/broadcast-adapter.js';
 
 /** Where rooms are served from: the store that all instances share, or this process while the store is away. */
 export type StoreMode = 'store' | 'local';
@@ -78,4 +76,109 @@ export abstract class SharedStore {
 
   /** Writes into the store, whatever the mode: what arrives before the return from local mode is not shown here as live. */
   abstract readonly storeWriter: DeviceSink;
+}
+
+/** Time after which somebody has read the retained messages again, whoever it was, in ms. */
+const LIFE_MS = 60_000;
+
+/**
+ * Whether the store may have been set back: another server than before answers, which was perhaps behind it. Telemetry says so by a new
+ * epoch; status and metadata are read once more from what the broker retained.
+ */
+export class StateDoubt {
+  private until = -Infinity;
+  private readonly listeners = new Set<() => void>();
+
+  /** @param now monotonic ms; replaced in tests */
+  constructor(private readonly now: () => number = () => performance.now()) {}
+
+  /** Nobody of this process has read the retained messages since. */
+  get raised(): boolean {
+    return this.now() < this.until;
+  }
+
+  /** @returns takes the listener back */
+  onRaised(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  raise(): void {
+    this.until = this.now() + LIFE_MS;
+    [...this.listeners].forEach((listener) => listener());
+  }
+
+  /** The retained messages are in the store. */
+  settle(): void {
+    this.until = -Infinity;
+  }
+}
+
+/**
+ * How far the holder of the lease is: `claimed` it and not reading yet, `reading` live, `caught-up` with all that the broker had
+ * queued and retained for it.
+ */
+export type LeasePhase = 'claimed' | 'reading' | 'caught-up';
+
+export interface LeaseState {
+  readonly token: number;
+  readonly phase: LeasePhase;
+  /** Ms until it ends by itself, unless its holder renews it. */
+  readonly expiresInMs: number;
+}
+
+/**
+ * Who reads the device topics: one holder at a time, named by a token that is greater than every token before. A holder that does
+ * not renew loses it after REDIS_LEASE_MS. Losing it is no proof that the former holder has stopped: the token fences the store.
+ * Every method rejects when the store does not answer.
+ */
+export abstract class IngestLease {
+  /**
+   * Takes the lease if nobody holds it.
+   * @param replacing token of a holder that is known to be gone: its lease counts as free
+   * @param lastSeen highest token that this instance has heard of
+   * @returns the new token, or null when somebody holds it
+   */
+  abstract acquire(replacing: number, lastSeen: number): Promise<number | null>;
+
+  /** @returns false when the lease is lost */
+  abstract renew(token: number, phase: LeasePhase): Promise<boolean>;
+
+  /** Gives the lease up, if it is still this one. */
+  abstract release(token: number): Promise<void>;
+
+  /** @returns null when nobody holds it */
+  abstract read(): Promise<LeaseState | null>;
+}
+
+/** A numbered name that one instance holds at a time. */
+export interface IngestSlot {
+  readonly number: number;
+  /** Whoever had it before did not give it back: the broker may hold messages for its name. */
+  readonly abandoned: boolean;
+}
+
+/**
+ * Names for the members of a shared subscription. They are few and used again, so that what the broker holds for a member that was
+ * killed comes to the next one of that name. A slot that is not renewed for REDIS_LEASE_MS is abandoned.
+ * Every method rejects when the store does not answer.
+ */
+export abstract class IngestSlots {
+  /**
+   * Takes the lowest number that nobody holds.
+   * @param preferred taken instead, unless another one holds it: what the broker queued for its last holder is under that name
+   */
+  abstract take(preferred?: number): Promise<IngestSlot>;
+
+  /** @param up its holder reads now @returns false when it is lost */
+  abstract renew(number: number, up: boolean): Promise<boolean>;
+
+  /** Gives it back: the broker holds nothing for its name. */
+  abstract release(number: number): Promise<void>;
+
+  /** Counts those that are abandoned and the other instances that read now. Changes nothing, however late it is answered. */
+  abstract watch(): Promise<{ abandoned: number; othersUp: number }>;
+
+  /** Takes an abandoned one, if there is one. */
+  abstract adopt(): Promise<number | null>;
 }

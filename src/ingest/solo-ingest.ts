@@ -2,9 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { background } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
-import { IngestSession } from '../mqtt/ingest-session.js';
-import type { IngestContext } from '../mqtt/ingest-session-options.js';
-import { RetainedReader } from './retained-reader.js';
+import { type IngestContext, IngestSession } from '../mqtt/ingest-session.js';
+import { RetainedReader } from './retained-pass.js';
 import type { RetainedState } from './retained-state.js';
 import { contextFor, Ingest, type IngestParts, liveSubscriptions } from './ingest.js';
 

@@ -2,8 +2,7 @@ import { Controller, Get, Inject, Req, Res, UseGuards } from '@nestjs/common';
 import type { Request, Response } from 'express';
 import type { Gauge } from 'prom-client';
 import { CONFIG, type Config } from '../config/config.js';
-import { isManagementExposed } from '../http/management.js';
-import { ManagementGuard } from '../http/management.guard.js';
+import { isManagementExposed, ManagementGuard } from '../http/management.js';
 import { Metrics } from './metrics.js';
 import { Recent } from './recent.js';
 

@@ -1,8 +1,6 @@
 import { totalmem } from 'node:os';
-import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
-import { WALLS, containedErrors } from '../logging/walls.js';
-import { HotCounters } from './hot-counters.js';
-import { mirror, mirrorByLabel, mirrorGauge } from './mirror.js';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { containedErrors, WALLS } from '../logging/walls.js';
 
 const PREFIX = 'sluice_';
 /** Of nodejs_eventloop_lag_*, which contain it; each look wakes the process, a hundred times a second by prom-client's default. */
@@ -278,4 +276,66 @@ export class Metrics {
 function memoryLimitBytes(): number {
   const constrained = process.constrainedMemory();
   return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
+}
+
+/** Plain numbers of the hot paths: a field is incremented per delivery or connect, the registry reads them when it is scraped. */
+export class HotCounters {
+  /** Publication times live subscription: what delivered, conflated and dropped must add up to. */
+  due = 0;
+  delivered = 0;
+  control = 0;
+  bytes = 0;
+  /** Publications of a subscription replaced by a newer one or merged into a window. */
+  conflated = 0;
+  /** Publications of a subscription that the fields it asked for do not concern. */
+  filtered = 0;
+  /** Publications of a subscription that an error kept from being made or sent. */
+  failed = 0;
+  /** What the open windows of `aggregate` hold, estimated: the bound over all of them is held against it. */
+  aggregateBytes = 0;
+  /** Values left out of aggregated payloads: too many members, too many bytes, nested too deep. */
+  readonly aggregateLeftOut = { members: 0, bytes: 0, depth: 0 };
+  /** Connections that have opened. */
+  accepted = 0;
+  connectionsOpen = 0;
+  connectionsPending = 0;
+  /** Tokens whose signature was checked and is good. */
+  tokensVerified = 0;
+  /** Good tokens that were verified before. */
+  tokensCached = 0;
+}
+
+/** A counter that shows, when it is scraped, by how much a number has grown; what is added to it directly stays. */
+function mirror(counter: Counter, read: () => number): void {
+  let seen = 0;
+  Object.assign(counter, {
+    collect(this: Counter): void {
+      const now = read();
+      this.inc(now - seen);
+      seen = now;
+    },
+  });
+}
+
+/** The same for some values of a counter's label. */
+function mirrorByLabel(counter: Counter, label: string, reads: Readonly<Record<string, () => number>>): void {
+  const values = Object.entries(reads).map(([value, read]) => ({
+    labels: { [label]: value },
+    read,
+    seen: 0,
+  }));
+  Object.assign(counter, {
+    collect(this: Counter): void {
+      for (const value of values) {
+        const now = value.read();
+        this.inc(value.labels, now - value.seen);
+        value.seen = now;
+      }
+    },
+  });
+}
+
+/** A gauge that shows, when it is scraped, what a number is then. */
+export function mirrorGauge(gauge: Gauge, read: () => number): void {
+  Object.assign(gauge, { collect: () => gauge.set(read()) });
 }

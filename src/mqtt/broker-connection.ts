@@ -1,4 +1,6 @@
+import net from 'node:net';
 import type { Duplex } from 'node:stream';
+import tls from 'node:tls';
 import { Logger } from '@nestjs/common';
 import {
   type ClientSubscribeCallback,
@@ -7,11 +9,45 @@ import {
   type IDisconnectPacket,
   MqttClient,
 } from 'mqtt';
+import { createWebSocketStream, WebSocket } from 'ws';
+import type { Config } from '../config/config.js';
 import { contain, walled } from '../logging/walls.js';
-import { Backoff } from './backoff.js';
-import { type BrokerNetwork, openBrokerNetwork } from './broker-network.js';
-import type { BrokerSettings } from './broker-settings.js';
-import { adviceFor } from './reason-codes.js';
+import { adviceFor } from './broker-answers.js';
+
+/** What every connection to the broker needs to know. */
+export interface BrokerSettings {
+  readonly url: string;
+  /** The address without credentials, for the log. */
+  readonly name: string;
+  readonly protocolVersion: 4 | 5;
+  readonly username?: string;
+  readonly password?: string;
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly keepaliveS: number;
+  readonly connectTimeoutMs: number;
+  readonly reconnectMinMs: number;
+  readonly reconnectMaxMs: number;
+}
+
+export function brokerSettings(config: Config['mqtt'], url: string): BrokerSettings {
+  const { protocol, host } = new URL(url);
+  return {
+    url,
+    name: `${protocol}//${host}`,
+    protocolVersion: config.protocolVersion === '5' ? 5 : 4,
+    username: config.username,
+    password: config.password,
+    ca: config.ca,
+    cert: config.cert,
+    key: config.key,
+    keepaliveS: config.keepaliveS,
+    connectTimeoutMs: config.connectTimeoutMs,
+    reconnectMinMs: config.reconnectMinMs,
+    reconnectMaxMs: config.reconnectMaxMs,
+  };
+}
 
 export type { ClientSubscribeCallback, MqttClient };
 
@@ -271,4 +307,108 @@ export class BrokerConnection {
       ...(broker.protocolVersion === 5 ? { properties } : {}),
     };
   }
+}
+
+/**
+ * Exponential backoff with full jitter: the wait before attempt n is a random part of `min * 2^n`, at most `max`.
+ * Full jitter, because a fleet of instances that loses its broker at one moment must not come back at one moment.
+ */
+export class Backoff {
+  private attempts = 0;
+
+  constructor(
+    private readonly minMs: number,
+    private readonly maxMs: number,
+    private readonly random: () => number = Math.random,
+  ) {}
+
+  /** Failed attempts since the last {@link reset}. */
+  get failures(): number {
+    return this.attempts;
+  }
+
+  /** Ms to wait before the next attempt. */
+  nextMs(): number {
+    const ceiling = Math.min(this.maxMs, this.minMs * 2 ** Math.min(this.attempts, 30));
+    this.attempts++;
+    return Math.floor(this.random() * ceiling);
+  }
+
+  reset(): void {
+    this.attempts = 0;
+  }
+}
+
+export interface BrokerNetworkOptions {
+  /** mqtt://, mqtts://, ws:// or wss:// */
+  url: string;
+  ca?: string;
+  cert?: string;
+  key?: string;
+}
+
+/** A network connection on its way to the broker. */
+interface BrokerNetwork {
+  /** MQTT bytes in both directions; may be written to at once. */
+  readonly stream: Duplex;
+  /** Ends the TCP connection with a reset: what lies unsent in its buffer never reaches the broker. */
+  reset(): void;
+}
+
+const DEFAULT_PORT: Record<string, number> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
+
+/**
+ * Opens the network connection of one MQTT connection. Not left to mqtt.js, since the TCP socket beneath TLS and WebSocket
+ * must be in reach to be reset. The server's certificate is always verified, whatever the environment of the process says.
+ */
+function openBrokerNetwork(options: BrokerNetworkOptions): BrokerNetwork {
+  const url = new URL(options.url);
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1') || 'localhost';
+  const port = Number(url.port) || DEFAULT_PORT[url.protocol];
+  if (port === undefined) {
+    throw new Error(`no MQTT over ${url.protocol}//`);
+  }
+  const socket = net.connect({ host, port, noDelay: true });
+  const reset = (): void => void socket.resetAndDestroy();
+  const secure = (): tls.TLSSocket =>
+    tls.connect({
+      socket,
+      host,
+      ...(net.isIP(host) === 0 ? { servername: host } : {}),
+      ca: options.ca,
+      cert: options.cert,
+      key: options.key,
+      rejectUnauthorized: true,
+    });
+  switch (url.protocol) {
+    case 'mqtt:':
+      return { stream: socket, reset };
+    case 'mqtts:':
+      return { stream: joined(secure(), socket), reset };
+    default: {
+      const carrier = url.protocol === 'wss:' ? joined(secure(), socket) : socket;
+      url.username = '';
+      url.password = '';
+      const webSocket = new WebSocket(url, ['mqtt'], {
+        createConnection: () => carrier,
+        perMessageDeflate: false,
+        maxPayload: 0,
+      });
+      const stream = createWebSocketStream(webSocket);
+      webSocket.on(
+        'close',
+        walled('mqtt', () => stream.destroy()),
+      );
+      return { stream, reset };
+    }
+  }
+}
+
+/** An error before the TLS handshake is one of the TCP socket's: it ends both. */
+function joined(secure: tls.TLSSocket, socket: net.Socket): tls.TLSSocket {
+  socket.on(
+    'error',
+    walled('mqtt', (error: Error) => secure.destroy(error)),
+  );
+  return secure;
 }

@@ -1,16 +1,71 @@
+import type { Duplex } from 'node:stream';
 import { Logger } from '@nestjs/common';
 import type { ClientSubscribeCallback, IConnackPacket, ISubscriptionMap, MqttClient } from 'mqtt';
-import { walled } from '../logging/walls.js';
-import { Backoff } from './backoff.js';
-import { BrokerConnection, type LeaveOptions } from './broker-connection.js';
-import { IngestLink } from './ingest-link.js';
-import type {
-  IngestContext,
-  IngestSessionEvents,
-  IngestSessionOptions,
-  SubscriptionOptions,
-} from './ingest-session-options.js';
-import { SESSION_TAKEN_OVER, adviceFor } from './reason-codes.js';
+import type { Config } from '../config/config.js';
+import { contain, walled } from '../logging/walls.js';
+import {
+  Backoff,
+  BrokerConnection,
+  type BrokerSettings,
+  type LeaveOptions,
+  type Will,
+} from './broker-connection.js';
+import type { DeviceTrace, IngestCounters, MessageKind, MessageOutcome } from './ingest-counters.js';
+import { InboundMessage, type SettlementListener, type TopicRouter } from './topic-router.js';
+import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './packets.js';
+import { PacketReader, type PublishHandler } from './packet-reader.js';
+import { adviceFor, SESSION_TAKEN_OVER } from './broker-answers.js';
+
+export interface SubscriptionOptions {
+  filter: string;
+  qos: 0 | 1;
+  /** MQTT 5: 0 sends retained messages with every subscribing, 2 never. */
+  retainHandling?: 0 | 1 | 2;
+  /** The session is up without it, too. */
+  optional?: boolean;
+}
+
+export interface IngestSessionOptions {
+  /** For the log. */
+  name: string;
+  clientId: string;
+  /** Clean start: `always` on every connect; `never` takes over whatever the broker has for the client id. */
+  cleanStart: 'always' | 'never';
+  /** Seconds the broker keeps the session without a connection. MQTT 5; on 3.1.1 a session that is not clean stays for ever. */
+  sessionExpiryS?: number;
+  receiveMaximum?: number;
+  will?: Will;
+  subscriptions: readonly SubscriptionOptions[];
+  /** Only retained messages are handed on; live ones are passed over unseen. */
+  retainedOnly?: boolean;
+}
+
+/** What a session tells its owner. */
+export interface IngestSessionEvents {
+  /** CONNACK received, nothing subscribed yet. */
+  connected?(sessionPresent: boolean, connack: IConnackPacket): void;
+  /** Every subscription is granted: from here on device messages arrive. */
+  up?(sessionPresent: boolean): void;
+  /**
+   * The connection is lost; the session reconnects by itself unless this returns false: then it has ended. Who may not come back
+   * without asking (a lease holder) says so here for every loss, since Mosquitto 2.0.11 does not tell a takeover from any other.
+   */
+  down?(reason: string): false | void;
+  /** The broker refused a subscription; it is asked again, with backoff, and the session is not up. */
+  refused?(filter: string, code: number): void;
+  /** The broker says that another connection took the session over (MQTT 5). This one has ended and does not come back. */
+  takenOver?(): void;
+  /** A retained message was handed on. */
+  retained?(): void;
+}
+
+export interface IngestContext {
+  readonly broker: BrokerSettings;
+  readonly limits: Pick<Config['mqtt'], 'maxPayloadBytes'>;
+  readonly router: TopicRouter;
+  readonly counters: IngestCounters;
+  readonly trace: DeviceTrace;
+}
 
 /**
  * One MQTT session that reads device topics: a connection that always comes back, its subscriptions, the packets past mqtt.js and
@@ -212,5 +267,174 @@ export class IngestSession {
     }
     this.events.refused?.(filter, granted);
     return true;
+  }
+}
+
+/** Messages handed to the rooms and not settled before reading pauses; it goes on at half of it. */
+const MAX_UNSETTLED = 16_384;
+
+export interface IngestLinkEvents {
+  /** A retained message was handed on. */
+  retained(): void;
+}
+
+/** One network connection of a session: what is in flight on it ends with it. */
+export class IngestLink implements PublishHandler, SettlementListener {
+  reader!: PacketReader;
+  private unsettled = 0;
+  /** Too many messages are not settled. */
+  private held = false;
+  /** The rooms asked for a pause. */
+  private paused = false;
+  private receivedAt = 0;
+  private receivedMono = 0;
+
+  constructor(
+    private readonly context: IngestContext,
+    private readonly retainedOnly: boolean,
+    private readonly events: IngestLinkEvents,
+  ) {}
+
+  attach(network: Duplex): PacketReader {
+    this.reader = new PacketReader(network, this, {
+      protocolVersion: this.context.broker.protocolVersion,
+      maxPayloadBytes: this.context.limits.maxPayloadBytes,
+    });
+    this.reader.on(
+      'error',
+      walled('mqtt', (error: Error) => {
+        if (error instanceof MalformedStreamError) {
+          this.context.counters.count('other', 'malformed');
+        }
+      }),
+    );
+    return this.reader;
+  }
+
+  chunkReceived(): void {
+    this.receivedAt = Date.now();
+    this.receivedMono = performance.now();
+  }
+
+  publish(
+    buffer: Buffer,
+    flags: number,
+    packetId: number,
+    topicStart: number,
+    topicEnd: number,
+    payloadStart: number,
+    payloadEnd: number,
+  ): void {
+    const retained = (flags & FLAG_RETAIN) !== 0;
+    if (this.retainedOnly && !retained) {
+      return;
+    }
+    const sequence = packetId === 0 ? -1 : this.reader.received(packetId, this.receivedMono);
+    const { router } = this.context;
+    const destination = router.resolve(buffer, topicStart, topicEnd);
+    if (destination.route === null) {
+      this.refuse(
+        destination.kind,
+        destination.outcome,
+        destination.deviceId,
+        payloadEnd - payloadStart,
+        sequence,
+      );
+      return;
+    }
+    const message = new InboundMessage(
+      destination,
+      buffer,
+      payloadStart,
+      payloadEnd,
+      this.receivedAt,
+      this.receivedMono,
+      packetId,
+      (flags & FLAG_DUP) !== 0,
+      retained,
+      sequence,
+      this,
+    );
+    if (++this.unsettled >= MAX_UNSETTLED && !this.held) {
+      this.held = true;
+      this.holdOrRelease();
+    }
+    try {
+      destination.route.handle(message);
+    } catch (error) {
+      // This message alone: it is acknowledged, or the broker would send it for ever.
+      contain('device', error);
+      message.finish('failed');
+    }
+    if (retained) {
+      this.events.retained();
+    }
+  }
+
+  oversized(
+    buffer: Buffer,
+    flags: number,
+    packetId: number,
+    topicStart: number,
+    topicEnd: number,
+    bytes: number,
+  ): void {
+    if (this.retainedOnly && (flags & FLAG_RETAIN) === 0) {
+      return;
+    }
+    const sequence = packetId === 0 ? -1 : this.reader.received(packetId, this.receivedMono);
+    const destination = this.context.router.resolve(buffer, topicStart, topicEnd);
+    const { kind } = destination.route ?? destination;
+    this.refuse(kind, 'too_large', destination.deviceId, bytes, sequence);
+  }
+
+  settled(message: InboundMessage, outcome: MessageOutcome): void {
+    // Acknowledged first: whatever goes wrong behind it, it is done.
+    if (message.sequence >= 0) {
+      this.reader.settle(message.sequence);
+    }
+    this.unsettled--;
+    const { kind } = message.route;
+    this.context.counters.count(kind, outcome);
+    if (this.context.trace.active) {
+      this.context.trace.message(message.deviceId, kind, outcome, message.end - message.start);
+    }
+    if (this.held && this.unsettled <= MAX_UNSETTLED / 2) {
+      this.held = false;
+      this.holdOrRelease();
+    }
+  }
+
+  /** Stops reading, or goes on, as the rooms ask. */
+  pause(paused: boolean): void {
+    if (paused !== this.paused) {
+      this.paused = paused;
+      this.holdOrRelease();
+    }
+  }
+
+  private holdOrRelease(): void {
+    if (this.held || this.paused) {
+      this.reader.hold();
+    } else {
+      this.reader.release();
+    }
+  }
+
+  /** Counts a message that no handler gets. It is acknowledged, or the broker would send it for ever. */
+  private refuse(
+    kind: MessageKind,
+    outcome: MessageOutcome,
+    deviceId: string,
+    bytes: number,
+    sequence: number,
+  ): void {
+    this.context.counters.count(kind, outcome);
+    if (this.context.trace.active) {
+      this.context.trace.message(deviceId, kind, outcome, bytes);
+    }
+    if (sequence >= 0) {
+      this.reader.settle(sequence);
+    }
   }
 }

@@ -1,6 +1,5 @@
 import { packet, publishPacket, variableInt } from '../../test/devices/packets.js';
-import { IncomingPackets } from './packets.js';
-import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './packet-fields.js';
+import { FLAG_DUP, FLAG_RETAIN, IncomingPackets, MalformedStreamError } from './packets.js';
 
 const MAX_PAYLOAD_BYTES = 1_000;
 

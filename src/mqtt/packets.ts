@@ -1,5 +1,81 @@
-import { MalformedStreamError, afterProperties, withHeader } from './packet-fields.js';
-import type { PacketSink } from './packet-sink.js';
+/** Flags of the fixed header of a PUBLISH. */
+export const FLAG_RETAIN = 1;
+export const FLAG_DUP = 8;
+
+/** The bytes are not MQTT: nothing after this place can be understood, so the connection must go. */
+export class MalformedStreamError extends Error {
+  readonly code = 'ERR_MQTT_MALFORMED';
+
+  constructor(what: string) {
+    super(`malformed MQTT stream from the broker: ${what}`);
+    this.name = 'MalformedStreamError';
+  }
+}
+
+/** @returns the position after the MQTT 5 properties */
+function afterProperties(buffer: Buffer, start: number, end: number): number {
+  let pos = start;
+  let length = 0;
+  for (let shift = 0; shift < 28; shift += 7) {
+    if (pos >= end) {
+      break;
+    }
+    const byte = buffer[pos++]!;
+    length |= (byte & 0x7f) << shift;
+    if (byte < 0x80) {
+      if (pos + length > end) {
+        break;
+      }
+      return pos + length;
+    }
+  }
+  throw new MalformedStreamError('a PUBLISH with broken properties');
+}
+
+/** A packet whose fixed header was split off, whole again. */
+function withHeader(first: number, body: Buffer): Buffer {
+  const header = [first];
+  let length = body.length;
+  do {
+    const byte = length & 0x7f;
+    length >>>= 7;
+    header.push(length > 0 ? byte | 0x80 : byte);
+  } while (length > 0);
+  return Buffer.concat([Buffer.from(header), body]);
+}
+
+/** Receives what IncomingPackets finds. Buffers are the network's chunks: who keeps something small of one copies it. */
+export interface PacketSink {
+  /**
+   * One PUBLISH of QoS 0 or 1; positions are offsets into `buffer`.
+   * @param flags of the fixed header: see FLAG_RETAIN, FLAG_DUP
+   * @param packetId 0 for QoS 0
+   */
+  publish(
+    buffer: Buffer,
+    flags: number,
+    packetId: number,
+    topicStart: number,
+    topicEnd: number,
+    payloadStart: number,
+    payloadEnd: number,
+  ): void;
+  /**
+   * A PUBLISH whose payload is over the limit; its payload was not kept.
+   * @param bytes of the packet after its topic
+   */
+  oversized(
+    buffer: Buffer,
+    flags: number,
+    packetId: number,
+    topicStart: number,
+    topicEnd: number,
+    bytes: number,
+  ): void;
+  /** Any other packet, whole. */
+  control(packet: Buffer): void;
+  pingResponse(packet: Buffer): void;
+}
 
 const PUBLISH = 3;
 const PINGRESP = 13;
@@ -195,6 +271,57 @@ export class IncomingPackets {
       this.sink.oversized(buffer, flags, packetId, topicStart, topicEnd, end - topicEnd + skipped);
     } else {
       this.sink.publish(buffer, flags, packetId, topicStart, topicEnd, pos, end);
+    }
+  }
+}
+
+const PINGREQ = 0xc0;
+const DISCONNECT = 0xe0;
+
+/**
+ * Follows the packets that mqtt.js writes, however they are cut into chunks, to know where one ends: only there may PUBACKs of
+ * our own be put between them.
+ */
+export class OutgoingPackets {
+  /** PINGREQ packets seen. */
+  pings = 0;
+  /** A DISCONNECT was written: nothing may follow it. */
+  disconnected = false;
+  /** Bytes of the packet's body that are still to come; -1 while its fixed header is incomplete. */
+  private remaining = 0;
+  private lengthShift = 0;
+  private length = 0;
+
+  /** Whether everything written so far ends with a whole packet. */
+  get atBoundary(): boolean {
+    return this.remaining === 0;
+  }
+
+  write(chunk: Buffer): void {
+    let pos = 0;
+    while (pos < chunk.length) {
+      if (this.remaining > 0) {
+        const used = Math.min(this.remaining, chunk.length - pos);
+        this.remaining -= used;
+        pos += used;
+      } else if (this.remaining === 0) {
+        if (chunk[pos] === PINGREQ) {
+          this.pings++;
+        } else if (chunk[pos] === DISCONNECT) {
+          this.disconnected = true;
+        }
+        pos++;
+        this.remaining = -1;
+        this.length = 0;
+        this.lengthShift = 0;
+      } else {
+        const byte = chunk[pos++]!;
+        this.length |= (byte & 0x7f) << this.lengthShift;
+        this.lengthShift += 7;
+        if (byte < 0x80) {
+          this.remaining = this.length;
+        }
+      }
     }
   }
 }

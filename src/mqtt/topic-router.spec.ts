@@ -1,5 +1,4 @@
-import type { Route } from './topic-router.js';
-import { TopicRouter } from './topic-router.js';
+import { type Route, TopicRouter } from './topic-router.js';
 
 const route = (filter: string, kind: Route['kind']): Route => ({
   filter,

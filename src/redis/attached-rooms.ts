@@ -1,19 +1,15 @@
+import { frameMemory } from '../delivery/text-frame.js';
+import { background, contain, walled } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
-import { frameMemory } from '../delivery/frame-memory.js';
-import { contain } from '../logging/walls.js';
+import { BytesIndex } from '../protocol/bytes-index.js';
 import { sliceOf } from '../protocol/view-of.js';
-import type { BroadcastReceiver } from '../rooms/broadcast-adapter.js';
-import type { RoomState } from '../rooms/publication.js';
+import type { BroadcastReceiver, RoomState } from '../rooms/broadcast-adapter.js';
 import { AttachedRoom } from './attached-room.js';
-import { Forgetting } from './forgetting.js';
-import { readFrames } from './frames.js';
+import { isUnreadable, readFrames } from './wire.js';
 import type { Partition } from './partitions.js';
-import { ReadingRound } from './reading-round.js';
-import { RoomReader } from './room-reader.js';
 import type { RedisStore } from './redis-store.js';
+import { RoomReader } from './room-reader.js';
 import { EMPTY_EXPIRY_MS } from './scripts.js';
-import { RoomsByChannel } from './rooms-by-channel.js';
-import { isUnreadable } from './wire.js';
 
 /** Longest time in which all rooms are read again: it keeps watched rooms from expiring, and finds what a lost message would have told. */
 const ROUND_MS = 150_000;
@@ -253,6 +249,120 @@ export class AttachedRooms {
         messages.slice(at + 1).forEach((bytes) => this.hold(room, bytes));
         return;
       }
+    }
+  }
+}
+
+/** Rooms by the name of their channel: as text, and as the bytes in which messages name it. */
+class RoomsByChannel {
+  private readonly byName = new Map<string, AttachedRoom>();
+  /** The same, as far as it takes them, for the flood of messages. */
+  private readonly byBytes = new BytesIndex<AttachedRoom>();
+
+  add(room: AttachedRoom): void {
+    this.byName.set(room.channel, room);
+    this.byBytes.set(Buffer.from(room.channel), room);
+  }
+
+  delete({ channel }: AttachedRoom): void {
+    this.byName.delete(channel);
+    this.byBytes.delete(Buffer.from(channel));
+  }
+
+  get(channel: string): AttachedRoom | undefined {
+    return this.byName.get(channel);
+  }
+
+  /** The room whose channel is named in `bytes[start, end)`; undefined also for the few that only {@link get} finds. */
+  find(bytes: Buffer, start: number, end: number): AttachedRoom | undefined {
+    return this.byBytes.get(bytes, start, end);
+  }
+}
+
+/** Parts in which all attached rooms are read again in turn. */
+const ROUND_PARTS = 30;
+
+/** Goes round all attached rooms, a part at a time. */
+class ReadingRound {
+  private timer: NodeJS.Timeout | null = null;
+  private next: IterableIterator<AttachedRoom> | null = null;
+
+  /** @param take called for each room whose turn it is */
+  constructor(
+    private readonly rooms: ReadonlyMap<string, AttachedRoom>,
+    private readonly take: (room: AttachedRoom) => void,
+  ) {}
+
+  start(roundMs: number): void {
+    this.timer = setInterval(
+      walled('redis', () => this.takePart()),
+      roundMs / ROUND_PARTS,
+    );
+  }
+
+  stop(): void {
+    if (this.timer !== null) {
+      clearInterval(this.timer);
+      this.timer = null;
+    }
+  }
+
+  private takePart(): void {
+    for (let count = Math.ceil(this.rooms.size / ROUND_PARTS); count > 0; count -= 1) {
+      let next = this.next?.next();
+      if (next === undefined || next.done === true) {
+        this.next = this.rooms.values();
+        next = this.next.next();
+      }
+      if (next.done !== true) {
+        this.take(next.value);
+      }
+    }
+  }
+}
+
+const FORGET_AFTER_MS = 1_000;
+
+/** Lets the store drop rooms of which nothing is known once they are left, in one call per partition and second. */
+class Forgetting {
+  private deviceIds = new Set<string>();
+  private timer: NodeJS.Timeout | null = null;
+
+  /** @param stays looked at when the time has come: somebody is back, or the store is away */
+  constructor(
+    private readonly store: RedisStore,
+    private readonly stays: (deviceId: string) => boolean,
+  ) {}
+
+  start(): void {
+    this.timer = setInterval(
+      walled('redis', () => this.forget()),
+      FORGET_AFTER_MS,
+    );
+  }
+
+  stop(): void {
+    if (this.timer !== null) {
+      clearInterval(this.timer);
+    }
+  }
+
+  add(deviceId: string): void {
+    this.deviceIds.add(deviceId);
+  }
+
+  private forget(): void {
+    if (this.deviceIds.size === 0) {
+      return;
+    }
+    const gone = [...this.deviceIds].filter((deviceId) => !this.stays(deviceId));
+    this.deviceIds = new Set();
+    for (const [partition, deviceIds] of this.store.partitions.group(gone)) {
+      // What is not forgotten now expires by itself.
+      background(
+        'redis',
+        this.store.forget(partition, deviceIds).catch(() => undefined),
+      );
     }
   }
 }

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { IngestLease, type LeasePhase, type LeaseState } from '../ingest/ingest-lease.js';
+import { IngestLease, type LeasePhase, type LeaseState } from '../ingest/ports.js';
 
 /** Where the lease lies: with a partition of the rooms, so that it needs no connection of its own. */
 export interface LeasePlace {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { type IngestSlot, IngestSlots } from '../ingest/ingest-slots.js';
+import { type IngestSlot, IngestSlots } from '../ingest/ports.js';
 import type { LeasePlace } from './ingest-lease.js';
 
 /** Each field of the key is a number, its value `<owner>:<Unix ms of its end>:<1 while it reads>`. */

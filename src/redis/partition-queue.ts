@@ -1,9 +1,8 @@
-import { background, contain } from '../logging/walls.js';
-import type { IngestOutcome } from '../rooms/device-message.js';
-import { encodeBatch, type EncodedBatch } from './batch.js';
-import type { Partition } from './partitions.js';
 import { StoreLostError } from '../ingest/ports.js';
-import { isStateChange, type Operation, payloadBytes } from './store-operations.js';
+import { background, contain } from '../logging/walls.js';
+import type { IngestOutcome } from '../rooms/broadcast-adapter.js';
+import { encodeBatch, type EncodedBatch, isStateChange, type Operation, payloadBytes } from './batch.js';
+import type { Partition } from './partitions.js';
 
 /** Bytes of payload in one call: bounds the time for which one call keeps Redis busy. */
 const MAX_BATCH_BYTES = 1024 * 1024;
@@ -171,5 +170,55 @@ function settle({ groups }: EncodedBatch, answer: string, again: boolean): void 
         contain('device', error); // the others of the batch are stored all the same
       }
     }
+  }
+}
+
+/** Packets that MQTT lets be in flight; those of QoS 1 are taken beyond the bound, since the broker waits for them anyway. */
+const MAX_PACKETS_IN_FLIGHT = 65_535;
+
+/** Bounds the operations under way to the store, and tells when the sender should pause. */
+export class PendingBound {
+  /** Operations that were taken and are not settled. */
+  pending = 0;
+  /** From the bound on, until half of it is left. */
+  congested = false;
+
+  /** @param tell hears of each change */
+  constructor(
+    private readonly maxPending: number,
+    private readonly tell: (congested: boolean) => void,
+  ) {}
+
+  /** @returns false when the operation was refused */
+  take(operation: Operation): boolean {
+    if (this.pending >= this.maxPending && !this.takesBeyond(operation)) {
+      return false;
+    }
+    this.pending += 1;
+    if (this.pending >= this.maxPending && !this.congested) {
+      this.congested = true;
+      this.tell(true);
+    }
+    return true;
+  }
+
+  settled(operations: number): void {
+    this.pending -= operations;
+    if (this.congested && this.pending < this.maxPending / 2) {
+      this.congested = false;
+      this.tell(false);
+    }
+  }
+
+  /** Refused is where it is counted as lost anyway (QoS 0), not where the sender waits (QoS 1). */
+  private takesBeyond(operation: Operation): boolean {
+    if (isStateChange(operation)) {
+      return true;
+    }
+    if (operation.packetId === 0 || this.pending >= this.maxPending + MAX_PACKETS_IN_FLIGHT) {
+      operation.settle('refused');
+      return false;
+    }
+    return true;
   }
 }

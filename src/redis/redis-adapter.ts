@@ -1,24 +1,30 @@
-import { background } from '../logging/walls.js';
+import { Logger } from '@nestjs/common';
 import type { Config } from '../config/config.js';
+import { type SharedStore, StateDoubt, type StoreMode } from '../ingest/ports.js';
+import { background, tellEach } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { Position } from '../protocol/client-messages.js';
-import { BroadcastAdapter, type BroadcastReceiver, type HistoryPage } from '../rooms/broadcast-adapter.js';
-import type { DeviceMessage } from '../rooms/device-message.js';
-import type { DeviceStatus, MetaBytes, RoomState } from '../rooms/publication.js';
-import type { LeasePlace } from './ingest-lease.js';
-import type { SharedStore, StoreMode } from '../ingest/ports.js';
-import { StateDoubt } from '../ingest/state-doubt.js';
+import {
+  BroadcastAdapter,
+  type BroadcastReceiver,
+  type DeviceMessage,
+  type DeviceStatus,
+  type HistoryPage,
+  type MetaBytes,
+  type RoomState,
+} from '../rooms/broadcast-adapter.js';
 import { AttachedRooms } from './attached-rooms.js';
+import { type AdapterLog, type LocalRooms, ModeSwitch } from './away.js';
+import { ClusterNodes, type HostPort, SingleNode, type StoreNodes } from './cluster.js';
 import { DeviceWatch } from './device-watch.js';
-import { Listeners, type Unsubscribe } from './listeners.js';
-import type { LocalRooms } from './local-rooms.js';
-import { type AdapterLog, ModeSwitch } from './away.js';
-import type { StoreNodesEvents } from './node-events.js';
-import { RedisStore } from './redis-store.js';
-import { storeEvents } from './store-events.js';
-import type { StoreNodes } from './store-nodes.js';
-import type { StorePlace } from './store-place.js';
-import { StoreWriter } from './store-writer.js';
+import type { LeasePlace } from './ingest-lease.js';
+import { RedisNode, type StoreNodesEvents } from './redis-node.js';
+import type { Partition } from './partitions.js';
+import { connectTo } from './link.js';
+import { RedisStore, StoreWriter } from './redis-store.js';
+import { parseRedisUrl } from './redis-url.js';
+import { scriptTexts, type StorePlace } from './scripts.js';
+import { checkServer } from './start-checks.js';
 
 const STOP_TIMEOUT_MS = 2_000;
 
@@ -242,5 +248,128 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
 
   private sinkFor(deviceId: string): LocalRooms | StoreWriter {
     return this.modes.localFor(deviceId) ?? this.storeWriter;
+  }
+}
+
+/**
+ * The adapter for REDIS_URL: one server, Sentinel or Cluster. Nothing is connected before it is started.
+ * @param subscriberUrl another way for subscriptions than REDIS_URL; for tests that break them alone
+ * @throws when REDIS_URL cannot be read
+ */
+export function createRedisAdapter(
+  config: Config,
+  metrics: Metrics,
+  logger: AdapterLog = new Logger('Redis'),
+  subscriberUrl = config.redis.url,
+): RedisBroadcastAdapter {
+  const address = parseRedisUrl(config.redis.url ?? '');
+  const subscriberAddress = parseRedisUrl(subscriberUrl ?? '');
+  const { timeoutMs, probeMs, namespace, partitions } = config.redis;
+  const sharded = address.kind === 'cluster';
+  const scripts = scriptTexts(config, sharded);
+
+  return new RedisBroadcastAdapter(config, metrics, logger, (store, outer): StoreNodes => {
+    const events: StoreNodesEvents = {
+      ...outer,
+      commandsUp: (node, redis) => {
+        outer.commandsUp(node, redis);
+        background(
+          'redis',
+          checkServer(redis, config, (warning) => logger.warn(warning)),
+        );
+      },
+    };
+    const { all, common, agreementKey } = store.partitions;
+    const places = [...all, common];
+    const slotByPrefix = new Map(all.map(({ prefix, slot }) => [prefix, slot]));
+    const shared = { scripts, sharded, timeoutMs, probeMs, partitionCount: partitions };
+    const create = (serves: (place: Partition) => boolean, at?: HostPort): RedisNode =>
+      new RedisNode(
+        {
+          ...shared,
+          instanceId: store.instanceId,
+          connect: connectTo(address, config.redis, `${namespace}-commands`, at),
+          connectSubscriber: connectTo(subscriberAddress, config.redis, `${namespace}-subscriber`, at),
+          home: () => places.find(serves),
+          agreementKey: () => (serves(common) ? agreementKey : undefined),
+          slotOf: sharded
+            ? (channel) => slotByPrefix.get(channel.slice(0, channel.indexOf('}') + 2)) ?? 0
+            : () => 0,
+        },
+        events,
+      );
+    if (!sharded) {
+      return new SingleNode(create(() => true));
+    }
+    return new ClusterNodes({
+      partitions: places,
+      seeds: address.hosts,
+      timeoutMs,
+      createNode: (at, serves) => create(serves, at),
+      connect: (at) => connectTo(address, config.redis, `${namespace}-topology`, at)(),
+      moved: (moved) => outer.partitionsMoved(new Set(moved)),
+      taken: () => outer.serverChanged(),
+      retired: () => undefined,
+    });
+  });
+}
+
+/** Takes what the servers tell to whom it concerns. */
+function storeEvents({
+  metrics,
+  modes,
+  rooms,
+  devices,
+  stateDoubt,
+  refresh,
+}: {
+  metrics: Metrics;
+  modes: ModeSwitch;
+  rooms: AttachedRooms;
+  devices: DeviceWatch;
+  stateDoubt: StateDoubt;
+  /** Looks again who serves what. */
+  refresh(this: void): void;
+}): StoreNodesEvents {
+  return {
+    commandsUp: () => modes.check(),
+    subscriberUp: () => modes.check(),
+    down: (_node, connection, why) => {
+      metrics.redisConnectionsLost.inc({ connection });
+      modes.noteTrouble(`${connection}: ${why}`);
+    },
+    roomMessage: rooms.roomMessage.bind(rooms),
+    message: (channel, message) => {
+      if (!devices.message(channel, message)) {
+        rooms.message(channel, message);
+      }
+    },
+    confirmed: (channels) => {
+      rooms.confirmed(channels);
+      devices.confirmed(channels);
+    },
+    serverChanged: () => stateDoubt.raise(),
+    moved: refresh,
+    tick: () => modes.check(),
+    partitionsMoved: (partitions) => {
+      rooms.moved(partitions);
+      devices.subscribe();
+    },
+  };
+}
+
+type Unsubscribe = () => void;
+
+/** Listeners of one kind of event; each is called in turn, in the order in which they came. */
+class Listeners<T> {
+  private readonly listeners = new Set<(value: T) => void>();
+
+  add(listener: (value: T) => void): Unsubscribe {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  tell(value: T): void {
+    tellEach('redis', [...this.listeners], value);
   }
 }

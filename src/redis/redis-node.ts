@@ -1,17 +1,53 @@
+import { randomBytes } from 'node:crypto';
+import type { Redis } from 'ioredis';
 import { walled } from '../logging/walls.js';
-import { Agreement } from './agreement.js';
 import type { EncodedBatch } from './batch.js';
-import { GenerationNames } from './generation-names.js';
-import { Heartbeat } from './heartbeat.js';
-import { DEMOTED, MOVED, TOO_LATE } from './node-answers.js';
-import type { NodeEvents } from './node-events.js';
-import type { NodeOptions } from './node-options.js';
+import { type Connect, Heartbeat, RedisLink } from './link.js';
+import { DEMOTED, MOVED, type ScriptedRedis, TOO_LATE, withScripts } from './scripts.js';
 import type { BatchReply } from './partition-queue.js';
 import type { Partition } from './partitions.js';
-import { RedisLink } from './link.js';
-import { type ScriptedRedis, withScripts } from './scripts.js';
+import type { MessageSink } from './push-reader.js';
 import { Subscriber } from './subscriber.js';
-import { WriteTurn } from './write-turn.js';
+import { FORMAT_VERSION } from './wire.js';
+
+interface NodeOptions {
+  readonly connect: Connect;
+  readonly connectSubscriber: Connect;
+  readonly scripts: ReadonlyMap<string, string>;
+  readonly sharded: boolean;
+  readonly timeoutMs: number;
+  readonly probeMs: number;
+  readonly partitionCount: number;
+  readonly instanceId: string;
+  /** A partition that this node serves. */
+  home(): Partition | undefined;
+  /** Where instances see that they agree; undefined where another node has it. */
+  agreementKey(): string | undefined;
+  slotOf: (channel: string) => number;
+}
+
+/** What a server's connections tell. */
+interface NodeEvents {
+  commandsUp(node: RedisNode, redis: ScriptedRedis): void;
+  down(node: RedisNode, connection: 'commands' | 'subscriber', why: string): void;
+  subscriberUp(node: RedisNode): void;
+  /** @returns whether it is a message of a room: {@link message} hears of all others */
+  roomMessage: (...message: Parameters<MessageSink>) => boolean;
+  message(channel: string, message: Buffer): void;
+  confirmed(channels: readonly string[]): void;
+  /** The node does not serve a slot (any more): look again who does. */
+  moved(node: RedisNode): void;
+  /** Another server process than before answers: it may have been behind the one before. */
+  serverChanged(): void;
+  /** A heartbeat interval is over: {@link RedisNode.silentMs} may have something to say. */
+  tick(): void;
+}
+
+/** What the servers together tell. */
+export interface StoreNodesEvents extends NodeEvents {
+  /** Others serve these partitions now. */
+  partitionsMoved(partitions: ReadonlySet<Partition>): void;
+}
 
 /** One Redis server: a connection for commands, one for subscriptions, and what is known of its health. */
 export class RedisNode {
@@ -247,5 +283,71 @@ export class RedisNode {
   private probeChannel(): string | undefined {
     const home = this.options.home();
     return home === undefined ? undefined : `${home.prefix}probe:${this.options.instanceId}`;
+  }
+}
+
+/** Between two looks while all is well, in ms; agreement.lua remembers who is gone for 30 s. */
+const EVERY_MS = 5_000;
+
+/** Asks a server whether all instances agree on what none of them may differ in: on a new connection, then now and then. */
+export class Agreement {
+  /** The connection that found them in agreement last, and when: monotonic, since a clock that is set back must not put it off. */
+  private on: ScriptedRedis | null = null;
+  private at = 0;
+
+  constructor(private readonly options: Pick<NodeOptions, 'agreementKey' | 'partitionCount'>) {}
+
+  /**
+   * @param doubted something was refused: ask again, whatever was said before
+   * @throws ReplyError where they do not agree
+   */
+  async check(redis: ScriptedRedis, doubted: boolean): Promise<void> {
+    const key = this.options.agreementKey();
+    const now = performance.now();
+    if (key === undefined || (!doubted && this.on === redis && now - this.at < EVERY_MS)) {
+      return;
+    }
+    await redis.sluiceAgree(key, String(this.options.partitionCount), String(FORMAT_VERSION));
+    this.on = redis;
+    this.at = now;
+  }
+}
+
+const BYTES = 9;
+const LETTERS = 12;
+/** Names drawn ahead: the system's random numbers cost as much as the rest of a small call. */
+const NAMES = 512;
+
+/** Names that no generation of a partition had before. */
+class GenerationNames {
+  private letters = '';
+  private at = 0;
+
+  next(): string {
+    if (this.at >= this.letters.length) {
+      this.letters = randomBytes(BYTES * NAMES).toString('base64url');
+      this.at = 0;
+    }
+    const { at } = this;
+    this.at += LETTERS;
+    return this.letters.slice(at, this.at);
+  }
+}
+
+/** Lets all calls that one event-loop turn makes on a connection leave in one write. */
+class WriteTurn {
+  private corked = false;
+
+  begin({ stream }: Redis): void {
+    if (!this.corked) {
+      this.corked = true;
+      stream.cork();
+      process.nextTick(
+        walled('redis', () => {
+          this.corked = false;
+          stream.uncork();
+        }),
+      );
+    }
   }
 }

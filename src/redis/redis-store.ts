@@ -1,20 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config/config.js';
+import { StoreLostError } from '../ingest/ports.js';
 import { contain, walled } from '../logging/walls.js';
-import type { Metrics } from '../metrics/metrics.js';
-import { mirrorGauge } from '../metrics/mirror.js';
+import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
 import type { Position } from '../protocol/client-messages.js';
-import type { HistoryPage } from '../rooms/broadcast-adapter.js';
-import { readHistoryPage } from './history-page.js';
-import { type BatchReply, PartitionQueue } from './partition-queue.js';
-import { PendingBound } from './pending-bound.js';
+import type { DeviceMessage, DeviceStatus, HistoryPage, MetaBytes } from '../rooms/broadcast-adapter.js';
+import { decodeState, isUnreadable, readHistoryPage, type StoredState } from './wire.js';
+import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
 import { type Partition, Partitions } from './partitions.js';
 import type { RedisNode } from './redis-node.js';
-import type { StoreNodes } from './store-nodes.js';
-import { StoreLostError } from '../ingest/ports.js';
-import type { Operation } from './store-operations.js';
-import type { StorePlace } from './store-place.js';
-import { decodeState, isUnreadable, type StoredState } from './wire.js';
+import type { StoreNodes } from './cluster.js';
+import type { Operation, StateChange } from './batch.js';
+import type { StorePlace } from './scripts.js';
 
 /** Wait before a call that failed is sent again. */
 const RETRY_MS = 50;
@@ -259,5 +256,35 @@ function flushQueue(queue: PartitionQueue): void {
     queue.flush();
   } catch (error) {
     contain('redis', error);
+  }
+}
+
+/** Writes of devices into the store, in the order of the calls per device. */
+export class StoreWriter {
+  constructor(private readonly store: RedisStore) {}
+
+  publish(message: DeviceMessage): void {
+    this.store.push(message);
+  }
+
+  fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
+    const change = { kind: 'fill', payload, receivedAt } as const;
+    this.store.push({ deviceId, change, stored: () => undefined, lost: () => undefined });
+  }
+
+  /** @throws {StoreLostError} when the store is lost before it answered */
+  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
+    return this.change(deviceId, { kind: 'status', status, onlyIfUnknown });
+  }
+
+  /** @throws {StoreLostError} when the store is lost before it answered */
+  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
+    return this.change(deviceId, { kind: 'meta', meta });
+  }
+
+  private change(deviceId: string, change: StateChange['change']): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.store.push({ deviceId, change, stored: resolve, lost: reject });
+    });
   }
 }

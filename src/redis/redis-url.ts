@@ -1,4 +1,4 @@
-import { isRedisCluster } from '../config/redis-cluster.js';
+import { isRedisCluster } from '../config/setting.js';
 
 /** How Redis is reached, as REDIS_URL says. */
 export interface RedisAddress {

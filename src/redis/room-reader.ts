@@ -1,6 +1,6 @@
 import { background, contain, walled } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
-import type { Publication } from '../rooms/publication.js';
+import type { Publication } from '../rooms/broadcast-adapter.js';
 import type { AttachedRoom } from './attached-room.js';
 import type { Partition } from './partitions.js';
 import type { RedisStore } from './redis-store.js';

@@ -79,3 +79,19 @@ export function withScripts(redis: Redis, texts: ReadonlyMap<string, string>): S
 function luaText(part: string): string {
   return readFileSync(new URL(`./lua/${part}.lua`, import.meta.url), 'utf8');
 }
+
+/** A partition of the store, for what else lies there beside its rooms. */
+export interface StorePlace {
+  /** Before every key; has the partition's hash tag. */
+  readonly prefix: string;
+  /** The connection to the server that holds it now; null while there is none. */
+  connection(): ScriptedRedis | null;
+}
+
+/** Answer of redis/lua/publish.lua to a batch that comes too late. */
+export const TOO_LATE = 'L';
+
+/** Errors by which a node of Redis Cluster says that another one serves a slot, or nobody for now. */
+export const MOVED = /^(MOVED|ASK|CLUSTERDOWN|TRYAGAIN)\b/;
+/** The server became a replica: its successor is found by connecting anew. */
+export const DEMOTED = /^(-?READONLY|UNBLOCKED|MASTERDOWN)\b/;

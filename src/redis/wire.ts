@@ -1,4 +1,6 @@
-import type { DeviceStatus, MetaBytes, Publication } from '../rooms/publication.js';
+import type { Position } from '../protocol/client-messages.js';
+import type { DeviceStatus, HistoryPage, MetaBytes, Publication } from '../rooms/broadcast-adapter.js';
+import type { HistoryLimits } from '../rooms/memory/history-log.js';
 
 /** Format that this release writes; see docs/scaling.md, "What Redis holds". */
 export const FORMAT_VERSION = 1;
@@ -11,7 +13,7 @@ const HAS_TELEMETRY = 4;
 const EPOCH_AT = 80;
 
 /** Stored or fanned-out bytes in a format this release cannot read. */
-export class UnreadableError extends Error {
+class UnreadableError extends Error {
   constructor(format: number | undefined) {
     super(`a newer release wrote format ${format ?? 'none'}, this one reads ${FORMAT_VERSION}`);
     this.name = 'UnreadableError';
@@ -130,7 +132,7 @@ export function writeRecord(
 }
 
 /** Whether the epoch in `bytes` is this one: no string is made for it. */
-export function isEpoch(bytes: Buffer, at: number, epoch: string): boolean {
+function isEpoch(bytes: Buffer, at: number, epoch: string): boolean {
   for (let index = 0; index < epoch.length; index += 1) {
     if (bytes[at + index] !== epoch.charCodeAt(index)) {
       return false;
@@ -139,10 +141,186 @@ export function isEpoch(bytes: Buffer, at: number, epoch: string): boolean {
   return epoch.length === EPOCH_BYTES || bytes[at + epoch.length] === 0;
 }
 
-export function readEpoch(bytes: Buffer, at: number): string {
+function readEpoch(bytes: Buffer, at: number): string {
   let end = at + EPOCH_BYTES;
   while (end > at && bytes[end - 1] === 0) {
     end -= 1;
   }
   return bytes.toString('latin1', at, end);
+}
+
+/** Each frame has its length before it, in a channel's message as well as in history. */
+const FRAME_LENGTH_BYTES = 4;
+
+const FRAME_BLOCK = 1;
+const FRAME_STATUS = 2;
+const FRAME_META = 3;
+const FRAME_FILLED = 4;
+const FRAME_DEVICE = 5;
+
+/** Publications of one room that were stored in one step: what history keeps and what is fanned out. */
+export class Block {
+  readonly count: number;
+  readonly metaVersion: number;
+  readonly firstOffset: number;
+  /** Bytes of the epoch's publications before these. */
+  readonly bytesBefore: number;
+  private readonly headBytes: number;
+  private readonly recordHead: number;
+
+  /** @param bytes must stay unchanged: payloads are views of it */
+  constructor(
+    private readonly bytes: Buffer,
+    private readonly at: number,
+  ) {
+    checkFormat(bytes, at);
+    this.headBytes = bytes[at + 2] as number;
+    this.recordHead = bytes[at + 3] as number;
+    this.count = bytes.readUInt16LE(at + 4);
+    this.metaVersion = bytes.readUInt32LE(at + 8);
+    this.firstOffset = bytes.readDoubleLE(at + 12);
+    this.bytesBefore = bytes.readDoubleLE(at + 20);
+  }
+
+  get lastOffset(): number {
+    return this.firstOffset + this.count - 1;
+  }
+
+  isOf(epoch: string): boolean {
+    return isEpoch(this.bytes, this.at + 36, epoch);
+  }
+
+  /** Calls back for each publication from `fromOffset` on, in order. */
+  each(
+    fromOffset: number,
+    take: (offset: number, serverTs: number, payload: Buffer, bytesBefore: number) => void,
+  ): void {
+    let at = this.at + this.headBytes;
+    const start = at;
+    for (let index = 0; index < this.count; index += 1) {
+      const offset = this.firstOffset + index;
+      if (offset >= fromOffset) {
+        const { serverTs, payload, end } = readRecord(this.bytes, at, this.recordHead);
+        take(offset, serverTs, payload, this.bytesBefore + at - start);
+        at = end;
+      } else {
+        at += this.recordHead + this.bytes.readUInt32LE(at);
+      }
+    }
+  }
+}
+
+/** Receives what a fanned-out message says, in its order. */
+export interface FrameSink {
+  onBlock(block: Block): void;
+  onStatus(epoch: string, revision: number, status: DeviceStatus): void;
+  /** @param bytes empty when the metadata is forgotten */
+  onMeta(epoch: string, version: number, bytes: Buffer): void;
+  onFilled(epoch: string, serverTs: number, payload: Buffer): void;
+}
+
+/**
+ * Reads a message of a room's channel. Frames of a kind this release does not know are passed over.
+ * @throws {UnreadableError} for a frame in a format it cannot read
+ */
+export function readFrames(bytes: Buffer, sink: FrameSink): void {
+  let next = 0;
+  while (next + FRAME_LENGTH_BYTES < bytes.length) {
+    const at = next + FRAME_LENGTH_BYTES;
+    next = at + bytes.readUInt32LE(next);
+    checkFormat(bytes, at);
+    const body = at + (bytes[at + 2] as number);
+    switch (bytes[at + 1]) {
+      case FRAME_BLOCK:
+        sink.onBlock(new Block(bytes, at));
+        break;
+      case FRAME_STATUS:
+        sink.onStatus(readEpoch(bytes, at + 24), bytes.readUInt32LE(at + 4), {
+          isOnline: bytes[at + 3] === 1,
+          lastSeen: bytes.readDoubleLE(at + 8),
+          serverTs: bytes.readDoubleLE(at + 16),
+        });
+        break;
+      case FRAME_META:
+        sink.onMeta(readEpoch(bytes, at + 8), bytes.readUInt32LE(at + 4), bytes.subarray(body, next));
+        break;
+      case FRAME_FILLED: {
+        const { serverTs, payload } = readRecord(bytes, body, bytes[at + 3] as number);
+        sink.onFilled(readEpoch(bytes, at + 8), serverTs, payload);
+        break;
+      }
+      default:
+    }
+  }
+}
+
+/** Reads a message of a partition's channel of new devices; undefined for what this release does not know. */
+export function readDeviceAnnouncement(bytes: Buffer): string | undefined {
+  checkFormat(bytes, 0);
+  return bytes[1] === FRAME_DEVICE ? bytes.toString('utf8', bytes[2]) : undefined;
+}
+
+function checkFormat(bytes: Buffer, at: number): void {
+  if (bytes[at] !== FORMAT_VERSION) {
+    throw new UnreadableError(bytes[at]);
+  }
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * Reads the answer of redis/lua/history.lua. The store trims in coarse steps; here the limits are applied exactly.
+ * @returns null when history cannot be continued after that offset
+ */
+export function readHistoryPage(
+  deviceId: string,
+  answer: readonly (Buffer | number | null)[],
+  after: Position,
+  maxPublications: number,
+  limits: HistoryLimits,
+): HistoryPage | null {
+  const state = decodeState(deviceId, answer[0] as Buffer, NOTHING, NOTHING);
+  const newest = Number(answer[2]);
+  if (after.offset === newest) {
+    return { publications: [], newest };
+  }
+  const now = Number(answer[1]);
+  const versions = answer[3] as number;
+  const metas = new Map<number, Buffer | null>([[0, NOTHING]]);
+  for (let index = 0; index < versions; index += 1) {
+    metas.set(Number(answer[4 + 2 * index]), answer[5 + 2 * index] as Buffer | null);
+  }
+  const publications: Publication[] = [];
+  let next = after.offset + 1;
+  // The numbering before the current one ended where the server did: what is left of it is read whole.
+  const isOld = after.epoch !== state.epoch;
+  for (const bytes of answer.slice(4 + 2 * versions)) {
+    const block = new Block(bytes as Buffer, FRAME_LENGTH_BYTES);
+    const meta = metas.get(block.metaVersion) ?? null;
+    if (block.firstOffset > next || meta === null || !block.isOf(after.epoch)) {
+      break;
+    }
+    let held = true;
+    block.each(next, (offset, serverTs, payload, bytesBefore) => {
+      held &&=
+        isOld ||
+        publications.length > 0 ||
+        offset === newest ||
+        (newest - offset < limits.maxPublications &&
+          state.bytes - bytesBefore <= limits.maxBytes &&
+          serverTs >= now - limits.maxAgeMs);
+      if (held && publications.length < maxPublications) {
+        publications.push({
+          deviceId,
+          epoch: after.epoch,
+          offset,
+          serverTs,
+          payload,
+          meta: meta.length === 0 ? null : meta,
+        });
+        next = offset + 1;
+      }
+    });
+  }
+  return publications.length === 0 ? null : { publications, newest };
 }

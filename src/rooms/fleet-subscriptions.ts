@@ -3,7 +3,7 @@ import type { MessageId } from '../protocol/client-messages.js';
 import { ProtocolError } from '../protocol/errors.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import type { Introductions } from './introductions.js';
-import type { Member } from './member.js';
+import type { Member, Subscription } from './room.js';
 import {
   type DevicePattern,
   type PatternAudience,
@@ -13,7 +13,6 @@ import {
   type PatternTerms,
 } from './pattern-audiences.js';
 import type { RoomRegistry } from './room-registry.js';
-import type { Subscription } from './subscription.js';
 
 /** `subscribe` with a pattern. */
 export interface PatternRequest {

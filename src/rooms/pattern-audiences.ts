@@ -1,7 +1,7 @@
 import { background } from '../logging/walls.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
-import type { Member } from './member.js';
+import type { Member } from './room.js';
 import type { RoomTurns } from './room-turns.js';
 
 /** A device id pattern, compiled; granted to whoever subscribes to it. */

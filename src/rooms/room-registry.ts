@@ -1,10 +1,8 @@
-import type { Scheduler } from '../delivery/scheduler.js';
-import type { HotCounters } from '../metrics/hot-counters.js';
+import type { Scheduler } from '../delivery/delivery-context.js';
+import type { HotCounters } from '../metrics/metrics.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
-import type { Member } from './member.js';
-import { Room } from './room.js';
-import { Subscription } from './subscription.js';
+import { type Member, Room, Subscription } from './room.js';
 
 /** Which rooms have an audience here, and which rooms each connection is in: two indexes kept in step. */
 export class RoomRegistry {

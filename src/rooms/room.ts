@@ -1,15 +1,11 @@
-import { deliver } from '../delivery/deliver.js';
-import { DeliveryGroup } from '../delivery/delivery-group.js';
-import { planOf } from '../delivery/delivery-plan.js';
-import type { Feed } from '../delivery/feed.js';
-import type { Scheduler } from '../delivery/scheduler.js';
-import { TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
-import type { HotCounters } from '../metrics/hot-counters.js';
-import type { DeliveryOptions } from '../protocol/delivery-options.js';
-import { Audience } from './audience.js';
-import type { RoomOrigin } from './broadcast-adapter.js';
-import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
-import type { Subscription } from './subscription.js';
+import { deliver, DeliveryGroup, planOf } from '../delivery/delivery-group.js';
+import { type Feed, TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
+import type { Outbound } from '../delivery/outbound.js';
+import type { Recipient } from '../delivery/lanes.js';
+import type { Scheduler } from '../delivery/delivery-context.js';
+import type { HotCounters } from '../metrics/metrics.js';
+import { DEFAULT_DELIVERY, type DeliveryOptions } from '../protocol/delivery-options.js';
+import type { DeviceStatus, MetaBytes, Publication, RoomOrigin, RoomState } from './broadcast-adapter.js';
 
 /**
  * The local audience of one device, and what is known of the device while somebody watches. As a {@link Feed} it serves the subscriptions
@@ -160,5 +156,183 @@ export class Room implements Feed {
 
   private makeGroup(delivery: DeliveryOptions): DeliveryGroup {
     return new DeliveryGroup(delivery, this.template, this.hot, this.scheduler);
+  }
+}
+
+/**
+ * Every subscription of a room in one array, those first that get every publication as it comes; each knows its place in it. A set would
+ * be three times the size, and a second array for those that are live one more to find and to grow with each of a connection's rooms.
+ */
+export class Audience {
+  readonly members: Subscription[] = [];
+  /** How many of {@link members}, from the first on, are live. */
+  live = 0;
+
+  get size(): number {
+    return this.members.length;
+  }
+
+  /** @param subscription that is not among them, and is not live at first */
+  add(subscription: Subscription): void {
+    subscription.seat = this.members.length;
+    this.members.push(subscription);
+  }
+
+  remove(subscription: Subscription): void {
+    if (subscription.seat < 0) {
+      return;
+    }
+    this.hold(subscription);
+    const last = this.members.pop() as Subscription;
+    if (last !== subscription) {
+      this.place(last, subscription.seat);
+    }
+    subscription.seat = -1;
+  }
+
+  goLive(subscription: Subscription): void {
+    if (subscription.seat >= this.live) {
+      this.exchange(subscription, this.live);
+      this.live += 1;
+    }
+  }
+
+  /** It is live no longer, and stays a member. */
+  hold(subscription: Subscription): void {
+    const { seat } = subscription;
+    if (seat >= 0 && seat < this.live) {
+      this.live -= 1;
+      this.exchange(subscription, this.live);
+    }
+  }
+
+  private exchange(subscription: Subscription, seat: number): void {
+    const other = this.members[seat] as Subscription;
+    if (other !== subscription) {
+      this.place(other, subscription.seat);
+      this.place(subscription, seat);
+    }
+  }
+
+  private place(subscription: Subscription, seat: number): void {
+    this.members[seat] = subscription;
+    subscription.seat = seat;
+  }
+}
+
+/** One connection in one room. */
+export class Subscription implements Recipient {
+  readonly outbound: Outbound;
+  /** Offset of the last publication sent (or put into the queue in order); the next one is numbered against it. */
+  lastOffset = 0;
+  /** The first snapshot has been sent, so changes of status and metadata make sense to the client. */
+  introduced = false;
+  /** Grows when what is queued for this subscription became void: it left, restarted, or its epoch changed. */
+  generation = 0;
+  /** Asked for by id, not (only) by a pattern. */
+  explicit = false;
+  /** In mode `latest`: a place in the telemetry lane is taken. */
+  waiting = false;
+  /** What it is served by; null while the snapshot or the resume is still ahead. */
+  feed: Feed | null = null;
+  /** Place in the list of its delivery group; -1 when not in one. */
+  index = -1;
+  /** Place in the room's audience; -1 before it is joined and once it is left. */
+  seat = -1;
+
+  constructor(
+    readonly member: Member,
+    readonly room: Room,
+    public delivery: DeliveryOptions = DEFAULT_DELIVERY,
+  ) {
+    this.outbound = member.outbound;
+  }
+
+  /** Whether this is still the member's subscription of the room. */
+  get current(): boolean {
+    return this.seat >= 0;
+  }
+}
+
+/** A connection as rooms see it. Implemented by the gateway's Connection. */
+export interface Member {
+  /** The one ordered way to this connection's socket. */
+  readonly outbound: Outbound;
+  /** Current subscriptions by device id. */
+  readonly subscriptions: MemberRooms;
+}
+
+/** Up to so many are looked through one by one: a map of them is 300 bytes more, on each of tens of thousands of connections. */
+const FEW = 16;
+
+/** The subscriptions of one connection by device id. Most connections have few; some have a fleet. */
+export class MemberRooms {
+  private few: Subscription[] = [];
+  private many: Map<string, Subscription> | null = null;
+
+  get size(): number {
+    return this.many === null ? this.few.length : this.many.size;
+  }
+
+  get(deviceId: string): Subscription | undefined {
+    if (this.many !== null) {
+      return this.many.get(deviceId);
+    }
+    for (const subscription of this.few) {
+      if (subscription.room.deviceId === deviceId) {
+        return subscription;
+      }
+    }
+    return undefined;
+  }
+
+  /** {@link get} for a room that is at hand: told by identity, without comparing text. */
+  of(room: Room): Subscription | undefined {
+    if (this.many !== null) {
+      return this.many.get(room.deviceId);
+    }
+    for (const subscription of this.few) {
+      if (subscription.room === room) {
+        return subscription;
+      }
+    }
+    return undefined;
+  }
+
+  has(deviceId: string): boolean {
+    return this.get(deviceId) !== undefined;
+  }
+
+  /** @param subscription of a room that is not among them yet */
+  add(subscription: Subscription): void {
+    if (this.many === null && this.few.length === FEW) {
+      this.many = new Map(this.few.map((one) => [one.room.deviceId, one]));
+      this.few = [];
+    }
+    if (this.many === null) {
+      this.few.push(subscription);
+    } else {
+      this.many.set(subscription.room.deviceId, subscription);
+    }
+  }
+
+  delete(subscription: Subscription): void {
+    if (this.many !== null) {
+      this.many.delete(subscription.room.deviceId);
+      return;
+    }
+    const at = this.few.indexOf(subscription);
+    if (at >= 0) {
+      this.few.splice(at, 1);
+    }
+  }
+
+  /** All of them, in the order they were made; a list of its own, which later changes leave alone. */
+  all(): Subscription[] {
+    return this.many === null ? this.few.slice() : [...this.many.values()];
+  }
+
+  ids(): string[] {
+    return this.all().map(({ room }) => room.deviceId);
   }
 }

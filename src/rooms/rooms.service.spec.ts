@@ -1,6 +1,6 @@
 import { testRooms } from '../../test/support/test-rooms.js';
 import { RoomsService } from './rooms.service.js';
-import type { Subscription } from './subscription.js';
+import type { Subscription } from './room.js';
 
 const EVERY = { mode: 'every' as const };
 const LATEST = { mode: 'latest' as const };

@@ -3,18 +3,23 @@ import { CONFIG, type Config } from '../config/config.js';
 import { DeliveryContext } from '../delivery/delivery-context.js';
 import { textFrame, textFrameOf } from '../delivery/text-frame.js';
 import { contain } from '../logging/walls.js';
-import { Metrics } from '../metrics/metrics.js';
-import { mirrorGauge } from '../metrics/mirror.js';
+import { Metrics, mirrorGauge } from '../metrics/metrics.js';
 import type { MessageId, Position } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { SubscribedRoom } from '../protocol/server-messages.js';
-import { BroadcastAdapter, type BroadcastReceiver, type RoomOrigin } from './broadcast-adapter.js';
-import type { DeviceMessage } from './device-message.js';
+import {
+  BroadcastAdapter,
+  type BroadcastReceiver,
+  type DeviceMessage,
+  type DeviceStatus,
+  type MetaBytes,
+  type Publication,
+  type RoomOrigin,
+  type RoomState,
+} from './broadcast-adapter.js';
 import { FleetSubscriptions } from './fleet-subscriptions.js';
 import { Introductions } from './introductions.js';
-import type { Member } from './member.js';
-import type { DeviceStatus, MetaBytes, Publication, RoomState } from './publication.js';
-import { Room } from './room.js';
+import { type Member, Room } from './room.js';
 import { RoomRegistry } from './room-registry.js';
 import { statusJson } from './snapshot-source.js';
 

@@ -7,8 +7,7 @@ import {
   readTransformFile,
   type TransformRule,
 } from '../config/transform-file.js';
-import { Metrics } from '../metrics/metrics.js';
-import { mirrorGauge } from '../metrics/mirror.js';
+import { Metrics, mirrorGauge } from '../metrics/metrics.js';
 import { IdPattern, normalPattern } from '../protocol/id-pattern.js';
 import { FieldTransform } from './field-transform.js';
 

@@ -3,7 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { JwksKeySet } from '../../src/auth/jwks-key-set.js';
-import { JwksSignatureVerifier } from '../../src/auth/jwks-signature-verifier.js';
+import { JwksSignatureVerifier } from '../../src/auth/signature-verifier.js';
 import { TokenVerifier } from '../../src/auth/token-verifier.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { Metrics } from '../../src/metrics/metrics.js';

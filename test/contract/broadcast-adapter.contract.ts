@@ -1,6 +1,14 @@
-import type { BroadcastAdapter, BroadcastReceiver, RoomOrigin } from '../../src/rooms/broadcast-adapter.js';
-import type { DeviceMessage, IngestOutcome } from '../../src/rooms/device-message.js';
-import type { DeviceStatus, MetaBytes, Publication, RoomState } from '../../src/rooms/publication.js';
+import type {
+  BroadcastAdapter,
+  BroadcastReceiver,
+  DeviceMessage,
+  DeviceStatus,
+  IngestOutcome,
+  MetaBytes,
+  Publication,
+  RoomOrigin,
+  RoomState,
+} from '../../src/rooms/broadcast-adapter.js';
 
 /** How the suite gets the adapter under test, with the limits it counts on. */
 export interface AdapterFixture {

@@ -13,8 +13,7 @@ import { MqttTransport } from '../../src/devices/mqtt-transport.js';
 import { Upstream } from '../../src/ingest/upstream.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { MetricsModule } from '../../src/metrics/metrics.module.js';
-import type { DeviceMessage } from '../../src/rooms/device-message.js';
-import type { DeviceStatus, MetaBytes } from '../../src/rooms/publication.js';
+import type { DeviceMessage, DeviceStatus, MetaBytes } from '../../src/rooms/broadcast-adapter.js';
 import { RoomsService } from '../../src/rooms/rooms.service.js';
 
 /** What the rooms were told, in order. */

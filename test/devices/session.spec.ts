@@ -2,13 +2,14 @@ import { Logger } from '@nestjs/common';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import type { Config } from '../../src/config/config.js';
 import { loadConfig } from '../../src/config/load-config.js';
-import { brokerSettings } from '../../src/mqtt/broker-settings.js';
-import { DeviceTrace } from '../../src/mqtt/device-trace.js';
-import { IngestCounters } from '../../src/mqtt/ingest-counters.js';
-import { IngestSession } from '../../src/mqtt/ingest-session.js';
-import type { IngestSessionEvents, IngestSessionOptions } from '../../src/mqtt/ingest-session-options.js';
-import type { InboundMessage } from '../../src/mqtt/inbound-message.js';
-import { TopicRouter } from '../../src/mqtt/topic-router.js';
+import { brokerSettings } from '../../src/mqtt/broker-connection.js';
+import { DeviceTrace, IngestCounters } from '../../src/mqtt/ingest-counters.js';
+import {
+  IngestSession,
+  type IngestSessionEvents,
+  type IngestSessionOptions,
+} from '../../src/mqtt/ingest-session.js';
+import { type InboundMessage, TopicRouter } from '../../src/mqtt/topic-router.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { startMosquitto } from '../support/mosquitto.js';

@@ -3,7 +3,7 @@ import { AuthError } from '../../src/auth/auth-error.js';
 import { readClaims } from '../../src/auth/claims.js';
 import { Grants } from '../../src/auth/grants.js';
 import { tokenFromUpgrade } from '../../src/auth/token-source.js';
-import { parseFrame } from '../../src/gateway/messages/parse-frame.js';
+import { parseFrame } from '../../src/gateway/messages/inbound-dispatcher.js';
 import { isDeviceId } from '../../src/protocol/device-id.js';
 import { ProtocolError } from '../../src/protocol/errors.js';
 import { IdPattern, IdPatternSet, normalPattern } from '../../src/protocol/id-pattern.js';

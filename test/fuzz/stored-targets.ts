@@ -1,8 +1,15 @@
 import fc from 'fast-check';
 import { readFileSync } from 'node:fs';
-import { type FrameSink, readDeviceAnnouncement, readFrames } from '../../src/redis/frames.js';
-import { readHistoryPage } from '../../src/redis/history-page.js';
-import { decodeState, RECORD_HEAD_BYTES, readRecord, writeRecord } from '../../src/redis/wire.js';
+import {
+  decodeState,
+  type FrameSink,
+  readDeviceAnnouncement,
+  readFrames,
+  readHistoryPage,
+  readRecord,
+  RECORD_HEAD_BYTES,
+  writeRecord,
+} from '../../src/redis/wire.js';
 import { mutated, mutations, type Target, target, timed } from './target.js';
 
 /** What a release stored and fanned out: the good bytes that are damaged here. */

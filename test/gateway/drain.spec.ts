@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events';
-import { type SignalSource, installSignalHandlers } from '../../src/gateway/signal-handlers.js';
+import { type SignalSource, installSignalHandlers } from '../../src/gateway/drain.service.js';
 import { type DashboardClient, connect } from '../support/dashboard-client.js';
 import { SLACK } from '../support/slack.js';
 import { GatewayApp } from './gateway-app.js';

@@ -24,7 +24,7 @@ import { MetricsModule } from '../../src/metrics/metrics.module.js';
 import type { ProtocolError } from '../../src/protocol/errors.js';
 import { BroadcastAdapter } from '../../src/rooms/broadcast-adapter.js';
 import { MemoryBroadcastAdapter } from '../../src/rooms/memory/memory-adapter.js';
-import { createRedisAdapter } from '../../src/redis/redis-create-adapter.js';
+import { createRedisAdapter } from '../../src/redis/redis-adapter.js';
 import { RoomsModule } from '../../src/rooms/rooms.module.js';
 import { RoomsService } from '../../src/rooms/rooms.service.js';
 import { ManualClock } from '../auth/manual-clock.js';

@@ -1,5 +1,4 @@
-import type { IngestOutcome } from '../../src/rooms/device-message.js';
-import type { Publication } from '../../src/rooms/publication.js';
+import type { IngestOutcome, Publication } from '../../src/rooms/broadcast-adapter.js';
 import { publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { startRedis } from '../support/redis.js';

@@ -1,4 +1,4 @@
-import { RedisPresence } from '../../src/redis/redis-presence.js';
+import { RedisPresence } from '../../src/redis/presence.js';
 import { RedisBroadcastAdapter } from '../../src/redis/redis-adapter.js';
 import { describeBroadcastAdapter, publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterEach } from '../support/cleanup.js';

@@ -1,10 +1,9 @@
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { loadConfig } from '../../src/config/load-config.js';
-import { encodeBatch } from '../../src/redis/batch.js';
+import { encodeBatch, type Operation } from '../../src/redis/batch.js';
 import { Partitions } from '../../src/redis/partitions.js';
 import { scriptTexts, withScripts } from '../../src/redis/scripts.js';
-import type { Operation } from '../../src/redis/store-operations.js';
 import { CONTRACT_LIMITS, publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
 import { startRedis, type RedisServer } from '../support/redis.js';

@@ -1,8 +1,7 @@
 import type { Config } from '../../src/config/config.js';
 import { loadConfig } from '../../src/config/load-config.js';
 import { Metrics } from '../../src/metrics/metrics.js';
-import type { RedisBroadcastAdapter } from '../../src/redis/redis-adapter.js';
-import { createRedisAdapter } from '../../src/redis/redis-create-adapter.js';
+import { createRedisAdapter, type RedisBroadcastAdapter } from '../../src/redis/redis-adapter.js';
 import { CONTRACT_LIMITS, RecordingReceiver } from '../contract/broadcast-adapter.contract.js';
 import { SLACK } from '../support/slack.js';
 

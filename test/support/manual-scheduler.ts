@@ -1,4 +1,4 @@
-import type { Scheduler } from '../../src/delivery/scheduler.js';
+import type { Scheduler } from '../../src/delivery/delivery-context.js';
 
 interface Timer {
   at: number;

@@ -7,9 +7,8 @@ import { ManualScheduler } from './manual-scheduler.js';
 import { Outbound, type OutboundOwner } from '../../src/delivery/outbound.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { MemoryBroadcastAdapter } from '../../src/rooms/memory/memory-adapter.js';
-import type { Member } from '../../src/rooms/member.js';
+import { type Member, MemberRooms } from '../../src/rooms/room.js';
 import { RoomsService } from '../../src/rooms/rooms.service.js';
-import { MemberRooms } from '../../src/rooms/member-rooms.js';
 
 /** A connection whose socket is a {@link FakeSocket}. */
 export class TestMember implements Member, OutboundOwner {

@@ -1,4 +1,4 @@
-import { HandshakeLine, type LineOutcome, type Place } from './handshake-line.js';
+import { contain, walled } from '../../logging/walls.js';
 import { type PendingPlace, PendingPlaces } from './pending-places.js';
 
 /** Why a connection was refused before the upgrade; the `outcome` label of `sluice_connections_total`. */
@@ -146,4 +146,249 @@ export class Admission {
   shared(address: string): string {
     return this.byAddress.get(address)?.address ?? address;
   }
+}
+
+/** Handshakes in one turn of the event loop: what else is due comes between them. */
+const HANDSHAKES_PER_TURN = 4;
+
+/** How an attempt leaves the line, unless it {@link HandshakeLine.quit quits}: its turn, or refused for another address' sake. */
+export type LineOutcome = 'turn' | 'gives_way' | 'closed';
+
+export interface LineLimits {
+  /** Between two turns. */
+  intervalMs: number;
+  /** How far ahead of that rate those may be who find nobody waiting. */
+  burstMs: number;
+  /** Most attempts that wait. */
+  maxLength: number;
+}
+
+interface Linked<T> {
+  previous: T | undefined;
+  next: T | undefined;
+}
+
+/** A doubly linked list: any member leaves in one step. */
+class Chain<T extends Linked<T>> {
+  first: T | undefined;
+  last: T | undefined;
+
+  push(member: T): void {
+    member.previous = this.last;
+    member.next = undefined;
+    if (this.last === undefined) {
+      this.first = member;
+    } else {
+      this.last.next = member;
+    }
+    this.last = member;
+  }
+
+  remove(member: T): void {
+    const { previous, next } = member;
+    if (previous === undefined) {
+      this.first = next;
+    } else {
+      previous.next = next;
+    }
+    if (next === undefined) {
+      this.last = previous;
+    } else {
+      next.previous = previous;
+    }
+  }
+}
+
+/** Those of one address who wait, in the order they came. */
+class AddressQueue extends Chain<Place> implements Linked<AddressQueue> {
+  previous: AddressQueue | undefined = undefined;
+  next: AddressQueue | undefined = undefined;
+  length = 0;
+
+  constructor(readonly address: string) {
+    super();
+  }
+}
+
+/** One attempt that waits. */
+export class Place implements Linked<Place> {
+  previous: Place | undefined = undefined;
+  next: Place | undefined = undefined;
+
+  constructor(
+    readonly queue: AddressQueue,
+    readonly done: (outcome: LineOutcome) => void,
+  ) {}
+}
+
+/**
+ * Paces handshakes. A crowd that comes at once costs those that are connected little more than the same number spread over time, and most
+ * of it needs no second attempt.
+ *
+ * Addresses take turns, however many attempts each has (fair queueing), so an address that comes alone is not kept waiting by one that
+ * floods. When the line is full, the last attempt of the address that has most gives way to one of an address that has fewer.
+ */
+export class HandshakeLine {
+  private readonly queues = new Map<string, AddressQueue>();
+  /** The same queues; the first has the next turn. */
+  private readonly turns = new Chain<AddressQueue>();
+  /** The same queues by their length. */
+  private readonly byLength: Set<AddressQueue>[] = [];
+  private longest = 0;
+  private waiting = 0;
+  /** At the rate, without its burst, the next one's time. */
+  private dueAt = 0;
+  private timer: NodeJS.Timeout | undefined;
+  private immediate: NodeJS.Immediate | undefined;
+
+  /** @param now monotonic ms; replaced in tests */
+  constructor(
+    private readonly limits: LineLimits,
+    private readonly now: () => number = () => performance.now(),
+  ) {}
+
+  get length(): number {
+    return this.waiting;
+  }
+
+  /** By how much the next turn is late, in ms: turns of the event loop take longer than the line allows for. */
+  get lateMs(): number {
+    return this.waiting === 0 ? 0 : Math.max(0, this.now() + this.limits.burstMs - this.dueAt);
+  }
+
+  /** Takes a turn at once when nobody waits and the rate allows it. */
+  pass(): boolean {
+    const now = this.now();
+    // A billionth of a ms of rounding must not keep back what is due now.
+    if (this.waiting > 0 || this.dueAt - now > this.limits.burstMs + 1e-6) {
+      return false;
+    }
+    this.dueAt = Math.max(this.dueAt, now) + this.limits.intervalMs;
+    return true;
+  }
+
+  /** Whether one more of this address may wait, perhaps in the place of one of another address. */
+  hasRoomFor(address: string): boolean {
+    const own = this.queues.get(address)?.length ?? 0;
+    return this.waiting < this.limits.maxLength || own + 1 < this.longest;
+  }
+
+  /**
+   * @param done called once, unless the attempt quits
+   * @returns its place, for {@link quit}
+   */
+  join(address: string, done: (outcome: LineOutcome) => void): Place {
+    const victim = this.waiting < this.limits.maxLength ? undefined : this.lastOfLongest();
+    let queue = this.queues.get(address);
+    if (queue === undefined) {
+      queue = new AddressQueue(address);
+      this.queues.set(address, queue);
+      this.turns.push(queue);
+    }
+    const place = new Place(queue, done);
+    queue.push(place);
+    this.resize(queue, 1);
+    if (victim !== undefined) {
+      this.remove(victim);
+      victim.done('gives_way');
+    }
+    if (this.timer === undefined && this.immediate === undefined) {
+      this.schedule();
+    }
+    return place;
+  }
+
+  /** The client is gone: others need not wait for its turn. */
+  quit(place: Place): void {
+    this.remove(place);
+    if (this.waiting === 0) {
+      this.cancel();
+    }
+  }
+
+  /** Nobody may wait any more. */
+  close(): void {
+    this.cancel();
+    for (let queue = this.turns.first; queue !== undefined; queue = this.turns.first) {
+      const place = queue.first as Place;
+      this.remove(place);
+      place.done('closed');
+    }
+  }
+
+  private lastOfLongest(): Place | undefined {
+    const [queue] = this.byLength[this.longest] ?? [];
+    return queue?.last;
+  }
+
+  private remove(place: Place): void {
+    const { queue } = place;
+    queue.remove(place);
+    this.resize(queue, -1);
+    if (queue.length === 0) {
+      this.turns.remove(queue);
+      this.queues.delete(queue.address);
+    }
+  }
+
+  private resize(queue: AddressQueue, by: 1 | -1): void {
+    this.byLength[queue.length]?.delete(queue);
+    queue.length += by;
+    this.waiting += by;
+    if (queue.length > 0) {
+      (this.byLength[queue.length] ??= new Set()).add(queue);
+      this.longest = Math.max(this.longest, queue.length);
+    }
+    while (this.longest > 0 && (this.byLength[this.longest]?.size ?? 0) === 0) {
+      this.byLength.length = this.longest;
+      this.longest -= 1;
+    }
+  }
+
+  private schedule(): void {
+    if (this.waiting === 0) {
+      return;
+    }
+    const leftMs = this.dueAt - this.limits.burstMs - this.now();
+    if (leftMs > 0) {
+      this.timer = setTimeout(this.turn, Math.ceil(leftMs));
+    } else {
+      this.immediate = setImmediate(this.turn);
+    }
+  }
+
+  private cancel(): void {
+    clearTimeout(this.timer);
+    clearImmediate(this.immediate);
+    this.timer = undefined;
+    this.immediate = undefined;
+  }
+
+  private readonly turn = walled('upgrade', (): void => {
+    this.timer = undefined;
+    this.immediate = undefined;
+    const now = this.now();
+    for (let count = 0; count < HANDSHAKES_PER_TURN; count += 1) {
+      const queue = this.turns.first;
+      if (queue === undefined || this.dueAt - this.limits.burstMs > now) {
+        break;
+      }
+      const place = queue.first as Place;
+      this.remove(place);
+      if (queue.length > 0) {
+        this.turns.remove(queue);
+        this.turns.push(queue);
+      }
+      this.dueAt += this.limits.intervalMs;
+      try {
+        place.done('turn');
+      } catch (error) {
+        contain('upgrade', error); // the others go on
+      }
+    }
+    // A step of somebody who had his turn may have scheduled the next one.
+    if (this.timer === undefined && this.immediate === undefined) {
+      this.schedule();
+    }
+  });
 }

@@ -1,23 +1,20 @@
-import { Inject, Injectable, Logger } from '@nestjs/common';
-import type { IncomingMessage } from 'node:http';
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { Inject, Injectable, Logger } from '@nestjs/common';
 import { type ServerOptions, WebSocketServer } from 'ws';
-import { background, contain } from '../../logging/walls.js';
 import { AuthError } from '../../auth/auth-error.js';
 import { SUBPROTOCOL, tokenFromUpgrade } from '../../auth/token-source.js';
 import { TokenVerifier } from '../../auth/token-verifier.js';
-import type { VerifiedToken } from '../../auth/verified-token.js';
+import type { VerifiedToken } from '../../auth/claims.js';
 import { CONFIG, type Config } from '../../config/config.js';
-import { Metrics } from '../../metrics/metrics.js';
-import { mirrorGauge } from '../../metrics/mirror.js';
-import { Admission, type AdmissionRefusal } from './admission.js';
-import { ClientAddress } from './client-address.js';
-import { Connection } from '../socket/connection.js';
+import { background, contain } from '../../logging/walls.js';
+import { Metrics, mirrorGauge } from '../../metrics/metrics.js';
 import { ConnectionLifecycle, type UpgradeToken } from '../connection-lifecycle.js';
+import { Connection } from '../socket/connection.js';
+import { Admission, type AdmissionRefusal, type LineOutcome } from './admission.js';
+import { ClientAddress, Door } from './door.js';
 import { Departures } from './crowd.js';
-import { Door } from './door.js';
-import { refuseUpgrade } from './http-refusal.js';
-import type { LineOutcome } from './handshake-line.js';
 import type { PendingPlace } from './pending-places.js';
 
 /** Seconds in Retry-After, to which up to as many are added so that the refused do not come back together. */
@@ -302,4 +299,29 @@ export class UpgradeHandler {
     this.metrics.connections.inc({ outcome });
     refuseUpgrade(socket, status, text, retryAfterS);
   }
+}
+
+function destroy(this: Duplex): void {
+  try {
+    this.destroy();
+  } catch (error) {
+    contain('upgrade', error);
+  }
+}
+
+/** Answers an upgrade request with a plain HTTP response and ends its connection. */
+function refuseUpgrade(socket: Duplex, status: number, text: string, retryAfterS?: number): void {
+  socket.on('error', destroy);
+  socket.once('finish', destroy);
+  socket.end(
+    [
+      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
+      'Connection: close',
+      'Content-Type: text/plain; charset=utf-8',
+      `Content-Length: ${Buffer.byteLength(text)}`,
+      ...(retryAfterS === undefined ? [] : [`Retry-After: ${retryAfterS}`]),
+      '',
+      text,
+    ].join('\r\n'),
+  );
 }

@@ -5,12 +5,11 @@ import { Metrics } from '../../metrics/metrics.js';
 import type { ClientMessage } from '../../protocol/client-messages.js';
 import { CloseCode } from '../../protocol/close-codes.js';
 import { ProtocolError } from '../../protocol/errors.js';
+import { parseClientMessage } from '../../protocol/parse-client-message.js';
 import type { ReplyMessage } from '../../protocol/server-messages.js';
-import { type Connection, ConnectionState } from '../socket/connection.js';
-import { Inbound, type WaitingFrame } from '../socket/inbound.js';
-import { asProtocolError, echoOfFrame, parseFrame } from './parse-frame.js';
-import { RateLimit } from './rate-limit.js';
 import { CloseReason, type Echo, echoOf, errorReply } from '../replies.js';
+import { type Connection, ConnectionState, Inbound, type WaitingFrame } from '../socket/connection.js';
+import { RateLimit } from './limits.js';
 
 /** Span in which refused messages are counted towards 1008. */
 const REFUSED_SPAN_MS = 10_000;
@@ -232,4 +231,35 @@ export class InboundDispatcher {
       }
     }
   }
+}
+
+/** @throws {ProtocolError} */
+export function parseFrame({ data, isBinary }: WaitingFrame): ClientMessage {
+  if (isBinary) {
+    throw new ProtocolError('invalid_message', 'Binary frames are not understood; send JSON as text');
+  }
+  return parseClientMessage(data.toString('utf8'));
+}
+
+/** The token of a first message; undefined when it is anything but `auth`. */
+export function tokenOfFirstMessage(frame: WaitingFrame): string | undefined {
+  try {
+    const message = parseFrame(frame);
+    return message.type === 'auth' ? message.token : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the answer to a frame that is not processed repeats of it, as far as it can be read. */
+function echoOfFrame(frame: WaitingFrame): Echo {
+  try {
+    return echoOf(parseFrame(frame));
+  } catch (error) {
+    return asProtocolError(error).details;
+  }
+}
+
+function asProtocolError(error: unknown): ProtocolError {
+  return error instanceof ProtocolError ? error : new ProtocolError('internal', 'Internal error');
 }

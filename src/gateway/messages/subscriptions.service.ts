@@ -1,17 +1,15 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../../config/config.js';
-import { capDelivery } from '../../protocol/cap-delivery.js';
-import { planOf } from '../../delivery/delivery-plan.js';
+import { capDelivery, DEFAULT_DELIVERY, type DeliveryOptions } from '../../protocol/delivery-options.js';
+import { planOf } from '../../delivery/delivery-group.js';
 import type { SubscribeMessage, UnsubscribeMessage } from '../../protocol/client-messages.js';
-import { DEFAULT_DELIVERY, type DeliveryOptions } from '../../protocol/delivery-options.js';
 import { ProtocolError } from '../../protocol/errors.js';
 import { IdPattern, normalPattern } from '../../protocol/id-pattern.js';
 import type { UnsubscribedMessage } from '../../protocol/server-messages.js';
 import type { PatternTerms } from '../../rooms/pattern-audiences.js';
 import { RoomsService } from '../../rooms/rooms.service.js';
 import type { Connection } from '../socket/connection.js';
-import { patternRoomLimit, roomLimit, tooManyRooms } from './room-limit.js';
-import { WorkLimit, WorkOf } from './limits.js';
+import { patternRoomLimit, roomLimit, tooManyRooms, WorkLimit, WorkOf } from './limits.js';
 
 /** What the different `fields` of a connection's subscriptions may take, in all: as much as may wait for it in its queues. */
 const MAX_FIELDS_BYTES = 2 * 1024 * 1024;

@@ -1,7 +1,7 @@
 import { jest } from '@jest/globals';
 import { ManualClock } from '../../../test/auth/manual-clock.js';
 import { turn } from '../../../test/support/event-loop.js';
-import type { VerifiedToken } from '../../auth/verified-token.js';
+import type { VerifiedToken } from '../../auth/claims.js';
 import type { Config } from '../../config/config.js';
 import { Connection } from './connection.js';
 import { ConnectionTimers } from './connection-timers.js';

@@ -3,9 +3,7 @@ import { AUTH_CLOCK, type Clock } from '../../auth/clock.js';
 import { walled } from '../../logging/walls.js';
 import { CONFIG, type Config } from '../../config/config.js';
 import type { Connection } from './connection.js';
-import { DeadlineQueue } from './deadline-queue.js';
-import { ExpiryHeap } from './deadlines.js';
-import { HeartbeatPhases } from './heartbeat-phases.js';
+import { DeadlineQueue, ExpiryHeap, HeartbeatPhases } from './deadlines.js';
 
 /** Longest time between two looks at what is due; a tenth of the shortest interval where that is less. */
 const MAX_TICK_MS = 500;

@@ -1,17 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
-import { contain, walled } from '../../logging/walls.js';
-import type { VerifiedToken } from '../../auth/verified-token.js';
+import type { VerifiedToken } from '../../auth/claims.js';
 import type { Outbound, OutboundOwner } from '../../delivery/outbound.js';
-import type { Member } from '../../rooms/member.js';
-import { MemberRooms } from '../../rooms/member-rooms.js';
+import { contain, walled } from '../../logging/walls.js';
 import { CloseCode } from '../../protocol/close-codes.js';
-import { CloseReason } from '../replies.js';
-import type { Beating } from './heartbeat-phases.js';
-import type { Expiring } from './deadlines.js';
-import type { Inbound } from './inbound.js';
+import { type Member, MemberRooms } from '../../rooms/room.js';
 import type { PendingPlace } from '../door/pending-places.js';
+import { CloseReason } from '../replies.js';
+import type { Beating, Expiring } from './deadlines.js';
 import { SparingWebSocket } from './sparing-web-socket.js';
 
 /** Where a connection stands. It only ever moves down this list. */
@@ -247,4 +244,38 @@ export class Connection
         return false;
     }
   }
+}
+
+/** A frame that waits its turn. */
+export interface WaitingFrame {
+  data: Buffer;
+  isBinary: boolean;
+}
+
+/** Takes a checked message to its Nest handler, guards included. */
+export type Handler = (message: unknown) => Promise<unknown>;
+
+/** What incoming messages of one connection need; made when its first message comes. */
+export class Inbound {
+  /** State of the token bucket, see RateLimit. */
+  rateDue = 0;
+  /** The same for rooms, see WorkLimit. */
+  workDue = 0;
+  /** The last of the messages with a pattern, which are worked off one after the other; null when none is in work. */
+  patternWork: Promise<unknown> | null = null;
+  /** Frames that came before the token. */
+  early = 0;
+  /** Refused messages since `refusedFrom` (monotonic ms). */
+  refused = 0;
+  refusedFrom = 0;
+  /** Messages in work. */
+  inFlight = 0;
+  /** A new token is being checked: what came after it waits for its grants. */
+  isBarred = false;
+  /** Frames that came while no more could be taken on. One chunk of the socket at most: reading is paused meanwhile. */
+  waiting: WaitingFrame[] | null = null;
+  /** Close frame to send when nothing is in work any more; until then nothing new is taken on. */
+  closeWhenIdle: { code: number; reason: string } | null = null;
+  /** Bound by Nest while messages are in work. */
+  handlers: Map<string, Handler> | null = null;
 }

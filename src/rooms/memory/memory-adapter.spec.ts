@@ -7,7 +7,7 @@ import {
 } from '../../../test/contract/broadcast-adapter.contract.js';
 import { loadConfig } from '../../config/load-config.js';
 import { Metrics } from '../../metrics/metrics.js';
-import type { DeviceMemo } from '../device-message.js';
+import type { DeviceMemo } from '../broadcast-adapter.js';
 import { MemoryBroadcastAdapter } from './memory-adapter.js';
 import type { MemoryRoom } from './memory-room.js';
 

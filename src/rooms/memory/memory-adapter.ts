@@ -1,15 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../config/config.js';
 import { walled } from '../../logging/walls.js';
-import type { Metrics } from '../../metrics/metrics.js';
-import { mirrorGauge } from '../../metrics/mirror.js';
+import { type Metrics, mirrorGauge } from '../../metrics/metrics.js';
 import type { Position } from '../../protocol/client-messages.js';
 import { ProtocolError } from '../../protocol/errors.js';
-import { BroadcastAdapter, type BroadcastReceiver, type HistoryPage } from '../broadcast-adapter.js';
-import type { DeviceMessage } from '../device-message.js';
-import { isStored, MemoryHistory } from './memory-history.js';
-import { MemoryRoom } from './memory-room.js';
-import type { DeviceStatus, MetaBytes, RoomState } from '../publication.js';
+import {
+  BroadcastAdapter,
+  type BroadcastReceiver,
+  type DeviceMessage,
+  type DeviceStatus,
+  type HistoryPage,
+  type MetaBytes,
+  type RoomState,
+} from '../broadcast-adapter.js';
+import { isStored, MemoryHistory, MemoryRoom } from './memory-room.js';
 
 const SWEEP_INTERVAL_MS = 5_000;
 

@@ -1,0 +1,128 @@
+import { z } from 'zod';
+import {
+  HOUR_S,
+  int,
+  KIB,
+  matching,
+  MIB,
+  oneOf,
+  optionalInt,
+  optionalText,
+  secret,
+  url,
+} from '../setting.js';
+
+/** The connection to the broker. */
+export const mqttSettings = {
+  url: optionalText(
+    'MQTT_URL',
+    'Broker of the devices; unset in development means the embedded broker',
+    url(['mqtt:', 'mqtts:', 'ws:', 'wss:']),
+    { defaultText: 'embedded broker in development, required in production' },
+  ),
+  username: optionalText('MQTT_USERNAME', 'User name at the broker'),
+  password: secret('MQTT_PASSWORD', 'Password at the broker'),
+  protocolVersion: oneOf(
+    'MQTT_PROTOCOL_VERSION',
+    ['4', '5'],
+    ({ embeddedBroker }) => (embeddedBroker ? '4' : '5'),
+    'MQTT version: 5, or 4 for brokers that know only 3.1.1',
+    { defaultText: '5; 4 with the embedded broker' },
+  ),
+  ca: secret('MQTT_CA', 'Certificate authority of the broker (PEM); the system ones are used when unset'),
+  cert: secret('MQTT_CERT', 'Client certificate for mutual TLS (PEM)'),
+  key: secret('MQTT_KEY', 'Private key of the client certificate (PEM)'),
+  ingest: oneOf(
+    'MQTT_INGEST',
+    ['leased', 'shared'],
+    'leased',
+    'Who reads device topics when there is a Redis: leased = one instance at a time, order per device kept; shared = all share them',
+  ),
+  sharedGroup: matching(
+    'MQTT_SHARED_GROUP',
+    'sluice',
+    z.string().regex(/^[^/+#]+$/, 'must be one topic level without / + #'),
+    'Group name of the shared subscription',
+  ),
+  embeddedPort: optionalInt(
+    'MQTT_EMBEDDED_PORT',
+    [0, 65_535],
+    'Port of the embedded broker, on loopback; 0 picks a free one',
+    { defaultText: '1883, or a free one if that is taken' },
+  ),
+  maxPayloadBytes: int(
+    'MQTT_MAX_PAYLOAD_BYTES',
+    256 * KIB,
+    [1, 16 * MIB],
+    'Largest device payload; larger ones are counted and dropped',
+  ),
+  keepaliveS: int(
+    'MQTT_KEEPALIVE_S',
+    15,
+    [1, 3_600],
+    'Keep-alive towards the broker: a dead connection is noticed after at most 1.5 times this',
+  ),
+  connectTimeoutMs: int(
+    'MQTT_CONNECT_TIMEOUT_MS',
+    5_000,
+    [100, 120_000],
+    'Time the broker has to answer CONNECT',
+  ),
+  reconnectMinMs: int(
+    'MQTT_RECONNECT_MIN_MS',
+    200,
+    [10, 60_000],
+    'First wait before a reconnect; doubles with jitter',
+  ),
+  reconnectMaxMs: int('MQTT_RECONNECT_MAX_MS', 5_000, [10, 600_000], 'Longest wait before a reconnect'),
+  receiveMaximum: int(
+    'MQTT_RECEIVE_MAXIMUM',
+    65_535,
+    [1, 65_535],
+    'QoS 1 messages the broker may have in flight to this instance before it waits for PUBACK (MQTT 5). What is over it waits in the queue of the broker, which drops when that is full: Mosquitto keeps 1 000 by default, so the window is as large as MQTT allows',
+  ),
+  sessionExpiryS: int(
+    'MQTT_SESSION_EXPIRY_S',
+    HOUR_S,
+    [1, 4_294_967_294],
+    'Time the broker keeps the ingest session (and what it queues) of a deployment that is away',
+  ),
+};
+
+/** Commands to devices. */
+export const commandsSettings = {
+  maxPayloadBytes: int(
+    'COMMAND_MAX_PAYLOAD_BYTES',
+    32 * KIB,
+    [1, 16 * MIB],
+    'Largest command; a larger one is answered payload_too_large',
+  ),
+  timeoutMs: int(
+    'COMMAND_TIMEOUT_MS',
+    5_000,
+    [100, 60_000],
+    'Time the broker has to acknowledge a command before the client hears broker_unavailable',
+  ),
+  expiryS: int(
+    'COMMAND_EXPIRY_S',
+    10,
+    [1, 3_600],
+    'Message Expiry Interval of a command (MQTT 5): older ones never reach the machine',
+  ),
+  outboxMax: int(
+    'COMMAND_OUTBOX_MAX',
+    1_000,
+    [1, 65_535],
+    'Commands of this instance that wait for PUBACK; more are answered broker_unavailable',
+  ),
+};
+
+export const demoSettings = {
+  devices: int(
+    'DEMO_DEVICES',
+    ({ production, embeddedBroker }) => (!production && embeddedBroker ? 12 : 0),
+    [0, 10_000],
+    'Simulated devices that publish to the broker, to have something to look at',
+    { defaultText: '12 in development with the embedded broker, else 0' },
+  ),
+};

@@ -1,0 +1,82 @@
+import { int, list, oneOf, optionalInt, text } from '../setting.js';
+
+export const httpSettings = {
+  port: int('PORT', 8080, [0, 65_535], 'Port of HTTP and WebSocket; 0 picks a free one'),
+  host: text('HOST', '0.0.0.0', 'Address to listen on'),
+  managementPort: optionalInt(
+    'MANAGEMENT_PORT',
+    [0, 65_535],
+    'Port of health and metrics when they shall not be on PORT, so that the outside cannot reach them',
+    { defaultText: 'same as PORT' },
+  ),
+  trustedProxies: list(
+    'TRUSTED_PROXIES',
+    [],
+    'Comma list of proxy addresses or CIDR ranges whose X-Forwarded-For is believed; limits per address then count the client',
+  ),
+};
+
+export const logSettings = {
+  level: oneOf(
+    'LOG_LEVEL',
+    ['fatal', 'error', 'warn', 'info', 'debug', 'trace'],
+    'info',
+    'Least severity that is logged; the lines of commands (who, which device, what became of it) always are',
+  ),
+  format: oneOf(
+    'LOG_FORMAT',
+    ['json', 'pretty'],
+    ({ production }) => (production ? 'json' : 'pretty'),
+    'json for machines, pretty for people',
+    { defaultText: 'json in production, pretty in development' },
+  ),
+  traceDevices: list(
+    'LOG_TRACE_DEVICES',
+    [],
+    'Comma list of device ids whose accepted and dropped messages are logged (never their payloads), whatever LOG_LEVEL says',
+  ),
+};
+
+/** When readiness says degraded. */
+export const healthSettings = {
+  eventLoopMaxLagMs: int(
+    'HEALTH_EVENT_LOOP_MAX_LAG_MS',
+    1_000,
+    [10, 60_000],
+    'p99 event-loop delay over which readiness says degraded',
+  ),
+  memoryMaxPercent: int(
+    'HEALTH_MEMORY_MAX_PERCENT',
+    90,
+    [10, 100],
+    'Heap in use, in percent of its limit, over which readiness says degraded',
+  ),
+};
+
+/** The pace of a shutdown. */
+export const drainSettings = {
+  timeoutMs: int(
+    'DRAIN_TIMEOUT_MS',
+    25_000,
+    [0, 30_000],
+    'Longest drain after SIGTERM before what is left is cut',
+  ),
+  noticeMs: int(
+    'DRAIN_NOTICE_MS',
+    0,
+    [0, 30_000],
+    'Wait between not ready and the first close, for load balancers that poll readiness',
+  ),
+  spreadMs: int(
+    'DRAIN_SPREAD_MS',
+    10_000,
+    [0, 300_000],
+    'Span over which the retryAfterMs of the closed clients are spread',
+  ),
+  batchConnections: int(
+    'DRAIN_BATCH_CONNECTIONS',
+    500,
+    [1, 100_000],
+    'Connections closed per batch, ten batches a second',
+  ),
+};

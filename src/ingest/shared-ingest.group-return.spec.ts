@@ -1,0 +1,83 @@
+import { jest } from '@jest/globals';
+import { GroupReturn } from './shared-ingest.js';
+
+/** Notes at which markers pass when the test says so. */
+class Notes {
+  readonly asked: number[] = [];
+  private answer: (passed: boolean) => void = () => undefined;
+
+  passMarker(readers = 1): Promise<boolean> {
+    this.asked.push(readers);
+    return new Promise((resolve) => (this.answer = resolve));
+  }
+
+  async say(passed: boolean): Promise<void> {
+    this.answer(passed);
+    await jest.advanceTimersByTimeAsync(0);
+  }
+}
+
+describe(GroupReturn.name, () => {
+  let notes: Notes;
+  let told: number;
+  let group: GroupReturn;
+
+  beforeEach(() => {
+    jest.useFakeTimers();
+    notes = new Notes();
+    told = 0;
+    group = new GroupReturn(notes, () => told++);
+  });
+  afterEach(() => jest.useRealTimers());
+
+  it('waits for as many members as there were before', async () => {
+    group.sawOthers(2);
+    void group.ask(0, false);
+    void group.ask(0, false);
+    expect(notes.asked).toEqual([3]);
+    await notes.say(false);
+    expect(group.ready).toBe(false);
+    void group.ask(0, false);
+    await notes.say(true);
+    expect(group.ready).toBe(true);
+    expect(told).toBe(1);
+    void group.barrier();
+    expect(notes.asked).toEqual([3, 3, 3]);
+  });
+
+  it('lets others be read for who does not come back, and then waits for those that the store knows', async () => {
+    group.sawOthers(2);
+    void group.ask(0, false);
+    await notes.say(false);
+    expect(group.mayAdopt).toBe(false);
+    jest.advanceTimersByTime(3_000);
+    expect(group.mayAdopt).toBe(true);
+    void group.ask(1, true);
+    expect(notes.asked).toEqual([3]);
+    jest.advanceTimersByTime(3_000);
+    void group.ask(1, false);
+    expect(notes.asked).toEqual([3, 2]);
+    await notes.say(true);
+    expect(group.ready).toBe(true);
+  });
+
+  it('waits for nobody for ever', async () => {
+    group.sawOthers(2);
+    void group.ask(2, false);
+    await notes.say(false);
+    jest.advanceTimersByTime(15_000);
+    void group.ask(2, true);
+    await notes.say(false);
+    expect(group.ready).toBe(true);
+    void group.barrier();
+    expect(notes.asked.at(-1)).toBe(1);
+  });
+
+  it('takes no answer from before a loss', async () => {
+    void group.ask(0, false);
+    group.reset();
+    await notes.say(true);
+    expect(group.ready).toBe(false);
+    expect(told).toBe(0);
+  });
+});
