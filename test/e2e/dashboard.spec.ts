@@ -48,6 +48,35 @@ describe('the main job, end to end', () => {
     });
   });
 
+  // A value nested some thousand levels deep could not be written as JSON; the error left the loop over all changed tiles with that one
+  // first in line again, and no other tile was drawn any more. Such a value is shown as a mark, and an error of one tile ends there.
+  it('draws the other tiles when one cannot be drawn, and marks values that are nested too deep', async () => {
+    const broker = own(await startMosquitto());
+    const sluice = own(await startSluice({ env: { MQTT_URL: broker.url } }));
+    await withBrowser(async ({ page, problems }) => {
+      await page.goto(`${sluice.url}/#token=${await signToken({ deviceIds: ['a-bad', 'b-good'] })}`);
+      await tile(page, 'b-good').waitFor();
+      // The modules of the page itself. As text: the compiler of the tests has no DOM, and would write `import` anew.
+      await page.evaluate(`import('/js/tile.js').then(({ Tile }) => {
+        const { render } = Tile.prototype;
+        Tile.prototype.render = function (now) {
+          if (this.device.id === 'a-bad') throw new Error('cannot be drawn');
+          render.call(this, now);
+        };
+      })`);
+      await mosquittoPub(broker, 'devices/a-bad/telemetry', '{"pressure":1}');
+      await mosquittoPub(broker, 'devices/b-good/telemetry', '{"pressure":17.25}');
+      await tile(page, 'b-good').getByText('17.25').waitFor();
+      expect(problems).toContain('cannot be drawn');
+      const shown =
+        await page.evaluate(`import('/js/fields.js').then(({ formatValue, suggestedCommands }) => {
+        const deep = JSON.parse('['.repeat(20000) + ']'.repeat(20000));
+        return [formatValue(deep), formatValue([[1], { a: 2 }]), suggestedCommands({ commands: [deep, { speed: 1 }] })];
+      })`);
+      expect(shown).toEqual(['…', '[[1],{"a":2}]', ['{"speed":1}']]);
+    });
+  });
+
   // A link with `#token=` took the place of an open session without a word: anybody who could send a link put values of other devices
   // under an operator's eyes, and their commands under another name. The page asks now, and says whom the new token names.
   it('asks before a link takes the place of an open session, and then does what was answered', async () => {

@@ -158,10 +158,15 @@ export class GatewayApp {
 
   /** A device publishes. */
   publish(deviceId: string, payload: unknown): void {
+    this.publishText(deviceId, JSON.stringify(payload));
+  }
+
+  /** The same with JSON that no object of JavaScript's is written as. */
+  publishText(deviceId: string, json: string): void {
     this.packetId = (this.packetId % 65_535) + 1;
     this.rooms.publish({
       deviceId,
-      payload: Buffer.from(JSON.stringify(payload)),
+      payload: Buffer.from(json),
       receivedAt: Date.now(),
       receivedMono: performance.now(),
       packetId: this.packetId,
@@ -203,7 +208,14 @@ export class GatewayApp {
 
   /** Sum of a counter over the label values given. */
   async count(
-    name: 'connections' | 'socketsRefused' | 'connectionsClosed' | 'clientMessages' | 'commands' | 'auth',
+    name:
+      | 'connections'
+      | 'containedErrors'
+      | 'socketsRefused'
+      | 'connectionsClosed'
+      | 'clientMessages'
+      | 'commands'
+      | 'auth',
     labels: Record<string, string>,
   ): Promise<number> {
     const { values } = await this.metrics[name].get();
