@@ -181,9 +181,7 @@ export class Witness {
     socket.on('error', (error) => {
       this.newcomers -= 1;
       if (instance.running) {
-        void connectionOutcomes(instance).then((outcomes) =>
-          this.find('newcomer-refused', `${error.message} by ${instance.name} (${outcomes})`),
-        );
+        this.find('newcomer-refused', `${error.message} by ${instance.name}`);
       }
     });
   }
@@ -316,19 +314,6 @@ class Viewer {
       wallMs: Math.max(this.worst.wallMs, performance.now() - at),
       busyMs: Math.max(this.worst.busyMs, busy),
     };
-  }
-}
-
-/** What became of connection attempts so far. */
-async function connectionOutcomes(instance: Instance): Promise<string> {
-  try {
-    const text = await (await fetch(`http://127.0.0.1:${instance.port}/metrics`)).text();
-    const lines = text
-      .split('\n')
-      .filter((line) => /^sluice_(connections|sockets)_\w*(total|open|waiting|pending)/.test(line));
-    return lines.map((line) => line.replace(/^sluice_/, '')).join(' ');
-  } catch (error) {
-    return String(error);
   }
 }
 
