@@ -2,18 +2,18 @@ import type { HotCounters } from '../metrics/metrics.js';
 import { MAX_JSON_LEVELS } from '../protocol/json-depth.js';
 import { isObject } from './field-selection.js';
 
-/** Of one window, estimated. */
+/** Bound of one window, estimated. */
 export const MAX_WINDOW_BYTES = 1_048_576;
-/** Of all open windows together. A window may have an eighth of what is left of it: those that take much are cut first, small ones go on. */
+/** Bound of all open windows together. A window may use an eighth of what is left, so that large windows are cut first and small ones stay whole. */
 export const MAX_WINDOWS_BYTES = 134_217_728;
 const SHARE_OF_REST = 8;
-/** Of one window. With names up to some forty characters it is met before {@link MAX_WINDOW_BYTES}. */
+/** Bound of one window. With names of up to some forty characters it is reached before {@link MAX_WINDOW_BYTES}. */
 export const MAX_WINDOW_MEMBERS = 3_000;
 
 const WINDOW_BYTES = 512;
-/** Its place in the map above it, itself, its summary. */
+/** A member: its entry in the parent's map, the object itself, its summary. */
 const MEMBER_BYTES = 256;
-/** Of the map within an object. */
+/** The map of an object's members. */
 const MAP_BYTES = 256;
 const TEXT_BYTES = 32;
 const CHARACTER_BYTES = 2;
@@ -21,7 +21,7 @@ const CHARACTER_BYTES = 2;
 /** Why a member is not in an aggregated payload. */
 export type LeftOut = keyof HotCounters['aggregateLeftOut'];
 
-/** What takes the place of each number in an aggregated payload. */
+/** Replaces each number in an aggregated payload. */
 class NumberStats {
   private min = Number.POSITIVE_INFINITY;
   private max = Number.NEGATIVE_INFINITY;
@@ -33,7 +33,7 @@ class NumberStats {
     this.min = Math.min(this.min, value);
     this.max = Math.max(this.max, value);
     this.count += 1;
-    // A running mean: a sum of large values would leave the range of numbers.
+    // A running mean: the sum of large values could overflow.
     this.mean += value / this.count - this.mean / this.count;
     this.last = value;
   }
@@ -45,8 +45,8 @@ class NumberStats {
 }
 
 /**
- * One place in the payload: the last value decides whether it is a number, an object or something else. Of an object only the members are
- * kept, of anything else its JSON: never the parsed payload it came with.
+ * One place in the payload. The last value decides whether it is a number, an object or something else. Of an object only the members are
+ * kept, of anything else its JSON; the parsed payload is never kept.
  */
 class Place {
   private shows: 'nothing' | 'number' | 'object' | 'text' = 'nothing';
@@ -76,7 +76,7 @@ class Place {
     }
   }
 
-  /** As JSON; undefined when there is nothing to show. */
+  /** As JSON; undefined when nothing can be shown. */
   json(): string | undefined {
     switch (this.shows) {
       case 'number':
@@ -133,7 +133,7 @@ class Place {
     return place;
   }
 
-  /** The text before gives way to this one. */
+  /** Replaces the text that was kept before. */
   private keepText(text: string, bytes: number, window: Aggregate): boolean {
     const fits = window.charge(bytes - this.textBytes);
     if (fits) {
@@ -143,7 +143,7 @@ class Place {
     return fits;
   }
 
-  /** Its newest value has no room. Better none than an older one that looks like the newest. */
+  /** There is no room for the newest value: no value is better than an older one that looks like the newest. */
   private leaveOut(reason: LeftOut, window: Aggregate): void {
     this.keepText('', 0, window);
     this.shows = 'nothing';
@@ -170,7 +170,7 @@ export class Aggregate {
   private bytes = WINDOW_BYTES;
   private readonly root = new Place();
 
-  /** @param hot knows what all open windows hold together */
+  /** @param hot counts the bytes of all open windows */
   constructor(private readonly hot: HotCounters) {
     hot.aggregateBytes += WINDOW_BYTES;
   }
@@ -184,18 +184,18 @@ export class Aggregate {
     this.root.add(value, this, 1);
   }
 
-  /** `null` when nothing of the last publication had room. */
+  /** `null` when no part of the last publication had room. */
   payload(): Buffer {
     return Buffer.from(this.root.json() ?? 'null');
   }
 
-  /** The window is over: what it held no longer counts. */
+  /** The window has ended: its bytes are no longer counted. */
   release(): void {
     this.hot.aggregateBytes -= this.bytes;
     this.bytes = 0;
   }
 
-  /** Whether this many bytes more have room; they count from now on. Fewer always have. */
+  /** Reserves this many bytes if there is room. A negative number always succeeds. */
   charge(bytes: number): boolean {
     const { hot } = this;
     const bound = Math.min(MAX_WINDOW_BYTES, (MAX_WINDOWS_BYTES - hot.aggregateBytes) / SHARE_OF_REST);
@@ -213,7 +213,7 @@ export class Aggregate {
   }
 }
 
-/** Whether a value has more than this many levels, as one may that an older release left in Redis. Goes no deeper itself. */
+/** Whether a value is nested deeper than `levels`; an older release may have stored such a value in Redis. Recurses no deeper than that itself. */
 function isDeeper(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) {
     return false;

@@ -3,14 +3,14 @@ import { walled } from '../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
 import { FlushWindow } from './flush-window.js';
 
-/** At most this many publications of one window are observed: what a flood brings in one turn tells the same. */
+/** Most publications observed per window: those of one turn have nearly the same latency. */
 const MAX_SAMPLES = 32;
 
 /** What all connections of an instance share for delivery: limits, counters, the flush window. */
 export class DeliveryContext {
   readonly window: FlushWindow;
   readonly hot: Metrics['hot'];
-  /** Waiting for slow connections, over all of them. */
+  /** Bytes that wait for slow connections, over all connections. */
   queuedBytes = 0;
   queuedMessages = 0;
   private readonly received: number[] = [];
@@ -28,7 +28,7 @@ export class DeliveryContext {
     mirrorGauge(metrics.queueMessages, () => this.queuedMessages);
   }
 
-  /** The window that all connections with this `batchMs` (1 to 1000) share, so that they batch, and encode, together. */
+  /** The window shared by all connections with this `batchMs` (1 to 1000), so that they batch and encode together. */
   batchWindow(batchMs: number): FlushWindow {
     let window = this.batchWindows.get(batchMs);
     if (window === undefined) {
@@ -38,12 +38,12 @@ export class DeliveryContext {
     return window;
   }
 
-  /** Whether times of the next publication, received at `receivedMono` (performance.now()), are to be observed. */
+  /** Whether the latency of the next publication, received at `receivedMono` (performance.now()), is to be observed. */
   isSampling(receivedMono: number): boolean {
     return this.sampling.take(receivedMono) && this.received.length < MAX_SAMPLES;
   }
 
-  /** A publication that {@link isSampling} was true for goes out with the current window, if anybody gets it now. */
+  /** Records a publication for which {@link isSampling} returned true; it is observed when the current window is flushed. */
   sampleLatency(receivedMono: number): void {
     if (this.window.isDue) {
       this.received.push(receivedMono);
@@ -54,7 +54,7 @@ export class DeliveryContext {
     if (this.received.length > 0) {
       const now = performance.now();
       for (const receivedMono of this.received) {
-        // Receipt on another machine is only known by its clock.
+        // Another machine's receipt is known by its wall clock only.
         this.metrics.latency.observe(Math.max(0, now - receivedMono) / 1000);
       }
       this.received.length = 0;
@@ -78,13 +78,13 @@ const realScheduler: Scheduler = {
   },
 };
 
-/** Observations a second that tell what all of them would. */
+/** Observations per second; more would not change the distribution. */
 const WANTED_PER_S = 50;
 const PERIOD_MS = 1_000;
 
 /**
- * Chooses which publications are observed: all of them where few come, else one in so many that some fifty a second are. At random, so
- * that each is as likely as any other whatever rhythm devices have, and what a stall held up weighs as much as it was.
+ * Chooses which publications are observed: all at a low rate, else a random sample of about fifty per second. Random, so that regular
+ * rhythms of devices do not bias it and a stall has its true weight.
  */
 export class Sampling {
   private oneIn = 1;
@@ -98,7 +98,7 @@ export class Sampling {
   /** Whether the next publication, received at `receivedMono` (performance.now()), is to be observed. */
   take(receivedMono: number): boolean {
     this.seen += 1;
-    // Receipt on another machine is known by its clock, which may be behind.
+    // Another machine's receipt is known by its wall clock only, which may be behind.
     if (Math.abs(receivedMono - this.periodMono) >= PERIOD_MS) {
       this.beginPeriod(receivedMono);
     }
@@ -110,7 +110,7 @@ export class Sampling {
     return true;
   }
 
-  /** As many come in the next second as came in the last. */
+  /** Assumes that the next second brings as many publications as the last. */
   private beginPeriod(receivedMono: number): void {
     this.oneIn = Math.max(1, Math.round(this.seen / WANTED_PER_S));
     this.untilNext = Math.min(this.untilNext, this.gap());
@@ -118,7 +118,7 @@ export class Sampling {
     this.periodMono = receivedMono;
   }
 
-  /** From 1 to twice as many as on average. */
+  /** From 1 to twice the average gap. */
   private gap(): number {
     return 1 + Math.floor(this.random() * (2 * this.oneIn - 1));
   }

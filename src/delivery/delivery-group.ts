@@ -10,15 +10,14 @@ import type { Scheduler } from './delivery-context.js';
 const NOTHING = Buffer.alloc(0);
 
 /**
- * The subscriptions of one room that asked for the same `fields`, `maxRateHz` and `aggregate`: selected, limited, computed and framed
- * once for all of them, whatever their number.
+ * The subscriptions of one room with equal `fields`, `maxRateHz` and `aggregate`: selected, limited, computed and framed once for all of
+ * them.
  *
- * With a rate the first publication leaves at once; those that follow within the interval replace one another, and the last of them leaves
- * when the interval ends, so that a device that falls silent is shown with its final value. With `aggregate` a window opens at a
- * publication and leaves, summarised, an interval later.
+ * With a rate the first publication is sent at once. Later ones within the interval replace one another, and the last is sent when the
+ * interval ends, so that a device that falls silent is shown with its final value. With `aggregate` a publication opens a window, which is
+ * sent as a summary one interval later.
  *
- * A value that cannot be selected, computed or framed is dropped here, whoever asks for it: the room's other groups, its members and the next
- * publication go on.
+ * A value that cannot be selected, computed or framed is dropped in this group only.
  */
 export class DeliveryGroup implements Feed {
   readonly live = new LiveList();
@@ -48,7 +47,7 @@ export class DeliveryGroup implements Feed {
     try {
       this.take(publication);
     } catch (error) {
-      // A window that was being added to is in an unknown state, and its publications with it.
+      // The window may be half updated: it is dropped with its publications.
       this.stop();
       this.dropped(error, collected + 1);
     }
@@ -84,7 +83,7 @@ export class DeliveryGroup implements Feed {
     return selected === undefined ? null : { ...publication, payload: Buffer.from(JSON.stringify(selected)) };
   }
 
-  /** No subscription is left: nothing is sent any more. */
+  /** No subscription is left: stops sending. */
   stop(): void {
     this.cancel?.();
     this.cancel = null;
@@ -122,7 +121,7 @@ export class DeliveryGroup implements Feed {
   private collect(publication: Publication): void {
     const window = (this.window ??= new Aggregate(this.hot));
     window.add(parsePayload(publication), publication.serverTs);
-    // The window has what is needed of the payload.
+    // The window has already taken what it needs from the payload.
     this.pending = { ...publication, payload: NOTHING };
     this.cancel ??= this.scheduler.after(this.intervalMs, () => this.closeWindow());
   }
@@ -170,17 +169,17 @@ export class DeliveryGroup implements Feed {
   }
 }
 
-/** What follows from the options of a subscription, made once and shared by all rooms in which they are asked for. */
+/** Derived from the options of a subscription, once, and shared by all rooms subscribed with the same options. */
 export interface DeliveryPlan {
-  /** Subscriptions with equal keys are served alike; empty for those that get every publication as it is. */
+  /** Subscriptions with equal keys are served together; empty for those that get every publication unchanged. */
   readonly key: string;
   readonly selection: FieldSelection | null;
 }
 
 const AS_IT_IS: DeliveryPlan = { key: '', selection: null };
-/** By options object: all devices of a message have the same one. */
+/** By options object: all devices of one subscribe message share it. */
 const plans = new WeakMap<DeliveryOptions, DeliveryPlan>();
-/** Selections in use, by their fields: each lives as long as a subscription that asked for them. */
+/** Selections in use, by their fields: each lives as long as a subscription that uses it. */
 const selections = new Map<string, WeakRef<FieldSelection>>();
 const unused = new FinalizationRegistry((key: string) => {
   if (selections.get(key)?.deref() === undefined) {
@@ -215,8 +214,8 @@ function selectionOf(fields: readonly string[]): FieldSelection {
 }
 
 /**
- * Hands a publication to the first `count` of these subscriptions: the inner loop of the product. An error ends the one connection it
- * came from; the loop is entered again behind it, so that no receiver pays for the wall.
+ * Delivers a publication to the first `count` subscriptions: the inner loop of the product. An error ends the connection it belongs to; the
+ * loop is then re-entered after that receiver, so that the others pay nothing for the try block.
  */
 export function deliver(members: readonly Recipient[], count: number, frames: TelemetryFrames): void {
   let at = 0;
@@ -233,7 +232,7 @@ export function deliver(members: readonly Recipient[], count: number, frames: Te
   }
 }
 
-/** Subscriptions of a group, in an array that the fan-out loop walks; adding and removing take one step. */
+/** Subscriptions of a group, in the array that the fan-out loop walks; adding and removing are O(1). */
 class LiveList {
   readonly members: Recipient[] = [];
 
@@ -259,10 +258,7 @@ class LiveList {
 let lastPayload: Buffer | null = null;
 let lastValue: unknown = undefined;
 
-/**
- * The parsed payload. Several groups of a room ask for the same one in turn, so the last result is kept;
- * callers do not change it.
- */
+/** The parsed payload. Several groups of a room need the same one in turn, so the last result is cached; callers must not change it. */
 function parsePayload({ payload }: Publication): unknown {
   if (payload !== lastPayload) {
     lastValue = JSON.parse(payload.toString());

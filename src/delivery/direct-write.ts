@@ -4,23 +4,23 @@ import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
 
-/** Larger chunks go through the stream, which judges by its high-water mark (16 KiB with Node.js 20); its cost is nothing beside theirs. */
+/** Larger chunks go through the stream, which compares with its high-water mark (16 KiB in Node.js 20); its cost is small beside theirs. */
 export const DIRECT_MAX_BYTES = 16 * 1024;
 
-/** Node's own handle of a TCP connection, as far as it is used here. */
+/** The part of Node's TCP handle that is used here. */
 export interface TcpHandle {
   /** @returns 0, or a negative error number; undefined where the handle is gone */
   writeBuffer(request: WriteRequest, chunk: Buffer): number | undefined;
 }
 
-/** What Node's stream knows of what it has to write; its getters take two steps more, which every delivery would pay. */
+/** Node's internal writable state. Its public getters take two more steps, which every delivery would pay. */
 export interface StreamState {
-  /** Bytes that it has not handed on. */
+  /** Bytes that the stream has not passed on. */
   readonly length: number;
   readonly corked: number;
 }
 
-/** Who is told about a write that the system did not take at once. */
+/** Is told when a write completes that the kernel did not accept at once. */
 export interface DirectWriteOwner {
   /** @param status 0, or a negative error number */
   onWritten(status: number): void;
@@ -40,15 +40,15 @@ interface StreamBinding {
   kLastWriteWasAsync: number;
 }
 
-/** What became of a direct write. Anything below is a negative error number. */
+/** Result of a direct write; negative values are error numbers. */
 export const WRITTEN = 0;
 export const UNDER_WAY = 1;
 const HANDLE_IS_GONE = -constants.errno.EBADF;
 
-/** Releases of Node.js that this was tried with: of a later one nobody knows whether the same names still mean the same. */
+/** Releases of Node.js this was tested with: in a later one the same names may mean something else. */
 const TRIED_MAJORS = { first: 20, last: 26 };
 
-/** What is asked of `process`. */
+/** The part of `process` used here. */
 interface NodeProcess {
   versions: { node: string };
   binding?: (name: string) => Partial<StreamBinding>;
@@ -57,17 +57,17 @@ interface NodeProcess {
 const binding = findStreamBinding(process);
 let spare: WriteRequest | null = binding === null ? null : new binding.WriteWrap();
 
-/** Whether this Node.js shows what is beneath its streams; where it does not, {@link handleOf} finds nothing. */
+/** Whether this Node.js exposes its stream binding; if not, {@link handleOf} returns null. */
 export const canWriteDirectly = binding !== null;
 
-/** The handle to write to, or null where only the stream will do: with TLS, or where {@link canWriteDirectly} is false. */
+/** The handle to write to, or null if only the stream can be used: with TLS, or when {@link canWriteDirectly} is false. */
 export function handleOf(socket: Socket): TcpHandle | null {
   const { _handle: handle } = socket as Socket & { _handle?: Partial<TcpHandle> | null };
   const isUsable = binding !== null && typeof handle?.writeBuffer === 'function';
   return isUsable && !(socket instanceof TLSSocket) ? (handle as TcpHandle) : null;
 }
 
-/** The state of a socket's stream, or null where Node.js keeps it otherwise. */
+/** The internal state of a socket's stream, or null if this Node.js keeps it elsewhere. */
 export function streamStateOf(socket: Socket): StreamState | null {
   const { _writableState: state } = socket as Socket & { _writableState?: Partial<StreamState> };
   return typeof state?.length === 'number' && typeof state.corked === 'number'
@@ -75,18 +75,18 @@ export function streamStateOf(socket: Socket): StreamState | null {
     : null;
 }
 
-/** Whether a stream has nothing to write, and does not collect either. */
+/** Whether a stream has nothing to write and is not corked. */
 export function isIdle({ length, corked }: StreamState): boolean {
   return length === 0 && corked === 0;
 }
 
 /**
- * Hands a chunk to the system without Node's stream in between. The caller makes sure that the stream has nothing to write, and
- * that no direct write of the connection is under way.
+ * Writes a chunk to the kernel, past Node's stream. The caller makes sure that the stream has nothing to write and that no direct write of
+ * the connection is pending.
  *
- * @param chunk at most {@link DIRECT_MAX_BYTES}; not to be changed before it is written
- * @param owner told when a write that was under way has ended
- * @returns {@link WRITTEN}, {@link UNDER_WAY}, or a negative error number, after which the connection is of no more use
+ * @param chunk at most {@link DIRECT_MAX_BYTES}; must not change until it is written
+ * @param owner told when a pending write has ended
+ * @returns {@link WRITTEN}, {@link UNDER_WAY}, or a negative error number, after which the connection is unusable
  */
 export function directWrite(handle: TcpHandle, chunk: Buffer, owner: DirectWriteOwner): number {
   const { WriteWrap, streamBaseState, kLastWriteWasAsync } = binding as StreamBinding;
@@ -97,7 +97,7 @@ export function directWrite(handle: TcpHandle, chunk: Buffer, owner: DirectWrite
     return status ?? HANDLE_IS_GONE;
   }
   if (streamBaseState[kLastWriteWasAsync] === 0) {
-    return WRITTEN; // the request was not needed, and serves the next write
+    return WRITTEN; // the request was not used: the next write takes it
   }
   spare = null;
   request.buffer = chunk;
@@ -106,13 +106,13 @@ export function directWrite(handle: TcpHandle, chunk: Buffer, owner: DirectWrite
   return UNDER_WAY;
 }
 
-/** The error that Node's stream would have met, for `destroy`. */
+/** The error that Node's stream would have emitted, for `destroy`. */
 export function writeError(status: number): NodeJS.ErrnoException {
   const code = getSystemErrorName(status);
   return Object.assign(new Error(`write ${code}`), { code, errno: status, syscall: 'write' });
 }
 
-/** Says at start that the setting `WS_WRITES` has no effect, so that nobody has to find out from the CPU. */
+/** Warns at start when the setting `WS_WRITES` has no effect. */
 export function warnOfStreams(
   writes: 'direct' | 'stream',
   isPossible: boolean,
@@ -133,7 +133,7 @@ function onComplete(this: WriteRequest, status: number): void {
   }
 }
 
-/** @returns null where Node.js keeps it closed (its permission model does), or is one that this was not tried with */
+/** @returns null if Node.js does not expose it (its permission model) or is a release this was not tested with */
 export function findStreamBinding(node: NodeProcess): StreamBinding | null {
   const major = Number.parseInt(node.versions.node, 10);
   if (major < TRIED_MAJORS.first || major > TRIED_MAJORS.last) {

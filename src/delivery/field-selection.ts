@@ -2,24 +2,24 @@ import { partsIn } from '../protocol/field-paths.js';
 
 type JsonObject = Record<string, unknown>;
 
-/** Of a part: its place in the map above it, itself, and the map within. */
+/** Memory of one part: its entry in the parent's map, the object itself, its own map. */
 const PART_BYTES = 250;
-/** Of a character: in the fields as they were asked for, in the key, and in the key of a room's group. */
+/** Memory of one character, which is kept three times: in the requested fields, in the key, and in the key of a room's group. */
 const TEXT_BYTES = 3;
 
 interface Selection {
-  /** Taken whole. */
+  /** Selected as a whole. */
   whole: boolean;
-  /** Taken from within. */
+  /** Members selected within. */
   within: Map<string, Selection> | null;
 }
 
 /**
- * The `fields` of a subscription: top-level names, or dotted paths into nested objects. A top-level member whose own name has the dots wins.
- * The selected members keep their places and their nesting.
+ * The `fields` of a subscription: top-level names, or dotted paths into nested objects. A top-level member whose own name contains the dots
+ * has precedence. Selected members keep their order and nesting.
  */
 export class FieldSelection {
-  /** What it takes in memory, its texts included; estimated. */
+  /** Estimated memory, texts included. */
   readonly bytes: number;
   private readonly literal: ReadonlySet<string>;
   private readonly root: Map<string, Selection> = new Map();

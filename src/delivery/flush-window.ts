@@ -3,25 +3,22 @@ import { bodyStart, frameMemory, textFrameOf } from './text-frame.js';
 
 const NOTHING = Buffer.alloc(0);
 
-/** What a window flushes. */
+/** Something that a window flushes. */
 export interface Flushable {
   flush(): void;
-  /** Flushing has thrown. */
+  /** Called when flushing has thrown. */
   fail(error: unknown): void;
 }
 
 /**
- * Collects what connections get within one turn of the event loop (or within a span that they asked for), so that each of them pays one
- * system call for it. Measured: a write per delivery costs 8 us of CPU, a write per turn 1 us (docs/benchmarks.md).
+ * Collects what connections are sent within one turn of the event loop (or within the span they asked for), so that each pays one system
+ * call for it. Measured: a write per delivery costs 8 us of CPU, a write per turn 1 us (docs/benchmarks.md).
  */
 export class FlushWindow {
   private due: Flushable[] = [];
   private rootFrame: Buffer | null = null;
   private root: Batch | null = null;
-  /**
-   * First node of a window's first path, used again by the next window. Where a publication comes alone, its receivers then refer to an
-   * object that is as old as they are, and the collector need not remember that each of them did.
-   */
+  /** Reused by the next window. A young Batch stored in 100 old connections would put each of them into V8's remembered set. */
   private readonly kept = new Batch(null, NOTHING, false);
   private keptInUse = false;
   private readonly run = (): void => {
@@ -34,7 +31,7 @@ export class FlushWindow {
 
   /**
    * @param spanMs 0 for the current turn of the event loop
-   * @param afterFlush called once per window, after everything was written: the moment latency is measured at
+   * @param afterFlush called once per window when everything is written; latency is measured then
    */
   constructor(
     private readonly spanMs = 0,
@@ -53,12 +50,12 @@ export class FlushWindow {
     this.due.push(connection);
   }
 
-  /** Whether anything is to be written at its end. */
+  /** Whether a flush is scheduled. */
   get isDue(): boolean {
     return this.due.length > 0;
   }
 
-  /** First node of a path. One entry is enough: receivers of one publication come in one loop. */
+  /** The first node of a path. One entry is enough: the receivers of a publication come in one loop. */
   first(frame: Buffer, isTelemetry: boolean): Batch {
     if (this.rootFrame !== frame) {
       this.rootFrame = frame;
@@ -73,8 +70,8 @@ export class FlushWindow {
   private flushAll(): void {
     const due = this.due;
     this.due = [];
-    this.keptInUse = true; // also where nobody has asked for it: it is emptied below, and a path may begin before that
-    // Paths end with their window: nothing keeps its frames alive beyond it.
+    this.keptInUse = true; // Set even if no path was begun: the node is emptied below, and a new path may begin before that.
+    // Paths end with their window, so that nothing keeps its frames alive longer.
     this.rootFrame = null;
     this.root = null;
     let at = 0;
@@ -99,9 +96,9 @@ const BATCH_CLOSE = Buffer.from(']}');
 const COMMA = Buffer.from(',');
 
 /**
- * What a connection gets within one flush window, as a path in a tree that connections share: two connections that
- * receive the same frames in the same order stand on the same node, and its bytes are joined once for both.
- * Appending is one comparison and one pointer where the path is known, and one small object where it is not.
+ * What a connection is sent within one flush window, as a path in a tree that connections share: two connections with the same frames in
+ * the same order are at the same node, and its bytes are joined once for both. Appending costs one comparison and one pointer if the path
+ * exists, else one small object.
  */
 export class Batch {
   bytes: number;
@@ -124,7 +121,7 @@ export class Batch {
     this.telemetry = (previous === null ? 0 : previous.telemetry) + (isTelemetry ? 1 : 0);
   }
 
-  /** Makes the first node of a path that is over the first node of another one. */
+  /** Reuses the first node of a finished path for a new one. */
   restart(frame: Buffer, isTelemetry: boolean): this {
     this.frame = frame;
     this.bytes = frame.length;
@@ -135,7 +132,7 @@ export class Batch {
     return this;
   }
 
-  /** The path that goes on with `frame`. */
+  /** The node reached from here by `frame`. */
   then(frame: Buffer, isTelemetry: boolean): Batch {
     if (this.nextFrame === frame) {
       return this.next as Batch;

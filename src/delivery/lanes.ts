@@ -3,28 +3,28 @@ import type { DeliveryContext } from './delivery-context.js';
 import type { Feed, TelemetryFrames } from './telemetry-frame.js';
 import type { Outbound } from './outbound.js';
 
-/** A subscription as delivery sees it: where it stands, and the way to its connection. Implemented by the rooms' Subscription. */
+/** A subscription as delivery sees it: its position, and the outbound of its connection. Implemented by the rooms' Subscription. */
 export interface Recipient {
   readonly outbound: Outbound;
   readonly delivery: DeliveryOptions;
   /** Whether it is still its connection's subscription of the room. */
   readonly current: boolean;
-  /** What it is served by; null while the snapshot or the resume is still ahead. */
+  /** The feed that serves it; null until its snapshot or resume is complete. */
   readonly feed: Feed | null;
-  /** Offset of the last publication sent (or put into the queue in order); the next one is numbered against it. */
+  /** Offset of the last publication sent (or queued in order); `skipped` of the next one is computed from it. */
   lastOffset: number;
-  /** Grows when what is queued became void: it left, restarted, or its epoch changed. */
+  /** Incremented when its queued publications become void: it left, was restarted, or its epoch changed. */
   readonly generation: number;
-  /** In mode `latest`: a place in the telemetry lane is taken. */
+  /** In mode `latest`: it has an entry in the telemetry lane. */
   waiting: boolean;
-  /** Place in the list of its {@link DeliveryGroup}; -1 when not in one. */
+  /** Index in the list of its {@link DeliveryGroup}; -1 when in none. */
   index: number;
 }
 
-/** Taken places at the head of a lane are cleared away in bulk. */
+/** Consumed entries at the head of a lane are spliced off in chunks. */
 const COMPACT_AT = 1_024;
 
-/** A telemetry frame that waits, or (frame null) the mark that the subscription's newest value waits. */
+/** A telemetry frame that waits, or (frame null) a mark that the subscription's newest value is to be sent. */
 interface Waiting {
   subscription: Recipient;
   generation: number;
@@ -32,8 +32,8 @@ interface Waiting {
 }
 
 /**
- * What waits while a socket takes no more: replies, status and metadata in one lane, ahead of telemetry in the other.
- * Both are first in, first out. A subscription in mode `latest` takes one place without bytes: its value is read when it is sent.
+ * What waits while a socket is full: replies, status and metadata in one lane, which is sent before the lane of telemetry. Both are first
+ * in, first out. A subscription in mode `latest` has one entry without bytes: its value is read when it is sent.
  */
 class Lanes {
   /** Bytes of each lane. */
@@ -75,7 +75,7 @@ class Lanes {
     this.telemetryBytes += frame === null ? 0 : frame.length;
   }
 
-  /** The next telemetry frame; undefined when the lane is empty. Places that have become void are counted and passed over. */
+  /** The next telemetry frame; undefined when the lane is empty. Void entries are counted and skipped. */
   shiftTelemetry(context: DeliveryContext): Buffer | undefined {
     for (let waiting = this.shift(); waiting !== undefined; waiting = this.shift()) {
       const frame = frameOf(waiting, context);
@@ -104,7 +104,7 @@ class Lanes {
   }
 }
 
-/** What a waiting place stands for now: its frame, the newest value in mode `latest`, or nothing any more. */
+/** What an entry stands for now: its frame, the newest value in mode `latest`, or null if it is void. */
 function frameOf({ subscription, generation, frame }: Waiting, context: DeliveryContext): Buffer | null {
   if (subscription.generation !== generation) {
     context.metrics.dropped.inc({ reason: subscription.current ? 'resync' : 'unsubscribed' });
@@ -125,7 +125,7 @@ function frameOf({ subscription, generation, frame }: Waiting, context: Delivery
   return newest.frame(skipped);
 }
 
-/** The lanes of one connection: each with its bound, and both in the sums over all connections. Made with a stall. */
+/** The lanes of one connection, each with its bound; both are counted in the totals over all connections. Created at a stall. */
 export class BoundedLanes extends Lanes {
   private accountedBytes = 0;
   private accountedMessages = 0;
@@ -144,7 +144,7 @@ export class BoundedLanes extends Lanes {
     return this.controlCount + this.telemetryCount;
   }
 
-  /** A status, metadata or reply frame waits. @returns whether the lane is over its bound */
+  /** Queues a status, metadata or reply frame. @returns whether the lane is over its bound */
   holdControl(frame: Buffer): boolean {
     const { limits } = this.context;
     this.pushControl(frame);
@@ -158,7 +158,7 @@ export class BoundedLanes extends Lanes {
     return false;
   }
 
-  /** The next publication of a live subscription waits. @returns whether the lane is over its bound */
+  /** Queues the next publication of a live subscription. @returns whether the lane is over its bound */
   holdTelemetry(subscription: Recipient, frames: TelemetryFrames, skipped: number): boolean {
     const { limits, hot } = this.context;
     if (subscription.delivery.mode === 'latest') {
@@ -180,7 +180,7 @@ export class BoundedLanes extends Lanes {
   }
 
   /**
-   * Hands out all replies, and telemetry after them while less than `budget` bytes have gone.
+   * Passes on all replies, then telemetry until `budget` bytes were passed.
    * @returns whether anything still waits
    */
   handOut(budget: number, take: (frame: Buffer, isTelemetry: boolean) => void): boolean {
@@ -200,12 +200,12 @@ export class BoundedLanes extends Lanes {
     return this.count > 0;
   }
 
-  /** Brings the sums over all connections up to date. */
+  /** Updates the totals over all connections. */
   account(): void {
     this.accountAs(this.bytes, this.count);
   }
 
-  /** Nothing of it waits any more: it was written, or is discarded. */
+  /** Empties the lanes: everything was written or is discarded. */
   letGo(): void {
     this.accountAs(0, 0);
   }
@@ -219,16 +219,16 @@ export class BoundedLanes extends Lanes {
   }
 }
 
-/** Interval of the first step; doubles with every further stall. */
+/** Interval after the first repeated stall; doubles with each further one. */
 const FIRST_INTERVAL_MS = 100;
 const LONGEST_INTERVAL_MS = 2_000;
-/** Without a stall for this long a connection is as fast as any other again. */
+/** After this time without a stall a connection counts as fast again. */
 const CALM_MS = 10_000;
 
 /**
- * The second step for a slow connection, between conflating while its socket is full and closing it: one that stalls again and again gets the
- * newest values of its `latest` subscriptions at intervals, so that what it reads is fresh instead of what has stood in buffers on
- * the way. What the interval skipped is told by `skipped`. Mode `every`, status and replies are not touched.
+ * The step between conflation and closing a slow connection: one that stalls again and again gets the newest values of its `latest`
+ * subscriptions at intervals, so that it reads fresh values instead of old ones from the buffers on the way. Updates skipped by the
+ * interval are counted in `skipped`. Mode `every`, status and replies are unaffected.
  */
 export class Easing {
   private intervalMs = 0;
@@ -236,13 +236,13 @@ export class Easing {
   private readonly waiting = new Lanes();
   private cancel: (() => void) | null = null;
 
-  /** @param release sends what waits, or comes back later when the socket is full */
+  /** @param release sends the waiting values, or calls {@link again} when the socket is full */
   constructor(
     private readonly context: DeliveryContext,
     private readonly release: () => void,
   ) {}
 
-  /** The socket takes no more. The first stall alone changes nothing. */
+  /** The socket is full. The first stall alone changes nothing. */
   stalled(): void {
     const now = this.context.scheduler.now();
     const isAgain = now - this.stalledAt < CALM_MS;
@@ -259,7 +259,7 @@ export class Easing {
     }
   }
 
-  /** Whether the next value of this subscription has to wait for the end of an interval. */
+  /** Whether the next value of this subscription must wait for the end of an interval. */
   takes(recipient: Recipient): boolean {
     return recipient.delivery.mode === 'latest' && (recipient.waiting || this.active);
   }
@@ -269,7 +269,7 @@ export class Easing {
     return this.waiting.telemetryCount;
   }
 
-  /** The newest value of a subscription is due at the end of the interval. */
+  /** Marks the subscription: its newest value is sent when the interval ends. */
   hold(recipient: Recipient): void {
     recipient.waiting = true;
     this.waiting.pushTelemetry(recipient, null);
@@ -279,12 +279,12 @@ export class Easing {
     });
   }
 
-  /** The next value that is due; undefined when there is none left. */
+  /** The next due value; undefined when none is left. */
   next(): Buffer | undefined {
     return this.waiting.shiftTelemetry(this.context);
   }
 
-  /** The socket is full again: the values stay newest, and are due an interval later. */
+  /** The socket is full again: the remaining values wait one more interval. */
   again(): void {
     this.cancel ??= this.context.scheduler.after(Math.max(this.intervalMs, FIRST_INTERVAL_MS), () => {
       this.cancel = null;
@@ -297,7 +297,7 @@ export class Easing {
     this.cancel = null;
   }
 
-  /** Whether values of mode `latest` are eased now. */
+  /** Whether values of mode `latest` are delayed now. */
   private get active(): boolean {
     return this.intervalMs > 0 && this.context.scheduler.now() - this.stalledAt < CALM_MS;
   }

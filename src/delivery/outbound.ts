@@ -9,34 +9,34 @@ import { SocketWriter, WRITE_AT_BYTES } from './socket-writer.js';
 import type { TelemetryFrames } from './telemetry-frame.js';
 import { textFrame } from './text-frame.js';
 
-/** Whose connection it is. */
+/** The owner of the connection. */
 export interface OutboundOwner {
   onSlow(): void;
-  /** An error of ours has ended it. */
+  /** Called when an internal error has ended the connection. */
   onFailed(): void;
 }
 
 /**
- * The one ordered way to a connection's socket.
+ * The one ordered path to a connection's socket.
  *
- * While the socket takes what it gets, frames leave in order at the end of the event-loop turn. When it does not, they wait in two
- * lanes, both bounded in bytes and count: over its bound the connection is a slow consumer. Mode `latest` waits without bytes.
- * Only this class and ws itself (ping, pong, close; always whole frames) write to the socket.
+ * While the socket accepts data, frames are written in order at the end of the event-loop turn. When it is full, they wait in two lanes,
+ * both bounded in bytes and count: over a bound the connection is a slow consumer. Entries of mode `latest` have no bytes. Only this class
+ * and ws itself (ping, pong, close; always whole frames) write to the socket.
  */
 export class Outbound extends SocketWriter {
-  /** Not null exactly while the socket has not taken all that it was given. */
+  /** Not null exactly while the socket has not accepted everything. */
   private lanes: BoundedLanes | null = null;
   private sources: Sources | null = null;
-  /** Made with the first stall. */
+  /** Created at the first stall. */
   private easing: Easing | null = null;
-  /** The socket has said "no more" and will say "drain". */
+  /** The socket is full and will emit "drain". */
   private stalled = false;
   private ended: DropReason | null = null;
   private waiters: (() => void)[] | null = null;
 
   /**
    * @param socket the raw socket of the WebSocket connection
-   * @param owner told once, in a later microtask, when a lane is over its bound (close the connection with 4008), or an error has ended it
+   * @param owner told once, in a later microtask, when a lane is over its bound (it closes with 4008) or an error has ended the connection
    */
   constructor(
     socket: Socket,
@@ -56,12 +56,12 @@ export class Outbound extends SocketWriter {
     return this.ended === null;
   }
 
-  /** Whether the socket has not taken yet what it was given. */
+  /** Whether the socket has not yet accepted everything. */
   get blocked(): boolean {
     return this.lanes !== null;
   }
 
-  /** A reply, in the lane that is never conflated or dropped. */
+  /** Queues a reply, in the lane that is never conflated or dropped. */
   send(message: ReplyMessage): void {
     this.control(textFrame(replyText(message)));
   }
@@ -83,7 +83,7 @@ export class Outbound extends SocketWriter {
     const { offset } = frames.publication;
     const skipped = offset - subscription.lastOffset - 1;
     if (skipped < 0) {
-      this.context.hot.due -= 1; // already sent by a snapshot or a resume
+      this.context.hot.due -= 1; // already sent in a snapshot or a resume
     } else if (this.lanes === null && this.ended === null && this.easing?.takes(subscription) !== true) {
       subscription.lastOffset = offset;
       this.append(frames.frame(skipped), true);
@@ -92,7 +92,7 @@ export class Outbound extends SocketWriter {
     }
   }
 
-  /** Sends what `source` has, as fast as the connection reads. One that does not read and keeps asking is slow. */
+  /** Sends the frames of `source`, as fast as the connection reads. A connection that does not read and keeps adding sources is slow. */
   addSource(source: PacedSource): void {
     if (this.ended !== null) {
       return;
@@ -104,7 +104,7 @@ export class Outbound extends SocketWriter {
     }
   }
 
-  /** A source has something again. */
+  /** A source has a frame again. */
   wake(): void {
     if (this.lanes === null && this.ended === null) {
       this.pump();
@@ -112,8 +112,8 @@ export class Outbound extends SocketWriter {
   }
 
   /**
-   * An error in what is sent, or in sending it, ends this connection and nobody else's. Never throws.
-   * @param publications due to it that the error has swallowed
+   * An error while making or sending a frame ends this connection only. Never throws.
+   * @param publications due to this connection that were lost by the error
    */
   fail(error: unknown, publications = 0): void {
     contain('connection', error);
@@ -124,18 +124,18 @@ export class Outbound extends SocketWriter {
       } catch (again) {
         contain('connection', again);
       }
-      // Later, as for a slow one.
+      // Deferred, as for a slow consumer.
       queueMicrotask(walled('connection', () => this.owner.onFailed()));
     }
   }
 
-  /** Discards and counts what is left. The socket may be gone already. Idempotent. */
+  /** Discards and counts what is left. The socket may be destroyed already. Idempotent. */
   close(): void {
     this.discard('closed');
     this.detach();
   }
 
-  /** Resolves when nothing waits any more, or the connection ended. */
+  /** Resolves when nothing waits any more, or the connection has ended. */
   drained(): Promise<void> {
     if (this.ended !== null || (this.lanes === null && this.pending === null && this.sources === null)) {
       return Promise.resolve();
@@ -143,7 +143,7 @@ export class Outbound extends SocketWriter {
     return new Promise((resolve) => (this.waiters ??= []).push(resolve));
   }
 
-  /** The socket has passed on what it was given. */
+  /** The socket has written everything. */
   override onDrain(): void {
     this.stalled = false;
     if (this.lanes !== null && this.ended === null) {
@@ -151,7 +151,7 @@ export class Outbound extends SocketWriter {
     }
   }
 
-  /** The socket takes no more: what comes waits, until {@link onDrain}. */
+  /** The socket is full: further frames wait until {@link onDrain}. */
   protected override onFull(): void {
     if (this.ended === null) {
       this.stalled = true;
@@ -193,9 +193,9 @@ export class Outbound extends SocketWriter {
     }
   }
 
-  /** Writes what waits until the socket takes no more: replies, then telemetry, then sources, in turns. */
+  /** Writes what waits until the socket is full: replies, then telemetry, then sources, in turns. */
   private pump(): void {
-    // Called by a socket's drain, a promise, a timer and the rooms' loops: what goes wrong here is this connection's alone.
+    // Called by a socket's drain, a promise, a timer and the rooms' loops: an error here belongs to this connection alone.
     try {
       this.pumpAll();
     } catch (error) {
@@ -215,7 +215,7 @@ export class Outbound extends SocketWriter {
     if (this.stalled) {
       this.lanes?.account();
     } else {
-      this.letLanesGo(); // all of it was written
+      this.letLanesGo(); // everything was written
     }
     if (this.lanes === null && this.sources === null) {
       this.release();
@@ -226,7 +226,7 @@ export class Outbound extends SocketWriter {
     return lanes.handOut(WRITE_AT_BYTES, (frame, isTelemetry) => this.add(frame, isTelemetry));
   }
 
-  /** One frame of the first source that has one. @returns whether there was one */
+  /** Writes one frame of the first source that has one. @returns whether there was one */
   private pumpSources(): boolean {
     const { sources } = this;
     const next = sources === null ? null : sources.next(this.lanes !== null && this.lanes.telemetryCount > 0);
@@ -248,7 +248,7 @@ export class Outbound extends SocketWriter {
   private becomeSlow(): void {
     this.discard('slow');
     this.context.metrics.slowConsumers.inc();
-    // Later: this may run inside a room's loop over its members, which closing the connection changes.
+    // Deferred: this may run inside a room's loop over its members, and closing the connection changes them.
     queueMicrotask(walled('connection', () => this.owner.onSlow()));
   }
 
@@ -284,31 +284,31 @@ export class Outbound extends SocketWriter {
 }
 
 /**
- * A stretch of messages that is sent no faster than the connection reads: a snapshot, a resume. It is asked for its
- * next frame only while the socket takes more, so that it waits at its origin and never in the queue.
+ * A sequence of messages that is sent no faster than the connection reads: a snapshot, a resume. It is asked for the next frame only while
+ * the socket accepts data, so that its data waits at the origin and never in a lane.
  */
 export interface PacedSource {
   /**
    * The next frame, or null when there is none now: the source is done, or calls {@link Outbound.wake} later.
-   * @param telemetryWaits publications of live subscriptions wait for the socket: what must not overtake them comes when they are gone
+   * @param telemetryWaits publications of live subscriptions wait for the socket: a frame that must not overtake them comes after them
    */
   pull(telemetryWaits: boolean): Buffer | null;
-  /** Nothing will come any more. */
+  /** No frame will come any more. */
   readonly done: boolean;
-  /** Whether frames are telemetry (for the counters) rather than snapshots. */
+  /** Whether its frames count as telemetry or as snapshots. */
   readonly telemetry: boolean;
-  /** What it keeps in memory while the connection does not read, about. */
+  /** Approximate memory it keeps while the connection does not read. */
   readonly bytes: number;
 }
 
-/** Sources that may be under way to their next frame at once: each has a page of history in memory then. */
+/** Sources that may load their next frame at once: each then holds a page of history in memory. */
 const MAX_AHEAD = 16;
-/** What a source costs beside what it names, about. */
+/** Approximate memory of a source itself. */
 const SOURCE_BYTES = 256;
-/** What sources may keep for each room that a pattern stands for: several patterns may name the same rooms. */
+/** Bound of what sources keep per room of a pattern: several patterns may contain the same rooms. */
 const PATTERN_ROOM_BYTES = 24;
 
-/** The paced sources of one connection, first come first served among those that have something; bounded in bytes. */
+/** The paced sources of one connection, in order of arrival among those that have a frame; bounded in bytes. */
 class Sources {
   private readonly sources: PacedSource[] = [];
   private readonly maxBytes: number;
@@ -326,13 +326,13 @@ class Sources {
     return this.sources.length === 0;
   }
 
-  /** @returns whether all together are over their bound */
+  /** @returns whether the sources together are over their bound */
   add(source: PacedSource): boolean {
     this.sources.push(source);
     if (source.bytes === 0) {
       this.account(SOURCE_BYTES);
     } else {
-      // All anew: those that this one replaces have become small.
+      // Summed anew: sources that this one supersedes have become small.
       this.account(this.sources.reduce((sum, one) => sum + SOURCE_BYTES + one.bytes, 0) - this.bytes);
     }
     return this.bytes > this.maxBytes;
@@ -358,7 +358,7 @@ class Sources {
     return null;
   }
 
-  /** Nothing of them is sent any more. */
+  /** Drops all sources. */
   letGo(): void {
     this.account(-this.bytes);
   }

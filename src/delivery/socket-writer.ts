@@ -15,7 +15,7 @@ import {
   type TcpHandle,
 } from './direct-write.js';
 
-/** A window's bytes for one connection are written at once when they pass this, so that no turn piles up more. */
+/** Within a window a connection's bytes are written as soon as they exceed this, so that one turn cannot accumulate more. */
 export const WRITE_AT_BYTES = 64 * 1024;
 
 const WRITER = Symbol('writer');
@@ -31,23 +31,22 @@ function onSocketDrain(this: WrittenSocket): void {
 }
 
 /**
- * Collects what one connection gets within a flush window, and writes it to the socket in one system call.
+ * Collects what one connection is sent within a flush window, and writes it to the socket in one system call.
  *
- * Extended by Outbound and not held by it: there is one per connection, and a second object would cost each idle one memory, and each
- * delivery a step.
+ * A base class of Outbound and not a member: a second object per connection would cost memory on every idle one, and a step per delivery.
  */
 export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   protected pending: Batch | null = null;
   private window: FlushWindow;
-  /** Null where everything goes through the socket's stream. */
+  /** Null if everything goes through the socket's stream. */
   private handle: TcpHandle | null;
   private readonly stream: StreamState | null;
   /**
-   * Nothing is under way and nothing waits in the stream, so that a direct write may follow. Only what is written in other ways ends
-   * it: the stream itself is not looked at for every delivery, which would fetch one more object of the connection into the cache.
+   * No write is pending and the stream is empty, so that a direct write may follow. Kept as a flag, because reading the stream's state for
+   * every delivery would load one more object per connection into the cache. Only writes by other ways clear it.
    */
   private isClear = false;
-  /** A direct write has not been taken in full yet; until then the stream orders what comes. */
+  /** A direct write is not complete; until then the stream keeps the order. */
   private underWay = false;
 
   /** @param socket the raw socket of the WebSocket connection */
@@ -63,7 +62,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   }
 
   /**
-   * Telemetry of `batchMs` (1 to 1000; 0 turns it off) leaves in one `batch` message. A reply, status or error ends the batch at once,
+   * Telemetry within `batchMs` (1 to 1000; 0 turns it off) is sent as one `batch` message. A reply, status or error ends the batch at once,
    * so that it neither waits nor overtakes.
    */
   setBatching(batchMs: number): void {
@@ -71,7 +70,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     this.window = batchMs === 0 ? this.context.window : this.context.batchWindow(batchMs);
   }
 
-  /** Writes everything of the current window now; before a close frame. */
+  /** Writes everything of the current window now, for example before a close frame. */
   flush(): void {
     const batch = this.pending;
     if (batch === null) {
@@ -84,13 +83,13 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     this.write(this.window === this.context.window ? batch.chunk() : batch.batchFrame());
   }
 
-  /** The socket has passed on what it was given. */
+  /** The socket has written everything. */
   abstract onDrain(): void;
 
   /** An error ends this connection alone. Never throws. */
   abstract fail(error: unknown, publications?: number): void;
 
-  /** The socket takes no more for now, and will say "drain". */
+  /** The socket is full and will emit "drain". */
   protected abstract onFull(): void;
 
   /** Writes a frame at the end of the window. */
@@ -109,7 +108,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     }
   }
 
-  /** Writes a frame with the next {@link flush}, whose time the caller chooses. */
+  /** Adds a frame for the next {@link flush}, which the caller triggers. */
   protected add(frame: Buffer, isTelemetry: boolean): void {
     const { pending } = this;
     this.pending =
@@ -119,7 +118,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   /** As {@link add}, for a control frame of any size. */
   protected addPage(frame: Buffer): void {
     if (this.window !== this.context.window && frame.length > WRITE_AT_BYTES) {
-      // A large snapshot page has its own bound; within a batch it would pass it.
+      // A large snapshot page has its own bound; inside a batch it would exceed the batch's.
       this.flush();
       this.context.hot.control += 1;
       this.write(frame);
@@ -128,7 +127,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     }
   }
 
-  /** A direct write that was under way has ended. */
+  /** A pending direct write has ended. */
   onWritten(status: number): void {
     this.underWay = false;
     if (status < 0) {
@@ -136,7 +135,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     }
   }
 
-  /** Somebody else writes to the socket's stream. */
+  /** Another writer (ws) uses the socket's stream. */
   onStreamWrite(): void {
     this.isClear = false;
   }
@@ -177,7 +176,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     }
   }
 
-  /** Ends a connection that takes nothing any more, as the stream would; one that has ended already stays as it is. */
+  /** Ends a broken connection as the stream would; idempotent. */
   private end(status: number): void {
     const { socket } = this;
     if (!socket.destroyed && socket.writable) {
@@ -185,7 +184,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     }
   }
 
-  /** Lets go of the socket, which may be gone already. */
+  /** Releases the socket, which may be destroyed already. */
   protected detach(): void {
     this.handle = null;
     this.isClear = false;

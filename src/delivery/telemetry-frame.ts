@@ -25,7 +25,7 @@ const META_UNKNOWN = Buffer.from(',"meta":null,"serverTs":');
 const NOTHING = Buffer.alloc(0);
 const CLOSE = 0x7d; // }
 
-/** The parts of a device's telemetry JSON that stay the same from one publication to the next, as bytes. */
+/** The constant parts of a device's telemetry JSON, as bytes. */
 export class TelemetryTemplate {
   private readonly prefix: Buffer;
   private metaSource: Buffer | null = null;
@@ -98,10 +98,7 @@ export class TelemetryTemplate {
   }
 }
 
-/**
- * The frames of one publication: built once, shared by all receivers, whatever their number.
- * Receivers that missed publications before it (`skipped`) share one further frame per count.
- */
+/** The frames of one publication: made once, shared by all receivers. Receivers with the same `skipped` share one further frame. */
 export class TelemetryFrames {
   private plain: Buffer | null = null;
   private skippedCount = 0;
@@ -125,22 +122,22 @@ export class TelemetryFrames {
   }
 }
 
-/** Where subscriptions of one room with equal options get their publications from: made once, shared by all of them. */
+/** The publications of one room for subscriptions with equal options: made once, shared by all of them. */
 export interface Feed {
-  /** The newest publication as this feed sends it; what waiting subscriptions in mode `latest` read. */
+  /** The newest publication as this feed sends it; read for waiting subscriptions in mode `latest`. */
   readonly frames: TelemetryFrames | null;
-  /** A publication as this feed would send it on its own (snapshot, resume), or null when none of its fields is asked for. */
+  /** A publication as this feed sends it on its own (snapshot, resume), or null when it has none of the fields. */
   shape(publication: Publication): Publication | null;
 }
 
 const ZERO = 0x30;
-/** Whole numbers from here on are written by way of their text. */
+/** Whole numbers from here on are converted to text first. */
 const TOO_LARGE = 1_000_000_000;
 
 let lastValue = Number.NaN;
 let lastDecimal = new Uint8Array();
 
-/** A number as decimal text, in ASCII. The last one is remembered: hundreds of publications have the same time of receipt. */
+/** A number as decimal text, in ASCII. The last one is cached: hundreds of publications share a time of receipt. */
 export function decimalOf(value: number): Uint8Array {
   if (value !== lastValue) {
     lastValue = value;
@@ -149,7 +146,7 @@ export function decimalOf(value: number): Uint8Array {
   return lastDecimal;
 }
 
-/** Digits of a whole number that is not negative. */
+/** Digits of a non-negative whole number. */
 export function digitsOf(value: number): number {
   if (value >= TOO_LARGE) {
     return String(value).length;
@@ -161,7 +158,7 @@ export function digitsOf(value: number): number {
   return digits;
 }
 
-/** Writes a whole number that is not negative, for which making a text and copying that takes three times as long. @param digits as {@link digitsOf} says */
+/** Writes a non-negative whole number; making a string and copying it takes three times as long. @param digits from {@link digitsOf} */
 export function writeDigits(bytes: Uint8Array, at: number, value: number, digits: number): void {
   if (value >= TOO_LARGE) {
     bytes.set(Buffer.from(String(value)), at);

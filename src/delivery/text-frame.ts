@@ -1,10 +1,10 @@
 import { viewOf } from '../protocol/view-of.js';
 
-/** Building of unmasked WebSocket text frames (RFC 6455, section 5.2), one Buffer each: header and body together. */
+/** Builds unmasked WebSocket text frames (RFC 6455, section 5.2), one Buffer each: header and body together. */
 
 const FIN_TEXT = 0x81;
 
-/** Bytes that the header of a frame with this body takes. */
+/** Bytes of the frame header for a body of this length. */
 export function headerLength(bodyLength: number): number {
   return bodyLength < 126 ? 2 : bodyLength < 65_536 ? 4 : 10;
 }
@@ -36,7 +36,7 @@ export function textFrame(text: string): Buffer {
   return frame;
 }
 
-/** A text frame of chunks that are UTF-8 already. */
+/** A text frame of chunks that are already UTF-8. */
 export function textFrameOf(chunks: readonly Buffer[]): Buffer {
   let length = 0;
   for (const chunk of chunks) {
@@ -51,22 +51,22 @@ export function textFrameOf(chunks: readonly Buffer[]): Buffer {
   return frame;
 }
 
-/** Where the body of a frame that this module built begins. */
+/** Index at which the body begins, in a frame built by this module. */
 export function bodyStart(frame: Buffer): number {
   const length = frame[1] ?? 0;
   return length < 126 ? 2 : length === 126 ? 4 : 10;
 }
 
-/** Frames are cut from blocks of this size. A frame that is kept keeps its block: larger blocks save no time, and would keep more. */
+/** Frames are slices of blocks of this size. A frame that is kept alive keeps its block: larger blocks save no time and would keep more. */
 const BLOCK_BYTES = 8 * 1024;
 
 let block: ArrayBufferLike = Buffer.allocUnsafeSlow(BLOCK_BYTES).buffer;
 let used = 0;
 
-/** How often memory was asked for since the start: what bench/guard holds the cost of a delivery to. */
+/** Allocations of frames since the start; bench/guard checks the cost of a delivery by it. */
 export const frameCounter = { made: 0 };
 
-/** Memory for a frame, with whatever was there before: as `Buffer.allocUnsafe`, in two thirds of its time. */
+/** Uninitialised memory for a frame: like `Buffer.allocUnsafe`, in two thirds of its time. */
 export function frameMemory(length: number): Buffer {
   frameCounter.made += 1;
   if (length > BLOCK_BYTES / 2) {
