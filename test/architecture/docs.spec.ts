@@ -88,3 +88,23 @@ describe('docs/protocol.md', () => {
     expect(unnamed(options)).toEqual([]);
   });
 });
+
+describe('the table of what is bounded in docs/operations.md', () => {
+  const [, section = ''] = /^## What is bounded$(.*?)^## /ms.exec(read('docs/operations.md')) ?? [];
+  const rows = section.split('\n').filter((line) => /^\| (?!-|what can grow)/.test(line));
+  const specs = ['src', 'test'].flatMap((folder) => filesUnder(folder, '.spec.ts'));
+
+  it('names a test that is there in each row', () => {
+    expect(rows.length).toBeGreaterThan(30);
+    const named = rows.map((row) => [...row.matchAll(/([\w.-]+\.spec)\b/g)].map(([name]) => name));
+    expect(rows.filter((_, at) => named[at]!.length === 0)).toEqual([]);
+    const missing = named.flat().filter((name) => !specs.some((file) => file.endsWith(`/${name}.ts`)));
+    expect(missing).toEqual([]);
+  });
+
+  it('names metrics that are there', () => {
+    const metrics = read('src/metrics/metrics.ts');
+    const named = new Set([...section.matchAll(/\bsluice_(\w+)/g)].map(([, name]) => name as string));
+    expect([...named].filter((name) => !metrics.includes(`'${name}'`))).toEqual([]);
+  });
+});

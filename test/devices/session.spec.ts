@@ -15,7 +15,7 @@ import { stopAfterEach } from '../support/cleanup.js';
 import { startMosquitto } from '../support/mosquitto.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
 import { connectDevice, eventually, startDevices } from './device-harness.js';
-import { packet } from './packets.js';
+import { packet, publishPacket } from './packets.js';
 
 const FILTER = 'devices/+/telemetry';
 
@@ -28,14 +28,21 @@ interface Session {
   stop(): Promise<void>;
 }
 
+const settleAtOnce = (message: InboundMessage): void => message.settle('accepted');
+
 /** A session as a further reader of device topics would make it: nothing of Nest around it. */
-function openSession(url: string, options: Partial<IngestSessionOptions>, comesBack = true): Session {
+function openSession(
+  url: string,
+  options: Partial<IngestSessionOptions>,
+  comesBack = true,
+  settle = settleAtOnce,
+): Session {
   const { mqtt } = loadConfig({ MQTT_URL: url, MQTT_RECONNECT_MAX_MS: '500' });
   const heard: string[] = [];
   const events: string[] = [];
   const handle = (message: InboundMessage): void => {
     heard.push(message.buffer.toString('utf8', message.start, message.end));
-    message.settle('accepted');
+    settle(message);
   };
   const counters = new IngestCounters(new Metrics());
   const told: IngestSessionEvents = {
@@ -184,6 +191,37 @@ describe(IngestSession.name, () => {
     await eventually(() => broker.connections >= 3);
     expect(reader.counters.read('other', 'malformed')).toBeGreaterThanOrEqual(2);
     expect(reader.events).toContain('down');
+  });
+
+  it('stops reading at 16 384 messages that are not settled, and goes on at half of them', async () => {
+    const sent = 60_000;
+    const broker = own(
+      await startFakeBroker((socket) => {
+        const one = publishPacket({
+          topic: 'devices/a/telemetry',
+          payload: '1',
+          properties: Buffer.alloc(0),
+        });
+        socket.write(Buffer.concat(Array.from({ length: sent }, () => one)));
+      }),
+    );
+    const open: InboundMessage[] = [];
+    const reader = own(openSession(broker.url, {}, true, (message) => void open.push(message)));
+    await eventually(() => reader.heard.length >= 16_384);
+    let seen = -1;
+    while (seen !== reader.heard.length) {
+      seen = reader.heard.length;
+      await new Promise((resolve) => setTimeout(resolve, 50)); // what one read brought is handed on to its end
+    }
+    expect(seen).toBeLessThan(sent);
+    open.splice(0, 8_000).forEach(settleAtOnce);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(reader.heard).toHaveLength(seen);
+    while (reader.heard.length < sent) {
+      open.splice(0).forEach(settleAtOnce);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(reader.heard).toHaveLength(sent);
   });
 });
 
