@@ -109,6 +109,21 @@ describe(PushReader.name, () => {
     expect(reader.read(Buffer.from('+OK\r\nHTTP/1.1 400'))).toBe(false);
   });
 
+  // A length that was no number was reckoned with: places before the beginning were handed on as a message, and reading went backwards.
+  it.each([
+    ['of a channel is no number', '>3\r\n$7\r\nmessage\r\n$x\r\na\r\n$1\r\nb\r\n'],
+    ['of a channel is negative', '>3\r\n$7\r\nmessage\r\n$-30\r\na\r\n$1\r\nb\r\n'],
+    ['of a message is negative', '>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$-30\r\nb\r\n'],
+    ['of a message is not where it should be', '>3\r\n$7\r\nmessage\r\n$2\r\na\r\n$1\r\nb\r\n'],
+    ['of another value is no number', '$x\r\na\r\n'],
+    ['of a list is no number', '*x\r\n:1\r\n'],
+  ])('says when a length %s', (_what, text) => {
+    const taken: string[] = [];
+    const reader = new PushReader(taker(taken), () => undefined);
+    expect(reader.read(Buffer.from(text))).toBe(false);
+    expect(taken).toEqual([]);
+  });
+
   it('says when a frame passes its bound', () => {
     const reader = new PushReader(
       () => undefined,

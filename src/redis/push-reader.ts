@@ -4,6 +4,7 @@ import { contain, walled } from '../logging/walls.js';
 
 const CR = 0x0d;
 const LF = 0x0a;
+const DOLLAR = 0x24;
 const MINUS = 0x2d;
 const ZERO = 0x30;
 
@@ -15,6 +16,8 @@ const MESSAGE_HEADS = [
   '*3\r\n$8\r\nsmessage\r\n$',
 ].map((text) => Buffer.from(text));
 
+/** In place of the end of a frame that is none. */
+const BROKEN = -2;
 /** A frame that is longer stands for a stream that is none: no message of ours comes near it. */
 const MAX_FRAME_BYTES = 64 * 1024 * 1024;
 
@@ -122,6 +125,9 @@ export class PushReader {
       }
       const head = messageHead(bytes, at);
       const end = head === 0 ? frameEnd(bytes, at) : this.readMessage(bytes, at, at + head, passFrom);
+      if (end === BROKEN) {
+        return false;
+      }
       if (end < 0) {
         break;
       }
@@ -141,18 +147,24 @@ export class PushReader {
     return bytes.length - at <= this.maxFrameBytes;
   }
 
-  /** @returns where it ends; -1 when not all of it is there */
+  /** @returns where it ends; -1 when not all of it is there; {@link BROKEN} */
   private readMessage(bytes: Buffer, frame: number, at: number, passFrom: number): number {
     const channelStart = afterLine(bytes, at);
     if (channelStart < 0) {
       return -1;
     }
     const channelEnd = channelStart + lengthAt(bytes, at);
+    if (!(channelEnd >= channelStart)) {
+      return BROKEN;
+    }
     const start = afterLine(bytes, channelEnd + 3); // after its line end, and the `$` of the message
     if (start < 0) {
       return -1;
     }
     const end = start + lengthAt(bytes, channelEnd + 3);
+    if (!(end >= start) || bytes[channelEnd + 2] !== DOLLAR) {
+      return BROKEN;
+    }
     if (end + 2 > bytes.length) {
       this.wantedBytes = end + 2 - frame;
       return -1;
@@ -191,12 +203,16 @@ function isAt(bytes: Buffer, at: number, head: Buffer): boolean {
   return true;
 }
 
-/** The number at the beginning of a line; negative where it says so. */
+/** The number that a line is; negative where it says so, NaN where it is none. */
 function lengthAt(bytes: Buffer, at: number): number {
   const isNegative = bytes[at] === MINUS;
   let length = 0;
   for (let pos = isNegative ? at + 1 : at; bytes[pos] !== CR; pos += 1) {
-    length = length * 10 + (bytes[pos] as number) - ZERO;
+    const digit = (bytes[pos] as number) - ZERO;
+    if (!(digit >= 0 && digit <= 9)) {
+      return Number.NaN;
+    }
+    length = length * 10 + digit;
   }
   return isNegative ? -length : length;
 }
@@ -211,7 +227,7 @@ function afterLine(bytes: Buffer, at: number): number {
   return -1;
 }
 
-/** @returns where the frame that begins here ends; -1 when not all of it is there */
+/** @returns where the frame that begins here ends; -1 when not all of it is there; {@link BROKEN} */
 function frameEnd(bytes: Buffer, start: number): number {
   let at = start;
   for (let values = 1; values > 0; values -= 1) {
@@ -223,9 +239,16 @@ function frameEnd(bytes: Buffer, start: number): number {
     }
     if (BULKS.has(type)) {
       const bytesLong = lengthAt(bytes, length);
+      if (Number.isNaN(bytesLong)) {
+        return BROKEN;
+      }
       at += bytesLong < 0 ? 0 : bytesLong + 2;
     } else if (AGGREGATES.has(type)) {
-      values += Math.max(0, lengthAt(bytes, length)) * (AGGREGATES.get(type) as number);
+      const count = lengthAt(bytes, length);
+      if (Number.isNaN(count)) {
+        return BROKEN;
+      }
+      values += Math.max(0, count) * (AGGREGATES.get(type) as number);
     }
     if (at > bytes.length) {
       return -1;
