@@ -151,24 +151,17 @@ export abstract class IngestLease {
   abstract read(): Promise<LeaseState | null>;
 }
 
-/** A numbered name that one instance holds at a time. */
-export interface IngestSlot {
-  readonly number: number;
-  /** Whoever had it before did not give it back: the broker may hold messages for its name. */
-  readonly abandoned: boolean;
-}
-
 /**
- * Names for the members of a shared subscription. They are few and used again, so that what the broker holds for a member that was
+ * Names for the members of a shared subscription: a number that one instance holds at a time. They are few and used again, so that what the broker holds for a member that was
  * killed comes to the next one of that name. A slot that is not renewed for REDIS_LEASE_MS is abandoned.
  * Every method rejects when the store does not answer.
  */
 export abstract class IngestSlots {
   /**
-   * Takes the lowest number that nobody holds.
+   * Takes the lowest number that nobody holds; the broker may hold messages for it, where its last holder did not give it back.
    * @param preferred taken instead, unless another one holds it: what the broker queued for its last holder is under that name
    */
-  abstract take(preferred?: number): Promise<IngestSlot>;
+  abstract take(preferred?: number): Promise<number>;
 
   /** @param up its holder reads now @returns false when it is lost */
   abstract renew(number: number, up: boolean): Promise<boolean>;

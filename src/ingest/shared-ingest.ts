@@ -143,7 +143,7 @@ export class SharedIngest extends Ingest {
   }
 
   private async join(): Promise<void> {
-    const { number } = await this.slots.take(this.slotBefore);
+    const number = await this.slots.take(this.slotBefore);
     // Stopped meanwhile: the slot is abandoned, and another instance looks what the broker holds for its name.
     if (!this.stopped) {
       this.own = this.createMember(number, false);

@@ -87,8 +87,6 @@ export interface BrokerConnectionOptions {
 export interface LeaveOptions {
   /** MQTT 5: the broker forgets the session at once instead of keeping it for its expiry. */
   discardSession?: boolean;
-  /** MQTT 5: the broker publishes the will although the connection ends in order. */
-  publishWill?: boolean;
 }
 
 /**
@@ -177,7 +175,7 @@ export class BrokerConnection {
       // What mqtt.js still waits for (a SUBACK, say) would make it wait before it says goodbye.
       client.outgoing = {};
       client.end(false, {
-        reasonCode: leave.publishWill ? 0x04 : 0x00,
+        reasonCode: 0x00,
         ...(leave.discardSession && this.options.sessionExpiryS
           ? { properties: { sessionExpiryInterval: 0 } }
           : {}),

@@ -51,8 +51,6 @@ export interface IngestSessionEvents {
    * without asking (a lease holder) says so here for every loss, since Mosquitto 2.0.11 does not tell a takeover from any other.
    */
   down?(reason: string): false | void;
-  /** The broker refused a subscription; it is asked again, with backoff, and the session is not up. */
-  refused?(filter: string, code: number): void;
   /** The broker says that another connection took the session over (MQTT 5). This one has ended and does not come back. */
   takenOver?(): void;
   /** A retained message was handed on. */
@@ -265,7 +263,6 @@ export class IngestSession {
         `The broker refuses the subscription ${filter}${adviceFor(granted)}; allow this user to read it. Trying again`,
       );
     }
-    this.events.refused?.(filter, granted);
     return true;
   }
 }

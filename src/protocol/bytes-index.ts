@@ -30,7 +30,7 @@ export class BytesIndex<V> {
   /** @param seed of the hash; by default at random, so that nobody outside knows which keys collide */
   constructor(private readonly seed = randomInt(2 ** 31)) {}
 
-  /** Bytes of the block in which keys lie. */
+  /** Bytes of the block in which keys lie: tests watch its bound. */
   get keyMemoryBytes(): number {
     return this.keys.length;
   }

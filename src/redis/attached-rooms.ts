@@ -56,7 +56,7 @@ export class AttachedRooms {
     return this.rooms.size;
   }
 
-  /** Channels that are subscribed or to be; equal to the number of rooms, for tests. */
+  /** Every attached room. */
   all(): Iterable<AttachedRoom> {
     return this.rooms.values();
   }

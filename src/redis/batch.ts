@@ -15,12 +15,6 @@ export interface StateChange {
 
 export type Operation = DeviceMessage | StateChange;
 
-/** Operations of one device that go to the store as one: publications in a row, or one change. */
-export interface OperationGroup {
-  readonly operations: Operation[];
-  readonly bytes: number;
-}
-
 export function isStateChange(operation: Operation): operation is StateChange {
   return 'change' in operation;
 }

@@ -74,7 +74,6 @@ export interface ClusterContext {
   moved(partitions: readonly Partition[]): void;
   /** Some of them had another one before. */
   taken(): void;
-  retired(node: RedisNode): void;
 }
 
 /** The masters of a Redis Cluster, one {@link RedisNode} for each that serves a partition; follows failovers and moved slots. */
@@ -198,7 +197,6 @@ export class ClusterNodes extends StoreNodes {
       if (!wanted.has(address)) {
         this.byAddress.delete(address);
         node.stop();
-        this.context.retired(node);
       }
     }
     for (const address of wanted) {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { type IngestSlot, IngestSlots } from '../ingest/ports.js';
+import { IngestSlots } from '../ingest/ports.js';
 import type { LeasePlace } from './ingest-lease.js';
 
 /** Each field of the key is a number, its value `<owner>:<Unix ms of its end>:<1 while it reads>`. */
@@ -24,7 +24,7 @@ local function take(number, again)
   local who, ends = parse(value or '::')
   if not value or ends <= now or (again and who == owner) then
     hold(number, '0')
-    return { number, value and 1 or 0 }
+    return number
   end
 end
 local taken = ARGV[4] and take(tonumber(ARGV[4]), true)
@@ -91,10 +91,9 @@ export class RedisIngestSlots extends IngestSlots {
     this.key = `${place.prefix}slots`;
   }
 
-  async take(preferred?: number): Promise<IngestSlot> {
+  async take(preferred?: number): Promise<number> {
     const more = preferred === undefined ? [] : [preferred];
-    const [number, abandoned] = (await this.run(TAKE, ...more)) as [number, number];
-    return { number, abandoned: abandoned === 1 };
+    return (await this.run(TAKE, ...more)) as number;
   }
 
   async renew(number: number, up: boolean): Promise<boolean> {

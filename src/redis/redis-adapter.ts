@@ -309,7 +309,6 @@ export function createRedisAdapter(
       connect: (at) => connectTo(address, config.redis, `${namespace}-topology`, at)(),
       moved: (moved) => outer.partitionsMoved(new Set(moved)),
       taken: () => outer.serverChanged(),
-      retired: () => undefined,
     });
   });
 }

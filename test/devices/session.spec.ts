@@ -52,7 +52,6 @@ function openSession(
       events.push('down');
       return comesBack ? undefined : false;
     },
-    refused: (filter) => events.push(`refused ${filter}`),
     takenOver: () => events.push('taken over'),
   };
   const session = new IngestSession(
@@ -156,15 +155,12 @@ describe(IngestSession.name, () => {
     const will = (token: string) =>
       ({ topic: 'holder/gone', payload: Buffer.from(token), qos: 1, retain: false }) as const;
     const leaves = openSession(broker.url, { clientId: 'leaves', will: will('leaves') });
-    const tells = openSession(broker.url, { clientId: 'tells', will: will('tells') });
     const dies = own(openSession(`mqtt://127.0.0.1:${proxy.port}`, { clientId: 'dies', will: will('dies') }));
-    await eventually(() => leaves.session.up && tells.session.up && dies.session.up);
+    await eventually(() => leaves.session.up && dies.session.up);
     await leaves.session.end();
-    await tells.session.end({ publishWill: true });
-    await eventually(() => wills.length === 1);
     proxy.cut();
-    await eventually(() => wills.length === 2);
-    expect(wills).toEqual(['tells', 'dies']);
+    await eventually(() => wills.length > 0);
+    expect(wills).toEqual(['dies']);
   });
 
   it('reads a shared subscription', async () => {

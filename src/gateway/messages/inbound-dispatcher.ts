@@ -29,18 +29,12 @@ export class InboundDispatcher {
   private readonly logger = new Logger(InboundDispatcher.name);
   private readonly rate: RateLimit;
   private bind: BindHandlers | null = null;
-  private working = 0;
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     private readonly metrics: Metrics,
   ) {
     this.rate = new RateLimit(config.ws.maxMessagesPerSecond, config.ws.maxMessageBurst);
-  }
-
-  /** Messages in work on all connections. */
-  get inFlight(): number {
-    return this.working;
   }
 
   /** Called by the adapter when Nest has made the gateway's handlers. */
@@ -191,7 +185,6 @@ export class InboundDispatcher {
       return;
     }
     inbound.inFlight += 1;
-    this.working += 1;
     inbound.isBarred = message.type === 'auth';
     background('connection', this.handle(connection, inbound, message), (error) => connection.fail(error));
   }
@@ -219,7 +212,6 @@ export class InboundDispatcher {
 
   private finish(connection: Connection, inbound: Inbound, type: ClientMessage['type']): void {
     inbound.inFlight -= 1;
-    this.working -= 1;
     if (type === 'auth') {
       inbound.isBarred = false;
     }
