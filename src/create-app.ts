@@ -19,7 +19,7 @@ import { createLogger } from './logging/create-logger.js';
 import { NestLogger } from './logging/nest-logger.js';
 import { ShutdownSteps } from './shutdown-steps.js';
 
-export interface CreateAppOptions {
+interface CreateAppOptions {
   /** Where the log goes; standard output by default. */
   logTo?: Writable;
 }

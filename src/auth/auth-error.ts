@@ -1,5 +1,5 @@
 /** Why a token was not accepted. */
-export type AuthErrorReason =
+type AuthErrorReason =
   /** No token, or an empty one: close with 4001. */
   | 'missing'
   /** Not a token of ours: close with 4001. */

@@ -12,7 +12,7 @@ import type { Clock } from './clock.js';
 /** Ids of keys that were taken back and are remembered: more than any rotation leaves within the life of a token. */
 const MAX_TAKEN_BACK = 256;
 
-export interface JwksOptions {
+interface JwksOptions {
   url: string;
   /** Age at which the keys are fetched again, ms. */
   maxAgeMs: number;

@@ -21,7 +21,7 @@ export abstract class SignatureVerifier {
 
 const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
-export interface TokenHeader {
+interface TokenHeader {
   alg: string;
   kid?: string;
 }

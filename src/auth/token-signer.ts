@@ -8,7 +8,7 @@ import type { Permission } from './grants.js';
 /** DI token of the HS256 key: `JWT_SECRET`, or in development a generated one; undefined with other key sources. */
 export const SECRET_KEY = 'SLUICE:AUTH_SECRET_KEY';
 
-export interface DevelopmentClaims {
+interface DevelopmentClaims {
   userId: string;
   deviceIds: readonly string[];
   permissions?: readonly Permission[];

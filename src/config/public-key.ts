@@ -1,10 +1,10 @@
 import { type KeyObject, createPublicKey } from 'node:crypto';
 
 /** The only algorithms of asymmetric tokens; each belongs to exactly one kind of key. */
-export type PublicKeyAlgorithm = 'RS256' | 'ES256' | 'EdDSA';
+type PublicKeyAlgorithm = 'RS256' | 'ES256' | 'EdDSA';
 
 /** Smallest RSA key that RFC 7518 (3.3) permits for RS256. */
-export const MIN_RSA_BITS = 2048;
+const MIN_RSA_BITS = 2048;
 
 /**
  * The one algorithm a public key may verify, so that a token cannot choose.

@@ -19,7 +19,7 @@ const TEXT_BYTES = 32;
 const CHARACTER_BYTES = 2;
 
 /** Why a member is not in an aggregated payload. */
-export type LeftOut = keyof HotCounters['aggregateLeftOut'];
+type LeftOut = keyof HotCounters['aggregateLeftOut'];
 
 /** Replaces each number in an aggregated payload. */
 class NumberStats {

@@ -170,7 +170,7 @@ export class DeliveryGroup implements Feed {
 }
 
 /** Derived from the options of a subscription, once, and shared by all rooms subscribed with the same options. */
-export interface DeliveryPlan {
+interface DeliveryPlan {
   /** Subscriptions with equal keys are served together; empty for those that get every publication unchanged. */
   readonly key: string;
   readonly selection: FieldSelection | null;

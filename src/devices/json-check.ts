@@ -150,7 +150,7 @@ const MAX_LEVELS = MAX_JSON_LEVELS;
 const open = new Uint8Array(MAX_LEVELS);
 
 /** Why bytes are not taken: they are not exactly one JSON value in UTF-8, or it is nested too deep. */
-export type JsonFault = 'not_json' | 'too_deep';
+type JsonFault = 'not_json' | 'too_deep';
 
 /**
  * The JSON value in `buffer[start, end)` without the white space around it, or what is wrong with it. The bytes are looked at, not parsed

@@ -225,7 +225,7 @@ const DRAIN_TIMEOUT_MS = 500;
 const OWN_MARKER_TIMEOUT_MS = 2_000;
 const NOTES_LOOK_MS = 50;
 
-export interface MemberEvents {
+interface MemberEvents {
   /** It went up or down, or what the broker had queued for it is stored. */
   changed(): void;
   /** The broker says that another connection uses its name. */

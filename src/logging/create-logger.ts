@@ -81,7 +81,7 @@ function scrub(line: string): string {
 const MAX_CAUSES = 4;
 
 /** An error as it is logged. */
-export interface SerializedError {
+interface SerializedError {
   type: string;
   message: string;
   code?: string;

@@ -28,7 +28,7 @@ export const WALLS = [
   /** The embedded broker and fleet of development. */
   'embedded',
 ] as const;
-export type Wall = (typeof WALLS)[number];
+type Wall = (typeof WALLS)[number];
 
 /** One line for each wall in this time: an error that comes with every message must not fill the log. */
 const LOG_EVERY_MS = 10_000;

@@ -1,7 +1,7 @@
 import type { IConnackPacket } from 'mqtt';
 
 /** What a session needs of the broker. */
-export interface GrantsNeeded {
+interface GrantsNeeded {
   /** Seconds for which the broker was asked to keep the session. */
   readonly sessionExpiryS: number;
   /** Shared subscriptions are used. */

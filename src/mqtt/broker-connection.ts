@@ -63,7 +63,7 @@ export interface Will {
   retain: boolean;
 }
 
-export interface BrokerConnectionOptions {
+interface BrokerConnectionOptions {
   /** For the log: what the connection is for. */
   name: string;
   clientId: string;
@@ -337,7 +337,7 @@ export class Backoff {
   }
 }
 
-export interface BrokerNetworkOptions {
+interface BrokerNetworkOptions {
   /** mqtt://, mqtts://, ws:// or wss:// */
   url: string;
   ca?: string;

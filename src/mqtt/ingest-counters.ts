@@ -3,7 +3,7 @@ import type { Counter } from 'prom-client';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
 
-export const MESSAGE_KINDS = ['telemetry', 'status', 'meta', 'other'] as const;
+const MESSAGE_KINDS = ['telemetry', 'status', 'meta', 'other'] as const;
 export type MessageKind = (typeof MESSAGE_KINDS)[number];
 
 /** Every end a device message can meet; the label of `sluice_ingest_messages_total`. */

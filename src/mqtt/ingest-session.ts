@@ -270,7 +270,7 @@ export class IngestSession {
 /** Messages handed to the rooms and not settled before reading pauses; it goes on at half of it. */
 const MAX_UNSETTLED = 16_384;
 
-export interface IngestLinkEvents {
+interface IngestLinkEvents {
   /** A retained message was handed on. */
   retained(): void;
 }

@@ -71,7 +71,7 @@ interface Destination {
 }
 
 /** A topic that leads nowhere. */
-export interface BadTopic {
+interface BadTopic {
   readonly route: null;
   readonly kind: MessageKind;
   readonly outcome: 'bad_topic' | 'bad_device_id';

@@ -14,7 +14,7 @@ import type { RedisNode } from './redis-node.js';
 const TIME_ORIGIN = performance.timeOrigin;
 
 /** What came of a message: continued, or the room has to be read again, since something is missing or began anew. */
-export type Continuity = 'continued' | 'broken';
+type Continuity = 'continued' | 'broken';
 
 /** A room this instance is attached to: where it stands, and what of the channel's messages is new. */
 export class AttachedRoom implements FrameSink, RoomOrigin {

@@ -62,7 +62,7 @@ export interface HostPort {
   readonly port: number;
 }
 
-export interface ClusterContext {
+interface ClusterContext {
   /** Those of the rooms, then what is common. */
   readonly partitions: readonly Partition[];
   readonly seeds: readonly HostPort[];

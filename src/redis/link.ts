@@ -11,10 +11,7 @@ const KEEP_ALIVE_MS = 15_000;
 export type Connect = () => Redis;
 
 /** Time to connect, who connects where the address does not say, and with TLS: who is believed, and the certificate to show. */
-export type ConnectSettings = Pick<
-  Config['redis'],
-  'timeoutMs' | 'username' | 'password' | 'ca' | 'cert' | 'key'
->;
+type ConnectSettings = Pick<Config['redis'], 'timeoutMs' | 'username' | 'password' | 'ca' | 'cert' | 'key'>;
 
 /**
  * @param name shown by CLIENT LIST
@@ -77,7 +74,7 @@ const LONGEST_WAIT_MS = 2_000;
 const GOOD_AFTER_MS = 5_000;
 const UNFORESEEN = 'an unforeseen error';
 
-export interface LinkEvents<Connection extends Redis> {
+interface LinkEvents<Connection extends Redis> {
   /** Makes a fresh connection usable; a rejection counts as a failed attempt. */
   prepare(redis: Redis): Promise<Connection>;
   up(connection: Connection): void;
@@ -209,7 +206,7 @@ function lastErrorOf(error: Error, before: string): string {
 /** Heartbeats within the time after which a silent server counts as lost. */
 export const BEATS_PER_TIMEOUT = 8;
 
-export interface HeartbeatActions {
+interface HeartbeatActions {
   /** The connection to beat on; null while there is none. */
   connection(): ScriptedRedis | null;
   /** One small write: what Redis refuses to write, it refuses here as well. @returns its Unix ms; null where there is nothing to ask it for */

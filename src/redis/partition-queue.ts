@@ -19,7 +19,7 @@ export type BatchReply =
   | { kind: 'unknown' };
 
 /** How a queue reaches the store and tells what happens. */
-export interface QueueContext {
+interface QueueContext {
   readonly maxBatchOperations: number;
   /** @returns null while the partition's node cannot take a call */
   send(partition: Partition, batch: EncodedBatch): Promise<BatchReply> | null;

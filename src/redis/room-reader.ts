@@ -13,7 +13,7 @@ const RETRY_MS = 100;
 /** Between two looks at rooms whose state cannot be read; a newer release may have written it, and this one be about to go. */
 const ODD_RETRY_MS = 5_000;
 
-export interface ReaderEvents {
+interface ReaderEvents {
   /** Still attached, and the store still in use. */
   isCurrent(room: AttachedRoom): boolean;
   /** The room has caught up: these messages came meanwhile. */

@@ -3,7 +3,7 @@ import { background, walled } from '../logging/walls.js';
 import { BEATS_PER_TIMEOUT, type Connect, RedisLink } from './link.js';
 import { type MessageSink, takeMessages } from './push-reader.js';
 
-export interface SubscriberEvents {
+interface SubscriberEvents {
   up(): void;
   down(why: string): void;
   /** @returns whether it is a message of a room: {@link message} hears of all others */
@@ -155,7 +155,7 @@ const MAX_CHANNELS_PER_COMMAND = 256;
 /** Commands whose confirmation is still to come: more would only queue up in Redis' output buffer. */
 const MAX_COMMANDS_UNDER_WAY = 8;
 
-export interface SubscriptionEvents {
+interface SubscriptionEvents {
   /** From now on everything published to these channels arrives, in order. */
   confirmed(channels: readonly string[]): void;
   /** SUBSCRIBE was refused, though the connection stands. */

@@ -4,7 +4,7 @@ import type { HistoryLimits } from '../rooms/memory/history-log.js';
 
 /** Format that this release writes; see docs/scaling.md, "What Redis holds". */
 export const FORMAT_VERSION = 1;
-export const EPOCH_BYTES = 24;
+const EPOCH_BYTES = 24;
 export const RECORD_HEAD_BYTES = 18;
 
 const HAS_STATUS = 1;
@@ -32,7 +32,7 @@ export function isUnreadable(error: unknown): boolean {
 }
 
 /** One publication or retained value as stored: its head (length, packet id, tag, time) and its payload. */
-export interface TelemetryRecord {
+interface TelemetryRecord {
   readonly serverTs: number;
   readonly payload: Buffer;
   /** Where the next record begins. */

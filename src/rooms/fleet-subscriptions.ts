@@ -15,7 +15,7 @@ import {
 import type { RoomRegistry } from './room-registry.js';
 
 /** `subscribe` with a pattern. */
-export interface PatternRequest {
+interface PatternRequest {
   pattern: DevicePattern;
   id?: MessageId;
   /** What the connection's token says of the pattern at this moment; null where it does not grant it. */

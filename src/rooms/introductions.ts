@@ -175,7 +175,7 @@ function isNamed({ room }: Subscription, since: ReadonlyMap<string, Position> | 
 }
 
 /** What a resume needs besides its subscription. */
-export interface ResumeContext {
+interface ResumeContext {
   adapter: Pick<BroadcastAdapter, 'history'>;
   maxPagePublications: number;
   /** History was trimmed while the client was reading it: it goes on from the newest, told by `skipped`. */

@@ -2,7 +2,7 @@ import type { Outbound } from '../delivery/outbound.js';
 import { walled } from '../logging/walls.js';
 
 /** Rooms that are joined, answered or shown in one turn of the event loop, over all connections. */
-export const ROOMS_PER_TURN = 500;
+const ROOMS_PER_TURN = 500;
 
 /** Who waits for a later turn, and how many rooms it asks for. */
 interface Waiting {

@@ -24,7 +24,7 @@ import { RoomRegistry } from './room-registry.js';
 import { statusJson } from './snapshot-source.js';
 
 /** What a connection asks for; ids are legal, granted and unique. */
-export interface SubscribeRequest {
+interface SubscribeRequest {
   deviceIds: readonly string[];
   /** Ids that were malformed or not granted; named in the answer. */
   denied: readonly string[];

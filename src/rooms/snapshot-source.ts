@@ -12,7 +12,7 @@ const END = Buffer.from(']}');
 const END_MORE = Buffer.from('],"more":true}');
 
 /** What a snapshot is taken of. */
-export interface SnapshotRequest {
+interface SnapshotRequest {
   subscriptions: readonly Subscription[];
   /** Subscriptions whose telemetry comes from history instead: their entry has status and metadata only. */
   recovered: ReadonlySet<Subscription>;
@@ -165,7 +165,7 @@ export function statusJson(
 }
 
 /** Answer to a pattern subscription, or word of new devices that match it. */
-export interface SubscribedAnswer {
+interface SubscribedAnswer {
   pattern: string;
   id?: MessageId;
   subscriptions: readonly Subscription[];

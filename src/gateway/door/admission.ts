@@ -5,7 +5,7 @@ import { type PendingPlace, PendingPlaces } from './pending-places.js';
 export type AdmissionRefusal =
   'refused_draining' | 'refused_capacity' | 'refused_address' | 'refused_pending' | 'refused_rate';
 
-export interface AdmissionLimits {
+interface AdmissionLimits {
   maxConnections: number;
   maxConnectionsPerAddress: number;
   maxConnectionsPerSecond: number;
@@ -154,7 +154,7 @@ const HANDSHAKES_PER_TURN = 4;
 /** How an attempt leaves the line, unless it {@link HandshakeLine.quit quits}: its turn, or refused for another address' sake. */
 export type LineOutcome = 'turn' | 'gives_way' | 'closed';
 
-export interface LineLimits {
+interface LineLimits {
   /** Between two turns. */
   intervalMs: number;
   /** How far ahead of that rate those may be who find nobody waiting. */

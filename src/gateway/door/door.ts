@@ -6,7 +6,7 @@ import type { Metrics } from '../../metrics/metrics.js';
 import { Arrivals } from './crowd.js';
 
 /** Why a TCP connection ended before admission; the `reason` label of `sluice_sockets_refused_total`. */
-export type DoorRefusal = 'capacity' | 'address' | 'unfinished' | 'timeout' | 'malformed' | 'too_large';
+type DoorRefusal = 'capacity' | 'address' | 'unfinished' | 'timeout' | 'malformed' | 'too_large';
 
 export interface DoorLimits {
   /** TCP connections to PORT, WebSocket or not. */

@@ -101,7 +101,7 @@ const EVERY_MS = 1_000;
 export const MAX_REFUSED_USERS = 10_000;
 
 /** What a line says of a command that was refused. */
-export interface RefusedCommand {
+interface RefusedCommand {
   userId: string;
   connectionId: string;
   deviceId: string;

@@ -18,7 +18,7 @@ const REFUSED_SPAN_MS = 10_000;
 const BYTES_PER_MESSAGE = 16 * 1024;
 
 /** Binds Nest's handlers (guards, filters and all) for one connection into `connection.inbound.handlers`. */
-export type BindHandlers = (connection: Connection) => void;
+type BindHandlers = (connection: Connection) => void;
 
 /**
  * Takes what clients send: bounds its rate and how much is in work, checks it, hands it to Nest's handlers, and answers every failure.
