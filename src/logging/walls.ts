@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { Logger } from '@nestjs/common';
 
 /**
@@ -129,14 +130,14 @@ function end(wall: Wall, error: unknown, ended: ((error: unknown) => void) | und
 
 /** Type and place. JSON.parse quotes what it could not read, and no payload may be in a log. */
 function summary(error: unknown): { type: string; reason?: string; at?: string } {
-  if (!(error instanceof Error)) {
+  if (!types.isNativeError(error)) {
     return { type: typeof error };
   }
   const stack = typeof error.stack === 'string' ? error.stack : '';
   const at = stack.slice(Math.max(0, stack.indexOf('\n    at '))).slice(0, MAX_STACK_CHARACTERS);
   return {
     type: error.name,
-    ...(error instanceof SyntaxError ? {} : { reason: error.message.slice(0, MAX_REASON_CHARACTERS) }),
+    ...(error.name === 'SyntaxError' ? {} : { reason: error.message.slice(0, MAX_REASON_CHARACTERS) }),
     ...(stack.includes('\n    at ') && { at }),
   };
 }

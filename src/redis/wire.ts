@@ -27,7 +27,7 @@ const OUT_OF_BYTES = new Set(['ERR_OUT_OF_RANGE', 'ERR_BUFFER_OUT_OF_BOUNDS']);
 export function isUnreadable(error: unknown): boolean {
   return (
     error instanceof UnreadableError ||
-    (error instanceof RangeError && OUT_OF_BYTES.has(String((error as NodeJS.ErrnoException).code)))
+    OUT_OF_BYTES.has(String((error as Partial<NodeJS.ErrnoException> | null)?.code))
   );
 }
 

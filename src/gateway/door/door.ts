@@ -1,7 +1,9 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { isIPv4, isIPv6, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import proxyaddr from 'proxy-addr';
 import type { Config } from '../../config/config.js';
+import { contain, walled } from '../../logging/walls.js';
 import type { Metrics } from '../../metrics/metrics.js';
 import { Arrivals } from './crowd.js';
 
@@ -73,7 +75,11 @@ export class Door {
   ) {
     const leave = (socket: Socket): void => this.leave(socket);
     this.onClose = function (this: Socket): void {
-      leave(this);
+      try {
+        leave(this);
+      } catch (error) {
+        contain('upgrade', error);
+      }
     };
   }
 
@@ -90,10 +96,26 @@ export class Door {
     server.requestTimeout = requestTimeoutMs;
     // An option of createServer(), which Nest calls; read when the server begins to listen.
     Object.assign(server, { connectionsCheckingInterval: checkIntervalMs });
-    server.on('drop', () => this.count('capacity'));
-    server.on('connection', (socket: Socket) => this.enter(socket));
-    server.prependListener('request', (request, response) => this.begin(request, response));
-    server.on('clientError', (error: NodeJS.ErrnoException, socket) => this.fault(error, socket as Socket));
+    server.on(
+      'drop',
+      walled('upgrade', () => this.count('capacity')),
+    );
+    server.on(
+      'connection',
+      walled('upgrade', (socket: Socket) => this.enter(socket)),
+    );
+    server.prependListener(
+      'request',
+      walled('upgrade', (request: IncomingMessage, response: ServerResponse) =>
+        this.begin(request, response),
+      ),
+    );
+    server.on(
+      'clientError',
+      walled('upgrade', (error: NodeJS.ErrnoException, socket: Duplex) =>
+        this.fault(error, socket as Socket),
+      ),
+    );
     new Arrivals((socket) => this.touch(socket)).watch(server);
   }
 
@@ -158,10 +180,13 @@ export class Door {
     }
     visitor.unanswered += 1;
     this.touch(socket);
-    response.once('close', () => {
-      visitor.unanswered -= 1;
-      this.touch(socket);
-    });
+    response.once(
+      'close',
+      walled('upgrade', () => {
+        visitor.unanswered -= 1;
+        this.touch(socket);
+      }),
+    );
   }
 
   /** In place of Node's own answers, which it does not count. */

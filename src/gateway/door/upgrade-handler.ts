@@ -8,7 +8,7 @@ import { SUBPROTOCOL, tokenFromUpgrade } from '../../auth/token-source.js';
 import { TokenVerifier } from '../../auth/token-verifier.js';
 import type { VerifiedToken } from '../../auth/claims.js';
 import { CONFIG, type Config } from '../../config/config.js';
-import { background, contain } from '../../logging/walls.js';
+import { background, contain, walled } from '../../logging/walls.js';
 import { Metrics, mirrorGauge } from '../../metrics/metrics.js';
 import { ConnectionLifecycle, type UpgradeToken } from '../connection-lifecycle.js';
 import { Connection } from '../socket/connection.js';
@@ -193,11 +193,11 @@ export class UpgradeHandler {
         leaveLine('crowded_out');
       };
     }
-    const gone = (): void => {
+    const gone = walled('upgrade', (): void => {
       this.admission.quit(place);
       this.leave(upgrade);
       this.metrics.connections.inc({ outcome: 'refused_request' });
-    };
+    });
     socket.once('close', gone);
     socket.on('end', destroyOnError);
     socket.on('error', destroyOnError);

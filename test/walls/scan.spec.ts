@@ -1,0 +1,132 @@
+import { type Finding, scan } from './callbacks.js';
+
+/** A program of all of src is made and checked; a machine that is busy takes its time. */
+const SCAN_TIMEOUT_MS = 300_000;
+
+/**
+ * Places without a wall, each with its reason. What calls back later, by itself, is never a reason: it gets a wall. A place is a file with what
+ * is called in it, or with the class and method.
+ */
+const REASONED: Readonly<Record<string, string>> = {
+  'src/main.ts process.on': 'the last resort itself',
+  'src/logging/walls.ts work?.then(undefined,(error:unknown)=>end(wall,error,ended))': 'the wall itself',
+  'src/auth/jwks-signature-verifier.ts compactVerify': 'called within the promise that is awaited',
+  'src/config/setting.ts z.string().transform': 'called while settings are read, before anything runs',
+  'src/config/transform-file.ts z.string().refine': 'called while settings are read, before anything runs',
+  'src/devices/broker-connection.ts MqttClient': 'called by the constructor, within a try',
+  'src/devices/broker-network.ts WebSocket.createConnection':
+    'called by the constructor; hands over what is there',
+  'src/devices/mqtt-transport.ts MqttTransport.listen': 'called at start, which a failure ends in words',
+  'src/devices/mqtt-transport.ts MqttTransport.close': 'awaited by Nest at the end',
+  'src/devices/mqtt-transport.ts MqttTransport.on': 'always throws, to whoever calls it',
+  'src/devices/mqtt-transport.ts MqttTransport.unwrap': 'returns a field',
+  'src/devices/packet-reader.ts PacketReader._read': 'does nothing',
+  'src/devices/packet-reader.ts PacketReader._write':
+    'called by mqtt.js as it writes, in its callbacks and ours, which have walls',
+  'src/devices/packet-reader.ts PacketReader._writev': 'as _write, which it calls',
+  'src/devices/packet-reader.ts PacketReader._final': 'hands on its callback',
+  'src/devices/packet-reader.ts PacketReader._destroy': 'clears timers and hands on its callback',
+  'src/devices/packet-reader.ts this.network.write': 'the callback of Node.js, handed on',
+  'src/devices/packet-reader.ts this.network.end': 'the callback of Node.js, handed on',
+  'src/gateway/bounded-receiver.ts super._write':
+    'callbacks of the stream, handed on; what it continues with has a wall',
+  'src/gateway/departures.ts this.onread': 'keeps the function; given to handles below',
+  'src/gateway/departures.ts handle.onread': 'notes a socket, else calls what Node.js had there',
+  'src/gateway/door.ts socket.on': 'made in the constructor for all sockets; its whole body is a try',
+  'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.create': 'called by Nest at start',
+  'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.bindClientConnect': 'called by Nest at start',
+  'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.bindClientDisconnect': 'does nothing',
+  'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.bindMessageHandlers':
+    'called within the handling of a message',
+  'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.close': 'awaited by Nest at the end',
+  'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.dispose': 'does nothing',
+  'src/gateway/sparing-web-socket.ts SparingWebSocket.close':
+    'called by Connection.close and ws, within Connection.emit',
+  'src/gateway/sparing-web-socket.ts receiver.on':
+    'listeners of ws, which call Connection.emit: that has the wall',
+  'src/gateway/sparing-web-socket.ts socket.on':
+    'listeners of ws, which call Connection.emit: that has the wall',
+  'src/gateway/upgrade-handler.ts this.server.handleUpgrade': 'called at once, within the upgrade',
+  'src/logging/create-logger.ts pino.formatters.level': 'called within a log line',
+  'src/logging/create-logger.ts pino.serializers.err': 'called within a log line',
+  'src/logging/create-logger.ts pino.serializers.error': 'called within a log line',
+  'src/logging/create-logger.ts pino.write': 'called within a log line',
+};
+
+const words = ({ place, line, what }: Finding): string => `${place} (line ${line}, ${what})`;
+
+describe('callbacks of src', () => {
+  it(
+    'are inside a wall, or on the list of those that need none',
+    () => {
+      const findings = scan();
+      const places = new Set(findings.map(({ place }) => place));
+      expect(findings.filter(({ place }) => REASONED[place] === undefined).map(words)).toEqual([]);
+      expect(Object.keys(REASONED).filter((place) => !places.has(place))).toEqual([]);
+    },
+    SCAN_TIMEOUT_MS,
+  );
+});
+
+describe('the scan', () => {
+  const HEAD = `
+    import { EventEmitter } from 'node:events';
+    import { createServer } from 'node:net';
+    import { Duplex } from 'node:stream';
+    import { background, walled } from '../logging/walls.js';
+    const emitter = new EventEmitter();
+    const step = (): void => { throw new Error("a defect"); };
+    const work = async (): Promise<void> => {};
+    const later = (run: () => void): void => { run(); };
+    void later; void work; void step; void emitter; void createServer; void Duplex; void background; void walled;
+  `;
+  const OPEN = [
+    'setTimeout(step, 1);',
+    'setTimeout(() => step(), 1);',
+    'setInterval(() => { step(); }, 1);',
+    'setImmediate(step);',
+    'process.nextTick(() => step());',
+    'queueMicrotask(step);',
+    "emitter.on('x', step);",
+    "emitter.once('x', () => step());",
+    "emitter.addListener('x', (value: string) => { void value; step(); });",
+    'createServer((socket) => { socket.end(); });',
+    'createServer().listen(0, () => step());',
+    'new Duplex({ read() { step(); } });',
+    'new Duplex({ destroy: () => step() });',
+    'class Mine extends Duplex { override _read(): void { step(); } } void Mine;',
+    'const handle: { onread: () => void } = { onread: step }; handle.onread = () => step();',
+    'void work();',
+    'void work().then(step);',
+    'work().then(() => step());',
+    'work().catch(() => undefined);',
+    'later(() => void work());',
+    'later(async () => { await work(); });',
+  ];
+  const CLOSED = [
+    "setTimeout(walled('room', step), 1);",
+    "const run = walled('room', step); setImmediate(run);",
+    'setImmediate(() => { try { step(); } catch { step(); } });',
+    "background('room', work());",
+    "later(() => background('room', work()));",
+    "emitter.on('error', () => undefined);",
+    "emitter.off('x', step);",
+    'void new Promise<void>((resolve) => setTimeout(resolve, 1)).constructor;',
+    '[1].forEach(() => step());',
+    'await work();',
+  ];
+
+  it(
+    'finds a callback without a wall, whatever it is given to, and passes one that has it',
+    () => {
+      const file = (text: string): string => `${HEAD}${text}`;
+      const extra = Object.fromEntries(
+        [...OPEN, ...CLOSED].map((text, at): [string, string] => [`src/rooms/probe-${at}.ts`, file(text)]),
+      );
+      const found = new Set(scan(extra).map(({ place }) => Number(/probe-(\d+)/.exec(place)?.[1])));
+      expect(OPEN.filter((_, at) => !found.has(at))).toEqual([]);
+      expect(CLOSED.filter((_, at) => found.has(OPEN.length + at))).toEqual([]);
+    },
+    SCAN_TIMEOUT_MS,
+  );
+});
