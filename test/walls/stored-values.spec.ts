@@ -38,12 +38,12 @@ describe('values in Redis that this release would not have let in', () => {
         const witness = own(await instance.connect({ query: { subscribe: 'none' } }));
         witness.send({ type: 'subscribe', deviceIds: ['d2'] });
         const picky = own(await instance.connect({ query: { subscribe: 'none' } }));
-        picky.send({ type: 'subscribe', deviceIds, fields: ['a'] });
+        picky.send({ type: 'subscribe', deviceIds, delivery: { fields: ['a'] } });
         const summed = own(await instance.connect({ query: { subscribe: 'none' } }));
-        summed.send({ type: 'subscribe', deviceIds, maxRateHz: 10, aggregate: true });
+        summed.send({ type: 'subscribe', deviceIds, delivery: { maxRateHz: 10, aggregate: true } });
         const resumed = own(await instance.connect({ query: { subscribe: 'none' } }));
         const since = { d1: { epoch: state!.epoch, offset: 1 } };
-        resumed.send({ type: 'subscribe', deviceIds: ['d1'], fields: ['a'], since });
+        resumed.send({ type: 'subscribe', deviceIds: ['d1'], delivery: { fields: ['a'] }, since });
         for (const client of [witness, picky, summed, resumed]) {
           await client.next('snapshot');
         }
@@ -62,11 +62,14 @@ describe('values in Redis that this release would not have let in', () => {
         ]);
         await picky.next('telemetry', ({ deviceId, payload }) => deviceId === 'd1' && isA(payload, 12));
         await resumed.next('telemetry', ({ payload }) => isA(payload, 12));
-        await summed.next('telemetry', ({ deviceId }) => deviceId === 'd2');
+        await summed.next('telemetry', (one) => one.deviceId === 'd2' && 'aggregated' in one);
         await summed.roundTrip();
       }
       for (const instance of instances) {
         expect((await instance.fetch('/health/live')).status).toBe(200);
+        expect(await instance.metric('sluice_contained_errors_total', { where: 'delivery' })).toBeGreaterThan(
+          0,
+        );
         expect(await instance.metric('sluice_connections_closed_total', { code: '1011' })).toBe(0);
       }
     },
