@@ -16,13 +16,13 @@ async function breaks(path, name, method, isMeant) {
 
 const names = (word) => (_self, args) => JSON.stringify(args[0] ?? null).includes(word);
 
-await breaks('gateway/inbound-dispatcher.js', 'InboundDispatcher', 'receive', (_self, [, data]) =>
+await breaks('gateway/messages/inbound-dispatcher.js', 'InboundDispatcher', 'receive', (_self, [, data]) =>
   String(data).includes('fault-frame'),
 );
-await breaks('gateway/inbound-dispatcher.js', 'InboundDispatcher', 'finish', (_self, [connection]) =>
+await breaks('gateway/messages/inbound-dispatcher.js', 'InboundDispatcher', 'finish', (_self, [connection]) =>
   connection.userId.includes('fault-finish'),
 );
-await breaks('gateway/inbound-dispatcher.js', 'InboundDispatcher', 'ping', (_self, [connection]) =>
+await breaks('gateway/messages/inbound-dispatcher.js', 'InboundDispatcher', 'ping', (_self, [connection]) =>
   connection.userId.includes('fault-ping'),
 );
 await breaks('gateway/connection-lifecycle.js', 'ConnectionLifecycle', 'onHeartbeat', (_self, [connection]) =>

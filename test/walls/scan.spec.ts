@@ -10,29 +10,31 @@ const SCAN_TIMEOUT_MS = 300_000;
 const REASONED: Readonly<Record<string, string>> = {
   'src/main.ts process.on': 'the last resort itself',
   'src/logging/walls.ts work?.then(undefined,(error:unknown)=>end(wall,error,ended))': 'the wall itself',
-  'src/auth/jwks-signature-verifier.ts compactVerify': 'called within the promise that is awaited',
+  'src/auth/signature-verifier.ts compactVerify': 'called within the promise that is awaited',
   'src/config/setting.ts z.string().transform': 'called while settings are read, before anything runs',
+  'src/config/transform-file.ts z.record(z.string().min(1).max(256),fieldRule).superRefine':
+    'called while settings are read, before anything runs',
   'src/config/transform-file.ts z.string().refine': 'called while settings are read, before anything runs',
-  'src/devices/broker-connection.ts MqttClient': 'called by the constructor, within a try',
-  'src/devices/broker-network.ts WebSocket.createConnection':
+  'src/mqtt/broker-connection.ts MqttClient': 'called by the constructor, within a try',
+  'src/mqtt/broker-connection.ts WebSocket.createConnection':
     'called by the constructor; hands over what is there',
   'src/devices/mqtt-transport.ts MqttTransport.listen': 'called at start, which a failure ends in words',
   'src/devices/mqtt-transport.ts MqttTransport.close': 'awaited by Nest at the end',
   'src/devices/mqtt-transport.ts MqttTransport.on': 'always throws, to whoever calls it',
   'src/devices/mqtt-transport.ts MqttTransport.unwrap': 'returns a field',
-  'src/devices/packet-reader.ts PacketReader._read': 'does nothing',
-  'src/devices/packet-reader.ts PacketReader._write':
+  'src/mqtt/packet-reader.ts PacketReader._read': 'does nothing',
+  'src/mqtt/packet-reader.ts PacketReader._write':
     'called by mqtt.js as it writes, in its callbacks and ours, which have walls',
-  'src/devices/packet-reader.ts PacketReader._writev': 'as _write, which it calls',
-  'src/devices/packet-reader.ts PacketReader._final': 'hands on its callback',
-  'src/devices/packet-reader.ts PacketReader._destroy': 'clears timers and hands on its callback',
-  'src/devices/packet-reader.ts this.network.write': 'the callback of Node.js, handed on',
-  'src/devices/packet-reader.ts this.network.end': 'the callback of Node.js, handed on',
-  'src/gateway/bounded-receiver.ts super._write':
+  'src/mqtt/packet-reader.ts PacketReader._writev': 'as _write, which it calls',
+  'src/mqtt/packet-reader.ts PacketReader._final': 'hands on its callback',
+  'src/mqtt/packet-reader.ts PacketReader._destroy': 'clears timers and hands on its callback',
+  'src/mqtt/packet-reader.ts this.network.write': 'the callback of Node.js, handed on',
+  'src/mqtt/packet-reader.ts this.network.end': 'the callback of Node.js, handed on',
+  'src/gateway/socket/bounded-receiver.ts super._write':
     'callbacks of the stream, handed on; what it continues with has a wall',
-  'src/gateway/departures.ts this.onread': 'keeps the function; given to handles below',
-  'src/gateway/departures.ts handle.onread': 'notes a socket, else calls what Node.js had there',
-  'src/gateway/door.ts socket.on': 'made in the constructor for all sockets; its whole body is a try',
+  'src/gateway/door/crowd.ts this.onread': 'keeps the function; given to handles below',
+  'src/gateway/door/crowd.ts handle.onread': 'notes a socket, else calls what Node.js had there',
+  'src/gateway/door/door.ts socket.on': 'made in the constructor for all sockets; its whole body is a try',
   'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.create': 'called by Nest at start',
   'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.bindClientConnect': 'called by Nest at start',
   'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.bindClientDisconnect': 'does nothing',
@@ -40,13 +42,13 @@ const REASONED: Readonly<Record<string, string>> = {
     'called within the handling of a message',
   'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.close': 'awaited by Nest at the end',
   'src/gateway/sluice-ws-adapter.ts SluiceWsAdapter.dispose': 'does nothing',
-  'src/gateway/sparing-web-socket.ts SparingWebSocket.close':
+  'src/gateway/socket/sparing-web-socket.ts SparingWebSocket.close':
     'called by Connection.close and ws, within Connection.emit',
-  'src/gateway/sparing-web-socket.ts receiver.on':
+  'src/gateway/socket/sparing-web-socket.ts receiver.on':
     'listeners of ws, which call Connection.emit: that has the wall',
-  'src/gateway/sparing-web-socket.ts socket.on':
+  'src/gateway/socket/sparing-web-socket.ts socket.on':
     'listeners of ws, which call Connection.emit: that has the wall',
-  'src/gateway/upgrade-handler.ts this.server.handleUpgrade': 'called at once, within the upgrade',
+  'src/gateway/door/upgrade-handler.ts this.server.handleUpgrade': 'called at once, within the upgrade',
   'src/logging/create-logger.ts pino.formatters.level': 'called within a log line',
   'src/logging/create-logger.ts pino.serializers.err': 'called within a log line',
   'src/logging/create-logger.ts pino.serializers.error': 'called within a log line',
