@@ -49,11 +49,11 @@ describe(Easing.name, () => {
   });
 
   it('never holds back mode every, status or replies', async () => {
-    const { m, rooms, publish, settle } = await stalled(2);
+    const { m, rooms, adapter, publish, settle } = await stalled(2);
     await rooms.subscribe(m, { deviceIds: ['d1'], denied: [], delivery: { mode: 'every' } });
     await settle();
     publish('d1', 1);
-    await rooms.setStatus('d2', { isOnline: true, lastSeen: 1, serverTs: 1 }, false);
+    await adapter.setStatus('d2', { isOnline: true, lastSeen: 1, serverTs: 1 }, false);
     m.outbound.send({ type: 'pong', serverTs: 1 });
     await settle();
     const types = m.messages().map(({ type }) => type);

@@ -1,169 +1,39 @@
-import { Controller, Inject, Injectable, type OnApplicationBootstrap, Optional } from '@nestjs/common';
+import { Controller, Inject, type OnApplicationBootstrap, Optional } from '@nestjs/common';
 import { EventPattern } from '@nestjs/microservices';
-import { CONFIG, type Config } from '../config/config.js';
-import { readMetadataFile } from '../config/metadata-file.js';
-import { DEVICE_TRANSPORT, type DeviceHandlers, type IngestRoute } from '../ingest/ingest.js';
-import { type DeviceSink, SharedStore, StoreLostError } from '../ingest/ports.js';
-import { RetainedState } from '../ingest/retained-state.js';
-import { background, contain } from '../logging/walls.js';
+import { DEVICE_TRANSPORT } from '../ingest/ingest.js';
+import { SharedStore } from '../ingest/ports.js';
 import type { InboundMessage } from '../mqtt/topic-router.js';
-import type { DeviceStatus, MetaBytes } from '../rooms/broadcast-adapter.js';
-import { RoomsService } from '../rooms/rooms.service.js';
-import { Transformer } from '../transform/transformer.js';
-import { jsonValue } from './json-check.js';
-import { MqttTransport } from './mqtt-transport.js';
-
-/** Metadata of METADATA_FILE, for devices that publish none. */
-@Injectable()
-export class StaticMetadata {
-  private readonly devices: ReadonlyMap<string, Buffer>;
-
-  constructor(@Inject(CONFIG) config: Config) {
-    const { file } = config.metadata;
-    this.devices = file === undefined ? new Map() : readMetadataFile(file);
-  }
-
-  get(deviceId: string): MetaBytes {
-    return this.devices.get(deviceId) ?? null;
-  }
-
-  entries(): Iterable<[string, Buffer]> {
-    return this.devices.entries();
-  }
-}
-
-const OPEN_OBJECT = 0x7b;
-/** The largest time a Date can hold, Unix ms. */
-const MAX_TIME_MS = 8.64e15;
-
-const route = (extras: IngestRoute): IngestRoute => extras;
+import { DeviceMessages, META, STATUS, TELEMETRY } from './device-messages.js';
 
 /**
- * What devices say, by topic. The patterns are the subscriptions; the transport compiles them into direct calls of these methods.
- * Each method ends its message exactly once, now or later: that is what acknowledges it to the broker.
+ * The topics of devices as Nest knows them. The sessions of the transport call {@link DeviceMessages} directly, past Nest's proxies and
+ * RxJS, each with its own sink; the transport sees to it that both name the same topics.
  */
 @Controller()
-export class DeviceController implements OnApplicationBootstrap, DeviceHandlers {
+export class DeviceController implements OnApplicationBootstrap {
   constructor(
-    @Inject(RoomsService) private readonly rooms: DeviceSink,
-    private readonly retained: RetainedState,
-    private readonly metadata: StaticMetadata,
-    private readonly transformer: Transformer,
-    transport: MqttTransport,
+    private readonly messages: DeviceMessages,
     @Optional() @Inject(SharedStore) private readonly store?: SharedStore,
-  ) {
-    transport.serve(this);
-  }
+  ) {}
 
   async onApplicationBootstrap(): Promise<void> {
     if (this.store === undefined) {
-      await this.applyMetadataFile();
+      await this.messages.applyMetadataFile();
     }
   }
 
-  into(sink: (rooms: DeviceSink) => DeviceSink, retained: RetainedState): DeviceController {
-    return Object.assign(Object.create(this) as DeviceController, { rooms: sink(this.rooms), retained });
-  }
-
-  async applyMetadataFile(): Promise<void> {
-    for (const [deviceId, meta] of this.metadata.entries()) {
-      if (!this.retained.knowsMeta(deviceId)) {
-        await this.rooms.setMeta(deviceId, this.transformer.meta(deviceId, meta));
-      }
-    }
-  }
-
-  @EventPattern(
-    'devices/+/telemetry',
-    DEVICE_TRANSPORT,
-    route({ method: 'telemetry', kind: 'telemetry', qos: 1 }),
-  )
+  @EventPattern(TELEMETRY, DEVICE_TRANSPORT)
   telemetry(message: InboundMessage): void {
-    const json = jsonValue(message.buffer, message.start, message.end);
-    if (typeof json === 'string') {
-      message.finish(json);
-      return;
-    }
-    const payload = this.transformer.payload(message.deviceId, json);
-    if (message.retained) {
-      this.rooms.fillTelemetry(message.deviceId, payload, message.receivedAt);
-      message.finish('retained');
-    } else {
-      message.payload = payload;
-      this.rooms.publish(message);
-    }
+    this.messages.telemetry(message);
   }
 
-  /** `{"online":bool,"ts"?:number}`; in order of arrival, since a will carries the time of connecting and not that of its death. */
-  @EventPattern('devices/+/status', DEVICE_TRANSPORT, route({ method: 'status', kind: 'status', qos: 1 }))
+  @EventPattern(STATUS, DEVICE_TRANSPORT)
   status(message: InboundMessage): void {
-    const payload = jsonValue(message.buffer, message.start, message.end);
-    if (typeof payload === 'string') {
-      message.finish(payload);
-      return;
-    }
-    if (payload[0] !== OPEN_OBJECT) {
-      message.finish('not_object');
-      return;
-    }
-    const { online, ts } = JSON.parse(payload.toString()) as { online?: unknown; ts?: unknown };
-    if (typeof online !== 'boolean') {
-      message.finish('bad_status');
-      return;
-    }
-    const { deviceId, retained, receivedAt } = message;
-    const hasTime = typeof ts === 'number' && ts >= 0 && ts <= MAX_TIME_MS;
-    if (!retained) {
-      this.retained.sawLiveStatus(deviceId);
-    } else if (!this.retained.admitsStatus(deviceId, online, hasTime)) {
-      message.finish('retained');
-      return;
-    }
-    this.retained.sawStatus(deviceId, online, hasTime);
-    const status: DeviceStatus = {
-      isOnline: online,
-      lastSeen: hasTime ? ts : receivedAt,
-      serverTs: receivedAt,
-    };
-    const onlyIfUnknown = retained && this.retained.onlyIfUnknown;
-    this.finishAfter(message, this.rooms.setStatus(deviceId, status, onlyIfUnknown));
+    this.messages.status(message);
   }
 
-  /** A JSON object; an empty payload forgets it, down to what METADATA_FILE says. */
-  @EventPattern('devices/+/meta', DEVICE_TRANSPORT, route({ method: 'meta', kind: 'meta', qos: 1 }))
+  @EventPattern(META, DEVICE_TRANSPORT)
   meta(message: InboundMessage): void {
-    const { deviceId, retained, start, end } = message;
-    const payload = start === end ? null : jsonValue(message.buffer, start, end);
-    if (typeof payload === 'string') {
-      message.finish(payload);
-      return;
-    }
-    if (payload !== null && payload[0] !== OPEN_OBJECT) {
-      message.finish('not_object');
-      return;
-    }
-    if (!retained) {
-      this.retained.sawLiveMeta(deviceId);
-    } else if (!this.retained.admitsMeta(deviceId)) {
-      message.finish('retained');
-      return;
-    }
-    this.retained.sawMeta(deviceId, payload !== null);
-    const meta = this.transformer.meta(deviceId, payload ?? this.metadata.get(deviceId));
-    this.finishAfter(message, this.rooms.setMeta(deviceId, meta));
-  }
-
-  private finishAfter(message: InboundMessage, stored: Promise<void>): void {
-    const finished = stored.then(
-      () => message.finish(message.retained ? 'retained' : 'accepted'),
-      (error: unknown) => {
-        if (error instanceof StoreLostError) {
-          return; // not acknowledged: the broker delivers it again
-        }
-        contain('device', error);
-        message.finish('failed');
-      },
-    );
-    background('device', finished, () => message.finish('failed'));
+    this.messages.meta(message);
   }
 }

@@ -1,7 +1,8 @@
 import { Module } from '@nestjs/common';
 import { CommandPublisher } from '../mqtt/command-publisher.js';
 import { DeviceTrace, IngestCounters } from '../mqtt/ingest-counters.js';
-import { DeviceController, StaticMetadata } from './device.controller.js';
+import { DeviceController } from './device.controller.js';
+import { DeviceMessages, StaticMetadata } from './device-messages.js';
 import { MqttTransport } from './mqtt-transport.js';
 import { RetainedState } from '../ingest/retained-state.js';
 import { TransformModule } from '../transform/transform.module.js';
@@ -19,6 +20,7 @@ import { Upstream } from '../ingest/upstream.js';
     DeviceTrace,
     RetainedState,
     StaticMetadata,
+    DeviceMessages,
   ],
   exports: [MqttTransport, CommandPublisher, Upstream],
 })

@@ -7,18 +7,13 @@ import { IngestLease, IngestSlots, SharedStore } from '../ingest/ports.js';
 import { brokerSettings } from '../mqtt/broker-connection.js';
 import { CommandPublisher } from '../mqtt/command-publisher.js';
 import { DeviceTrace, IngestCounters } from '../mqtt/ingest-counters.js';
-import {
-  DEVICE_TRANSPORT,
-  type DeviceHandlers,
-  type Ingest,
-  type IngestParts,
-  type IngestRoute,
-} from '../ingest/ingest.js';
+import { DEVICE_TRANSPORT, type Ingest, type IngestParts } from '../ingest/ingest.js';
 import { LeasedIngest } from '../ingest/leased-ingest.js';
 import { SharedIngest } from '../ingest/shared-ingest.js';
 import { SoloIngest } from '../ingest/solo-ingest.js';
-import type { InboundMessage, Route } from '../mqtt/topic-router.js';
 import { RetainedState } from '../ingest/retained-state.js';
+import { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
+import { DeviceMessages } from './device-messages.js';
 import { Upstream } from '../ingest/upstream.js';
 
 /**
@@ -30,7 +25,6 @@ import { Upstream } from '../ingest/upstream.js';
 export class MqttTransport extends Server {
   protected override readonly logger = new Logger(MqttTransport.name);
   override readonly transportId = DEVICE_TRANSPORT;
-  private handlers: DeviceHandlers | undefined;
   private ingest: Ingest | undefined;
   private wasUp = false;
   private closed: Promise<void> | undefined;
@@ -41,6 +35,8 @@ export class MqttTransport extends Server {
     @Inject(CONFIG) private readonly config: Config,
     private readonly upstream: Upstream,
     private readonly commands: CommandPublisher,
+    private readonly messages: DeviceMessages,
+    private readonly rooms: BroadcastAdapter,
     private readonly retained: RetainedState,
     private readonly counters: IngestCounters,
     private readonly trace: DeviceTrace,
@@ -65,31 +61,24 @@ export class MqttTransport extends Server {
     return this.wasUp;
   }
 
-  /** The controller whose methods the patterns stand on. Called by the controller itself, once. */
-  serve(handlers: DeviceHandlers): void {
-    this.handlers = handlers;
-  }
-
   /** Calls back at once and connects in the background: a broker that is away must not hide the health endpoints. */
   override listen(callback: () => void): void {
-    const { config, counters, trace, metrics, upstream, handlers, instance } = this;
+    const { config, counters, trace, metrics, upstream, messages, rooms, instance } = this;
     const { mqtt, redis } = config;
     if (mqtt.url === undefined) {
       throw new Error('MQTT_URL is not set and there is no embedded broker');
     }
-    if (handlers === undefined) {
-      throw new Error('no controller serves the device topics');
-    }
+    this.checkRoutes();
     const broker = brokerSettings(mqtt, mqtt.url);
     this.commands.open(broker, `${redis.namespace}-commands-${instance}`);
     this.ingest = this.createIngest({
       config,
       metrics,
       upstream,
-      handlers,
+      messages,
+      rooms,
       instance,
       context: { broker, limits: mqtt, counters, trace },
-      routes: (of) => this.routes(of),
     });
     this.ingest.start();
     callback();
@@ -129,16 +118,15 @@ export class MqttTransport extends Server {
     return Math.max(0, ...(this.ingest?.sessions ?? []).map(({ oldestMono }) => now - (oldestMono ?? now)));
   }
 
-  /** The patterns of the controller as routes: each filter with the method it stands on, bound once. */
-  private routes(handlers: DeviceHandlers): Route[] {
-    const methods = handlers as unknown as Record<string, ((message: InboundMessage) => void) | undefined>;
-    return [...this.messageHandlers].map(([filter, { extras }]) => {
-      const { method, kind, qos } = extras as IngestRoute;
-      const handle = methods[method];
-      if (handle === undefined) {
-        throw new Error(`the pattern ${filter} names no method of the controller: ${method}`);
-      }
-      return { filter, kind, qos, handle: handle.bind(handlers) };
-    });
+  /** What the controller's patterns say to Nest, the routes say to the sessions. */
+  private checkRoutes(): void {
+    const patterns = [...this.messageHandlers.keys()].sort().join(', ');
+    const filters = this.messages.routes
+      .map(({ filter }) => filter)
+      .sort()
+      .join(', ');
+    if (patterns !== filters) {
+      throw new Error(`the device controller has patterns for ${patterns}, and routes lead from ${filters}`);
+    }
   }
 }

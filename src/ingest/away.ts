@@ -144,21 +144,22 @@ class LocalIngest {
   readonly session: IngestSession;
   private readonly logger = new Logger('Ingest');
   private readonly retained: RetainedPass;
-  private sink!: LocalSink;
+  private readonly sink: LocalSink;
 
   /** @param changed the session went up or down */
   constructor(
     private readonly parts: SharedIngestParts,
     private readonly changed: () => void,
   ) {
-    const { config, store, instance } = parts;
+    const { config, store, rooms, instance } = parts;
+    this.sink = new LocalSink(rooms, store);
     this.retained = new RetainedPass(
       parts,
-      (rooms) => (this.sink = new LocalSink(rooms, store)),
+      this.sink,
       `${config.redis.namespace}-local-retained-${instance}`,
       () => undefined,
     );
-    const context = contextFor(parts, parts.routes(this.retained.handlers));
+    const context = contextFor(parts, this.retained.messages.routes);
     this.session = new IngestSession(
       context,
       {

@@ -1,6 +1,5 @@
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
-import type { MessageKind } from '../mqtt/ingest-counters.js';
 import type { IngestContext, IngestSession, SubscriptionOptions } from '../mqtt/ingest-session.js';
 import { type Route, TopicRouter } from '../mqtt/topic-router.js';
 import type { DeviceSink, SharedStore } from './ports.js';
@@ -12,10 +11,11 @@ export interface IngestParts {
   readonly config: Config;
   readonly metrics: Metrics;
   readonly upstream: Upstream;
-  readonly handlers: DeviceHandlers;
+  /** What devices say in memory mode; sessions with another sink take theirs from it. */
+  readonly messages: SessionMessages;
+  /** The rooms of this instance: memory, or while Redis is away those of local mode. */
+  readonly rooms: DeviceSink;
   readonly context: Omit<IngestContext, 'router'>;
-  /** The patterns of the controller, each with its method of these handlers. */
-  routes(handlers: DeviceHandlers): Route[];
   /** Part of the client ids of this process. */
   readonly instance: string;
 }
@@ -40,7 +40,7 @@ export abstract class Ingest {
 }
 
 /** What a session with these routes needs to know. */
-export function contextFor({ context, config }: IngestParts, routes: Route[]): IngestContext {
+export function contextFor({ context, config }: IngestParts, routes: readonly Route[]): IngestContext {
   return { ...context, router: new TopicRouter(routes, Math.max(10_000, config.rooms.maxDevices)) };
 }
 
@@ -57,20 +57,12 @@ export function markerSubscription(filter: string): SubscriptionOptions {
 /** The transport of the device patterns: keeps other transports of the application from taking them. */
 export const DEVICE_TRANSPORT = Symbol('SLUICE:DEVICE_TRANSPORT');
 
-/** What an `@EventPattern` of the device controller says beside its topic filter. */
-export interface IngestRoute {
-  /** The method it stands on: called directly, past Nest's proxies and RxJS, once per message. */
-  readonly method: string;
-  /** Label of the metrics. */
-  readonly kind: MessageKind;
-  /** Quality of service of the subscription. */
-  readonly qos: 0 | 1;
-}
-
-/** The controller that the patterns stand on, as the transport uses it. */
-export interface DeviceHandlers {
-  /** The same methods for another session: with another place for what devices say, and its own retained messages. */
-  into(sink: (rooms: DeviceSink) => DeviceSink, retained: RetainedState): DeviceHandlers;
+/** What devices say, as one session takes it: implemented in devices, made anew for each session with a sink of its own. */
+export interface SessionMessages {
+  /** The topics, each with the method that ends its messages. */
+  readonly routes: readonly Route[];
+  /** The same for another session: with another place for what devices say, and its own retained messages. */
+  into(sink: DeviceSink, retained: RetainedState): SessionMessages;
   /** Sets the metadata of METADATA_FILE for devices of which no other was seen. */
   applyMetadataFile(): Promise<void>;
 }

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import { background, contain, walled } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
 import { IngestSession } from '../mqtt/ingest-session.js';
+import type { Route } from '../mqtt/topic-router.js';
 import type { IngestLease, LeasePhase } from './ports.js';
 import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
 import { type IngestNotes, OWN_MARKER, PassingMarkers } from './notes.js';
@@ -60,21 +61,21 @@ export class IngestHolder {
     );
     this.retained = new RetainedPass(
       parts,
-      () => store.storeWriter,
+      store.storeWriter,
       `${config.redis.namespace}-retained-${parts.instance}`,
       () => this.retainedDone(),
     );
-    const routes = parts.routes(this.retained.handlers);
+    const { routes } = this.retained.messages;
     const subscriptions = [...liveSubscriptions(routes), markerSubscription(notes.markerFilter)];
-    routes.push({
+    const marker: Route = {
       filter: notes.markerFilter,
       qos: 1,
       kind: 'other',
       handle: (message) => this.markers.arrived(message),
-    });
+    };
     const expiry = config.mqtt.sessionExpiryS;
     this.session = new IngestSession(
-      contextFor(parts, routes),
+      contextFor(parts, [...routes, marker]),
       {
         name: 'live',
         // The same for every holder: the next one takes over what the broker has queued for the last one.

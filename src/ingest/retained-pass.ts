@@ -1,13 +1,13 @@
 import { background, walled } from '../logging/walls.js';
 import { type IngestContext, IngestSession } from '../mqtt/ingest-session.js';
-import { contextFor, type DeviceHandlers, type SharedIngestParts } from './ingest.js';
+import { contextFor, type SessionMessages, type SharedIngestParts } from './ingest.js';
 import type { DeviceSink } from './ports.js';
 import { RetainedState } from './retained-state.js';
 
 /** The retained messages, read beside a session that reads what is live, and what of them may be used. */
 export class RetainedPass {
   /** For the live messages of that session. */
-  readonly handlers: DeviceHandlers;
+  readonly messages: SessionMessages;
   private readonly state: RetainedState;
   private reader: RetainedReader | undefined;
 
@@ -18,12 +18,12 @@ export class RetainedPass {
    */
   constructor(
     private readonly parts: SharedIngestParts,
-    sink: (rooms: DeviceSink) => DeviceSink,
+    sink: DeviceSink,
     private readonly clientId: string,
     private readonly done: () => void,
   ) {
     this.state = new RetainedState(parts.config);
-    this.handlers = parts.handlers.into(sink, this.state);
+    this.messages = parts.messages.into(sink, this.state);
   }
 
   /** The live session is connected, and nothing has come through it. @param missed messages may have been missed */
@@ -35,13 +35,13 @@ export class RetainedPass {
   read(): void {
     background('ingest', this.stop());
     const { parts } = this;
-    const reader = new RetainedReader(contextFor(parts, parts.routes(this.handlers)), this.clientId, () => {
+    const reader = new RetainedReader(contextFor(parts, this.messages.routes), this.clientId, () => {
       this.reader = undefined;
       this.state.end();
       // Where the store is lost it is done again after the return.
       background(
         'ingest',
-        this.handlers.applyMetadataFile().catch(() => undefined),
+        this.messages.applyMetadataFile().catch(() => undefined),
       );
       this.done();
     });

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import { background, walled } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
 import { IngestSession } from '../mqtt/ingest-session.js';
+import type { Route } from '../mqtt/topic-router.js';
 import type { IngestSlots } from './ports.js';
 import {
   contextFor,
@@ -256,11 +257,11 @@ class SharedMember {
     const { mqtt, redis } = config;
     this.retained = new RetainedPass(
       parts,
-      () => store.storeWriter,
+      store.storeWriter,
       `${redis.namespace}-retained-${parts.instance}`,
       () => store.stateDoubt.settle(),
     );
-    const routes = parts.routes(this.retained.handlers);
+    const { routes } = this.retained.messages;
     const shared = liveSubscriptions(routes).map(({ filter, ...rest }) => ({
       ...rest,
       filter: `$share/${mqtt.sharedGroup}/${filter}`,
@@ -270,15 +271,15 @@ class SharedMember {
       () => this.session.oldestSequence,
       (marker) => this.markerPassed(marker),
     );
-    routes.push({
+    const markerRoute: Route = {
       filter: notes.markerFilter,
       qos: 1,
       kind: 'other',
       handle: (message) => this.markers.arrived(message),
-    });
+    };
     const marker = markerSubscription(notes.markerFilter);
     this.session = new IngestSession(
-      contextFor(parts, routes),
+      contextFor(parts, [...routes, markerRoute]),
       {
         name: `shared ${slot}`,
         clientId: `${redis.namespace}-shared-${slot}`,

@@ -26,7 +26,7 @@ export class SoloIngest extends Ingest {
     private readonly retained: RetainedState,
   ) {
     super();
-    this.context = contextFor(parts, parts.routes(parts.handlers));
+    this.context = contextFor(parts, parts.messages.routes);
   }
 
   get connected(): boolean {

@@ -7,10 +7,10 @@ const LATEST = { mode: 'latest' as const };
 
 describe(RoomsService.name, () => {
   it('answers subscribed, then one snapshot, then live publications', async () => {
-    const { rooms, member, publish, settle } = testRooms();
+    const { rooms, adapter, member, publish, settle } = testRooms();
     publish('d1', { v: 1 });
-    await rooms.setMeta('d1', Buffer.from('{"name":"Pump"}'));
-    await rooms.setStatus('d1', { isOnline: true, lastSeen: 5, serverTs: 6 }, false);
+    await adapter.setMeta('d1', Buffer.from('{"name":"Pump"}'));
+    await adapter.setStatus('d1', { isOnline: true, lastSeen: 5, serverTs: 6 }, false);
     const m = member();
     await rooms.subscribe(m, { deviceIds: ['d1', 'd2'], denied: ['x/y'], id: 'a', delivery: EVERY });
     publish('d1', { v: 2 });
@@ -205,7 +205,7 @@ describe(RoomsService.name, () => {
   });
 
   it('sends status and replies ahead of waiting telemetry', async () => {
-    const { rooms, member, publish, settle } = testRooms();
+    const { rooms, adapter, member, publish, settle } = testRooms();
     const m = member();
     await rooms.subscribe(m, { deviceIds: ['d1'], denied: [], delivery: EVERY });
     await settle();
@@ -214,7 +214,7 @@ describe(RoomsService.name, () => {
     await settle();
     publish('d1', 1);
     publish('d1', 2);
-    await rooms.setStatus('d1', { isOnline: false, lastSeen: 1, serverTs: 2 }, false);
+    await adapter.setStatus('d1', { isOnline: false, lastSeen: 1, serverTs: 2 }, false);
     m.outbound.send({ type: 'pong', serverTs: 1 });
     m.socket.read();
     await settle();

@@ -10,7 +10,6 @@ import type { SubscribedRoom } from '../protocol/server-messages.js';
 import {
   BroadcastAdapter,
   type BroadcastReceiver,
-  type DeviceMessage,
   type DeviceStatus,
   type MetaBytes,
   type Publication,
@@ -35,7 +34,7 @@ interface SubscribeRequest {
   opening?: boolean;
 }
 
-/** Rooms of devices: takes device messages to the adapter, and what the adapter fans out to local subscriptions. */
+/** Rooms of devices: who watches what here, and what the adapter fans out for them. Device messages go straight into the adapter. */
 @Injectable()
 export class RoomsService implements BroadcastReceiver, OnModuleInit {
   /** Subscriptions by pattern. */
@@ -69,28 +68,6 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
   /** Subscriptions of local connections. */
   get subscriptionCount(): number {
     return this.registry.subscriptionCount;
-  }
-
-  // From the devices
-
-  /** Stores a telemetry message and fans it out to every instance with an audience; see {@link BroadcastAdapter.publish}. */
-  publish(message: DeviceMessage): void {
-    this.adapter.publish(message);
-  }
-
-  /** A retained telemetry message: fills what is unknown. */
-  fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
-    this.adapter.fillTelemetry(deviceId, payload, receivedAt);
-  }
-
-  /** @returns once stored */
-  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
-    return this.adapter.setStatus(deviceId, status, onlyIfUnknown);
-  }
-
-  /** @returns once stored */
-  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
-    return this.adapter.setMeta(deviceId, meta);
   }
 
   // From the connections

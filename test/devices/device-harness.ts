@@ -13,8 +13,12 @@ import { MqttTransport } from '../../src/devices/mqtt-transport.js';
 import { Upstream } from '../../src/ingest/upstream.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { MetricsModule } from '../../src/metrics/metrics.module.js';
-import type { DeviceMessage, DeviceStatus, MetaBytes } from '../../src/rooms/broadcast-adapter.js';
-import { RoomsService } from '../../src/rooms/rooms.service.js';
+import {
+  BroadcastAdapter,
+  type DeviceMessage,
+  type DeviceStatus,
+  type MetaBytes,
+} from '../../src/rooms/broadcast-adapter.js';
 
 /** What the rooms were told, in order. */
 export interface Told {
@@ -136,8 +140,8 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
         {
           module: class Rooms {},
           global: true,
-          providers: [{ provide: RoomsService, useValue: rooms }],
-          exports: [RoomsService],
+          providers: [{ provide: BroadcastAdapter, useValue: rooms }],
+          exports: [BroadcastAdapter],
         },
         DevicesModule,
       ],

@@ -136,6 +136,10 @@ export class GatewayApp {
     return this.nest.get(Upstream);
   }
 
+  get adapter(): BroadcastAdapter {
+    return this.nest.get(BroadcastAdapter);
+  }
+
   get rooms(): RoomsService {
     return this.nest.get(RoomsService);
   }
@@ -164,7 +168,7 @@ export class GatewayApp {
   /** The same with JSON that no object of JavaScript's is written as. */
   publishText(deviceId: string, json: string): void {
     this.packetId = (this.packetId % 65_535) + 1;
-    this.rooms.publish({
+    this.adapter.publish({
       deviceId,
       payload: Buffer.from(json),
       receivedAt: Date.now(),

@@ -53,7 +53,7 @@ export function testRooms(env: Record<string, string> = {}) {
     member: () => new TestMember(context),
     publish: (deviceId: string, payload: unknown): void => {
       packetId = (packetId % 65_535) + 1;
-      rooms.publish({
+      adapter.publish({
         deviceId,
         payload: Buffer.from(JSON.stringify(payload)),
         receivedAt: Date.now(),

@@ -22,7 +22,7 @@ async function setUp() {
     return member;
   };
   const publishDeep = (deviceId = 'd1', payload = DEEP): void =>
-    test.rooms.publish({
+    test.adapter.publish({
       deviceId,
       payload,
       receivedAt: Date.now(),
@@ -164,12 +164,12 @@ describe('an error of one connection', () => {
   it.each(['status', 'metadata'] as const)(
     'at a %s message ends that one, and the others hear it',
     async (what) => {
-      const { rooms, join, settle } = await setUp();
+      const { adapter, join, settle } = await setUp();
       const members = [await join(DEFAULT_DELIVERY), await join(DEFAULT_DELIVERY)];
       broken(members[0]!, 'control');
       await (what === 'status'
-        ? rooms.setStatus('d1', { isOnline: true, lastSeen: 1, serverTs: 2 }, false)
-        : rooms.setMeta('d1', Buffer.from('{"v":1}')));
+        ? adapter.setStatus('d1', { isOnline: true, lastSeen: 1, serverTs: 2 }, false)
+        : adapter.setMeta('d1', Buffer.from('{"v":1}')));
       await settle();
       expect(members.map(({ failed }) => failed)).toEqual([true, false]);
       expect(members[1]!.messages(what === 'status' ? 'device_status' : 'device_meta')).toHaveLength(1);

@@ -1,0 +1,158 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { readMetadataFile } from '../config/metadata-file.js';
+import type { SessionMessages } from '../ingest/ingest.js';
+import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
+import { RetainedState } from '../ingest/retained-state.js';
+import { background, contain } from '../logging/walls.js';
+import type { InboundMessage, Route } from '../mqtt/topic-router.js';
+import { BroadcastAdapter, type DeviceStatus, type MetaBytes } from '../rooms/broadcast-adapter.js';
+import { Transformer } from '../transform/transformer.js';
+import { jsonValue } from './json-check.js';
+
+/** Metadata of METADATA_FILE, for devices that publish none. */
+@Injectable()
+export class StaticMetadata {
+  private readonly devices: ReadonlyMap<string, Buffer>;
+
+  constructor(@Inject(CONFIG) config: Config) {
+    const { file } = config.metadata;
+    this.devices = file === undefined ? new Map() : readMetadataFile(file);
+  }
+
+  get(deviceId: string): MetaBytes {
+    return this.devices.get(deviceId) ?? null;
+  }
+
+  entries(): Iterable<[string, Buffer]> {
+    return this.devices.entries();
+  }
+}
+
+/** Topic filters; `+` is the device id. */
+export const TELEMETRY = 'devices/+/telemetry';
+export const STATUS = 'devices/+/status';
+export const META = 'devices/+/meta';
+
+const OPEN_OBJECT = 0x7b;
+/** The largest time a Date can hold, Unix ms. */
+const MAX_TIME_MS = 8.64e15;
+
+/**
+ * What devices say, for one session: its messages go straight into the session's sink. The one that Nest makes belongs to the
+ * session of memory mode. Each method ends its message exactly once, now or later: that is what acknowledges it to the broker.
+ */
+@Injectable()
+export class DeviceMessages implements SessionMessages {
+  readonly routes: readonly Route[] = [
+    { filter: TELEMETRY, kind: 'telemetry', qos: 1, handle: (message) => this.telemetry(message) },
+    { filter: STATUS, kind: 'status', qos: 1, handle: (message) => this.status(message) },
+    { filter: META, kind: 'meta', qos: 1, handle: (message) => this.meta(message) },
+  ];
+
+  constructor(
+    @Inject(BroadcastAdapter) private readonly sink: DeviceSink,
+    private readonly retained: RetainedState,
+    private readonly metadata: StaticMetadata,
+    private readonly transformer: Transformer,
+  ) {}
+
+  telemetry(message: InboundMessage): void {
+    const json = jsonValue(message.buffer, message.start, message.end);
+    if (typeof json === 'string') {
+      message.finish(json);
+      return;
+    }
+    const payload = this.transformer.payload(message.deviceId, json);
+    if (message.retained) {
+      this.sink.fillTelemetry(message.deviceId, payload, message.receivedAt);
+      message.finish('retained');
+    } else {
+      message.payload = payload;
+      this.sink.publish(message);
+    }
+  }
+
+  /** `{"online":bool,"ts"?:number}`; in order of arrival, since a will carries the time of connecting and not that of its death. */
+  status(message: InboundMessage): void {
+    const payload = jsonValue(message.buffer, message.start, message.end);
+    if (typeof payload === 'string') {
+      message.finish(payload);
+      return;
+    }
+    if (payload[0] !== OPEN_OBJECT) {
+      message.finish('not_object');
+      return;
+    }
+    const { online, ts } = JSON.parse(payload.toString()) as { online?: unknown; ts?: unknown };
+    if (typeof online !== 'boolean') {
+      message.finish('bad_status');
+      return;
+    }
+    const { deviceId, retained, receivedAt } = message;
+    const hasTime = typeof ts === 'number' && ts >= 0 && ts <= MAX_TIME_MS;
+    if (!retained) {
+      this.retained.sawLiveStatus(deviceId);
+    } else if (!this.retained.admitsStatus(deviceId, online, hasTime)) {
+      message.finish('retained');
+      return;
+    }
+    this.retained.sawStatus(deviceId, online, hasTime);
+    const status: DeviceStatus = {
+      isOnline: online,
+      lastSeen: hasTime ? ts : receivedAt,
+      serverTs: receivedAt,
+    };
+    const onlyIfUnknown = retained && this.retained.onlyIfUnknown;
+    this.finishAfter(message, this.sink.setStatus(deviceId, status, onlyIfUnknown));
+  }
+
+  /** A JSON object; an empty payload forgets it, down to what METADATA_FILE says. */
+  meta(message: InboundMessage): void {
+    const { deviceId, retained, start, end } = message;
+    const payload = start === end ? null : jsonValue(message.buffer, start, end);
+    if (typeof payload === 'string') {
+      message.finish(payload);
+      return;
+    }
+    if (payload !== null && payload[0] !== OPEN_OBJECT) {
+      message.finish('not_object');
+      return;
+    }
+    if (!retained) {
+      this.retained.sawLiveMeta(deviceId);
+    } else if (!this.retained.admitsMeta(deviceId)) {
+      message.finish('retained');
+      return;
+    }
+    this.retained.sawMeta(deviceId, payload !== null);
+    const meta = this.transformer.meta(deviceId, payload ?? this.metadata.get(deviceId));
+    this.finishAfter(message, this.sink.setMeta(deviceId, meta));
+  }
+
+  into(sink: DeviceSink, retained: RetainedState): DeviceMessages {
+    return new DeviceMessages(sink, retained, this.metadata, this.transformer);
+  }
+
+  async applyMetadataFile(): Promise<void> {
+    for (const [deviceId, meta] of this.metadata.entries()) {
+      if (!this.retained.knowsMeta(deviceId)) {
+        await this.sink.setMeta(deviceId, this.transformer.meta(deviceId, meta));
+      }
+    }
+  }
+
+  private finishAfter(message: InboundMessage, stored: Promise<void>): void {
+    const finished = stored.then(
+      () => message.finish(message.retained ? 'retained' : 'accepted'),
+      (error: unknown) => {
+        if (error instanceof StoreLostError) {
+          return; // not acknowledged: the broker delivers it again
+        }
+        contain('device', error);
+        message.finish('failed');
+      },
+    );
+    background('device', finished, () => message.finish('failed'));
+  }
+}
