@@ -1,13 +1,6 @@
 import type { Redis } from 'ioredis';
 import { IngestLease, type LeasePhase, type LeaseState } from '../ingest/ports.js';
-
-/** Where the lease lies: with a partition of the rooms, so that it needs no connection of its own. */
-export interface LeasePlace {
-  /** Before the lease's key; has the partition's hash tag. */
-  readonly prefix: string;
-  /** The connection to the server that holds it now; null while there is none. */
-  connection(): Redis | null;
-}
+import type { StorePlace } from './scripts.js';
 
 /** Numbers up to 2^53 as text: Lua would write them as 1.7e+15. */
 const ACQUIRE = `
@@ -51,7 +44,7 @@ export class RedisIngestLease extends IngestLease {
 
   /** @param leaseMs life of the lease without renewal */
   constructor(
-    private readonly place: LeasePlace,
+    private readonly place: StorePlace,
     private readonly leaseMs: number,
   ) {
     super();

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { IngestSlots } from '../ingest/ports.js';
-import type { LeasePlace } from './ingest-lease.js';
+import type { StorePlace } from './scripts.js';
 
 /** Each field of the key is a number, its value `<owner>:<Unix ms of its end>:<1 while it reads>`. */
 const HEAD = `
@@ -83,7 +83,7 @@ export class RedisIngestSlots extends IngestSlots {
    * @param forgetMs time after which slots of a deployment that is gone are forgotten
    */
   constructor(
-    private readonly place: LeasePlace,
+    private readonly place: StorePlace,
     private readonly leaseMs: number,
     private readonly forgetMs: number,
   ) {

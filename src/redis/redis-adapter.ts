@@ -17,7 +17,6 @@ import { AttachedRooms } from './attached-rooms.js';
 import { type AdapterLog, type LocalRooms, ModeSwitch } from './away.js';
 import { ClusterNodes, type HostPort, SingleNode, type StoreNodes } from './cluster.js';
 import { DeviceWatch } from './device-watch.js';
-import type { LeasePlace } from './ingest-lease.js';
 import { RedisNode, type StoreNodesEvents } from './redis-node.js';
 import type { Partition } from './partitions.js';
 import { connectTo } from './link.js';
@@ -133,8 +132,8 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   }
 
   /** Where the ingest lease lies: with the first partition. */
-  get leasePlace(): LeasePlace {
-    return this.places[0] as LeasePlace;
+  get leasePlace(): StorePlace {
+    return this.places[0] as StorePlace;
   }
 
   /** One for each partition, for what else instances share. */
