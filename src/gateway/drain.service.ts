@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { type INestApplicationContext, Inject, Injectable, Logger } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { MqttTransport } from '../devices/mqtt-transport.js';
@@ -41,7 +42,7 @@ export class ConnectionCloser {
     const size = Math.max(this.config.drain.batchConnections, Math.ceil(waiting.length / batches));
     for (let at = 0; at < waiting.length; at += size) {
       if (at > 0) {
-        await pause(Math.min(BATCH_EVERY_MS, deadline - performance.now()));
+        await delay(Math.max(0, Math.min(BATCH_EVERY_MS, deadline - performance.now())));
       }
       for (const connection of waiting.slice(at, at + size)) {
         this.dispatcher.closeWhenIdle(connection, CloseCode.Restart, this.nextReason());
@@ -72,13 +73,9 @@ export class ConnectionCloser {
   private async gone(deadline: number): Promise<void> {
     const connections: ReadonlySet<Connection> = this.lifecycle.connections;
     while (connections.size > 0 && performance.now() < deadline) {
-      await pause(Math.min(LOOK_EVERY_MS, deadline - performance.now()));
+      await delay(Math.max(0, Math.min(LOOK_EVERY_MS, deadline - performance.now())));
     }
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
 }
 
 /** Part of the time that is kept for what comes after the clients: the broker, the rooms, HTTP. */
@@ -119,7 +116,7 @@ export class DrainService {
     const clientsUntil = end - Math.min(MAX_RESERVED_MS, timeoutMs * RESERVED_PART);
     this.metrics.draining.set(1);
     this.logger.log('Draining: not ready any more');
-    await this.step('notice', wait(noticeMs), clientsUntil);
+    await this.step('notice', noticeMs === 0 ? Promise.resolve() : delay(noticeMs), clientsUntil);
     this.admission.drain();
     await this.step('clients', this.closer.closePaced(clientsUntil), clientsUntil);
     await this.step('the clients that are left', this.closer.closeAll(), end);
@@ -144,10 +141,6 @@ export class DrainService {
       clearTimeout(timer);
     }
   }
-}
-
-function wait(ms: number): Promise<void> {
-  return ms === 0 ? Promise.resolve() : new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** What of `process` is needed; tests give their own. */

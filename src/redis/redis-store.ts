@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Config } from '../config/config.js';
 import { StoreLostError } from '../ingest/ports.js';
 import { contain, walled } from '../logging/walls.js';
@@ -109,7 +110,7 @@ export class RedisStore {
   async settled(timeoutMs: number): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     while (this.bound.pending > 0 && Date.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await delay(5);
     }
   }
 

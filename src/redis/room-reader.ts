@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { background, contain, walled } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { Publication } from '../rooms/broadcast-adapter.js';
@@ -97,7 +98,7 @@ export class RoomReader {
       }
       if (!good) {
         rooms.filter((room) => this.events.isCurrent(room)).forEach((room) => set.add(room));
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        await delay(RETRY_MS);
         if (generation !== this.generation) {
           return;
         }
