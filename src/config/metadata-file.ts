@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isDeviceId } from '../protocol/device-id.js';
-import { MAX_JSON_LEVELS, tooDeepAt } from '../protocol/json-depth.js';
+import { isObject, MAX_JSON_LEVELS, tooDeepAt } from '../protocol/json.js';
 
 /**
  * Reads METADATA_FILE: one JSON object, by device id one JSON object each.
@@ -52,8 +52,4 @@ export function checkMetadataFile(path: string): string | undefined {
   } catch (error) {
     return (error as Error).message;
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

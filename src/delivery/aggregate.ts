@@ -1,6 +1,5 @@
 import type { HotCounters } from '../metrics/metrics.js';
-import { MAX_JSON_LEVELS } from '../protocol/json-depth.js';
-import { isObject } from './field-selection.js';
+import { isObject, MAX_JSON_LEVELS } from '../protocol/json.js';
 
 /** Bound of one window, estimated. */
 export const MAX_WINDOW_BYTES = 1_048_576;

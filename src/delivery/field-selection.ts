@@ -1,6 +1,5 @@
 import { partsIn } from '../protocol/field-paths.js';
-
-type JsonObject = Record<string, unknown>;
+import { isObject, type JsonObject } from '../protocol/json.js';
 
 /** Memory of one part: its entry in the parent's map, the object itself, its own map. */
 const PART_BYTES = 250;
@@ -89,8 +88,4 @@ function pick(value: JsonObject, level: ReadonlyMap<string, Selection>): JsonObj
 
 function pickLiteral(value: JsonObject, names: ReadonlySet<string>): JsonObject {
   return Object.fromEntries(Object.entries(value).filter(([name]) => name.includes('.') && names.has(name)));
-}
-
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { isUtf8 } from 'node:buffer';
-import { MAX_JSON_LEVELS } from '../protocol/json-depth.js';
+import { MAX_JSON_LEVELS } from '../protocol/json.js';
 import { jsonValue } from './json-check.js';
 
 /** The bytes that are taken, or null where they are no JSON. */

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { MAX_JSON_LEVELS } from '../protocol/json-depth.js';
+import { MAX_JSON_LEVELS } from '../protocol/json.js';
 import { sliceOf } from '../protocol/view-of.js';
 
 /**

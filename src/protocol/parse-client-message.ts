@@ -8,7 +8,7 @@ import type {
 import { DEVICE_ID_MAX_LENGTH, isDeviceId } from './device-id.js';
 import { type ErrorCode, ProtocolError } from './errors.js';
 import { normalPattern } from './id-pattern.js';
-import { MAX_JSON_LEVELS, tooDeepAt } from './json-depth.js';
+import { MAX_JSON_LEVELS, tooDeepAt } from './json.js';
 import { parseDeliveryOptions } from './delivery-options.js';
 import { rawMember } from './raw-member.js';
 

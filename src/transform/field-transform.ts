@@ -1,7 +1,6 @@
 import type { FieldRule, FieldRules } from '../config/transform-file.js';
 import { partsIn } from '../protocol/field-paths.js';
-
-type JsonObject = Record<string, unknown>;
+import { isObject, type JsonObject } from '../protocol/json.js';
 
 /** Of a part of a path: its place in the map above it, itself, and the map within. */
 const PART_BYTES = 250;
@@ -136,8 +135,4 @@ function renamedPath(field: string, rename: string | undefined): string {
   }
   const parent = field.lastIndexOf('.');
   return parent < 0 ? rename : `${field.slice(0, parent + 1)}${rename}`;
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -7,7 +7,7 @@ import { parseFrame } from '../../src/gateway/messages/inbound-dispatcher.js';
 import { isDeviceId } from '../../src/protocol/device-id.js';
 import { ProtocolError } from '../../src/protocol/errors.js';
 import { IdPattern, IdPatternSet, normalPattern } from '../../src/protocol/id-pattern.js';
-import { MAX_JSON_LEVELS } from '../../src/protocol/json-depth.js';
+import { MAX_JSON_LEVELS } from '../../src/protocol/json.js';
 import { jsonText } from './json-targets.js';
 import { mutated, mutations, type Target, target, timed } from './target.js';
 

@@ -4,7 +4,7 @@ import { Aggregate } from '../../src/delivery/aggregate.js';
 import { FieldSelection } from '../../src/delivery/field-selection.js';
 import { jsonValue } from '../../src/devices/json-check.js';
 import { HotCounters } from '../../src/metrics/metrics.js';
-import { MAX_JSON_LEVELS, tooDeepAt } from '../../src/protocol/json-depth.js';
+import { MAX_JSON_LEVELS, tooDeepAt } from '../../src/protocol/json.js';
 import { rawMember } from '../../src/protocol/raw-member.js';
 import { mutated, mutations, type Target, target, timed } from './target.js';
 

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { MAX_JSON_LEVELS, tooDeepAt } from './json-depth.js';
+import { MAX_JSON_LEVELS, tooDeepAt } from './json.js';
 
 function levelsOf(value: unknown): number {
   return typeof value === 'object' && value !== null

@@ -43,3 +43,10 @@ export function tooDeepAt(text: string, levels = MAX_JSON_LEVELS): number {
   }
   return -1;
 }
+
+export type JsonObject = Record<string, unknown>;
+
+/** Whether a parsed JSON value is an object: no array and not null. */
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
