@@ -6,6 +6,7 @@ import { contain, walled } from '../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
 import type { Position } from '../protocol/client-messages.js';
 import type { DeviceMessage, DeviceStatus, HistoryPage, MetaBytes } from '../rooms/broadcast-adapter.js';
+import { historyLimits } from '../rooms/memory/history-log.js';
 import { decodeState, isUnreadable, readHistoryPage, type StoredState } from './wire.js';
 import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
 import { type Partition, Partitions } from './partitions.js';
@@ -149,7 +150,6 @@ export class RedisStore {
     maxPublications: number,
     alsoOld = false,
   ): Promise<HistoryPage | null> {
-    const { rooms } = this.config;
     const partition = this.partitions.of(deviceId);
     const answer = await this.call(partition, (redis) =>
       redis.sluiceHistoryBuffer(
@@ -161,11 +161,7 @@ export class RedisStore {
         alsoOld ? '1' : '0',
       ),
     );
-    const limits = {
-      maxPublications: rooms.historyMaxPublications,
-      maxAgeMs: rooms.historyMaxAgeMs,
-      maxBytes: rooms.historyMaxBytes,
-    };
+    const limits = historyLimits(this.config.rooms);
     return answer === null ? null : readHistoryPage(deviceId, answer, after, maxPublications, limits);
   }
 

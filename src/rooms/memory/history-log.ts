@@ -1,3 +1,4 @@
+import type { Config } from '../../config/config.js';
 import { viewOf } from '../../protocol/view-of.js';
 
 /** Limits of one device's history; whichever is reached first ends it. */
@@ -5,6 +6,14 @@ export interface HistoryLimits {
   maxPublications: number;
   maxAgeMs: number;
   maxBytes: number;
+}
+
+export function historyLimits(rooms: Config['rooms']): HistoryLimits {
+  return {
+    maxPublications: rooms.historyMaxPublications,
+    maxAgeMs: rooms.historyMaxAgeMs,
+    maxBytes: rooms.historyMaxBytes,
+  };
 }
 
 /** One stored publication. `payload` is a view that stays valid and unchanged. */

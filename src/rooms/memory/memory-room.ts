@@ -10,7 +10,7 @@ import type {
   RoomOrigin,
   RoomState,
 } from '../broadcast-adapter.js';
-import { type HistoryEntry, type HistoryLimits, HistoryLog } from './history-log.js';
+import { type HistoryEntry, type HistoryLimits, historyLimits, HistoryLog } from './history-log.js';
 
 interface MetaVersion {
   version: number;
@@ -183,11 +183,7 @@ export class MemoryHistory {
   ) {
     this.maxBytes = limits.historyTotalMaxBytes;
     this.evictAt = this.maxBytes;
-    this.limits = {
-      maxPublications: limits.historyMaxPublications,
-      maxAgeMs: limits.historyMaxAgeMs,
-      maxBytes: limits.historyMaxBytes,
-    };
+    this.limits = historyLimits(limits);
     mirrorGauge(metrics.historyBytes, () => this.bytes);
   }
 
