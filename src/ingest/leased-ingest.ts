@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { background, contain, walled } from '../logging/walls.js';
-import { Backoff } from '../mqtt/broker-connection.js';
+import { Backoff } from '../time/backoff.js';
 import type { IngestSession } from '../mqtt/ingest-session.js';
 import type { IngestLease, LeasePhase, LeaseState } from './ports.js';
 import { Ingest, type SharedIngestParts } from './ingest.js';

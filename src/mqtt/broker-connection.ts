@@ -12,6 +12,7 @@ import {
 import { createWebSocketStream, WebSocket } from 'ws';
 import type { Config } from '../config/config.js';
 import { contain, walled } from '../logging/walls.js';
+import { Backoff } from '../time/backoff.js';
 import { adviceFor } from './broker-answers.js';
 
 /** What every connection to the broker needs to know. */
@@ -304,36 +305,6 @@ export class BrokerConnection {
       will: options.will,
       ...(broker.protocolVersion === 5 ? { properties } : {}),
     };
-  }
-}
-
-/**
- * Exponential backoff with full jitter: the wait before attempt n is a random part of `min * 2^n`, at most `max`.
- * Full jitter, because a fleet of instances that loses its broker at one moment must not come back at one moment.
- */
-export class Backoff {
-  private attempts = 0;
-
-  constructor(
-    private readonly minMs: number,
-    private readonly maxMs: number,
-    private readonly random: () => number = Math.random,
-  ) {}
-
-  /** Failed attempts since the last {@link reset}. */
-  get failures(): number {
-    return this.attempts;
-  }
-
-  /** Ms to wait before the next attempt. */
-  nextMs(): number {
-    const ceiling = Math.min(this.maxMs, this.minMs * 2 ** Math.min(this.attempts, 30));
-    this.attempts++;
-    return Math.floor(this.random() * ceiling);
-  }
-
-  reset(): void {
-    this.attempts = 0;
   }
 }
 

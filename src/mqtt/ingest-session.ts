@@ -3,13 +3,8 @@ import { Logger } from '@nestjs/common';
 import type { ClientSubscribeCallback, IConnackPacket, ISubscriptionMap, MqttClient } from 'mqtt';
 import type { Config } from '../config/config.js';
 import { contain, walled } from '../logging/walls.js';
-import {
-  Backoff,
-  BrokerConnection,
-  type BrokerSettings,
-  type LeaveOptions,
-  type Will,
-} from './broker-connection.js';
+import { Backoff } from '../time/backoff.js';
+import { BrokerConnection, type BrokerSettings, type LeaveOptions, type Will } from './broker-connection.js';
 import type { DeviceTrace, IngestCounters, MessageKind, MessageOutcome } from './ingest-counters.js';
 import { InboundMessage, type SettlementListener, type TopicRouter } from './topic-router.js';
 import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './packets.js';

@@ -1,6 +1,7 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import type { Config } from '../config/config.js';
 import { background, walled } from '../logging/walls.js';
+import { Backoff } from '../time/backoff.js';
 import type { RedisAddress } from './redis-url.js';
 import type { ScriptedRedis } from './scripts.js';
 
@@ -87,7 +88,7 @@ export class RedisLink<Connection extends Redis> {
   current: Connection | null = null;
   private opening: Redis | null = null;
   private timer: NodeJS.Timeout | null = null;
-  private attempts = 0;
+  private readonly backoff = new Backoff(FIRST_WAIT_MS, LONGEST_WAIT_MS, Math.random, 0.5);
   private stopped = true;
   private upSince = 0;
 
@@ -172,7 +173,7 @@ export class RedisLink<Connection extends Redis> {
       return;
     }
     if (redis === this.current && Date.now() - this.upSince >= GOOD_AFTER_MS) {
-      this.attempts = 0;
+      this.backoff.reset();
     }
     this.opening = null;
     this.current = null;
@@ -180,9 +181,7 @@ export class RedisLink<Connection extends Redis> {
     if (this.stopped) {
       return;
     }
-    const wait = Math.min(FIRST_WAIT_MS * 2 ** this.attempts, LONGEST_WAIT_MS);
-    this.attempts += 1;
-    this.openIn(wait * (0.5 + Math.random() / 2));
+    this.openIn(this.backoff.nextMs());
     this.events.down(why);
   }
 

@@ -1,4 +1,4 @@
-import { Backoff } from './broker-connection.js';
+import { Backoff } from './backoff.js';
 
 describe(Backoff.name, () => {
   it('doubles the longest wait up to the maximum and starts anew after a reset', () => {
@@ -23,5 +23,10 @@ describe(Backoff.name, () => {
     for (let i = 0; i < 5_000; i++) {
       expect(backoff.nextMs()).toBeLessThanOrEqual(5_000);
     }
+  });
+
+  it('waits at least the part that is not random', () => {
+    const backoff = new Backoff(100, 1_000, () => 0, 0.5);
+    expect(Array.from({ length: 5 }, () => backoff.nextMs())).toEqual([50, 100, 200, 400, 500]);
   });
 });
