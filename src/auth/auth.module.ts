@@ -2,7 +2,7 @@ import { type KeyObject, createSecretKey, randomBytes } from 'node:crypto';
 import { Module } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics, mirrorGauge } from '../metrics/metrics.js';
-import { AUTH_CLOCK, type Clock, systemClock } from './clock.js';
+import { CLOCK, type Clock, systemClock } from '../time/clock.js';
 import { JwksKeySet } from './jwks-key-set.js';
 import {
   JwksSignatureVerifier,
@@ -55,18 +55,18 @@ export function signatureVerifier(
 /** Who may connect, and what they may see and command. Needs ConfigModule and MetricsModule. */
 @Module({
   providers: [
-    { provide: AUTH_CLOCK, useValue: systemClock },
+    { provide: CLOCK, useValue: systemClock },
     { provide: SECRET_KEY, useFactory: secretKey, inject: [CONFIG] },
     {
       provide: SignatureVerifier,
       useFactory: signatureVerifier,
-      inject: [CONFIG, { token: SECRET_KEY, optional: true }, AUTH_CLOCK, Metrics],
+      inject: [CONFIG, { token: SECRET_KEY, optional: true }, CLOCK, Metrics],
     },
     TokenVerifier,
     TokenSigner,
     WsJwtGuard,
   ],
   // A guard named in @UseGuards is made in the gateway's module: what it needs must be visible there.
-  exports: [TokenVerifier, TokenSigner, WsJwtGuard, AUTH_CLOCK],
+  exports: [TokenVerifier, TokenSigner, WsJwtGuard, CLOCK],
 })
 export class AuthModule {}

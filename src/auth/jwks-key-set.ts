@@ -7,7 +7,7 @@ import { algorithmOf } from '../config/public-key.js';
 import { background } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { AuthError } from './auth-error.js';
-import type { Clock } from './clock.js';
+import type { Clock } from '../time/clock.js';
 
 /** Ids of keys that were taken back and are remembered: more than any rotation leaves within the life of a token. */
 const MAX_TAKEN_BACK = 256;

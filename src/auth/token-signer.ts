@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { JwtService } from '@nestjs/jwt';
 import { CONFIG, type Config } from '../config/config.js';
-import { AUTH_CLOCK, type Clock } from './clock.js';
+import { CLOCK, type Clock } from '../time/clock.js';
 import type { Permission } from './grants.js';
 
 /** DI token of the HS256 key: `JWT_SECRET`, or in development a generated one; undefined with other key sources. */
@@ -25,7 +25,7 @@ export class TokenSigner {
   constructor(
     @Inject(SECRET_KEY) secretKey: KeyObject | undefined,
     @Inject(CONFIG) private readonly config: Config,
-    @Inject(AUTH_CLOCK) private readonly clock: Clock,
+    @Inject(CLOCK) private readonly clock: Clock,
   ) {
     this.key = config.production ? undefined : secretKey;
   }

@@ -5,7 +5,7 @@ import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { AuthError } from './auth-error.js';
 import { type ClaimRules, isExpired, readClaims, type VerifiedToken } from './claims.js';
-import { AUTH_CLOCK, type Clock } from './clock.js';
+import { CLOCK, type Clock } from '../time/clock.js';
 import { SignatureVerifier } from './signature-verifier.js';
 
 /** Message of a refusal that no rule of ours explains. */
@@ -32,7 +32,7 @@ export class TokenVerifier {
     private readonly signatures: SignatureVerifier,
     private readonly metrics: Metrics,
     @Inject(CONFIG) config: Config,
-    @Inject(AUTH_CLOCK) private readonly clock: Clock,
+    @Inject(CLOCK) private readonly clock: Clock,
   ) {
     const { auth } = config;
     this.cache = new TokenCache(auth.tokenCacheMax, auth.tokenCacheMaxBytes);

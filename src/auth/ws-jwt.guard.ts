@@ -2,7 +2,7 @@ import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@ne
 import { CONFIG, type Config } from '../config/config.js';
 import { AuthError } from './auth-error.js';
 import { isExpired, type VerifiedToken } from './claims.js';
-import { AUTH_CLOCK, type Clock } from './clock.js';
+import { CLOCK, type Clock } from '../time/clock.js';
 
 /** A connection as the guard sees it. */
 export interface Authenticated {
@@ -22,7 +22,7 @@ export class WsJwtGuard implements CanActivate {
 
   constructor(
     @Inject(CONFIG) config: Config,
-    @Inject(AUTH_CLOCK) private readonly clock: Clock,
+    @Inject(CLOCK) private readonly clock: Clock,
   ) {
     this.toleranceMs = config.auth.clockToleranceS * 1000;
   }

@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.js';
-import { walled } from '../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { realScheduler, type Scheduler } from '../time/clock.js';
 import { FlushWindow } from './flush-window.js';
 
 /** Most publications observed per window: those of one turn have nearly the same latency. */
@@ -61,22 +61,6 @@ export class DeliveryContext {
     }
   }
 }
-
-/** Time for rate limits and windows; replaced in tests. */
-export interface Scheduler {
-  /** Monotonic milliseconds. */
-  now(): number;
-  /** Calls `run` once after `ms`. @returns cancels it */
-  after(ms: number, run: () => void): () => void;
-}
-
-const realScheduler: Scheduler = {
-  now: () => performance.now(),
-  after: (ms, run) => {
-    const timer = setTimeout(walled('delivery', run), ms);
-    return () => clearTimeout(timer);
-  },
-};
 
 /** Observations per second; more would not change the distribution. */
 const WANTED_PER_S = 50;

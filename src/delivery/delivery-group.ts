@@ -5,7 +5,7 @@ import { Aggregate } from './aggregate.js';
 import { type Feed, type Publication, TelemetryFrames, type TelemetryTemplate } from './telemetry-frame.js';
 import { FieldSelection } from './field-selection.js';
 import type { Recipient } from './lanes.js';
-import type { Scheduler } from './delivery-context.js';
+import type { Scheduler } from '../time/clock.js';
 
 const NOTHING = Buffer.alloc(0);
 

@@ -1,5 +1,5 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
-import { AUTH_CLOCK, type Clock } from '../auth/clock.js';
+import { CLOCK, type Clock } from '../time/clock.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { capDelivery, DEFAULT_DELIVERY } from '../protocol/delivery-options.js';
 import { Upstream } from '../ingest/upstream.js';
@@ -18,7 +18,7 @@ export class Opening {
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
-    @Inject(AUTH_CLOCK) private readonly clock: Clock,
+    @Inject(CLOCK) private readonly clock: Clock,
     private readonly upstream: Upstream,
     private readonly rooms: RoomsService,
   ) {}

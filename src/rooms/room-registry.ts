@@ -1,4 +1,4 @@
-import type { Scheduler } from '../delivery/delivery-context.js';
+import type { Scheduler } from '../time/clock.js';
 import type { HotCounters } from '../metrics/metrics.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';

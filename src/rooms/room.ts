@@ -2,7 +2,7 @@ import { deliver, DeliveryGroup, planOf } from '../delivery/delivery-group.js';
 import { type Feed, TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
 import type { Outbound } from '../delivery/outbound.js';
 import type { Recipient } from '../delivery/lanes.js';
-import type { Scheduler } from '../delivery/delivery-context.js';
+import type { Scheduler } from '../time/clock.js';
 import type { HotCounters } from '../metrics/metrics.js';
 import { DEFAULT_DELIVERY, type DeliveryOptions } from '../protocol/delivery-options.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomOrigin, RoomState } from './broadcast-adapter.js';

@@ -3,7 +3,7 @@ import { Module } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test } from '@nestjs/testing';
 import type { AddressInfo } from 'node:net';
-import { AUTH_CLOCK } from '../../src/auth/clock.js';
+import { CLOCK } from '../../src/time/clock.js';
 import { CONFIG, type Config } from '../../src/config/config.js';
 import { ConfigModule } from '../../src/config/config.module.js';
 import { loadConfig } from '../../src/config/load-config.js';
@@ -106,7 +106,7 @@ export class GatewayApp {
         GatewayModule,
       ],
     })
-      .overrideProvider(AUTH_CLOCK)
+      .overrideProvider(CLOCK)
       .useValue(clock)
       .overrideProvider(DOOR_LIMITS)
       .useValue({ ...doorLimits(config.ws), ...door })

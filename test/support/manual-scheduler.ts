@@ -1,4 +1,4 @@
-import type { Scheduler } from '../../src/delivery/delivery-context.js';
+import type { Scheduler } from '../../src/time/clock.js';
 
 interface Timer {
   at: number;

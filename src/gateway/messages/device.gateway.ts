@@ -1,6 +1,6 @@
 import { Inject, UseFilters, UseGuards } from '@nestjs/common';
 import { ConnectedSocket, MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { AUTH_CLOCK, type Clock } from '../../auth/clock.js';
+import { CLOCK, type Clock } from '../../time/clock.js';
 import { WsJwtGuard } from '../../auth/ws-jwt.guard.js';
 import type {
   AuthMessage,
@@ -30,7 +30,7 @@ import { TokenRefresh } from './token-refresh.js';
 @UseFilters(ErrorReplyFilter)
 export class DeviceGateway {
   constructor(
-    @Inject(AUTH_CLOCK) private readonly clock: Clock,
+    @Inject(CLOCK) private readonly clock: Clock,
     private readonly subscriptions: SubscriptionsService,
     private readonly commands: CommandsService,
     private readonly tokens: TokenRefresh,

@@ -1,7 +1,7 @@
 import { type ArgumentsHost, Catch, type ExceptionFilter, Inject, Logger } from '@nestjs/common';
 import { WsException } from '@nestjs/websockets';
 import { AuthError } from '../../auth/auth-error.js';
-import { AUTH_CLOCK, type Clock } from '../../auth/clock.js';
+import { CLOCK, type Clock } from '../../time/clock.js';
 import type { ClientMessage } from '../../protocol/client-messages.js';
 import { CloseCode } from '../../protocol/close-codes.js';
 import { ProtocolError } from '../../protocol/errors.js';
@@ -16,7 +16,7 @@ export class ErrorReplyFilter implements ExceptionFilter {
 
   constructor(
     private readonly dispatcher: InboundDispatcher,
-    @Inject(AUTH_CLOCK) private readonly clock: Clock,
+    @Inject(CLOCK) private readonly clock: Clock,
   ) {}
 
   catch(error: unknown, host: ArgumentsHost): void {

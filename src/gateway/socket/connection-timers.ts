@@ -1,5 +1,5 @@
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
-import { AUTH_CLOCK, type Clock } from '../../auth/clock.js';
+import { CLOCK, type Clock } from '../../time/clock.js';
 import { walled } from '../../logging/walls.js';
 import { CONFIG, type Config } from '../../config/config.js';
 import type { Connection } from './connection.js';
@@ -35,7 +35,7 @@ export class ConnectionTimers implements OnModuleDestroy {
 
   constructor(
     @Inject(CONFIG) { ws, auth }: Config,
-    @Inject(AUTH_CLOCK) private readonly clock: Clock,
+    @Inject(CLOCK) private readonly clock: Clock,
   ) {
     this.auth = new DeadlineQueue(ws.authTimeoutMs);
     this.heartbeat = new HeartbeatPhases(ws.heartbeatMs);

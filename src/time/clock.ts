@@ -1,5 +1,6 @@
 import { walled } from '../logging/walls.js';
-/** Time as auth sees it; tests inject their own, so that hours pass without a wait. */
+
+/** The wall clock, for what is said in Unix time; tests inject their own, so that hours pass without a wait. */
 export interface Clock {
   /** Unix ms. */
   now(): number;
@@ -11,13 +12,29 @@ export interface Clock {
 }
 
 /** DI token of the {@link Clock}. */
-export const AUTH_CLOCK = 'SLUICE:AUTH_CLOCK';
+export const CLOCK = 'SLUICE:CLOCK';
 
 export const systemClock: Clock = {
   now: () => Date.now(),
   after(delayMs, callback) {
     const timer = setTimeout(walled('auth', callback), delayMs);
     timer.unref();
+    return () => clearTimeout(timer);
+  },
+};
+
+/** Time for rate limits and windows; replaced in tests. */
+export interface Scheduler {
+  /** Monotonic milliseconds. */
+  now(): number;
+  /** Calls `run` once after `ms`. @returns cancels it */
+  after(ms: number, run: () => void): () => void;
+}
+
+export const realScheduler: Scheduler = {
+  now: () => performance.now(),
+  after: (ms, run) => {
+    const timer = setTimeout(walled('delivery', run), ms);
     return () => clearTimeout(timer);
   },
 };
