@@ -1,7 +1,7 @@
 import { stopAfterEach } from '../support/cleanup.js';
 import { freePort, startMosquitto } from '../support/mosquitto.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
-import { SLACK } from '../support/slack.js';
+import { promised } from '../support/slack.js';
 import { acknowledged, connectDevice, eventually, startDevices } from './device-harness.js';
 
 const numbers = (count: number): string[] => Array.from({ length: count }, (_, i) => String(i));
@@ -30,7 +30,7 @@ describe('a broker that goes and comes back', () => {
       const down = app.upstreamIs(false);
       await broker.kill();
       await down;
-      expect(performance.now() - killedAt).toBeLessThan(500 * SLACK);
+      promised(performance.now() - killedAt, 500);
       expect(app.transport.connected).toBe(false);
       expect(app.transport.ready).toBe(true);
       await broker.restart();
@@ -48,7 +48,7 @@ describe('a broker that goes and comes back', () => {
     const frozenAt = performance.now();
     broker.freeze();
     await app.upstreamIs(false);
-    expect(performance.now() - frozenAt).toBeLessThan(3_000 * SLACK);
+    promised(performance.now() - frozenAt, 3_000);
     broker.thaw();
     await app.upstreamIs(true);
   });
@@ -157,6 +157,6 @@ describe('a broker that goes and comes back', () => {
     broker.freeze();
     const start = performance.now();
     await other.stop();
-    expect(performance.now() - start).toBeLessThan(3_000 * SLACK);
+    promised(performance.now() - start, 3_000);
   });
 });

@@ -2,7 +2,7 @@ import { ProtocolError } from '../../src/protocol/errors.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { freePort, startMosquitto } from '../support/mosquitto.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
-import { SLACK } from '../support/slack.js';
+import { promised } from '../support/slack.js';
 import { type Device, connectDevice, eventually, startDevices } from './device-harness.js';
 
 interface Heard {
@@ -97,7 +97,7 @@ describe('commands on a real broker', () => {
     await down;
     const start = performance.now();
     await expect(app.commands.send('a', json('stale'))).rejects.toMatchObject(UNAVAILABLE);
-    expect(performance.now() - start).toBeLessThan(200 * SLACK);
+    promised(performance.now() - start, 200);
     await broker.restart();
     await app.upstreamIs(true);
     const device = own(await connectDevice(broker.url));
@@ -141,7 +141,7 @@ describe('commands on a real broker', () => {
     const start = performance.now();
     await expect(app.commands.send('a', json('too late'))).rejects.toMatchObject(UNAVAILABLE);
     expect(performance.now() - start).toBeGreaterThanOrEqual(290);
-    expect(performance.now() - start).toBeLessThan(1_000 * SLACK);
+    promised(performance.now() - start, 1_000);
     await expect(app.commands.send('a', json('not connected'))).rejects.toMatchObject(UNAVAILABLE);
     broker.thaw();
     await sendUntilConnected(() => app.commands.send('a', json('fresh')));
@@ -194,7 +194,7 @@ describe('commands on a real broker', () => {
     const app = own(await startDevices({ MQTT_URL: `mqtt://127.0.0.1:${await freePort()}` }));
     const start = performance.now();
     await expect(app.commands.send('a', json(1))).rejects.toMatchObject(UNAVAILABLE);
-    expect(performance.now() - start).toBeLessThan(1_500 * SLACK);
+    promised(performance.now() - start, 1_500);
     await expect(app.commands.send('a', json(1))).rejects.toMatchObject(UNAVAILABLE);
   });
 });

@@ -1,4 +1,4 @@
-import { TIME_FACTOR } from '../form.js';
+import { FULL, TIME_FACTOR } from '../form.js';
 import type { DashboardReport, FleetReport } from './fleet.js';
 import type { Stage } from './stage.js';
 
@@ -67,9 +67,16 @@ export function expectConsistent(stage: Stage, report: FleetReport, allowed: All
   expect(report.published).toBeGreaterThan(0);
 }
 
-/** Holds a measured time against what is promised, times {@link TIME_FACTOR}. */
+/**
+ * Holds a measured time against what is promised, times {@link TIME_FACTOR}, in full length. The short form runs in `npm test`, beside
+ * whatever else the machine does: there the time is reported and not asserted.
+ */
 export function expectWithin(measuredMs: number, limitMs: number): void {
-  expect(measuredMs).toBeLessThanOrEqual(limitMs * TIME_FACTOR);
+  if (FULL) {
+    expect(measuredMs).toBeLessThanOrEqual(limitMs * TIME_FACTOR);
+  } else if (measuredMs > limitMs) {
+    process.stderr.write(`chaos: ${measuredMs} ms, ${limitMs} ms promised on a machine of its own\n`);
+  }
 }
 
 export const worstGapMs = (dashboards: DashboardReport[]): number =>
