@@ -1,5 +1,6 @@
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { DeliveryContext } from './delivery-context.js';
+import { Fifo } from './fifo.js';
 import type { Feed, TelemetryFrames } from './telemetry-frame.js';
 import type { Outbound } from './outbound.js';
 
@@ -21,9 +22,6 @@ export interface Recipient {
   index: number;
 }
 
-/** Consumed entries at the head of a lane are spliced off in chunks. */
-const COMPACT_AT = 1_024;
-
 /** A telemetry frame that waits, or (frame null) a mark that the subscription's newest value is to be sent. */
 interface Waiting {
   subscription: Recipient;
@@ -39,17 +37,15 @@ class Lanes {
   /** Bytes of each lane. */
   controlBytes = 0;
   telemetryBytes = 0;
-  private control: Buffer[] = [];
-  private controlHead = 0;
-  private telemetry: Waiting[] = [];
-  private telemetryHead = 0;
+  private readonly control = new Fifo<Buffer>();
+  private readonly telemetry = new Fifo<Waiting>();
 
   get controlCount(): number {
-    return this.control.length - this.controlHead;
+    return this.control.length;
   }
 
   get telemetryCount(): number {
-    return this.telemetry.length - this.telemetryHead;
+    return this.telemetry.length;
   }
 
   pushControl(frame: Buffer): void {
@@ -58,15 +54,8 @@ class Lanes {
   }
 
   shiftControl(): Buffer | undefined {
-    const frame = this.control[this.controlHead];
-    if (frame !== undefined) {
-      this.controlBytes -= frame.length;
-      this.controlHead += 1;
-      if (this.controlHead === this.control.length) {
-        this.control = [];
-        this.controlHead = 0;
-      }
-    }
+    const frame = this.control.shift();
+    this.controlBytes -= frame === undefined ? 0 : frame.length;
     return frame;
   }
 
@@ -87,19 +76,8 @@ class Lanes {
   }
 
   private shift(): Waiting | undefined {
-    const waiting = this.telemetry[this.telemetryHead];
-    if (waiting === undefined) {
-      return undefined;
-    }
-    this.telemetryBytes -= waiting.frame === null ? 0 : waiting.frame.length;
-    this.telemetryHead += 1;
-    if (this.telemetryHead === this.telemetry.length) {
-      this.telemetry = [];
-      this.telemetryHead = 0;
-    } else if (this.telemetryHead >= COMPACT_AT) {
-      this.telemetry.splice(0, this.telemetryHead);
-      this.telemetryHead = 0;
-    }
+    const waiting = this.telemetry.shift();
+    this.telemetryBytes -= waiting?.frame?.length ?? 0;
     return waiting;
   }
 }

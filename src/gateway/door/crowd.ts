@@ -1,16 +1,12 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
+import { Fifo } from '../../delivery/fifo.js';
 import { contain, walled } from '../../logging/walls.js';
 
-/** What is done is let go in pieces of so many: a queue that never empties must not keep all that ever stood in it. */
-const LET_GO = 1_024;
-
 /** Work of a crowd, done in the turns of the event loop that follow, a few each, in the order it came: what is live comes between. */
-export class TurnQueue<T> {
-  private readonly waiting: T[] = [];
-  /** Of the next in `waiting`. */
-  private next = 0;
+export class TurnQueue<T extends NonNullable<unknown>> {
+  private readonly waiting = new Fifo<T>();
   private immediate: NodeJS.Immediate | null = null;
 
   /** @param perTurn how many in one turn */
@@ -25,19 +21,12 @@ export class TurnQueue<T> {
   }
 
   private readonly turn = walled('connection', (): void => {
-    const end = Math.min(this.waiting.length, this.next + this.perTurn);
-    while (this.next < end) {
-      const entry = this.waiting[this.next] as T;
-      this.next += 1;
+    for (let left = Math.min(this.waiting.length, this.perTurn); left > 0; left -= 1) {
       try {
-        this.seeTo(entry);
+        this.seeTo(this.waiting.shift() as T);
       } catch (error) {
         contain('connection', error); // the others come all the same
       }
-    }
-    if (this.next === this.waiting.length || this.next >= LET_GO) {
-      this.waiting.splice(0, this.next);
-      this.next = 0;
     }
     this.immediate = this.waiting.length > 0 ? setImmediate(this.turn) : null;
   });
