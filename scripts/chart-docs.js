@@ -83,14 +83,19 @@ export async function readme(values, introduction) {
 /**
  * @param {object} schema values.schema.json
  * @param {Record<string, Record<string, { env: string, secret: boolean, schema: import('zod').ZodType }>>} settings the table of src/config/settings.ts
+ * @param {readonly string[]} former settings of the release before, which the program ignores with a warning: they are still accepted
  */
-export function withSettings(schema, settings) {
+export function withSettings(schema, settings, former) {
   const entries = Object.values(settings)
     .flatMap((area) => Object.values(area))
     .filter((setting) => !setting.secret && !OWN_SETTINGS.includes(setting.env))
     .map((setting) => [setting.env, settingSchema(setting.schema)])
     .sort(([a], [b]) => (a < b ? -1 : 1));
-  schema.properties.settings = { ...schema.properties.settings, properties: Object.fromEntries(entries) };
+  schema.properties.settings = {
+    ...schema.properties.settings,
+    properties: Object.fromEntries(entries),
+    patternProperties: { [`^(${[...former].sort().join('|')})$`]: {} },
+  };
   return schema;
 }
 
@@ -125,6 +130,7 @@ export function schemaText(schema) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { settings } = await import(new URL('dist/config/settings.js', root).href);
+  const { formerSettings } = await import(new URL('dist/config/former-settings.js', root).href);
   const [values, introduction, schema] = await Promise.all(
     ['values.yaml', 'README.intro.md', 'values.schema.json'].map((name) =>
       readFile(new URL(name, chart), 'utf8'),
@@ -133,6 +139,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await writeFile(new URL('README.md', chart), await readme(values, introduction));
   await writeFile(
     new URL('values.schema.json', chart),
-    await schemaText(withSettings(JSON.parse(schema), settings)),
+    await schemaText(withSettings(JSON.parse(schema), settings, formerSettings)),
   );
 }

@@ -22,24 +22,29 @@ if (file !== undefined) {
 
 await ensureDependencies();
 await ensureBuild();
+const { formerSettings, warningsOf } = await import('../dist/config/former-settings.js');
 const { settingNames } = await import('../dist/config/describe-settings.js');
 const { ConfigError, loadConfig } = await import('../dist/config/load-config.js');
 
 if (file !== undefined) {
-  const known = new Set(settingNames());
+  const known = new Set([...settingNames(), ...formerSettings]);
   problems.push(
     ...Object.keys(settings)
       .filter((name) => !known.has(name))
       .map((name) => `${name}: is no setting of Sluice`),
   );
 }
+let warnings = [];
 try {
-  loadConfig(settings);
+  warnings = warningsOf(settings, loadConfig(settings));
 } catch (error) {
   if (!(error instanceof ConfigError)) {
     throw error;
   }
   problems.push(...error.problems);
+}
+for (const warning of warnings) {
+  console.warn(`Warning: ${warning}.`);
 }
 if (problems.length > 0) {
   console.error(

@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { Logger } from '@nestjs/common';
 import { type SluiceApp, createApp } from './create-app.js';
+import { warningsOf } from './config/former-settings.js';
 import { ConfigError, loadConfig } from './config/load-config.js';
 import type { Config } from './config/config.js';
 import { installSignalHandlers } from './gateway/drain.service.js';
@@ -17,6 +18,7 @@ async function main(): Promise<void> {
   let app: SluiceApp;
   try {
     app = await createApp(config);
+    warningsOf(process.env, config).forEach((warning) => logger.warn(warning));
     installSignalHandlers(app.nest);
     const { port, managementPort } = await app.start();
     const management = managementPort === port ? '' : `, health and metrics on ${managementPort}`;

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
-import { loadConfig } from '../config/load-config.js';
+import { testConfig } from '../../test/support/test-config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { ManualClock } from '../../test/auth/manual-clock.js';
 import { AuthError } from './auth-error.js';
@@ -42,7 +42,7 @@ describe(TokenVerifier.name, () => {
   const newVerifier = (env: Record<string, string> = {}): TokenVerifier => {
     signatures = new FakeSignatures();
     metrics = new Metrics();
-    return new TokenVerifier(signatures, metrics, loadConfig(env), clock);
+    return new TokenVerifier(signatures, metrics, testConfig(env), clock);
   };
   const token = (userId: string, lifetimeS = 60, deviceIds: string[] = []): string =>
     JSON.stringify({ userId, deviceIds, exp: clock.seconds + lifetimeS });
@@ -101,7 +101,7 @@ describe(TokenVerifier.name, () => {
   });
 
   it('keeps a bounded number of tokens, the most recently used ones', async () => {
-    const verifier = newVerifier({ JWT_CACHE_MAX_TOKENS: '100' });
+    const verifier = newVerifier({ 'auth.tokenCacheMax': '100' });
     const first = token('first');
     await verifier.verify(first);
     for (let i = 0; i < 1_000; i++) {
@@ -124,7 +124,7 @@ describe(TokenVerifier.name, () => {
     expect(verifier.cachedTokens).toBeLessThan(10);
   });
 
-  it.each(['JWT_CACHE_MAX_TOKENS', 'JWT_CACHE_MAX_BYTES'])('keeps nothing with %s=0', async (name) => {
+  it.each(['auth.tokenCacheMax', 'JWT_CACHE_MAX_BYTES'])('keeps nothing with %s=0', async (name) => {
     const verifier = newVerifier({ [name]: '0' });
     await verifier.verify(token('ann'));
     await verifier.verify(token('ann'));

@@ -1,12 +1,14 @@
-import type { Setting } from './setting.js';
-import type { settings } from './settings.js';
+import type { ValuesOf } from './setting.js';
+import type { constants, settings } from './settings.js';
 
-type ValueOf<S> = S extends Setting<infer T> ? T : never;
-type Table = typeof settings;
+type Settings = typeof settings;
+type Constants = typeof constants;
 
-/** Every setting, by area and name, read once at start and frozen. */
+/** Every setting and constant, by area and name, read once at start and frozen. */
 export type Config = {
-  readonly [Area in keyof Table]: { readonly [Name in keyof Table[Area]]: ValueOf<Table[Area][Name]> };
+  readonly [Area in keyof Settings]: ValuesOf<Settings[Area]>;
+} & {
+  readonly [Area in keyof Constants]: ValuesOf<Constants[Area]>;
 } & {
   /** `NODE_ENV=production`: nothing embedded, nothing generated. */
   readonly production: boolean;

@@ -68,11 +68,6 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
   const transformFault = transform.file === undefined ? undefined : checkTransformFile(transform.file);
   demand(transformFault === undefined, 'TRANSFORM_FILE', transformFault ?? '');
   demand(
-    mqtt.reconnectMinMs <= mqtt.reconnectMaxMs,
-    'MQTT_RECONNECT_MIN_MS',
-    'must not be greater than MQTT_RECONNECT_MAX_MS',
-  );
-  demand(
     redis.url === undefined || /^(rediss?|redis\+sentinel):\/\//.test(redis.url),
     'REDIS_URL',
     'must start with redis://, rediss:// or redis+sentinel://',

@@ -15,7 +15,6 @@ const HEADINGS: Record<Area, string> = {
   metadata: 'Metadata',
   transform: 'Transformation',
   log: 'Logs',
-  health: 'Readiness',
   drain: 'Shutdown',
   demo: 'Simulated fleet',
 };

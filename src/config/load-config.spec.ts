@@ -362,10 +362,6 @@ describe(loadConfig.name, () => {
       [{ REDIS_CERT: 'pem' }, 'REDIS_CERT: set REDIS_CERT and REDIS_KEY together'],
       [{ REDIS_PASSWORD: 'p' }, 'REDIS_URL: must be set when REDIS_USERNAME or REDIS_PASSWORD is'],
       [{ MQTT_PASSWORD: 'p' }, 'MQTT_USERNAME: must be set when MQTT_PASSWORD is'],
-      [
-        { MQTT_RECONNECT_MIN_MS: '900', MQTT_RECONNECT_MAX_MS: '100' },
-        'MQTT_RECONNECT_MIN_MS: must not be greater',
-      ],
     ])('refuses %o', (env, problem) => {
       const problems = problemsOf(env);
       expect(problems).toHaveLength(1);

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import type { Config } from './config.js';
 import { crossChecks } from './cross-checks.js';
-import { isRedisCluster, type Setting, type SettingContext } from './setting.js';
-import { settings } from './settings.js';
+import { type Constant, isRedisCluster, type Setting, type SettingContext } from './setting.js';
+import { constants, settings } from './settings.js';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -29,15 +29,21 @@ export function loadConfig(env: Environment): Config {
     embeddedBroker: !env['MQTT_URL'] && !production,
     redisCluster: isRedisCluster(rawValue(settings.redis.url, env, []) ?? ''),
   };
-  const config: Record<string, unknown> = { production };
+  const config: Record<string, Record<string, unknown>> = {};
   for (const [area, table] of Object.entries(settings)) {
-    const values: Record<string, unknown> = {};
+    const values: Record<string, unknown> = (config[area] = {});
     for (const [name, setting] of Object.entries<Setting<unknown>>(table)) {
       values[name] = readSetting(setting, env, context, problems);
     }
-    config[area] = Object.freeze(values);
   }
-  const loaded = Object.freeze(config) as unknown as Config;
+  for (const [area, table] of Object.entries(constants)) {
+    const values: Record<string, unknown> = (config[area] ??= {});
+    for (const [name, { value }] of Object.entries<Constant>(table)) {
+      values[name] = typeof value === 'function' ? value(values as never) : value;
+    }
+  }
+  Object.values(config).forEach(Object.freeze);
+  const loaded = Object.freeze({ production, ...config }) as unknown as Config;
   if (problems.length === 0) {
     problems.push(...crossChecks(loaded));
   } else {

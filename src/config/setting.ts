@@ -26,6 +26,27 @@ export interface Setting<T> {
   secret: boolean;
 }
 
+/**
+ * A field of Config that was a variable once: its value is right everywhere, and only tests change it. Set in the environment, its former name
+ * is warned about at start (./former-settings.ts); the release after that may forget it.
+ */
+export interface Constant {
+  formerly: string;
+  /** The value, or how it follows from the settings of its area. */
+  value: number | ((area: never) => number);
+}
+
+export const constant = (formerly: string, value: Constant['value']): Constant => ({ formerly, value });
+
+/** What a table of settings or constants becomes in Config. */
+export type ValuesOf<Table> = {
+  readonly [Name in keyof Table]: Table[Name] extends Setting<infer T>
+    ? T
+    : Table[Name] extends Constant
+      ? number
+      : never;
+};
+
 type Fallback<T> = T | ((context: SettingContext) => T);
 
 interface Extra {

@@ -1,9 +1,21 @@
-import { commandsSettings, demoSettings, mqttSettings } from './areas/mqtt.js';
-import { redisSettings } from './areas/redis.js';
-import { metadataSettings, roomsSettings, transformSettings } from './areas/rooms.js';
-import { drainSettings, healthSettings, httpSettings, logSettings } from './areas/service.js';
-import { authSettings } from './areas/tokens.js';
-import { wsSettings } from './areas/websocket.js';
+import {
+  commandsConstants,
+  commandsSettings,
+  demoSettings,
+  mqttConstants,
+  mqttSettings,
+} from './areas/mqtt.js';
+import { redisConstants, redisSettings } from './areas/redis.js';
+import { metadataSettings, roomsConstants, roomsSettings, transformSettings } from './areas/rooms.js';
+import {
+  drainConstants,
+  drainSettings,
+  healthConstants,
+  httpSettings,
+  logSettings,
+} from './areas/service.js';
+import { authConstants, authSettings } from './areas/tokens.js';
+import { wsConstants, wsSettings } from './areas/websocket.js';
 
 /**
  * Every setting of the service, by area. This table is the only list: the typed Config, the error texts,
@@ -20,7 +32,18 @@ export const settings = {
   metadata: metadataSettings,
   transform: transformSettings,
   log: logSettings,
-  health: healthSettings,
   drain: drainSettings,
   demo: demoSettings,
+};
+
+/** What is fixed, by area: fields of the Config beside the settings, that no variable is read for and no docs name. */
+export const constants = {
+  ws: wsConstants,
+  auth: authConstants,
+  mqtt: mqttConstants,
+  commands: commandsConstants,
+  rooms: roomsConstants,
+  redis: redisConstants,
+  health: healthConstants,
+  drain: drainConstants,
 };

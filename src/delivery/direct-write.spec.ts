@@ -39,8 +39,8 @@ async function connection(): Promise<{ socket: Socket; peer: Socket }> {
 async function outboundTo(env: Record<string, string> = {}) {
   const { socket, peer } = await connection();
   const { context } = testRooms({
-    WS_CONTROL_QUEUE_MAX_BYTES: String(64 * 1024 * 1024),
-    WS_CONTROL_QUEUE_MAX_MESSAGES: '100000',
+    'ws.controlQueueMaxBytes': String(64 * 1024 * 1024),
+    'ws.controlQueueMaxMessages': '100000',
     ...env,
   });
   const outbound = new Outbound(socket, context, { onSlow: () => {}, onFailed: () => {} });

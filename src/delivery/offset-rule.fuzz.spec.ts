@@ -114,7 +114,10 @@ describe('the offset rule', () => {
     let checked = 0;
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), async (steps) => {
-        const harness = testRooms({ HISTORY_MAX_PUBLICATIONS: '20', HISTORY_PAGE_MAX_PUBLICATIONS: '3' });
+        const harness = testRooms({
+          HISTORY_MAX_PUBLICATIONS: '20',
+          'rooms.historyPageMaxPublications': '3',
+        });
         const m = harness.member();
         const rule = new OffsetRule(m);
         await harness.rooms.subscribe(m, {

@@ -19,7 +19,7 @@ describe('what waits of status and replies for a connection that does not read',
   }
 
   it('is bounded in number', async () => {
-    const { outbound, onSlow } = stalled({ WS_CONTROL_QUEUE_MAX_MESSAGES: '16' });
+    const { outbound, onSlow } = stalled({ 'ws.controlQueueMaxMessages': '16' });
     for (let sent = 0; sent < 16; sent += 1) {
       outbound.control(textFrame('x'));
     }
@@ -31,7 +31,7 @@ describe('what waits of status and replies for a connection that does not read',
   });
 
   it('is bounded in bytes', async () => {
-    const { outbound, onSlow } = stalled({ WS_CONTROL_QUEUE_MAX_BYTES: '65536' });
+    const { outbound, onSlow } = stalled({ 'ws.controlQueueMaxBytes': '65536' });
     for (let sent = 0; sent < 6; sent += 1) {
       outbound.control(textFrame('x'.repeat(10_000)));
     }

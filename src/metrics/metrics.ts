@@ -178,7 +178,7 @@ export class Metrics {
   );
   readonly redisPending = this.gauge(
     'redis_pending_operations',
-    'Publications and state changes on their way to Redis; ingest is told to wait at REDIS_MAX_PENDING_PUBLICATIONS',
+    'Publications and state changes on their way to Redis; ingest is told to wait at 8192',
   );
   readonly redisBatches = this.counter('redis_batches_total', 'Script calls that stored publications');
   readonly redisBatchBytes = this.counter('redis_batch_bytes_total', 'Bytes of those script calls');

@@ -100,7 +100,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     return this.modes.resume();
   }
 
-  /** More publications are under way than REDIS_MAX_PENDING_PUBLICATIONS: the sender stops reading from its socket until told. */
+  /** More publications are under way than redis.maxPendingPublications: the sender stops reading from its socket until told. */
   get congested(): boolean {
     return this.store.congested;
   }

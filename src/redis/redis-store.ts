@@ -74,7 +74,7 @@ export class RedisStore {
     return [common, ...all].every((partition) => this.nodes.nodeOf(partition)?.up === true);
   }
 
-  /** As many publications are under way as REDIS_MAX_PENDING_PUBLICATIONS allows. */
+  /** As many publications are under way as redis.maxPendingPublications allows. */
   get congested(): boolean {
     return this.bound.congested;
   }

@@ -59,7 +59,7 @@ describe(RoomsService.name, () => {
   });
 
   it('resumes without gap or duplicate while publications keep coming', async () => {
-    const { rooms, member, publish, settle } = testRooms({ HISTORY_PAGE_MAX_PUBLICATIONS: '3' });
+    const { rooms, member, publish, settle } = testRooms({ 'rooms.historyPageMaxPublications': '3' });
     for (let n = 1; n <= 20; n += 1) {
       publish('d1', n);
     }
@@ -153,7 +153,7 @@ describe(RoomsService.name, () => {
   });
 
   it('keeps the newest per device for a slow connection in mode latest and says how many were skipped', async () => {
-    const { rooms, member, publish, settle, metrics } = testRooms({ WS_QUEUE_MAX_MESSAGES: '16' });
+    const { rooms, member, publish, settle, metrics } = testRooms({ 'ws.queueMaxMessages': '16' });
     const m = member();
     await rooms.subscribe(m, { deviceIds: ['d1', 'd2'], denied: [], delivery: LATEST });
     await settle();
@@ -184,7 +184,7 @@ describe(RoomsService.name, () => {
   });
 
   it('calls a connection in mode every slow over its bound, and frees what waited', async () => {
-    const { rooms, member, publish, settle, metrics, context } = testRooms({ WS_QUEUE_MAX_MESSAGES: '16' });
+    const { rooms, member, publish, settle, metrics, context } = testRooms({ 'ws.queueMaxMessages': '16' });
     const m = member();
     const other = member();
     await rooms.subscribe(m, { deviceIds: ['d1'], denied: [], delivery: EVERY });
@@ -389,7 +389,7 @@ describe(RoomsService.name, () => {
   });
 
   it('keeps no group of a subscription that ends at the border of a snapshot page', async () => {
-    const { rooms, member, publish, settle } = testRooms({ WS_SNAPSHOT_FRAME_MAX_BYTES: '65536' });
+    const { rooms, member, publish, settle } = testRooms({ 'ws.snapshotFrameMaxBytes': '65536' });
     const ids = Array.from({ length: 6 }, (_, n) => `d${n}`);
     ids.forEach((id) => publish(id, { big: 'x'.repeat(30_000) }));
     const witness = member();

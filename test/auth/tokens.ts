@@ -6,7 +6,7 @@ import {
   sign as signBytes,
 } from 'node:crypto';
 import type { Config } from '../../src/config/config.js';
-import { loadConfig } from '../../src/config/load-config.js';
+import { testConfig } from '../support/test-config.js';
 import { secretKey, signatureVerifier } from '../../src/auth/auth.module.js';
 import { TokenVerifier } from '../../src/auth/token-verifier.js';
 import { Metrics } from '../../src/metrics/metrics.js';
@@ -84,7 +84,7 @@ export interface AuthUnderTest {
 
 /** The verifier as the module builds it, on a clock of the test. */
 export function authUnderTest(env: Record<string, string>, clock: ManualClock): AuthUnderTest {
-  const config = loadConfig(env);
+  const config = testConfig(env);
   const metrics = new Metrics();
   const signatures = signatureVerifier(config, secretKey(config), clock, metrics);
   return {

@@ -43,7 +43,7 @@ describe('a broker that goes and comes back', () => {
 
   it('is noticed when it answers nothing any more', async () => {
     const broker = own(await startMosquitto());
-    const app = own(await startDevices({ MQTT_URL: broker.url, MQTT_KEEPALIVE_S: '1' }));
+    const app = own(await startDevices({ MQTT_URL: broker.url, 'mqtt.keepaliveS': '1' }));
     await app.upstreamIs(true);
     const frozenAt = performance.now();
     broker.freeze();
@@ -122,7 +122,7 @@ describe('a broker that goes and comes back', () => {
 
   it('keeps its connection under a flood that fills every keep-alive', async () => {
     const broker = own(await startMosquitto());
-    const app = own(await startDevices({ MQTT_URL: broker.url, MQTT_KEEPALIVE_S: '3' }));
+    const app = own(await startDevices({ MQTT_URL: broker.url, 'mqtt.keepaliveS': '3' }));
     await app.upstreamIs(true);
     const changes: boolean[] = [];
     app.upstream.onChange((up) => changes.push(up));

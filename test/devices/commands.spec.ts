@@ -154,7 +154,11 @@ describe('commands on a real broker', () => {
   it('are bounded in number and size', async () => {
     const broker = own(await startMosquitto());
     const app = own(
-      await startDevices({ MQTT_URL: broker.url, COMMAND_OUTBOX_MAX: '2', COMMAND_MAX_PAYLOAD_BYTES: '100' }),
+      await startDevices({
+        MQTT_URL: broker.url,
+        'commands.outboxMax': '2',
+        COMMAND_MAX_PAYLOAD_BYTES: '100',
+      }),
     );
     await app.upstreamIs(true);
     await app.commands.send('a', json(0));

@@ -6,7 +6,8 @@ import type { INestApplication, LoggerService } from '@nestjs/common';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import type { Config } from '../../src/config/config.js';
 import { ConfigModule } from '../../src/config/config.module.js';
-import { type Environment, loadConfig } from '../../src/config/load-config.js';
+import type { Environment } from '../../src/config/load-config.js';
+import { testConfig } from '../support/test-config.js';
 import { CommandPublisher } from '../../src/mqtt/command-publisher.js';
 import { DevicesModule } from '../../src/devices/devices.module.js';
 import { MqttTransport } from '../../src/devices/mqtt-transport.js';
@@ -122,11 +123,11 @@ export interface DevicesApp {
 
 /** The devices module of one instance, with rooms that record, against a broker of the test. */
 export async function startDevices(env: Environment, rooms = new RecordingRooms()): Promise<DevicesApp> {
-  const config = loadConfig({
+  const config = testConfig({
     NODE_ENV: 'production',
     JWT_SECRET: randomBytes(32).toString('hex'),
     WS_ALLOWED_ORIGINS: '*',
-    MQTT_RECONNECT_MAX_MS: '500',
+    'mqtt.reconnectMaxMs': '500',
     ...env,
   });
 

@@ -53,7 +53,6 @@ export async function startInstances(
     NODE_ENV: 'production',
     WS_ALLOWED_ORIGINS: '*',
     MQTT_URL: broker.url,
-    MQTT_RECONNECT_MAX_MS: '500',
     REDIS_URL: `redis://127.0.0.1:${redisLinks[index]!.port}`,
     DRAIN_SPREAD_MS: '0',
     ...extra,

@@ -73,7 +73,7 @@ describe('commands to ids that the broker would not take', () => {
       await startDevices({
         MQTT_URL: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`,
         MQTT_PROTOCOL_VERSION: '4',
-        MQTT_RECONNECT_MIN_MS: '50',
+        'mqtt.reconnectMinMs': '50',
       }),
     );
     await app.upstreamIs(true);

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import type { Config } from '../../src/config/config.js';
-import { loadConfig } from '../../src/config/load-config.js';
+import { testConfig } from '../support/test-config.js';
 import { brokerSettings } from '../../src/mqtt/broker-connection.js';
 import { DeviceTrace, IngestCounters } from '../../src/mqtt/ingest-counters.js';
 import {
@@ -37,7 +37,7 @@ function openSession(
   comesBack = true,
   settle = settleAtOnce,
 ): Session {
-  const { mqtt } = loadConfig({ MQTT_URL: url, MQTT_RECONNECT_MAX_MS: '500' });
+  const { mqtt } = testConfig({ MQTT_URL: url, 'mqtt.reconnectMaxMs': '500' });
   const heard: string[] = [];
   const events: string[] = [];
   const handle = (message: InboundMessage): void => {

@@ -16,7 +16,8 @@ describe('the connections of one user on several instances', () => {
       MQTT_URL: broker.url,
       REDIS_URL: redis.url,
       WS_MAX_CONNECTIONS_PER_USER: '2',
-      REDIS_PRESENCE_EXPIRY_MS: '2000',
+      // What a killed instance leaves goes after ten of these.
+      REDIS_LEASE_MS: '300',
     };
     const [a, b] = await Promise.all([startSluice({ env }), startSluice({ env })]);
     own(a);

@@ -18,7 +18,7 @@ describe('the log of a whole run', () => {
     const broker = own(await startMosquitto());
     const sluice = own(
       await startSluice({
-        env: { MQTT_URL: broker.url, LOG_LEVEL: 'trace', LOG_TRACE_DEVICES: 'a', WS_AUTH_TIMEOUT_MS: '500' },
+        env: { MQTT_URL: broker.url, LOG_LEVEL: 'trace', LOG_TRACE_DEVICES: 'a' },
       }),
     );
     const tokens: string[] = [];

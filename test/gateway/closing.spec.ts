@@ -44,7 +44,7 @@ describe('a connection is closed', () => {
   });
 
   it('with 4001 when no token comes in time', async () => {
-    app = await GatewayApp.start({ WS_AUTH_TIMEOUT_MS: '100' });
+    app = await GatewayApp.start({ 'ws.authTimeoutMs': '100' });
     const client = await connect(app.url, { token: null });
     expect(await client.closed).toEqual({ code: 4001, reason: 'no token came in time' });
     expect(await app.count('auth', { outcome: 'timeout' })).toBe(1);
@@ -103,8 +103,8 @@ describe('a connection is closed', () => {
   it('with 1008 when it goes on after warnings', async () => {
     app = await GatewayApp.start({
       WS_MAX_MESSAGES_PER_SECOND: '1',
-      WS_MAX_MESSAGE_BURST: '10',
-      WS_MAX_REFUSED_MESSAGES: '5',
+      'ws.maxMessageBurst': '10',
+      'ws.maxRefusedMessages': '5',
     });
     const client = await connect(app.url);
     for (let at = 0; at < 30; at += 1) {

@@ -7,7 +7,7 @@ describe('what a connection asks for', () => {
   const clients: DashboardClient[] = [];
 
   beforeEach(async () => {
-    app = await GatewayApp.start({ WS_MAX_PATTERNS_PER_CONNECTION: '2' });
+    app = await GatewayApp.start({ 'ws.maxPatternsPerConnection': '2' });
   });
   afterEach(() => app.stop());
 

@@ -186,7 +186,7 @@ describe('the door', () => {
   // Defect: places of those without a token went to whoever came first, so 2 000 sockets of one address kept everybody out who sends his
   // token by message. Now an address keeps all of them only while nobody else wants one.
   describe('with one address that takes all places of those without a token', () => {
-    const FULL = { WS_MAX_PENDING_CONNECTIONS: '4' };
+    const FULL = { 'ws.maxPendingConnections': '4' };
     const upgrade = upgradeRequest('/ws');
     const squat = async (count: number): Promise<Socket[]> => {
       const sockets: Socket[] = [];

@@ -31,7 +31,7 @@ describe('a drain', () => {
     );
 
   it('says not ready, lets nobody in, and closes clients in batches, each told another time to come back', async () => {
-    app = await GatewayApp.start({ DRAIN_BATCH_CONNECTIONS: '20', DRAIN_SPREAD_MS: '10000' });
+    app = await GatewayApp.start({ 'drain.batchConnections': '20', DRAIN_SPREAD_MS: '10000' });
     const all = await clients(60);
     const stillOpen: number[] = [];
     const codes: number[] = [];

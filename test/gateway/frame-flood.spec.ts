@@ -42,7 +42,7 @@ describe('a flood of frames', () => {
       Buffer.concat([clientFrame(1, '', { fin: false }), times(32, clientFrame(0, '', { fin: false }))]),
     ],
   ])('before the token ends the connection: %s', async (_, bytes) => {
-    app = await GatewayApp.start({ WS_AUTH_TIMEOUT_MS: '60000' });
+    app = await GatewayApp.start({ 'ws.authTimeoutMs': '60000' });
     await rawSocket(app.port, '/ws', bytes);
     await until(async () => (await app.count('connectionsClosed', { code: '1006' })) === 1);
     expect(await app.count('connections', { outcome: 'unauthorized' })).toBe(1);
@@ -66,7 +66,7 @@ describe('a flood of frames', () => {
   });
 
   it('of a frame without end before the token is kept no longer than the token is waited for', async () => {
-    app = await GatewayApp.start({ WS_AUTH_TIMEOUT_MS: '300' });
+    app = await GatewayApp.start({ 'ws.authTimeoutMs': '300' });
     const socket = await rawSocket(app.port, '/ws', clientFrame(1, 'x'.repeat(60_000)).subarray(0, 30_000));
     socket.resume();
     await until(async () => (await app.count('connectionsClosed', { code: '4001' })) === 1);
@@ -85,7 +85,7 @@ describe('a flood of frames', () => {
     app = await GatewayApp.start({
       WS_HEARTBEAT_MS: '100',
       WS_MAX_MESSAGES_PER_SECOND: '1',
-      WS_MAX_MESSAGE_BURST: '1',
+      'ws.maxMessageBurst': '1',
     });
     const client = await connect(app.url);
     let pings = 0;
@@ -97,7 +97,7 @@ describe('a flood of frames', () => {
 
   // Only whole messages were counted: one in a thousand empty parts was one.
   it('of parts counts each of them, and refuses what comes after', async () => {
-    app = await GatewayApp.start({ WS_MAX_MESSAGES_PER_SECOND: '1', WS_MAX_MESSAGE_BURST: '20' });
+    app = await GatewayApp.start({ WS_MAX_MESSAGES_PER_SECOND: '1', 'ws.maxMessageBurst': '20' });
     const client = await connect(app.url);
     await client.next('connected');
     const ping = (id: number): Buffer => clientFrame(1, JSON.stringify({ type: 'ping', id }));
@@ -117,7 +117,7 @@ describe('a flood of frames', () => {
   });
 
   it('of bytes counts by its bytes', async () => {
-    app = await GatewayApp.start({ WS_MAX_MESSAGES_PER_SECOND: '1', WS_MAX_MESSAGE_BURST: '10' });
+    app = await GatewayApp.start({ WS_MAX_MESSAGES_PER_SECOND: '1', 'ws.maxMessageBurst': '10' });
     const client = await connect(app.url);
     await client.next('connected');
     for (let id = 1; id <= 4; id += 1) {
@@ -127,7 +127,7 @@ describe('a flood of frames', () => {
     expect(client.all('pong').map(({ id }) => id)).toEqual([1, 2, 3]);
   });
 
-  // A connection that had been closed was read and parsed until WS_CLOSE_TIMEOUT_MS, 5 s: 3.6 million frames came after one 1008.
+  // A connection that had been closed was read and parsed until the close timeout, 5 s: 3.6 million frames came after one 1008.
   it.each<[string, (app: GatewayApp) => Promise<Socket>, string]>([
     ['1008', async ({ url }) => socketOf(await connect(url)), '1008'],
     ['4001', ({ port }) => rawSocket(port, '/ws?token=bad'), '4001'],
@@ -144,14 +144,14 @@ describe('a flood of frames', () => {
       '4002',
     ],
   ])('that goes on after close code %s is not read, and ended in a moment', async (_, begin, code) => {
-    app = await GatewayApp.start({ WS_CLOSE_TIMEOUT_MS: '60000' });
+    app = await GatewayApp.start({ 'ws.closeTimeoutMs': '60000' });
     flood(await begin(app), times(5_000, PONG));
     await until(async () => (await app.count('connectionsClosed', { code })) === 1);
     await nothingLeft();
   });
 
   it('after a close frame of the client ends in a moment too', async () => {
-    app = await GatewayApp.start({ WS_CLOSE_TIMEOUT_MS: '60000' });
+    app = await GatewayApp.start({ 'ws.closeTimeoutMs': '60000' });
     const token = await signToken();
     const socket = await rawSocket(app.port, `/ws?token=${token}`, clientFrame(8, Buffer.from([0x03, 0xe8])));
     flood(socket, times(5_000, PONG));
@@ -160,7 +160,7 @@ describe('a flood of frames', () => {
   });
 
   it('with token changes in it is judged message by message, by the token before it', async () => {
-    app = await GatewayApp.start({ WS_MAX_MESSAGE_BURST: '1000' });
+    app = await GatewayApp.start({ 'ws.maxMessageBurst': '1000' });
     const [wide, narrow] = await Promise.all([
       signToken({ userId: 'eve', deviceIds: ['public', 'secret'] }),
       signToken({ userId: 'eve', deviceIds: ['public'] }),

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { CLOCK } from '../../src/time/clock.js';
 import { CONFIG, type Config } from '../../src/config/config.js';
 import { ConfigModule } from '../../src/config/config.module.js';
-import { loadConfig } from '../../src/config/load-config.js';
+import { testConfig } from '../support/test-config.js';
 import { CommandPublisher } from '../../src/mqtt/command-publisher.js';
 import { DevicesModule } from '../../src/devices/devices.module.js';
 import { MqttTransport } from '../../src/devices/mqtt-transport.js';
@@ -89,7 +89,7 @@ export class GatewayApp {
 
   /** @param door bounds that a test could not reach in time */
   static async start(env: Record<string, string> = {}, door: Partial<DoorLimits> = {}): Promise<GatewayApp> {
-    const config: Config = loadConfig({ JWT_SECRET: TEST_SECRET, ...env });
+    const config: Config = testConfig({ JWT_SECRET: TEST_SECRET, ...env });
     const clock = new ManualClock(Date.now());
     const builder = Test.createTestingModule({
       imports: [

@@ -213,7 +213,7 @@ describe('hostile input', () => {
   let published = 0;
 
   beforeAll(async () => {
-    app = await GatewayApp.start({ WS_CLOSE_TIMEOUT_MS: '200' });
+    app = await GatewayApp.start({ 'ws.closeTimeoutMs': '200' });
     bystander = await connect(app.url, { claims: { userId: 'bystander', deviceIds: ['pump'] } });
     await bystander.next('subscribed');
   });

@@ -8,7 +8,7 @@ import { until } from './until.js';
 describe('messages of a client', () => {
   let app: GatewayApp;
   beforeEach(async () => {
-    app = await GatewayApp.start({ WS_MAX_ROOMS_PER_CONNECTION: '3', WS_MAX_IN_FLIGHT: '4' });
+    app = await GatewayApp.start({ WS_MAX_ROOMS_PER_CONNECTION: '3', 'ws.maxInFlight': '4' });
   });
   afterEach(() => app.stop());
 

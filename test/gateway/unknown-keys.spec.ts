@@ -13,7 +13,7 @@ describe('tokens of unknown keys', () => {
     await server.start();
     own(server);
     const app = own(
-      await GatewayApp.start({ JWT_SECRET: '', JWT_JWKS_URL: server.url, JWT_JWKS_COOLDOWN_MS: '10000' }),
+      await GatewayApp.start({ JWT_SECRET: '', JWT_JWKS_URL: server.url, 'auth.jwksCooldownMs': '10000' }),
     );
     const claims = { ...goodClaims(app.clock), iat: app.clock.seconds };
     const good = (at: number) => signToken({ ...claims, at }, signer, { kid: 'one' });

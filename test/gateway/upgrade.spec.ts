@@ -188,7 +188,7 @@ describe('the upgrade', () => {
   });
 
   it('bounds the connections without a token; those with one are not held up by them', async () => {
-    app = await GatewayApp.start({ WS_MAX_PENDING_CONNECTIONS: '2' });
+    app = await GatewayApp.start({ 'ws.maxPendingConnections': '2' });
     const quiet = [await connect(app.url, { token: null }), await connect(app.url, { token: null })];
     expect((await tryUpgrade(app.port, '/ws')).status).toBe(503);
     expect((await tryUpgrade(app.port, '/ws', await bearer())).status).toBe(101);

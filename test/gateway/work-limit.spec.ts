@@ -10,7 +10,7 @@ describe('the work that a connection asks for', () => {
   afterEach(() => app.stop());
 
   /** 100 rooms a second, 1 000 at once. */
-  const FEW = { WS_MAX_MESSAGES_PER_SECOND: '1', WS_MAX_MESSAGE_BURST: '4' };
+  const FEW = { WS_MAX_MESSAGES_PER_SECOND: '1', 'ws.maxMessageBurst': '4' };
   async function begin(env: Record<string, string> = {}, claims = {}): Promise<void> {
     app = await GatewayApp.start(env);
     client = await connect(app.url, { query: { subscribe: 'none' }, claims });
@@ -50,7 +50,7 @@ describe('the work that a connection asks for', () => {
   });
 
   it('ends in 1008 for who goes on', async () => {
-    await begin({ WS_MAX_MESSAGES_PER_SECOND: '1', WS_MAX_MESSAGE_BURST: '200' }, {});
+    await begin({ WS_MAX_MESSAGES_PER_SECOND: '1', 'ws.maxMessageBurst': '200' }, {});
     ids(60_000).forEach((id) => app.publish(id, 1));
     client.send({ type: 'subscribe', pattern: 'd-*' });
     for (let id = 1; id <= 101; id += 1) {

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { formerSettings, warningsOf } from '../../src/config/former-settings.js';
 import { settings as table } from '../../src/config/settings.js';
 import { type ConfigError, loadConfig } from '../../src/config/load-config.js';
 import {
@@ -203,7 +204,9 @@ describe('the settings', () => {
       .flatMap((area) => Object.values(area) as { env: string; secret: boolean }[])
       .filter(({ env, secret }) => !secret && !own.OWN_SETTINGS.includes(env))
       .map(({ env }) => env);
-    expect(names).toEqual(expect.arrayContaining(['WS_MAX_PATTERNS_PER_CONNECTION', 'JWT_CACHE_MAX_BYTES']));
+    expect(names).toEqual(
+      expect.arrayContaining(['WS_MAX_PATTERN_ROOMS_PER_CONNECTION', 'JWT_CACHE_MAX_BYTES']),
+    );
     const allowed = (
       JSON.parse(await readFile(`${chart}/values.schema.json`, 'utf8')) as {
         properties: { settings: { properties: Record<string, Allowed> } };
@@ -246,6 +249,13 @@ describe('the settings', () => {
       expect(refusedBySchema.length).toBeGreaterThan(value === '' ? -1 : 1);
     },
   );
+
+  it('may be ones of the release before, which the program warns about', async () => {
+    const { settings } = await deployed({ values, set: formerSettings.map((name) => `settings.${name}=7`) });
+    expect(settings).toMatchObject(Object.fromEntries(formerSettings.map((name) => [name, '7'])));
+    const env = { ...settings, JWT_SECRET: 'k'.repeat(32) };
+    expect(warningsOf(env, loadConfig(env))).toHaveLength(formerSettings.length);
+  });
 
   it('write large numbers without an exponent', async () => {
     const { settings } = await deployed({ values, set: ['settings.HISTORY_TOTAL_MAX_BYTES=268435456'] });

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
+import { formerSettings } from '../../src/config/former-settings.js';
 import { settings } from '../../src/config/settings.js';
 import { chart, root } from './support/helm.js';
 
@@ -7,7 +8,7 @@ interface ChartDocs {
   OWN_SETTINGS: string[];
   documentedValues(text: string): { key: string; fallback: string; doc: string }[];
   readme(values: string, introduction: string): Promise<string>;
-  withSettings(schema: Schema, table: typeof settings): Schema;
+  withSettings(schema: Schema, table: typeof settings, former: readonly string[]): Schema;
   schemaText(schema: Schema): Promise<string>;
 }
 
@@ -25,7 +26,9 @@ describe("the chart's documentation", () => {
 
   it('knows exactly the settings that the product has', async () => {
     const text = read('values.schema.json');
-    expect(text).toBe(await docs.schemaText(docs.withSettings(JSON.parse(text) as Schema, settings)));
+    expect(text).toBe(
+      await docs.schemaText(docs.withSettings(JSON.parse(text) as Schema, settings, formerSettings)),
+    );
     const names = Object.values(settings).flatMap((area) =>
       Object.values(area).map((setting) => setting.env),
     );

@@ -38,8 +38,6 @@ const ENV = {
   MAX_DEVICES: '20000',
   WS_MAX_CONNECTIONS_PER_SECOND: '200',
   WS_HEARTBEAT_MS: '5000',
-  WS_AUTH_TIMEOUT_MS: '2000',
-  WS_CLOSE_TIMEOUT_MS: '2000',
   // A shared machine halts a Redis for longer than a second now and then.
   REDIS_TIMEOUT_MS: '10000',
   REDIS_LEASE_MS: '15000',

@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import { loadConfig } from '../../src/config/load-config.js';
+import { testConfig } from '../support/test-config.js';
 import { type ListeningPorts, type SluiceApp, createApp } from '../../src/create-app.js';
 import { TEST_SECRET } from '../support/tokens.js';
 
@@ -28,7 +28,7 @@ export interface RunningApp {
 /** An instance in this process, listening on free ports of the loopback. */
 export async function startApp(env: Record<string, string> = {}): Promise<RunningApp> {
   const log = new LogCapture();
-  const config = loadConfig({
+  const config = testConfig({
     PORT: '0',
     HOST: '127.0.0.1',
     MQTT_EMBEDDED_PORT: '0',

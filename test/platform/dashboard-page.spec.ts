@@ -19,7 +19,7 @@ describe('the dashboard page', () => {
 
   async function startWithBroker(env: Record<string, string> = {}) {
     const broker = own(await startMosquitto());
-    const fast = { MQTT_RECONNECT_MIN_MS: '50', MQTT_RECONNECT_MAX_MS: '200' };
+    const fast = { 'mqtt.reconnectMinMs': '50', 'mqtt.reconnectMaxMs': '200' };
     const app = own(await startApp({ MQTT_URL: broker.url, ...fast, ...env }));
     await app.app.ready();
     const device = await connectAsync(broker.url, { reconnectPeriod: 100 });

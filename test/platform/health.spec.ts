@@ -3,7 +3,7 @@ import { freePort } from '../support/free-port.js';
 import { startMosquitto } from '../support/mosquitto.js';
 import { type RunningApp, eventually, startApp } from './capture.js';
 
-const FAST = { MQTT_RECONNECT_MIN_MS: '50', MQTT_RECONNECT_MAX_MS: '200' };
+const FAST = { 'mqtt.reconnectMinMs': '50', 'mqtt.reconnectMaxMs': '200' };
 
 type Indicators = Record<string, { status: string }>;
 
@@ -78,7 +78,7 @@ describe('health', () => {
   });
 
   it('says degraded when the event loop was held up for too long', async () => {
-    const app = own(await startApp({ HEALTH_EVENT_LOOP_MAX_LAG_MS: '300' }));
+    const app = own(await startApp({ 'health.eventLoopMaxLagMs': '300' }));
     await eventually(isReady(app, 200, 'ok'));
     await eventually(async () => {
       holdUp(600);

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { decodeJwt } from 'jose';
 import { stopAfterEach } from '../support/cleanup.js';
@@ -6,6 +9,7 @@ import { freePort } from '../support/free-port.js';
 import { Program } from '../support/program.js';
 import { TEST_SECRET, signToken } from '../support/tokens.js';
 
+const checker = fileURLToPath(new URL('../../scripts/config-check.js', import.meta.url));
 const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
 describe('node dist/main.js', () => {
@@ -171,6 +175,21 @@ describe('node dist/main.js', () => {
     });
   });
 
+  it('warns of a variable that was a setting once, and starts', async () => {
+    const program = run({
+      PORT: '0',
+      HOST: '127.0.0.1',
+      MQTT_EMBEDDED_PORT: '0',
+      DEMO_DEVICES: '0',
+      LOG_FORMAT: 'json',
+      WS_MAX_IN_FLIGHT: 'many',
+    });
+    await program.line(/SLUICE listening/);
+    const warnings = program.lines.filter((line) => line.includes('"level":"warn"'));
+    expect(warnings).toEqual([expect.stringContaining('WS_MAX_IN_FLIGHT: is no setting any more')]);
+    expect(warnings[0]).toContain('64 holds');
+  });
+
   it('names PORT when it is taken', async () => {
     const port = await freePort();
     const env = { PORT: String(port), HOST: '127.0.0.1', MQTT_EMBEDDED_PORT: '0', DEMO_DEVICES: '0' };
@@ -220,5 +239,32 @@ describe('node dist/main.js', () => {
     await program.line(/Draining/);
     program.send('SIGTERM');
     expect(await program.exited).toEqual({ code: 1, signal: null });
+  });
+});
+
+describe('npm run config:check', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-check-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  async function check(content: string): Promise<{ code: number | null; output: string }> {
+    const file = join(folder, 'my.env');
+    writeFileSync(file, content);
+    const program = new Program('config:check', process.execPath, [checker, file], { env: process.env });
+    return { code: (await program.exited).code, output: program.output };
+  }
+
+  it('warns of a variable that was a setting once, which is no reason not to start', async () => {
+    const { code, output } = await check('REDIS_PROBE_MS=1000\n');
+    expect(output).toContain(
+      'Warning: REDIS_PROBE_MS: is no setting any more and changes nothing, 2000 holds',
+    );
+    expect(output).toContain('Sluice would start with these settings');
+    expect(code).toBe(0);
+  });
+
+  it('refuses a name that never was one', async () => {
+    const { code, output } = await check('REDIS_PROBES=1000\n');
+    expect(output).toContain('REDIS_PROBES: is no setting of Sluice');
+    expect(code).toBe(1);
   });
 });

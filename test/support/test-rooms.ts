@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { loadConfig } from '../../src/config/load-config.js';
+import { testConfig } from './test-config.js';
 import type { Config } from '../../src/config/config.js';
 import { DeliveryContext } from '../../src/delivery/delivery-context.js';
 import { FakeSocket } from './fake-socket.js';
@@ -37,7 +37,7 @@ export class TestMember implements Member, OutboundOwner {
 
 /** RoomsService over the memory adapter, with limits of the test's choice and no network. */
 export function testRooms(env: Record<string, string> = {}) {
-  const config: Config = loadConfig(env);
+  const config: Config = testConfig(env);
   const metrics = new Metrics();
   const scheduler = new ManualScheduler();
   const context = new DeliveryContext(config.ws, metrics, scheduler);

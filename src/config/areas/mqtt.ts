@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import {
+  constant,
   HOUR_S,
   int,
   KIB,
@@ -56,37 +57,28 @@ export const mqttSettings = {
     [1, 16 * MIB],
     'Largest device payload; larger ones are counted and dropped',
   ),
-  keepaliveS: int(
-    'MQTT_KEEPALIVE_S',
-    15,
-    [1, 3_600],
-    'Keep-alive towards the broker: a dead connection is noticed after at most 1.5 times this',
-  ),
-  connectTimeoutMs: int(
-    'MQTT_CONNECT_TIMEOUT_MS',
-    5_000,
-    [100, 120_000],
-    'Time the broker has to answer CONNECT',
-  ),
-  reconnectMinMs: int(
-    'MQTT_RECONNECT_MIN_MS',
-    200,
-    [10, 60_000],
-    'First wait before a reconnect; doubles with jitter',
-  ),
-  reconnectMaxMs: int('MQTT_RECONNECT_MAX_MS', 5_000, [10, 600_000], 'Longest wait before a reconnect'),
-  receiveMaximum: int(
-    'MQTT_RECEIVE_MAXIMUM',
-    65_535,
-    [1, 65_535],
-    'QoS 1 messages the broker may have in flight to this instance before it waits for PUBACK (MQTT 5). What is over it waits in the queue of the broker, which drops when that is full: Mosquitto keeps 1 000 by default, so the window is as large as MQTT allows',
-  ),
   sessionExpiryS: int(
     'MQTT_SESSION_EXPIRY_S',
     HOUR_S,
     [1, 4_294_967_294],
     'Time the broker keeps the ingest session (and what it queues) of a deployment that is away',
   ),
+};
+
+export const mqttConstants = {
+  /** A dead connection is noticed after at most 1.5 times this; a ping costs nothing. */
+  keepaliveS: constant('MQTT_KEEPALIVE_S', 15),
+  /** Time the broker has to answer CONNECT: many round trips, and no longer than people wait. */
+  connectTimeoutMs: constant('MQTT_CONNECT_TIMEOUT_MS', 5_000),
+  /** First wait before a reconnect, of which a random part is taken; doubles. */
+  reconnectMinMs: constant('MQTT_RECONNECT_MIN_MS', 200),
+  /** Longest wait before a reconnect: a broker that is back is found soon, and one attempt in seconds is no load. */
+  reconnectMaxMs: constant('MQTT_RECONNECT_MAX_MS', 5_000),
+  /**
+   * QoS 1 messages that the broker may have in flight to this instance before it waits for PUBACK (MQTT 5). What is over it waits in the
+   * queue of the broker, which drops when that is full (Mosquitto keeps 1 000 by default), so the window is as large as MQTT allows.
+   */
+  receiveMaximum: constant('MQTT_RECEIVE_MAXIMUM', 65_535),
 };
 
 /** Commands to devices. */
@@ -109,12 +101,11 @@ export const commandsSettings = {
     [1, 3_600],
     'Message Expiry Interval of a command (MQTT 5): older ones never reach the machine',
   ),
-  outboxMax: int(
-    'COMMAND_OUTBOX_MAX',
-    1_000,
-    [1, 65_535],
-    'Commands of this instance that wait for PUBACK; more are answered broker_unavailable',
-  ),
+};
+
+export const commandsConstants = {
+  /** Commands of this instance that wait for PUBACK, more are answered broker_unavailable: far more than people send while a broker answers. */
+  outboxMax: constant('COMMAND_OUTBOX_MAX', 1_000),
 };
 
 export const demoSettings = {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { int, matching, optionalText, secret } from '../setting.js';
+import { constant, int, matching, optionalText, secret, type ValuesOf } from '../setting.js';
 
 /** What the instances share through Redis. */
 export const redisSettings = {
@@ -38,34 +38,23 @@ export const redisSettings = {
     [100, 60_000],
     'Silence of Redis after which an instance serves its rooms from the broker',
   ),
-  probeMs: int(
-    'REDIS_PROBE_MS',
-    2_000,
-    [100, 60_000],
-    'Interval of the probe through the subscriber connection that finds half-open ones',
-  ),
-  batchMaxPublications: int(
-    'REDIS_BATCH_MAX_PUBLICATIONS',
-    128,
-    [1, 10_000],
-    'Publications in one script call; measured best between 20 and 128',
-  ),
-  maxPendingPublications: int(
-    'REDIS_MAX_PENDING_PUBLICATIONS',
-    8_192,
-    [16, 1_000_000],
-    'Publications under way to Redis before ingest waits',
-  ),
   leaseMs: int(
     'REDIS_LEASE_MS',
     1_500,
     [300, 60_000],
     'Life of the ingest lease without renewal: the longest takeover when the will does not tell',
   ),
-  presenceExpiryMs: int(
-    'REDIS_PRESENCE_EXPIRY_MS',
-    15_000,
-    [1_000, 600_000],
-    'Time after which the entries of a killed instance are gone',
+};
+
+export const redisConstants = {
+  /** Interval of the probe through the subscriber connection that finds half-open ones. */
+  probeMs: constant('REDIS_PROBE_MS', 2_000),
+  /** Publications in one script call; measured best between 20 and 128. */
+  batchMaxPublications: constant('REDIS_BATCH_MAX_PUBLICATIONS', 128),
+  /** Publications under way to Redis before ingest waits: 64 calls of a full batch. */
+  maxPendingPublications: constant('REDIS_MAX_PENDING_PUBLICATIONS', 8_192),
+  /** Time after which the entries of a killed instance are gone. An instance writes them three times in that time, less often than its lease. */
+  presenceExpiryMs: constant('REDIS_PRESENCE_EXPIRY_MS', ({ leaseMs }: ValuesOf<typeof redisSettings>) =>
+    Math.min(15_000, 10 * leaseMs),
   ),
 };

@@ -1,4 +1,4 @@
-import { HOUR_S, int, MIB, oneOf, optionalText } from '../setting.js';
+import { constant, HOUR_S, int, MIB, oneOf, optionalText } from '../setting.js';
 
 /** Rooms: which devices are known, and what is kept of each. */
 export const roomsSettings = {
@@ -26,12 +26,6 @@ export const roomsSettings = {
     [0, 64 * 1024 * MIB],
     'Bytes of history over all devices in memory mode; over it the oldest history of other devices is dropped and counted',
   ),
-  historyPageMaxPublications: int(
-    'HISTORY_PAGE_MAX_PUBLICATIONS',
-    256,
-    [1, 10_000],
-    'Publications read at once while a client resumes; bounds what a resume holds in memory',
-  ),
   maxDevices: int(
     'MAX_DEVICES',
     200_000,
@@ -44,6 +38,11 @@ export const roomsSettings = {
     [10, 10 * 365 * 24 * HOUR_S],
     'Silence after which a device nobody watches is forgotten',
   ),
+};
+
+export const roomsConstants = {
+  /** Publications read at once while a client resumes; bounds what a resume holds in memory. */
+  historyPageMaxPublications: constant('HISTORY_PAGE_MAX_PUBLICATIONS', 256),
 };
 
 export const metadataSettings = {

@@ -1,4 +1,4 @@
-import { int, list, oneOf, optionalInt, text } from '../setting.js';
+import { constant, int, list, oneOf, optionalInt, text } from '../setting.js';
 
 export const httpSettings = {
   port: int('PORT', 8080, [0, 65_535], 'Port of HTTP and WebSocket; 0 picks a free one'),
@@ -38,19 +38,11 @@ export const logSettings = {
 };
 
 /** When readiness says degraded. */
-export const healthSettings = {
-  eventLoopMaxLagMs: int(
-    'HEALTH_EVENT_LOOP_MAX_LAG_MS',
-    1_000,
-    [10, 60_000],
-    'p99 event-loop delay over which readiness says degraded',
-  ),
-  memoryMaxPercent: int(
-    'HEALTH_MEMORY_MAX_PERCENT',
-    90,
-    [10, 100],
-    'Heap in use, in percent of its limit, over which readiness says degraded',
-  ),
+export const healthConstants = {
+  /** p99 event-loop delay: what a person notices. */
+  eventLoopMaxLagMs: constant('HEALTH_EVENT_LOOP_MAX_LAG_MS', 1_000),
+  /** Heap in use, in percent of its limit: above it the collector runs all the time, and a large answer may end the process. */
+  memoryMaxPercent: constant('HEALTH_MEMORY_MAX_PERCENT', 90),
 };
 
 /** The pace of a shutdown. */
@@ -73,10 +65,9 @@ export const drainSettings = {
     [0, 300_000],
     'Span over which the retryAfterMs of the closed clients are spread',
   ),
-  batchConnections: int(
-    'DRAIN_BATCH_CONNECTIONS',
-    500,
-    [1, 100_000],
-    'Connections closed per batch, ten batches a second',
-  ),
+};
+
+export const drainConstants = {
+  /** Connections closed per batch, ten batches a second; batches grow by themselves where the time is short. */
+  batchConnections: constant('DRAIN_BATCH_CONNECTIONS', 500),
 };

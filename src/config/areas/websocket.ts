@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { int, KIB, list, matching, MIB, oneOf } from '../setting.js';
+import { constant, int, KIB, list, matching, MIB, oneOf, type ValuesOf } from '../setting.js';
 
 const path = z.string().regex(/^\/[\w\-./]*$/, 'must be a path that starts with /');
 
@@ -25,23 +25,11 @@ export const wsSettings = {
     [KIB, 16 * MIB],
     'Largest client message; a larger one closes the connection with 1009',
   ),
-  authTimeoutMs: int(
-    'WS_AUTH_TIMEOUT_MS',
-    5_000,
-    [100, 60_000],
-    'Time a connection has to send its token as the first message',
-  ),
   heartbeatMs: int(
     'WS_HEARTBEAT_MS',
     30_000,
     [100, 600_000],
     'Interval of the server ping; a connection without a pong by the next one is ended',
-  ),
-  closeTimeoutMs: int(
-    'WS_CLOSE_TIMEOUT_MS',
-    5_000,
-    [100, 60_000],
-    'Time a client has to answer a close frame before the TCP connection is ended',
   ),
   maxConnections: int(
     'WS_MAX_CONNECTIONS',
@@ -67,12 +55,6 @@ export const wsSettings = {
     [0, 60_000],
     'Longest wait in that line; who would wait longer is told to come back by HTTP 503 with Retry-After',
   ),
-  maxPendingConnections: int(
-    'WS_MAX_PENDING_CONNECTIONS',
-    2_000,
-    [1, 1_000_000],
-    'Connections that have not sent a token yet; beyond it the address that has most gives way (1013), or is refused with HTTP 503',
-  ),
   maxConnectionsPerUser: int(
     'WS_MAX_CONNECTIONS_PER_USER',
     100,
@@ -84,12 +66,6 @@ export const wsSettings = {
     5_000,
     [1, 1_000_000],
     'Devices one connection may watch by id; more are answered too_many_rooms',
-  ),
-  maxPatternsPerConnection: int(
-    'WS_MAX_PATTERNS_PER_CONNECTION',
-    100,
-    [0, 10_000],
-    'Pattern subscriptions of one connection; more are answered too_many_rooms',
   ),
   maxPatternRoomsPerConnection: int(
     'WS_MAX_PATTERN_ROOMS_PER_CONNECTION',
@@ -103,52 +79,47 @@ export const wsSettings = {
     [1, 1_000_000],
     'Client messages a second, sustained',
   ),
-  maxMessageBurst: int(
-    'WS_MAX_MESSAGE_BURST',
-    200,
-    [1, 1_000_000],
-    'Client messages at once before rate_limited',
-  ),
-  maxRefusedMessages: int(
-    'WS_MAX_REFUSED_MESSAGES',
-    100,
-    [1, 1_000_000],
-    'rate_limited answers a connection gets within 10 s; one more closes it with 1008',
-  ),
-  maxInFlight: int(
-    'WS_MAX_IN_FLIGHT',
-    64,
-    [1, 10_000],
-    'Client messages of one connection in work at once; reading pauses above it',
-  ),
   queueMaxBytes: int(
     'WS_QUEUE_MAX_BYTES',
     MIB,
     [64 * KIB, 1024 * MIB],
     'Bytes of telemetry waiting for one slow connection; over it mode every is closed with 4008',
   ),
-  queueMaxMessages: int(
-    'WS_QUEUE_MAX_MESSAGES',
-    8_192,
-    [16, 10_000_000],
-    'Telemetry messages waiting for one slow connection; over it mode every is closed with 4008',
+};
+
+type WsValues = ValuesOf<typeof wsSettings>;
+
+export const wsConstants = {
+  /** Time a connection has to send its token as the first message; the contract says it. */
+  authTimeoutMs: constant('WS_AUTH_TIMEOUT_MS', 5_000),
+  /** Time a client has to answer a close frame before the TCP connection is ended; the contract says it. */
+  closeTimeoutMs: constant('WS_CLOSE_TIMEOUT_MS', 5_000),
+  /**
+   * Connections that have not sent a token yet, as many as are let in within two seconds; beyond it the address that has most gives way
+   * (1013), or is refused with HTTP 503.
+   */
+  maxPendingConnections: constant('WS_MAX_PENDING_CONNECTIONS', ({ maxConnectionsPerSecond }: WsValues) =>
+    Math.max(2_000, 2 * maxConnectionsPerSecond),
   ),
-  controlQueueMaxBytes: int(
-    'WS_CONTROL_QUEUE_MAX_BYTES',
-    MIB,
-    [64 * KIB, 1024 * MIB],
-    'Bytes of status, metadata, replies and errors waiting for one connection; over it 4008 in any mode',
+  /** Pattern subscriptions of one connection, more are answered too_many_rooms: each is held against every new device. */
+  maxPatternsPerConnection: constant('WS_MAX_PATTERNS_PER_CONNECTION', 100),
+  /** Client messages at once before rate_limited: what a page sends as it opens. */
+  maxMessageBurst: constant(
+    'WS_MAX_MESSAGE_BURST',
+    ({ maxMessagesPerSecond }: WsValues) => 2 * maxMessagesPerSecond,
   ),
-  controlQueueMaxMessages: int(
-    'WS_CONTROL_QUEUE_MAX_MESSAGES',
-    8_192,
-    [16, 10_000_000],
-    'Status, metadata, replies and errors waiting for one connection; over it 4008 in any mode',
+  /** rate_limited answers a connection gets within 10 s; one more closes it with 1008. */
+  maxRefusedMessages: constant('WS_MAX_REFUSED_MESSAGES', 100),
+  /** Client messages of one connection in work at once; reading pauses above it, so that nobody notices but who floods. */
+  maxInFlight: constant('WS_MAX_IN_FLIGHT', 64),
+  /** Telemetry messages waiting for one slow connection: WS_QUEUE_MAX_BYTES is the bound that counts, unless they are under 128 bytes. */
+  queueMaxMessages: constant('WS_QUEUE_MAX_MESSAGES', ({ queueMaxBytes }: WsValues) =>
+    Math.max(8_192, Math.floor(queueMaxBytes / 128)),
   ),
-  snapshotFrameMaxBytes: int(
-    'WS_SNAPSHOT_FRAME_MAX_BYTES',
-    256 * KIB,
-    [KIB, 256 * KIB],
-    'Size at which a snapshot is split into a further frame',
-  ),
+  /** Bytes of status, metadata, replies and errors waiting for one connection; over it 4008 in any mode. */
+  controlQueueMaxBytes: constant('WS_CONTROL_QUEUE_MAX_BYTES', MIB),
+  /** Status, metadata, replies and errors waiting for one connection, as many as of telemetry; over it 4008 in any mode. */
+  controlQueueMaxMessages: constant('WS_CONTROL_QUEUE_MAX_MESSAGES', 8_192),
+  /** Size at which a snapshot is split into a further frame; the contract says that none is larger. */
+  snapshotFrameMaxBytes: constant('WS_SNAPSHOT_FRAME_MAX_BYTES', 256 * KIB),
 };
