@@ -6,13 +6,13 @@ export interface SluiceClientOptions {
   /** `wss://…/ws`. */
   url: string;
   /**
-   * The JWT, or where to get one. A function is asked at every connect, with `rejected` when the one before is expired or was refused, and
-   * half a minute before the one in use ends.
+   * The JWT, or a function that returns it. The function is called at every connect, with `rejected` when the last token was expired or
+   * refused, and half a minute before the current one expires.
    */
   token: string | ((rejected: boolean) => string | Promise<string>);
-  /** Collects what is due within so many ms into one frame, 0 to 1000. Default 0. */
+  /** Collects publications for this many ms into one frame, 0 to 1000. Default 0. */
   batchMs?: number;
-  /** Default the global one; in Node.js 20 that of the package ws. */
+  /** Default: the global one; in Node.js 20 pass that of the package ws. */
   WebSocket?: WebSocketClass;
 }
 
@@ -25,13 +25,13 @@ export interface SluiceClientEvents {
   telemetry: Telemetry;
   status: DeviceStatus;
   meta: DeviceMeta;
-  /** All that is known of a device: at the beginning, and where numbering starts anew. Its telemetry is a value, not a publication. */
+  /** All that is known of a device: at the beginning, and when its epoch changes. Its telemetry is a value, not a publication. */
   snapshot: DeviceState;
   /** Publications of a device may be missing before what follows: clear a chart, or mark the gap. */
   reset: { deviceId: string };
-  /** A newer token does not grant these any more. */
+  /** A newer token no longer grants these. */
   withdrawn: { deviceIds: readonly string[]; pattern?: string };
   upstream: Upstream;
-  /** Not the answer to anything asked here; and why a connection was lost. */
+  /** An error that is not the answer to a request of this client, or the reason why the connection was lost. */
   error: SluiceError;
 }

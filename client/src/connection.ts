@@ -2,7 +2,7 @@ import type { ServerMessage } from './messages.js';
 import { afterClose, fullJitter } from './reconnect.js';
 import { SluiceError } from './sluice-error.js';
 
-/** What of a WebSocket is used: the browser's, that of Node.js 22, or `WebSocket` of the package ws. */
+/** The part of a WebSocket used here: the browser's, Node.js 22's, or `WebSocket` of the package ws. */
 export interface WebSocketLike {
   onopen: ((event: never) => unknown) | null;
   onmessage: ((event: never) => unknown) | null;
@@ -17,34 +17,34 @@ export type WebSocketClass = new (url: string, protocols: string[]) => WebSocket
 
 export interface ConnectionOptions {
   readonly url: string;
-  /** Asked for a token at every connect; `rejected` when the one before is expired or was refused. `null`: there is none, stay away. */
+  /** Called for a token at every connect; `rejected` when the last one was expired or refused. `null`: there is none, do not reconnect. */
   readonly token: (rejected: boolean) => string | null | Promise<string | null>;
   readonly WebSocket: WebSocketClass;
 }
 
 export interface ConnectionEvents {
   connecting(): void;
-  /** The token is good: from here on messages may be sent. */
+  /** The token is good: messages may be sent from now on. */
   open(token: string, serverTs: number): void;
   message(message: ServerMessage): void;
-  /** Not open any more; it comes back by itself after `delayMs`, or not at all. */
+  /** No longer open; it reconnects after `delayMs`, or never if null. */
   lost(delayMs: number | null, error: SluiceError): void;
 }
 
 const OPEN = 1;
-/** A longer token may not fit into request headers: it goes as the first message. */
+/** A longer token may not fit into request headers: it is sent as the first message. */
 const MAX_HEADER_TOKEN = 8_000;
 const HEADER_TOKEN = /^[\w.-]+$/;
-/** The server lets a crowd in one by one, for up to 8 s. */
+/** Under load the server admits connections one by one, for up to 8 s. */
 const OPEN_TIMEOUT_MS = 20_000;
-/** A connection that stood this long is good: the next wait starts small again. */
+/** A connection that lasted this long was good: the next wait starts small again. */
 const STABLE_MS = 10_000;
 const PONG_TIMEOUT_MS = 10_000;
 const DEFAULT_HEARTBEAT_MS = 30_000;
 
 type Timer = ReturnType<typeof setTimeout>;
 
-/** A WebSocket that comes back: token, waits with jitter, and an eye on connections that are dead without saying so. */
+/** A WebSocket that reconnects: token, waits with jitter, and detection of half-open connections. */
 export class Connection {
   private socket: WebSocketLike | undefined;
   private isOpen = false;
@@ -118,7 +118,7 @@ export class Connection {
     socket.onmessage = ({ data }: { data: string }) =>
       this.received(JSON.parse(data) as ServerMessage, token);
     socket.onclose = ({ code, reason }: { code: number; reason: string }) => this.ended(code, reason);
-    socket.onerror = () => undefined; // a close follows
+    socket.onerror = () => undefined; // a close event follows
   }
 
   private received(message: ServerMessage, token: string): void {
@@ -155,7 +155,7 @@ export class Connection {
     if (next.action === 'stop') {
       this.lose(null, 'closed', next.why);
     } else if (next.action === 'new-token') {
-      // A token that is refused again and again is asked for with waits that grow.
+      // If tokens are refused repeatedly, the wait before the next one grows.
       const delayMs = this.rejected ? fullJitter(this.attempt, Math.random) : 0;
       this.rejected = true;
       this.lose(delayMs, 'connection_lost', why);
@@ -172,7 +172,7 @@ export class Connection {
     this.events.lost(delayMs, new SluiceError(code, why));
   }
 
-  /** Leaves the socket at once: the closing handshake of a dead one takes minutes. */
+  /** Drops the socket at once: the closing handshake of a half-open one takes minutes. */
   private abandon(): void {
     const { socket, timers } = this;
     this.isOpen = false;

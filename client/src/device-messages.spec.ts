@@ -73,7 +73,7 @@ describe(DeviceMessages.name, () => {
   it('goes on where it is when what is missing cannot be had', () => {
     interests.add(['a'], undefined);
     take(subscribed('a', 'e', 4), snapshot('a', 'e', 4), publication('a', 'e', 6));
-    messages.given('a');
+    messages.resumeFailed('a');
     take(publication('a', 'e', 8));
     expect(heard).toEqual(['a snapshot 4', 'a resume', 'a reset', 'a 8']);
   });

@@ -9,7 +9,7 @@ import type {
 } from './messages.js';
 import type { Positions } from './positions.js';
 
-/** Who hears what devices say; see {@link SluiceClientEvents}. */
+/** Receives the messages about devices; see {@link SluiceClientEvents}. */
 export interface DeviceListener {
   telemetry(message: Telemetry): void;
   status(message: DeviceStatus): void;
@@ -17,11 +17,11 @@ export interface DeviceListener {
   snapshot(state: DeviceState): void;
   reset(deviceId: string): void;
   withdrawn(deviceIds: readonly string[], pattern: string | undefined): void;
-  /** Something is missing that should not be: asks for it. */
+  /** A publication is missing: requests it. */
   resume(deviceId: string): void;
 }
 
-/** Hands on what concerns devices: each publication once and in order, and nothing of what is not wanted any more. */
+/** Passes on messages about devices: each publication once and in order, and none of devices that are no longer wanted. */
 export class DeviceMessages {
   private readonly resuming = new Set<string>();
 
@@ -31,7 +31,7 @@ export class DeviceMessages {
     private readonly listener: DeviceListener,
   ) {}
 
-  /** A new connection: nothing is under way on it. */
+  /** A new connection: no request is pending on it. */
   begin(): void {
     this.resuming.clear();
   }
@@ -57,12 +57,12 @@ export class DeviceMessages {
         this.left(message);
         break;
       default:
-        break; // does not concern devices
+        break; // not about devices
     }
   }
 
-  /** What was asked for by {@link DeviceListener.resume} does not come: it goes on where it is. */
-  given(deviceId: string): void {
+  /** A resume that was requested by {@link DeviceListener.resume} will not come: the device continues at its current position. */
+  resumeFailed(deviceId: string): void {
     if (this.resuming.delete(deviceId)) {
       this.positions.keep((id) => id !== deviceId);
       this.listener.reset(deviceId);
@@ -98,7 +98,8 @@ export class DeviceMessages {
     this.interests.subscribed(message);
     for (const room of message.rooms) {
       const { deviceId, recovered } = room;
-      // The answer to a pattern names devices that are watched already: those go on as they are, and it may overtake what they say.
+      // The answer to a pattern also names devices that are watched already: their positions stay, since publications of them may still be
+      // on the way.
       if (message.pattern === undefined || !this.positions.has(deviceId)) {
         this.positions.subscribed(room);
       }

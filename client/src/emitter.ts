@@ -1,8 +1,8 @@
-/** Listeners by the name of what they hear. */
+/** Listeners by event name. */
 export class Emitter<Events> {
   private readonly listeners = new Map<keyof Events, Set<(event: never) => void>>();
 
-  /** @returns takes the listener back */
+  /** @returns removes the listener */
   on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
     const listeners = this.listeners.get(name) ?? new Set();
     this.listeners.set(name, listeners);
@@ -15,7 +15,7 @@ export class Emitter<Events> {
       try {
         listener(event as never);
       } catch (error) {
-        // As with any event target: the fault is shown as one of the page, and what else there is to do is done.
+        // As with any event target: the error is reported as uncaught, and the other listeners are still called.
         setTimeout(() => {
           throw error;
         });

@@ -1,12 +1,12 @@
-/** The form in which the server names it: `**` is `*`. */
+/** The server's form of a pattern: `**` becomes `*`. */
 export function normalPattern(pattern: string): string {
   return pattern.replace(/\*{2,}/g, '*');
 }
 
 /**
- * Whether a pattern stands for the device; `*` is any run of characters. Each piece between stars is looked for once, left to right:
- * the leftmost place is always right when only stars follow. A regular expression of several `.*` tries again and again: a hostile id
- * of 127 characters takes a minute with six stars.
+ * Whether a pattern matches the device; `*` is any run of characters. Each piece between stars is searched once, left to right: the
+ * leftmost place is always right when only stars follow. A regular expression with several `.*` backtracks: with six stars a hostile id of
+ * 127 characters takes a minute.
  */
 export function matchesPattern(pattern: string, deviceId: string): boolean {
   const [prefix = '', ...middles] = pattern.split('*');

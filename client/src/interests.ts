@@ -5,14 +5,14 @@ import type { Positions } from './positions.js';
 /** Devices in one message: with positions and the longest ids it stays under the server's 64 KiB. */
 const DEVICES_PER_MESSAGE = 150;
 
-/** What is wanted, whether or not there is a connection now. */
+/** The wanted devices and patterns, whether or not there is a connection now. */
 export class Interests {
   private readonly devices = new Map<string, Delivery | undefined>();
   private readonly patterns = new Map<string, Delivery | undefined>();
-  /** Devices that came by a pattern, and which. */
+  /** Devices that a pattern brought, and which pattern. */
   private readonly matched = new Map<string, string>();
 
-  /** @returns takes it back, for what the server refuses: then what was before still counts */
+  /** @returns undoes it, when the server refuses: the previous options then apply again */
   add(deviceIds: readonly string[], delivery: Delivery | undefined): () => void {
     const before = deviceIds.map(
       (deviceId) => [deviceId, this.devices.has(deviceId), this.devices.get(deviceId)] as const,
@@ -21,7 +21,7 @@ export class Interests {
     return () => before.forEach(([deviceId, was, options]) => putBack(this.devices, deviceId, was, options));
   }
 
-  /** @returns takes it back */
+  /** @returns undoes it */
   addPattern(pattern: string, delivery: Delivery | undefined): () => void {
     const was = this.patterns.has(pattern);
     const options = this.patterns.get(pattern);
@@ -29,7 +29,7 @@ export class Interests {
     return () => putBack(this.patterns, pattern, was, options);
   }
 
-  /** Those that a pattern covers are left to it. */
+  /** Devices that a pattern covers stay, as devices of that pattern. */
   remove(deviceIds: readonly string[]): void {
     for (const deviceId of deviceIds) {
       const pattern = [...this.patterns.keys()].find((one) => matchesPattern(one, deviceId));
@@ -39,7 +39,7 @@ export class Interests {
     }
   }
 
-  /** Wanted by its id. */
+  /** Whether the device is wanted by id. */
   isExplicit(deviceId: string): boolean {
     return this.devices.has(deviceId);
   }
@@ -57,7 +57,7 @@ export class Interests {
     }
   }
 
-  /** Still wanted, by its id or by a pattern. */
+  /** Whether the device is still wanted, by id or by a pattern. */
   has(deviceId: string): boolean {
     return this.devices.has(deviceId) || this.matched.has(deviceId);
   }
@@ -69,7 +69,7 @@ export class Interests {
     }
   }
 
-  /** A newer token does not grant it any more. */
+  /** A newer token no longer grants it. */
   withdrawn(deviceIds: readonly string[], pattern: string | undefined): void {
     if (pattern === undefined) {
       deviceIds.forEach((deviceId) => {
@@ -81,7 +81,7 @@ export class Interests {
     }
   }
 
-  /** How a device is served, to ask for it again. */
+  /** The delivery options of a device, to request it again. */
   deliveryOf(deviceId: string): Delivery | undefined {
     return this.devices.has(deviceId)
       ? this.devices.get(deviceId)
@@ -89,8 +89,9 @@ export class Interests {
   }
 
   /**
-   * What brings a new connection to where the last one stood, in three steps, each to be answered before the next: devices by id and
-   * position, those of patterns too; the patterns; then the ids that only patterns brought are left to them.
+   * The messages that restore all subscriptions on a new connection, in three steps, each to be answered before the next: devices by id and
+   * position, including those of patterns; the patterns; then the ids that only patterns brought are unsubscribed, so that they belong to
+   * their patterns again.
    */
   restore(positions: Positions): object[][] {
     const byPattern = [...this.matched.keys()].filter((deviceId) => !this.devices.has(deviceId));
@@ -112,7 +113,7 @@ export class Interests {
   }
 }
 
-/** @param positions where to go on; without them the devices begin with a snapshot */
+/** @param positions where to continue; without them the devices begin with a snapshot */
 export function subscribeMessage(
   deviceIds: readonly string[],
   delivery: Delivery | undefined,
@@ -126,7 +127,7 @@ export function subscribeMessage(
     type: 'subscribe',
     deviceIds,
     ...(delivery !== undefined && { delivery }),
-    // Members of their own, `__proto__` too: an assignment would set the prototype.
+    // Own members, also for `__proto__`: an assignment would set the prototype.
     ...(known.length > 0 && { since: Object.fromEntries(known) }),
   };
 }

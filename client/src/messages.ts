@@ -1,10 +1,10 @@
-/** Where a device's numbering stands: within an epoch the offset grows by one per publication. */
+/** The position of a device: within an epoch the offset grows by one per publication. */
 export interface Position {
   readonly epoch: string;
   readonly offset: number;
 }
 
-/** How a subscription is served; see "Delivery options" in docs/protocol.md. */
+/** Options of a subscription; see "Delivery options" in docs/protocol.md. */
 export interface Delivery {
   mode?: 'every' | 'latest';
   /** Publications per device and second at most, 0.01 to 100. */
@@ -28,7 +28,7 @@ export interface Telemetry extends Position {
     readonly count: number;
     readonly from: number;
     readonly to: number;
-    /** The window had more than it has room for: some members are left out. */
+    /** The window exceeded its bound: some members are left out. */
     readonly truncated?: true;
   };
 }
@@ -37,7 +37,7 @@ export interface DeviceStatus {
   readonly type: 'device_status';
   readonly deviceId: string;
   readonly isOnline: boolean;
-  /** Unix ms, by the device where it says so. */
+  /** Unix ms, from the device if it sends one. */
   readonly lastSeen: number;
   readonly serverTs: number;
 }
@@ -45,12 +45,12 @@ export interface DeviceStatus {
 export interface DeviceMeta {
   readonly type: 'device_meta';
   readonly deviceId: string;
-  /** `null`: forgotten. */
+  /** `null`: deleted. */
   readonly meta: Record<string, unknown> | null;
   readonly serverTs: number;
 }
 
-/** All that is known of a device; what is unknown is left out. */
+/** All that is known of a device; unknown members are absent. */
 export interface DeviceState {
   readonly deviceId: string;
   readonly telemetry?: Telemetry;
@@ -60,7 +60,7 @@ export interface DeviceState {
 
 export interface Upstream {
   readonly type: 'upstream';
-  /** `down`: device messages cannot come now, and what is shown is stale. */
+  /** `down`: device messages cannot arrive now, and shown values are stale. */
   readonly mqtt: 'up' | 'down';
   /** Unix ms. */
   readonly changedAt: number;
@@ -68,7 +68,7 @@ export interface Upstream {
 
 export interface Room extends Position {
   readonly deviceId: string;
-  /** For a device that was resumed: whether nothing is missing. */
+  /** For a device that was resumed: whether no publication is missing. */
   readonly recovered?: boolean;
 }
 
@@ -82,7 +82,7 @@ export interface Subscribed {
   readonly more?: boolean;
 }
 
-/** What the server says, as in docs/protocol.md. */
+/** The server's messages, as in docs/protocol.md. */
 export type ServerMessage =
   | {
       readonly type: 'connected';

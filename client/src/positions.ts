@@ -1,18 +1,18 @@
 import type { DeviceState, Position, Room, Telemetry } from './messages.js';
 
-/** What a publication is to what was seen before. */
+/** A publication compared with the device's position. */
 export type Continuity = 'next' | 'double' | 'gap';
 
 interface Known extends Position {
-  /** Its value was handed on. Else it is only known where the device stands: a resume from there would never show it. */
+  /** Its value was passed on. Otherwise only the position is known, and a resume from there would never show the value. */
   readonly shown: boolean;
 }
 
-/** Where each device stands, as far as it was handed on: what a resume goes on from. */
+/** The position of each device, as far as it was passed on: a resume continues from it. */
 export class Positions {
   private readonly byDevice = new Map<string, Known>();
 
-  /** Where a resume may go on from; undefined where nothing was shown. */
+  /** The position from which a resume may continue; undefined if nothing was shown. */
   get(deviceId: string): Position | undefined {
     const known = this.byDevice.get(deviceId);
     return known?.shown === true ? { epoch: known.epoch, offset: known.offset } : undefined;
@@ -31,7 +31,7 @@ export class Positions {
     }
   }
 
-  /** A subscription stands there; one that recovered goes on where it stood. */
+  /** A subscription begins at this position; a recovered one continues at its own. */
   subscribed({ deviceId, epoch, offset, recovered }: Room): void {
     if (recovered !== true || this.byDevice.get(deviceId)?.epoch !== epoch) {
       this.byDevice.set(deviceId, { epoch, offset, shown: offset === 0 });
@@ -49,7 +49,7 @@ export class Positions {
     return known?.shown === true && (known.epoch !== epoch || (known.offset < offset && known.offset > 0));
   }
 
-  /** Moves on by a publication, unless it is a double or something is missing before it. */
+  /** Advances by a publication, unless it is a duplicate or a publication before it is missing. */
   telemetry({ deviceId, epoch, offset, skipped = 0 }: Telemetry): Continuity {
     const known = this.byDevice.get(deviceId);
     if (known?.epoch === epoch && offset <= known.offset) {

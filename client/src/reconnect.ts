@@ -1,25 +1,25 @@
 /** First wait before a reconnect, doubled per attempt, in ms. */
 const BASE_MS = 1_000;
 const MAX_MS = 30_000;
-/** What is added at random to a wait that the server asked for, at most. */
+/** Most jitter added to a wait that the server asked for. */
 const RETRY_JITTER_MS = 1_000;
-/** Another connection of the same user has to close first: no hurry. */
+/** Another connection of the same user must close first, so the wait is long. */
 const TOO_MANY_MS = 30_000;
 const LONGEST_RETRY_AFTER_MS = 600_000;
 
-/** What to do after a close: come back after a wait, come back with another token, or stay away. */
+/** What to do after a close: reconnect after a wait, reconnect with another token, or stay closed. */
 export type AfterClose =
   | { readonly action: 'retry'; readonly delayMs: number }
   | { readonly action: 'new-token' }
   | { readonly action: 'stop'; readonly why: string };
 
-/** A random part of a wait that grows, so that many clients do not come back as one. */
+/** A random part of a growing wait, so that many clients do not reconnect at the same moment. */
 export function fullJitter(attempt: number, random: () => number): number {
   return random() * Math.min(MAX_MS, BASE_MS * 2 ** Math.min(attempt, 16));
 }
 
 /**
- * Reads a close code as docs/protocol.md says.
+ * Interprets a close code as in docs/protocol.md.
  * @param attempt connections since the last good one
  */
 export function afterClose(code: number, reason: string, attempt: number, random = Math.random): AfterClose {

@@ -1,7 +1,7 @@
 import type { ServerMessage } from './messages.js';
 import { SluiceError } from './sluice-error.js';
 
-/** Codes of what was not asked, or not answered, for want of a connection. */
+/** Error codes of requests that were not sent, or not answered, because there was no connection. */
 const UNASKED: ReadonlySet<string> = new Set(['not_connected', 'connection_lost', 'closed', 'no_token']);
 
 interface Waiting {
@@ -9,15 +9,15 @@ interface Waiting {
   reject(error: SluiceError): void;
 }
 
-/** Questions to the server that are not answered yet, by the `id` they carry. */
+/** Requests to the server that are not answered yet, by their `id`. */
 export class Requests {
   private readonly waiting = new Map<number, Waiting>();
   private next = 1;
 
-  /** @param send false when there is no connection: then the question is not asked */
+  /** @param send returns false if there is no connection: the request is then not sent */
   constructor(private readonly send: (message: object) => boolean) {}
 
-  /** Asks, and again when the server says that it was too much at once. */
+  /** Sends a request, and repeats it when the server says that the rate was exceeded. */
   async ask(message: object): Promise<ServerMessage> {
     for (;;) {
       try {
@@ -33,8 +33,8 @@ export class Requests {
   }
 
   /**
-   * @param refused called before the error of one that the server refuses
-   * @returns null when there is no connection now, or it is lost before all is answered: what is wanted is asked for by the next one
+   * @param refused called before an error that the server sends is thrown
+   * @returns null when there is no connection now, or it is lost before all are answered: the next connection requests what is wanted
    */
   async askAll(
     messages: readonly object[],
@@ -51,7 +51,7 @@ export class Requests {
     }
   }
 
-  /** @returns whether it is the (last part of the) answer to something that waits */
+  /** @returns whether it is the (last part of the) answer to a pending request */
   answered(message: ServerMessage): boolean {
     const id = 'id' in message ? message.id : undefined;
     const waiting = id === undefined ? undefined : this.waiting.get(id);
@@ -67,14 +67,14 @@ export class Requests {
     return true;
   }
 
-  /** No answer comes any more. */
+  /** Fails all pending requests. */
   fail(error: SluiceError): void {
     const waiting = [...this.waiting.values()];
     this.waiting.clear();
     waiting.forEach((one) => one.reject(error));
   }
 
-  /** For what must not be sent later than it was meant. */
+  /** For requests that must not be repeated later. */
   askOnce(message: object): Promise<ServerMessage> {
     const id = this.next;
     this.next += 1;

@@ -10,10 +10,10 @@ import { Requests } from './requests.js';
 import { SluiceError } from './sluice-error.js';
 import { TokenLife } from './token-life.js';
 
-/** Questions under way at once when a connection is brought to where the last one stood: far below the server's rate. */
+/** Requests pending at once while subscriptions are restored: far below the server's rate. */
 const ASKED_AT_ONCE = 32;
 
-/** Live device data from Sluice, over connections that come and go. */
+/** Live device data from Sluice, over connections that are lost and restored. */
 export class SluiceClient extends Emitter<SluiceClientEvents> {
   private readonly connection: Connection;
   private readonly interests = new Interests();
@@ -22,8 +22,8 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   private readonly devices: DeviceMessages;
   private readonly tokenLife: TokenLife;
   private current: ClientState = 'closed';
-  /** Number of the connection. */
-  private lives = 0;
+  /** Number of the current connection. */
+  private connectionNumber = 0;
   private refreshed: Promise<void> | undefined;
   private refreshing: { resolve(): void; reject(error: SluiceError): void } | undefined;
 
@@ -79,16 +79,16 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   }
 
   /**
-   * Watches devices from now on, over all connections to come.
-   * @returns where they stand and which the token denies; `null` when there is no connection now: then it is asked for with the next one
+   * Watches devices from now on, over all later connections.
+   * @returns their positions and those that the token denies; `null` when there is no connection now: the next one requests them
    */
   async subscribe(
     deviceIds: readonly string[],
     delivery?: Delivery,
   ): Promise<{ rooms: readonly Room[]; denied: readonly string[] } | null> {
-    const takeBack = this.interests.add(deviceIds, delivery);
+    const undo = this.interests.add(deviceIds, delivery);
     const messages = chunks(deviceIds).map((ids) => subscribeMessage(ids, delivery));
-    const answers = await this.requests.askAll(messages, takeBack);
+    const answers = await this.requests.askAll(messages, undo);
     const subscribed = answers?.map((answer) => answer as Subscribed);
     return subscribed === undefined
       ? null
@@ -101,9 +101,9 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   /** Watches present and future devices whose ids match; `*` stands for any run of characters. */
   async subscribePattern(pattern: string, delivery?: Delivery): Promise<void> {
     const normal = normalPattern(pattern);
-    const takeBack = this.interests.addPattern(normal, delivery);
+    const undo = this.interests.addPattern(normal, delivery);
     const message = { type: 'subscribe', pattern: normal, ...(delivery !== undefined && { delivery }) };
-    await this.requests.askAll([message], takeBack);
+    await this.requests.askAll([message], undo);
   }
 
   async unsubscribe(deviceIds: readonly string[]): Promise<void> {
@@ -118,8 +118,8 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   }
 
   /**
-   * Sends a command; resolves when the broker has acknowledged it, with whether a device was listening as far as the broker says.
-   * Never sent a second time or later by itself, also where the server says `rate_limited` (see {@link SluiceError.retryAfterMs}).
+   * Sends a command; resolves when the broker has acknowledged it, with whether a device was listening, if the broker says so. Never
+   * repeated by itself, not even after `rate_limited` (see {@link SluiceError.retryAfterMs}).
    * @throws {SluiceError} with `connection_lost`, `closed` or `broker_unavailable` the device may have got it
    */
   async command(deviceId: string, command: unknown): Promise<{ delivered: boolean }> {
@@ -127,7 +127,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     return { delivered: !('delivered' in answer && answer.delivered === false) };
   }
 
-  /** Shows a newer token on the open connection; what it grants holds at once. */
+  /** Sends a newer token on the open connection; its grants apply at once. */
   refresh(): Promise<void> {
     this.refreshed ??= this.showNewerToken().finally(() => (this.refreshed = undefined));
     return this.refreshed;
@@ -145,7 +145,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     this.tokenLife.begin(newer);
   }
 
-  /** With what was there before it failed, the token goes on until it ends. */
+  /** If no newer token is available, the current one is used until it expires. */
   private retryRefresh(): void {
     if (this.connection.open) {
       this.tokenLife.again();
@@ -157,18 +157,21 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     if (typeof this.options.token !== 'string') {
       this.tokenLife.begin(token, serverTs);
     }
-    void this.restore((this.lives += 1));
+    void this.restore((this.connectionNumber += 1));
     this.become('open');
   }
 
-  /** A step that is not answered well is the last one: it would leave to patterns what they do not bring. */
+  /** If a step fails, the next ones are skipped: they would give devices to patterns that were not restored. */
   private async restore(life: number): Promise<void> {
     for (const step of this.interests.restore(this.positions)) {
       for (let at = 0; at < step.length; at += ASKED_AT_ONCE) {
         const answered = await Promise.all(
-          step.slice(at, at + ASKED_AT_ONCE).map((message) => this.askAside(message)),
+          step.slice(at, at + ASKED_AT_ONCE).map((message) => this.askInBackground(message)),
         );
-        if (life !== this.lives || ('pattern' in (step[at] as object) && answered.includes(false))) {
+        if (
+          life !== this.connectionNumber ||
+          ('pattern' in (step[at] as object) && answered.includes(false))
+        ) {
           return;
         }
       }
@@ -176,21 +179,21 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   }
 
   private async resume(deviceId: string): Promise<void> {
-    const life = this.lives;
+    const life = this.connectionNumber;
     const delivery = this.interests.deliveryOf(deviceId);
-    const resumed = await this.askAside(subscribeMessage([deviceId], delivery, this.positions));
-    if (life !== this.lives || !this.connection.open) {
+    const resumed = await this.askInBackground(subscribeMessage([deviceId], delivery, this.positions));
+    if (life !== this.connectionNumber || !this.connection.open) {
       return; // the next connection resumes everything
     }
     if (!resumed) {
-      this.devices.given(deviceId);
+      this.devices.resumeFailed(deviceId);
     } else if (!this.interests.isExplicit(deviceId)) {
-      await this.askAside({ type: 'unsubscribe', deviceIds: [deviceId] }); // the pattern that brought it has it again
+      await this.askInBackground({ type: 'unsubscribe', deviceIds: [deviceId] }); // its pattern covers it again
     }
   }
 
-  /** Asks what nobody waits for. @returns whether it was answered well */
-  private async askAside(message: object): Promise<boolean> {
+  /** Sends a request without a caller that waits. @returns whether it succeeded */
+  private async askInBackground(message: object): Promise<boolean> {
     try {
       return (await this.requests.askAll([message])) !== null;
     } catch (error) {
@@ -228,7 +231,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
       this.refreshing = undefined;
     } else if (!this.requests.answered(message) && message.type === 'error') {
       const error = new SluiceError(message.code, message.error, message.retryAfterMs);
-      this.refreshing?.reject(error); // the only question without an id
+      this.refreshing?.reject(error); // the only request without an id
       this.refreshing = undefined;
       this.emit('error', error);
     }

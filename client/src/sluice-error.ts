@@ -1,4 +1,4 @@
-/** Why something that was asked for did not happen. */
+/** Why a request failed. */
 export class SluiceError extends Error {
   /**
    * @param code of an `error` message (docs/protocol.md), or of this library: `not_connected` (nothing was sent),

@@ -1,21 +1,21 @@
-/** A newer token is asked for so long before the end of the one in use, in ms; at most half of what is left. */
+/** How long before the token expires a newer one is requested, in ms; at most half of the remaining time. */
 const BEFORE_END_MS = 30_000;
-/** Wait before another try, when there was no newer token. */
+/** Wait before another attempt, when there was no newer token. */
 const AGAIN_MS = 5_000;
-/** Longer waits are taken in steps: a timer counts in 32 bits. */
+/** Longer waits are split: a timer counts in 32 bits. */
 const LONGEST_WAIT_MS = 86_400_000;
 
-/** Says when a token in use is about to end, by the server's clock. */
+/** Reports when the current token is about to expire, by the server's clock. */
 export class TokenLife {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private token = '';
-  /** Server's clock less ours, in ms. */
+  /** The server's clock minus ours, in ms. */
   private offsetMs = 0;
 
-  /** @param ending called once for each token, and for each {@link again} */
+  /** @param ending called once per token, and once per {@link again} */
   constructor(private readonly ending: () => void) {}
 
-  /** @param serverTs Unix ms now, as the server says; its last word counts where there is none */
+  /** @param serverTs Unix ms now, by the server's clock; without it the last known offset applies */
   begin(token: string, serverTs?: number): void {
     this.end();
     this.offsetMs = serverTs === undefined ? this.offsetMs : serverTs - Date.now();
@@ -39,7 +39,7 @@ export class TokenLife {
     clearTimeout(this.timer);
   }
 
-  /** The connection is over: the same token counts anew on the next one. */
+  /** The connection has ended: the same token is reported again on the next one. */
   forget(): void {
     this.end();
     this.token = '';
@@ -54,7 +54,7 @@ export class TokenLife {
   }
 }
 
-/** @returns Unix ms of `exp`; undefined for what is no JWT with one */
+/** @returns Unix ms of `exp`; undefined if it is no JWT with one */
 export function expiryOf(token: string): number | undefined {
   try {
     const text = atob((token.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/'));
