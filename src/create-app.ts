@@ -20,24 +20,24 @@ import { NestLogger } from './logging/nest-logger.js';
 import { ShutdownSteps } from './shutdown-steps.js';
 
 interface CreateAppOptions {
-  /** Where the log goes; standard output by default. */
+  /** Where the log is written; standard output by default. */
   logTo?: Writable;
 }
 
-/** One instance of Sluice in this process; several can live side by side. */
+/** One instance of Sluice in this process; several may run side by side. */
 export interface SluiceApp {
   readonly nest: NestExpressApplication;
-  /** The settings with what development filled in, such as the address of the embedded broker. */
+  /** The settings, completed for development, such as the address of the embedded broker. */
   readonly config: Config;
   /**
    * Listens on HTTP first and connects to the broker in the background, so that health and dashboard answer while it is away.
-   * @returns where it listens
-   * @throws Error naming PORT or MANAGEMENT_PORT when that port cannot be had
+   * @returns the ports it listens on
+   * @throws Error naming PORT or MANAGEMENT_PORT when that port is not available
    */
   start(): Promise<ListeningPorts>;
-  /** Resolves when readiness says 200 for the first time. */
+  /** Resolves when readiness is 200 for the first time. */
   ready(): Promise<void>;
-  /** In development the dashboard's URL; where the secret was generated, with a ready token in its fragment. */
+  /** In development the dashboard's URL; with a generated secret, it has a token in its fragment. */
   dashboardUrl(): string | undefined;
   /** Drains, then closes everything that this instance opened. */
   stop(): Promise<void>;
@@ -45,11 +45,11 @@ export interface SluiceApp {
 
 export interface ListeningPorts {
   port: number;
-  /** Equal to `port` unless health and metrics have their own. */
+  /** Equal to `port` unless health and metrics have a port of their own. */
   managementPort: number;
 }
 
-/** Makes an instance from its settings; in development with the embedded broker, if none is set. Nothing listens on HTTP yet. */
+/** Creates an instance from its settings; in development with the embedded broker, if none is configured. Does not listen on HTTP yet. */
 export async function createApp(config: Config, options: CreateAppOptions = {}): Promise<SluiceApp> {
   const logger = new NestLogger(createLogger(config.log, options.logTo));
   Logger.overrideLogger(logger);
@@ -62,7 +62,7 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
     nest = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(filled), {
       logger,
       abortOnError: false,
-      // Nothing of ours reads a request body.
+      // No handler reads a request body.
       bodyParser: false,
       forceCloseConnections: true,
     });
@@ -96,7 +96,7 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
         await development?.stop();
         throw error;
       }
-      // Last of the steps: everything else talks to its broker.
+      // The last step: everything else uses its broker.
       steps.add(async () => development?.stop());
       nest.connectMicroservice({ strategy: nest.get(MqttTransport, { strict: false }) });
       await nest.startAllMicroservices();
@@ -142,7 +142,7 @@ async function listen(
   return { port, managementPort: portOf(management) };
 }
 
-/** A connection that cannot be accepted is none; without a listener it would be an uncaught exception. */
+/** An accept error affects no existing connection; without a listener it would be an uncaught exception. */
 function hearErrors(server: Server): void {
   server.on(
     'error',
@@ -150,7 +150,7 @@ function hearErrors(server: Server): void {
   );
 }
 
-/** An error of a port that says which setting to change. */
+/** Rethrows an error of a port with the setting to change. */
 async function naming(
   setting: string,
   port: number | undefined,

@@ -8,7 +8,7 @@ import { installSignalHandlers } from './gateway/drain.service.js';
 
 const logger = new Logger('Main');
 
-/** Settings, application, ports, signals: a start that fails says in one line what to change. */
+/** Settings, application, ports, signals: a failed start prints one line that says what to change. */
 async function main(): Promise<void> {
   installFaultHandlers();
   const config = readConfig();
@@ -68,7 +68,7 @@ function installFaultHandlers(): void {
   process.on('unhandledRejection', die('Unhandled rejection'));
 }
 
-/** To people, without a stack: the fault is in the surroundings. */
+/** For people, without a stack: the cause is in the environment. */
 function fail(message: string): void {
   process.stderr.write(`${message}\n`);
   process.exit(1);

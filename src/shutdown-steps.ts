@@ -1,6 +1,6 @@
 import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 
-/** What lies around the application and ends after it: the management port, the simulated fleet, the embedded broker. */
+/** What starts before the application and ends after it: the management port, the simulated fleet, the embedded broker. */
 @Injectable()
 export class ShutdownSteps implements OnApplicationShutdown {
   private readonly logger = new Logger(ShutdownSteps.name);

@@ -2,13 +2,13 @@
 type AuthErrorReason =
   /** No token, or an empty one: close with 4001. */
   | 'missing'
-  /** Not a token of ours: close with 4001. */
+  /** Not a valid token: close with 4001. */
   | 'invalid'
-  /** A good token whose time is over: close with 4002. */
+  /** A good token that has expired: close with 4002. */
   | 'expired'
   /**
-   * No opinion: the key that would decide cannot be fetched now. Close with 1013, so that the client comes back with the same
-   * token; 4001 would send every user to the login page because a key server restarts.
+   * Not decided: the key cannot be fetched now. Close with 1013, so that the client comes back with the same token; 4001 would send every
+   * user to the login page because a key server restarts.
    */
   | 'unavailable';
 

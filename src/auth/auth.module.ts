@@ -16,7 +16,7 @@ import { WsJwtGuard } from './ws-jwt.guard.js';
 
 const GENERATED_SECRET_BYTES = 32;
 
-/** The HS256 key, if tokens are signed with a secret at all. */
+/** The HS256 key, if tokens are signed with a secret. */
 export function secretKey({ auth, production }: Config): KeyObject | undefined {
   if (auth.jwtSecret !== undefined) {
     return createSecretKey(Buffer.from(auth.jwtSecret, 'utf8'));
@@ -52,7 +52,7 @@ export function signatureVerifier(
   return new SecretSignatureVerifier(secret);
 }
 
-/** Who may connect, and what they may see and command. Needs ConfigModule and MetricsModule. */
+/** Who may connect, and what they may read and command. Needs ConfigModule and MetricsModule. */
 @Module({
   providers: [
     { provide: CLOCK, useValue: systemClock },
@@ -66,7 +66,7 @@ export function signatureVerifier(
     TokenSigner,
     WsJwtGuard,
   ],
-  // A guard named in @UseGuards is made in the gateway's module: what it needs must be visible there.
+  // Nest creates a guard named in @UseGuards in the gateway's module: its dependencies must be exported.
   exports: [TokenVerifier, TokenSigner, WsJwtGuard, CLOCK],
 })
 export class AuthModule {}

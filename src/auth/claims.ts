@@ -1,7 +1,7 @@
 import { AuthError } from './auth-error.js';
 import { Grants } from './grants.js';
 
-/** What a good token says. Immutable and shared by all connections that show the same token. */
+/** The claims of a good token. Immutable and shared by all connections with the same token. */
 export interface VerifiedToken {
   readonly userId: string;
   /** Unix ms of `exp`, without the clock tolerance. At most the end of the year 9999: too far for one timer. */
@@ -29,9 +29,8 @@ export interface ClaimRules {
 }
 
 /**
- * Reads claims whose signature is good. Here and not in the libraries that check signatures, so that a token is judged alike
- * whichever kind of key it was signed with.
- * `userId` counts before `sub`. Caps that are no sensible number make the token bad: ignoring them would grant more than was meant.
+ * Reads claims after the signature was checked. Here and not in the libraries that check signatures, so that tokens are judged equally for
+ * every kind of key. `userId` has precedence over `sub`. Invalid caps make the token bad: ignoring them would grant more than intended.
  * @throws {AuthError} `expired` only when nothing else is wrong
  */
 export function readClaims(claims: unknown, rules: ClaimRules, nowMs: number): VerifiedToken {
@@ -69,7 +68,7 @@ export function readClaims(claims: unknown, rules: ClaimRules, nowMs: number): V
   return token;
 }
 
-/** Whether a token's time is over, also with the tolerance. */
+/** Whether a token has expired, tolerance included. */
 export function isExpired(token: VerifiedToken, toleranceMs: number, nowMs: number): boolean {
   return nowMs >= token.expiresAt + toleranceMs;
 }

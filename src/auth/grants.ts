@@ -5,19 +5,19 @@ export type Permission = 'read' | 'command';
 
 const ALL_PERMISSIONS: readonly Permission[] = ['read', 'command'];
 const NO_IDS: readonly string[] = Object.freeze([]);
-/** Shared, since most tokens have none, and one is kept per token. */
+/** Shared, since most tokens have no patterns, and a set is kept per token. */
 const NO_PATTERNS = new IdPatternSet([]);
-/** Up to so many ids are looked through one by one: a set of them would be most of what a token costs. */
+/** Up to this many ids are searched linearly: a set of them would be most of a token's memory. */
 const FEW_IDS = 16;
 
 /**
- * Which devices the bearer of a token may watch and command. Immutable, compiled once per token and shared by all its connections.
- * `*` may also be a character of a device id; in a grant it is always the wildcard.
+ * The devices that the bearer of a token may read and command. Immutable, compiled once per token and shared by all its connections. `*`
+ * may also be a character of a device id; in a grant it is always the wildcard.
  */
 export class Grants {
-  /** Legal exact ids with read permission, without repeats and in the token's order; patterns are never expanded. */
+  /** Legal exact ids with read permission, without duplicates and in the token's order; patterns are never expanded. */
   readonly exactIds: readonly string[];
-  /** Legal patterns with read permission, runs of `*` made one. */
+  /** Legal patterns with read permission, runs of `*` reduced to one. */
   readonly patterns: readonly string[];
   private readonly exact: readonly string[] | ReadonlySet<string>;
   private readonly wildcards: IdPatternSet;
@@ -25,7 +25,7 @@ export class Grants {
   private readonly mayCommand: boolean;
 
   /**
-   * @param deviceIds exact ids and `*` patterns; what is neither grants nothing
+   * @param deviceIds exact ids and `*` patterns; others grant nothing
    * @param permissions unknown values grant nothing
    */
   constructor(deviceIds: readonly string[], permissions: readonly unknown[] = ALL_PERMISSIONS) {

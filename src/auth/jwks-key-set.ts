@@ -9,27 +9,27 @@ import type { Metrics } from '../metrics/metrics.js';
 import { AuthError } from './auth-error.js';
 import type { Clock } from '../time/clock.js';
 
-/** Ids of keys that were taken back and are remembered: more than any rotation leaves within the life of a token. */
+/** Ids of revoked keys that are remembered: more than any rotation leaves within the life of a token. */
 const MAX_TAKEN_BACK = 256;
 
 interface JwksOptions {
   url: string;
   /** Age at which the keys are fetched again, ms. */
   maxAgeMs: number;
-  /** Least time between two fetches that tokens ask for, and between attempts while the server is away, ms. */
+  /** Least time between two fetches caused by tokens, and between attempts while the server is away, ms. */
   cooldownMs: number;
-  /** Time the server has for the whole answer, ms. */
+  /** Time the server has for the complete answer, ms. */
   timeoutMs: number;
 }
 
 /**
- * The keys of a JWKS server, kept up to date by a timer and not by traffic: a key that was taken back is gone after
- * `maxAgeMs` also where all tokens come from the cache, and no client ever waits for a routine fetch.
- * While the server is away the last keys stay in use however old they are, and a fetch is tried every `cooldownMs`.
+ * The keys of a JWKS server, refreshed by a timer and not by traffic: a revoked key is dropped after `maxAgeMs` even if all tokens come
+ * from the cache, and no client ever waits for a routine fetch. While the server is away the last keys stay in use however old they are,
+ * and a fetch is tried every `cooldownMs`.
  *
- * Not jose's `createRemoteJWKSet`, though its `reload()` and `customFetch` would allow for age and size: it counts its cooldown from
- * successes alone and by its own clock, so that timer, attempts, removals and the filter of keys stay here, and one shared promise and a
- * time-out are all that it saves. Finding and importing keys is jose's.
+ * Not jose's `createRemoteJWKSet`, though its `reload()` and `customFetch` would allow limits of age and size: its cooldown counts
+ * successes only and uses its own clock, so the timer, attempts, removals and the filter of keys would stay here, and only one shared
+ * promise and a timeout would be saved. jose finds and imports the keys.
  */
 export class JwksKeySet {
   private readonly logger = new Logger('JWKS');
@@ -42,7 +42,7 @@ export class JwksKeySet {
   private attempt: AbortController | undefined;
   private stopped = false;
   private removals = 0;
-  /** Ids of keys that were taken back, the oldest first: a token that names one is known to be bad. */
+  /** Ids of revoked keys, the oldest first: a token that names one is known to be bad. */
   private readonly takenBack = new Set<string>();
 
   constructor(
@@ -51,19 +51,19 @@ export class JwksKeySet {
     private readonly metrics: Metrics,
   ) {}
 
-  /** Fetches in the background. Never throws: a start while the server is down is an ordinary start. */
+  /** Fetches in the background. Never throws: a start while the server is down is a normal start. */
   start(): void {
     background('auth', this.refresh());
   }
 
-  /** Ends the timer and the fetch under way. */
+  /** Stops the timer and the pending fetch. */
   stop(): void {
     this.stopped = true;
     this.attempt?.abort(new Error('stopped'));
     this.cancelTimer?.();
   }
 
-  /** How often keys were taken back. */
+  /** How often keys were revoked. */
   get generation(): number {
     return this.removals;
   }
@@ -72,18 +72,18 @@ export class JwksKeySet {
     return this.takenBack.has(keyId);
   }
 
-  /** Unix ms at which the keys in use were fetched; 0 before the first. */
+  /** Unix ms at which the current keys were fetched; 0 before the first fetch. */
   get fetchedAtMs(): number {
     return this.fetchedAt ?? 0;
   }
 
-  /** Seconds since the keys in use were fetched; 0 before the first. */
+  /** Seconds since the current keys were fetched; 0 before the first fetch. */
   get ageSeconds(): number {
     return this.fetchedAt === undefined ? 0 : (this.clock.now() - this.fetchedAt) / 1000;
   }
 
   /**
-   * The keys in use; waits for a fetch only while there are none.
+   * The current keys; waits for a fetch only while there are none.
    * @throws {AuthError} `unavailable` when there are none
    */
   async current(): Promise<UsableKeys> {
@@ -97,10 +97,11 @@ export class JwksKeySet {
   }
 
   /**
-   * For a token whose key is not among `known`: perhaps a rotation was missed. Fetches unless that was done lately.
-   * @param mayBeNew the key has an id that is not among them
-   * @returns other keys than `known`, or undefined when the server has no others
-   * @throws {AuthError} `unavailable` when the server could not be asked: it is away, or it is too early to ask for a key that may be new
+   * For a token whose key is not in `known`: a rotation may have been missed. Fetches unless that was done recently.
+   * @param mayBeNew the token names a key id that is not in `known`
+   * @returns keys that differ from `known`, or undefined when the server has no others
+   * @throws {AuthError} `unavailable` when the server could not be asked: it is away, or the cooldown prevents a fetch for a key that may
+   * be new
    */
   async newerThan(known: UsableKeys, mayBeNew: boolean): Promise<UsableKeys | undefined> {
     const asked = this.keys !== known || (await this.refreshIfAllowed());
@@ -123,7 +124,7 @@ export class JwksKeySet {
     return true;
   }
 
-  /** One fetch at a time, shared by all who ask. */
+  /** One fetch at a time, shared by concurrent callers. */
   private refresh(): Promise<void> {
     this.fetching ??= this.fetchOnce().finally(() => {
       this.fetching = undefined;
@@ -163,14 +164,14 @@ export class JwksKeySet {
     }
     this.rememberTakenBack(previous?.ids ?? [], next.ids);
     if (!same) {
-      // An unchanged set keeps its identity, and with it the imported keys.
+      // An unchanged set keeps its identity, and so the imported keys.
       this.keys = next;
       const ignored = next.ignored > 0 ? `, ${next.ignored} of other kinds ignored` : '';
       const message = `${next.fingerprints.size} usable key(s)${ignored}`;
       if (next.fingerprints.size > 0) {
         this.logger.log(message);
       } else {
-        // An answer too (everything was taken back): it holds, but somebody should look.
+        // An empty set is an answer too (everything was revoked): it applies, but an operator should look.
         this.logger.warn(message);
       }
     }
@@ -218,7 +219,7 @@ function unavailable(): AuthError {
   return new AuthError('unavailable', 'The keys that verify tokens cannot be fetched now');
 }
 
-/** More keys than anybody rotates; bounds what a token without a key id costs, since all keys of its kind are tried. */
+/** More keys than any rotation needs; bounds the cost of a token without a key id, for which all keys of its kind are tried. */
 const MAX_KEYS = 64;
 
 /** The keys of a JWKS that may verify tokens. */
@@ -228,7 +229,7 @@ export interface UsableKeys {
   readonly ids: ReadonlySet<string>;
   /** Each key in full, to see which of them a newer document lacks. */
   readonly fingerprints: ReadonlySet<string>;
-  /** Entries left out: other kinds and uses of keys, RSA under 2048 bits, damaged ones. */
+  /** Entries left out: other kinds and uses of keys, RSA under 2048 bits, invalid ones. */
   readonly ignored: number;
 }
 
@@ -295,14 +296,14 @@ function publicMembers(members: Record<string, unknown>): JWK | undefined {
   return undefined;
 }
 
-/** A JWKS of 64 keys with certificate chains is smaller; a server cannot fill the memory. */
+/** A JWKS of 64 keys with certificate chains is smaller; bounds the memory a server can use. */
 const MAX_BYTES = 512 * 1024;
 
 /**
- * One GET of a JWKS. Redirects are not followed: the address in the settings is the one that is trusted. By node:https, since fetch()
- * has no option for the check of the certificate, and NODE_TLS_REJECT_UNAUTHORIZED would turn it off.
+ * One GET of a JWKS. Redirects are not followed: only the configured address is trusted. By node:https, since fetch() has no option for the
+ * check of the certificate, and NODE_TLS_REJECT_UNAUTHORIZED would turn it off.
  * @returns the parsed JSON
- * @throws Error whose message says in a few words why not, without the address
+ * @throws Error with a short reason, without the address
  */
 async function fetchJwks(url: string, signal: AbortSignal): Promise<unknown> {
   try {
@@ -323,7 +324,7 @@ function get(url: URL, signal: AbortSignal): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     request(url, { headers, signal, rejectUnauthorized: true })
       .once('response', resolve)
-      // Also after the answer has begun, when the body's error says the same.
+      // Also after the answer has begun; the body then emits the same error.
       .on('error', reject)
       .end();
   });
@@ -332,7 +333,7 @@ function get(url: URL, signal: AbortSignal): Promise<IncomingMessage> {
 async function boundedText(response: IncomingMessage): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  // Leaving the loop by an error ends the connection, and with it the rest of the body.
+  // An error inside the loop ends the connection and discards the rest of the body.
   for await (const chunk of response as AsyncIterable<Uint8Array>) {
     bytes += chunk.byteLength;
     if (bytes > MAX_BYTES) {

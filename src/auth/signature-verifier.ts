@@ -6,15 +6,15 @@ import { readPublicKey } from '../config/public-key.js';
 import { AuthError } from './auth-error.js';
 import type { JwksKeySet, UsableKeys } from './jwks-key-set.js';
 
-/** Checks signatures with the one source of keys that the settings name. */
+/** Checks signatures with the configured source of keys. */
 export abstract class SignatureVerifier {
-  /** Grows whenever keys were taken back: tokens verified under a lower number must be verified again. */
+  /** Grows whenever keys were revoked: tokens verified under a lower number must be verified again. */
   abstract readonly generation: number;
 
   /**
-   * @returns the claims of a token whose signature is good, as a promise where the keys may have to be fetched; times and contents are
-   * for the caller to judge
-   * @throws {AuthError} `invalid`, or `unavailable` when the keys that would decide cannot be had now
+   * @returns the claims of a token whose signature is good, as a promise if the keys may have to be fetched; the caller checks times and
+   * contents
+   * @throws {AuthError} `invalid`, or `unavailable` when the keys cannot be fetched now
    */
   abstract claims(token: string): object | Promise<unknown>;
 }
@@ -27,9 +27,9 @@ interface TokenHeader {
 }
 
 /**
- * Reads the header and refuses, before any cryptography, what no good token has: another algorithm than the settings allow,
- * an empty signature, or `crit` (extensions that must be understood; RFC 7515, 4.1.11). `jwk`, `jku`, `x5c` and `x5u`
- * are never looked at: a token does not bring its own key.
+ * Reads the header and refuses, before any cryptography, what no good token has: another algorithm than the settings allow, an empty
+ * signature, or `crit` (extensions that must be understood; RFC 7515, 4.1.11). `jwk`, `jku`, `x5c` and `x5u` are never read: a token does
+ * not bring its own key.
  * @throws {AuthError} `invalid`
  */
 function readHeader(token: string, algorithms: readonly string[]): TokenHeader {
@@ -53,7 +53,7 @@ function readHeader(token: string, algorithms: readonly string[]): TokenHeader {
   return { alg, kid };
 }
 
-/** The last header text, up to this length: the tokens of one issuer begin alike. */
+/** The last header text, up to this length: the tokens of one issuer have equal headers. */
 const REMEMBERED_LENGTH = 1_024;
 let remembered = { text: '', header: undefined as unknown };
 
@@ -63,7 +63,7 @@ function decodeHeader(text: string): unknown {
   }
   const header = parseJson(Buffer.from(text, 'base64url'));
   if (text.length <= REMEMBERED_LENGTH) {
-    remembered = { text: Buffer.from(text).toString(), header }; // a copy: a slice would keep the whole token
+    remembered = { text: Buffer.from(text).toString(), header }; // a copy: a slice would keep the whole token alive
   }
   return header;
 }
@@ -84,8 +84,8 @@ function badSignature(): AuthError {
 const SECRET_ALGORITHMS = ['HS256'];
 
 /**
- * HS256 tokens. The key is a `KeyObject`: given a string, jsonwebtoken tries to read it as PEM for every token first,
- * which takes forty times as long as the check itself (480 us instead of 10 us).
+ * HS256 tokens. The key is a `KeyObject`: with a string, jsonwebtoken first tries to parse it as PEM for every token, which takes forty
+ * times as long as the check itself (480 us instead of 10 us).
  */
 export class SecretSignatureVerifier extends SignatureVerifier {
   readonly generation = 0;
@@ -99,7 +99,7 @@ export class SecretSignatureVerifier extends SignatureVerifier {
   override claims(token: string): object {
     readHeader(token, SECRET_ALGORITHMS);
     try {
-      // Times are judged in claims.ts, alike for all kinds of keys and by the injected clock.
+      // Times are checked in claims.ts, equally for all kinds of keys and by the injected clock.
       const options = { algorithms: ['HS256' as const], ignoreExpiration: true, ignoreNotBefore: true };
       return this.jwt.verify<object>(token, options);
     } catch {
@@ -108,7 +108,7 @@ export class SecretSignatureVerifier extends SignatureVerifier {
   }
 }
 
-/** RS256, ES256 or EdDSA tokens, as the one configured public key decides. By jose, since jsonwebtoken has no EdDSA. */
+/** RS256, ES256 or EdDSA tokens, depending on the configured public key. By jose, since jsonwebtoken has no EdDSA. */
 export class PublicKeySignatureVerifier extends SignatureVerifier {
   readonly generation = 0;
   private readonly key: KeyObject;
@@ -135,7 +135,7 @@ const JWKS_ALGORITHMS = ['RS256', 'ES256', 'EdDSA'];
 
 type LastOutcome = { payload: Uint8Array } | 'unknown key' | 'bad signature';
 
-/** Tokens signed by a key of a JWKS. A key id that is not in it asks the server once more: keys rotate. */
+/** Tokens signed by a key of a JWKS. An unknown key id causes one more fetch: keys rotate. */
 export class JwksSignatureVerifier extends SignatureVerifier implements OnModuleInit, OnModuleDestroy {
   constructor(private readonly keySet: JwksKeySet) {
     super();
@@ -171,13 +171,13 @@ export class JwksSignatureVerifier extends SignatureVerifier implements OnModule
   }
 }
 
-/** How long before a token is signed its key may still be missing at the key server, and how far clocks may differ. */
+/** How long before a token is signed its key may still be missing at the key server; also the allowed clock difference. */
 const PUBLISHED_LATE_MS = 60_000;
 
 /**
- * Whether a token says that it was signed since the keys were fetched: its key may be newer than they are. One from before was signed by a
- * key that has been taken back, or by none; to come back with it would be in vain. Nobody has checked what it says: who lies is told to
- * come back, and nothing is fetched for it.
+ * Whether a token claims to be signed after the keys were fetched: its key may be newer than they are. An older one was signed by a revoked
+ * key or by none, so coming back with it would be in vain. The claim is not verified: a false one only makes its client come back, and
+ * causes no fetch.
  */
 function isIssuedSince(token: string, fetchedAtMs: number): boolean {
   const claims = parseJson(Buffer.from(token.split('.', 2)[1] ?? '', 'base64url')) as {
@@ -189,7 +189,7 @@ function isIssuedSince(token: string, fetchedAtMs: number): boolean {
 
 async function verifyWith(keys: UsableKeys, token: string, hasKeyId: boolean): Promise<LastOutcome> {
   const options = { algorithms: JWKS_ALGORITHMS };
-  // Without a key id all keys of the kind are tried; the one that signed may have been published since.
+  // Without a key id all keys of the kind are tried; the right one may have been published since.
   const failed = hasKeyId ? 'bad signature' : 'unknown key';
   try {
     return await compactVerify(token, keys.find, options);

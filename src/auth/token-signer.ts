@@ -14,10 +14,7 @@ interface DevelopmentClaims {
   permissions?: readonly Permission[];
 }
 
-/**
- * Makes the token that a development start prints, and those of tests. Not for production, where Sluice only verifies: who
- * may see what is decided elsewhere.
- */
+/** Signs the token that a development start prints, and those of tests. Not for production, where Sluice only verifies tokens. */
 @Injectable()
 export class TokenSigner {
   private readonly key: KeyObject | undefined;
@@ -30,7 +27,7 @@ export class TokenSigner {
     this.key = config.production ? undefined : secretKey;
   }
 
-  /** Whether {@link sign} works: in development, with a secret (given or generated). */
+  /** Whether {@link sign} works: in development, with a configured or generated secret. */
   get available(): boolean {
     return this.key !== undefined;
   }

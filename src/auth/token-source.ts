@@ -6,12 +6,12 @@ const TOKEN_SUBPROTOCOL_PREFIX = 'bearer.';
 const BEARER = /^bearer(?: +|$)/i;
 
 /**
- * Finds the token of an upgrade request. Where several carriers have one, the first in this order counts and the others are
- * not looked at: `Authorization: Bearer <jwt>`, the subprotocol `bearer.<jwt>`, the query `?token=<jwt>`. The header
- * comes first because a page cannot set it and a link cannot carry it. Within a carrier the first one counts.
+ * Finds the token of an upgrade request. If several carriers have one, the first in this order counts and the others are ignored:
+ * `Authorization: Bearer <jwt>`, the subprotocol `bearer.<jwt>`, the query `?token=<jwt>`. The header comes first because neither a page
+ * nor a link can set it. Within a carrier the first one counts.
  *
- * An empty carrier and an `Authorization` of another scheme (a proxy's Basic, say) count as absent. Anything else is
- * given to the verifier as it is: a malformed token is a bad token, not a missing one. Never throws.
+ * An empty carrier and an `Authorization` of another scheme (a proxy's Basic, for example) count as absent. Anything else is passed to the
+ * verifier unchanged: a malformed token is a bad token, not a missing one. Never throws.
  */
 export function tokenFromUpgrade(
   headers: IncomingHttpHeaders,

@@ -8,21 +8,20 @@ import { type ClaimRules, isExpired, readClaims, type VerifiedToken } from './cl
 import { CLOCK, type Clock } from '../time/clock.js';
 import { SignatureVerifier } from './signature-verifier.js';
 
-/** Message of a refusal that no rule of ours explains. */
+/** Message of a refusal for an unexpected error. */
 const UNEXPECTED = 'The token cannot be verified';
 
 /**
- * Decides whether a token is good. Good ones are kept until they expire, so that a storm of reconnects does not verify again;
- * equal tokens that arrive at once are verified once.
+ * Decides whether a token is good. Good ones are cached until they expire, so that a storm of reconnects does not verify again; equal
+ * tokens that arrive at once are verified once.
  *
- * Counts every call in `sluice_auth_tokens_total`: verified, cached (also who shared a verification), missing, invalid,
- * expired, unavailable.
+ * Counts every call in `sluice_auth_tokens_total`: verified, cached (also a shared verification), missing, invalid, expired, unavailable.
  */
 @Injectable()
 export class TokenVerifier {
   private readonly logger = new Logger('Auth');
   private readonly cache: TokenCache;
-  /** Verifications under way; each ends by the timeout of the key server at the latest. */
+  /** Pending verifications, shared by concurrent callers; each ends by the key server's timeout at the latest. */
   private readonly pending = new Map<TokenDigest, Promise<VerifiedToken>>();
   private readonly rules: ClaimRules;
   private readonly isLive = (token: VerifiedToken): boolean =>
@@ -43,13 +42,13 @@ export class TokenVerifier {
     };
   }
 
-  /** Tokens kept. */
+  /** Cached tokens. */
   get cachedTokens(): number {
     return this.cache.size;
   }
 
   /**
-   * @returns what the token says
+   * @returns the claims of the token
    * @throws {AuthError} `missing`, `invalid`, `expired`, or `unavailable` when its key cannot be fetched now
    */
   async verify(token: string): Promise<VerifiedToken> {
@@ -57,8 +56,8 @@ export class TokenVerifier {
   }
 
   /**
-   * As {@link verify}, without a wait where none is needed: the token was verified before, or the key is at hand. Connects come by the
-   * thousand, and each promise would cost them.
+   * Like {@link verify}, but synchronous where possible: the token is cached, or its key is at hand. Connects come by the thousand, and a
+   * promise each would be a cost.
    */
   verifyAtOnce(token: string): VerifiedToken | Promise<VerifiedToken> {
     try {
@@ -112,14 +111,14 @@ export class TokenVerifier {
     return refusal;
   }
 
-  /** What a library says may quote the token: only the kind of its error goes on. */
+  /** A library's message may quote the token: only the kind of its error is logged. */
   private unexpected(error: unknown): AuthError {
     this.logger.error(`A verification failed with ${error instanceof Error ? error.name : typeof error}`);
     return new AuthError('invalid', UNEXPECTED);
   }
 
   private check(token: string, digest: TokenDigest): VerifiedToken | Promise<VerifiedToken> {
-    // Read before a wait: a key that is taken back meanwhile makes the entry worthless at once.
+    // Read before the await: if a key is revoked meanwhile, the entry is outdated at once.
     const { generation } = this.signatures;
     const claims = this.signatures.claims(token);
     const accept = (all: unknown): VerifiedToken => {
@@ -131,7 +130,7 @@ export class TokenVerifier {
   }
 }
 
-/** Names a token without being it. */
+/** Identifies a token without revealing it. */
 type TokenDigest = string;
 
 /** SHA-256, so that no token stays in memory longer than its check takes; about 2 us. */
@@ -140,9 +139,8 @@ function digestOf(token: string): TokenDigest {
 }
 
 /**
- * Upper estimate of what an entry holds: its user, device ids and patterns live on as strings, set and array entries.
- * Measured on the heap of Node 20: 0.7 KiB for a token without devices, 1.1 KiB with 5 devices (240 characters),
- * 4.5 bytes per character with 10 000 short ids.
+ * Upper estimate of an entry's memory: its user, device ids and patterns are kept as strings, set and array entries. Measured on the heap
+ * of Node 20: 0.7 KiB for a token without devices, 1.1 KiB with 5 devices (240 characters), 4.5 bytes per character with 10 000 short ids.
  */
 const ENTRY_BYTES = 1024;
 const BYTES_PER_CHARACTER = 5;
@@ -153,8 +151,8 @@ interface Entry {
 }
 
 /**
- * Verified tokens by digest, the least recently used dropped first, bounded in count and in estimated bytes (tokens with
- * thousands of devices would otherwise make any count too many). Expired ones are dropped when they are asked for.
+ * Verified tokens by digest, least recently used dropped first, bounded in count and in estimated bytes (with thousands of devices per
+ * token a count alone would not bound the memory). Expired ones are dropped on access.
  */
 class TokenCache {
   private readonly entries: LRUCache<TokenDigest, Entry> | undefined;
@@ -170,8 +168,8 @@ class TokenCache {
   }
 
   /**
-   * @param isLive whether the token still counts by its times
-   * @param generation of the keys now: what was verified under another one is dropped
+   * @param isLive whether the token has not expired
+   * @param generation of the current keys: tokens verified under another one are dropped
    */
   get(
     digest: TokenDigest,

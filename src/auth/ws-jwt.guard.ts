@@ -4,17 +4,16 @@ import { AuthError } from './auth-error.js';
 import { isExpired, type VerifiedToken } from './claims.js';
 import { CLOCK, type Clock } from '../time/clock.js';
 
-/** A connection as the guard sees it. */
+/** The part of a connection that the guard needs. */
 export interface Authenticated {
-  /** Set by the gateway once the token is good, and replaced by a refresh. */
+  /** Set by the gateway once the token is verified, and replaced by a refresh. */
   readonly auth?: VerifiedToken | undefined;
 }
 
 /**
- * Lets a message pass only while its connection has a good token. The signature was checked when the token came; that it has
- * not expired since is asked for every message, since the timer that closes the connection may be late on a busy process.
- * Use with `@UseGuards(WsJwtGuard)` on the gateway. The `auth` message of a connection without a token comes before any
- * handler and is the adapter's.
+ * Passes a message only while its connection has a good token. The signature was checked when the token came; the expiry is checked for
+ * every message, since the timer that closes the connection may be late on a busy process. Use with `@UseGuards(WsJwtGuard)` on the
+ * gateway. The adapter handles the `auth` message of a connection without a token before any handler.
  */
 @Injectable()
 export class WsJwtGuard implements CanActivate {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 
 const PUBLIC_DIRECTORY = fileURLToPath(new URL('./public', import.meta.url));
 
-/** Only our own files and our own WebSocket; no inline code, no frames, no text that becomes markup. */
+/** Only our own files and our own WebSocket; no inline code, no frames, no text parsed as markup. */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
   "script-src 'self'",
@@ -18,7 +18,7 @@ const CONTENT_SECURITY_POLICY = [
   "require-trusted-types-for 'script'",
 ].join('; ');
 
-/** Serves the dashboard page at `/`: static files with ETag, asked for again at every load so that a new release shows at once. */
+/** Serves the dashboard page at `/`: static files with ETag, revalidated at every load so that a new release is shown at once. */
 export function serveDashboard(app: NestExpressApplication): void {
   app.useStaticAssets(PUBLIC_DIRECTORY, { index: 'index.html', redirect: false, setHeaders });
 }

@@ -11,22 +11,22 @@ const TOKEN_LIFE_S = 7 * 24 * 3_600;
 const MAX_TOKEN_IDS = 1_000;
 
 /**
- * What development gets without settings: a broker in the process and a fleet to look at.
- * Loaded by a dynamic import only when not in production, so that production never has it in memory.
+ * What development gets without settings: a broker in the process and a simulated fleet. Loaded by a dynamic import only when not in
+ * production, so that production never has it in memory.
  */
 export class Development {
   private readonly logger = new Logger(Development.name);
   private fleet: SimulatedFleet | undefined;
 
   private constructor(
-    /** The settings with the broker's address filled in. */
+    /** The settings, with the broker's address. */
     readonly config: Config,
     private readonly broker: EmbeddedBroker | undefined,
   ) {}
 
   /**
    * Starts the embedded broker when there is no `MQTT_URL`.
-   * @throws Error naming MQTT_EMBEDDED_PORT when that port cannot be had
+   * @throws Error naming MQTT_EMBEDDED_PORT when that port is not available
    */
   static async prepare(config: Config): Promise<Development> {
     const { mqtt } = config;
@@ -52,8 +52,8 @@ export class Development {
   }
 
   /**
-   * A token for the dashboard: the fleet's devices, and `*` for whatever else publishes. Only where the secret was generated:
-   * a secret that somebody chose may be one that other machines trust.
+   * A token for the dashboard: the fleet's devices, and `*` for all others. Only with a generated secret: other machines may trust a
+   * configured one.
    */
   dashboardToken(signer: TokenSigner): string | undefined {
     if (this.config.auth.jwtSecret !== undefined || !signer.available) {
@@ -64,7 +64,7 @@ export class Development {
     return signer.sign({ userId: 'developer', deviceIds }, TOKEN_LIFE_S);
   }
 
-  /** After everything that talks to the broker. */
+  /** Called after everything that uses the broker has stopped. */
   async stop(): Promise<void> {
     await this.fleet?.stop();
     await this.broker?.close();

@@ -1,8 +1,8 @@
-/** A machine as the fleet simulates it. */
+/** A simulated machine. */
 export interface DeviceModel {
   /** The next telemetry of this machine. */
   read(): Record<string, unknown>;
-  /** Changes its state; what it does not understand it ignores, as devices do. @returns whether anything changed */
+  /** Changes its state; unknown commands are ignored, as devices do. @returns whether anything changed */
   command(command: Readonly<Record<string, unknown>>): boolean;
 }
 
@@ -14,7 +14,7 @@ export interface DeviceKind {
   /** Milliseconds between two readings. */
   readonly everyMs: number;
   readonly units: Readonly<Record<string, string>>;
-  /** Commands that it understands, shown in the metadata so that a dashboard can offer them. */
+  /** The commands it accepts, listed in the metadata so that a dashboard can offer them. */
   readonly commands: readonly Readonly<Record<string, unknown>>[];
   create(random: Random): DeviceModel;
 }
@@ -54,7 +54,7 @@ const pump: DeviceKind = {
     return {
       read: () => {
         speed.target = running ? asked : 0;
-        // A stopped pump runs out; it does not crawl towards zero for ever.
+        // A stopped pump stops completely; it does not approach zero for ever.
         const rpm = !running && speed.value < 30 ? (speed.value = 0) : speed.next();
         return {
           speed: Math.round(rpm),
@@ -188,13 +188,13 @@ export const deviceKinds: readonly DeviceKind[] = [thermometer, pump, meter, doo
 /** A source of numbers from 0 up to 1, like Math.random; tests give one that repeats. */
 export type Random = () => number;
 
-/** A random walk that is pulled back to its middle and never leaves its range: what a sensor looks like. */
+/** A random walk that is pulled back to its middle and never leaves its range, like a sensor's values. */
 class Drift {
   constructor(
     private readonly random: Random,
     public value: number,
     private readonly range: { min: number; max: number; step: number },
-    /** Where it is pulled to; may be moved, as by a command. */
+    /** The value it is pulled to; a command may change it. */
     public target = value,
   ) {}
 

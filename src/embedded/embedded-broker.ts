@@ -4,13 +4,13 @@ import { contain, walled } from '../logging/walls.js';
 
 const LOOPBACK = '127.0.0.1';
 const DEFAULT_PORT = 1883;
-/** A large simulated fleet and some tools fit; a runaway script does not take every file descriptor. */
+/** Enough for a large simulated fleet and some tools; a runaway script cannot take every file descriptor. */
 const MAX_CONNECTIONS = 12_000;
-/** Above every payload Sluice accepts, so that its own limit decides; below what would fill the memory. */
+/** Above every payload Sluice accepts, so that its own limit applies; low enough not to fill the memory. */
 const MAX_PAYLOAD_BYTES = 16 * 1024 * 1024;
 const MAX_RETAINED_TOPICS = 50_000;
 const CONNECT_TIMEOUT_MS = 10_000;
-/** A client that does not read for this long is cut: it would hold up everybody else. */
+/** A client that does not read for this long is disconnected: it would delay all others. */
 const DRAIN_TIMEOUT_MS = 10_000;
 
 export interface EmbeddedBroker {
@@ -29,7 +29,7 @@ export async function startEmbeddedBroker(port: number | undefined): Promise<Emb
   const broker = await Aedes.createBroker(bounds());
   const server = createServer((socket) => {
     try {
-      // A client that dies without a goodbye is no news here; its will says it.
+      // A client that disconnects without DISCONNECT is no error here; its will reports it.
       socket.on(
         'error',
         walled('embedded', () => socket.destroy()),
@@ -79,7 +79,7 @@ function listen(server: Server, port: number): Promise<void> {
     server.once('error', reject);
     server.listen(port, LOOPBACK, resolve);
   }).then(() => {
-    // A connection that cannot be accepted is none; without a listener it would be an uncaught exception.
+    // An accept error affects no existing connection; without a listener it would be an uncaught exception.
     server.on(
       'error',
       walled('embedded', (error: Error) => contain('embedded', error)),
@@ -93,7 +93,7 @@ function bounds(): AedesOptions {
     connectTimeout: CONNECT_TIMEOUT_MS,
     drainTimeout: DRAIN_TIMEOUT_MS,
     maxClientsIdLength: 128,
-    // Sessions end with the connection: what a session queues for an absent client has no bound in aedes.
+    // Sessions end with the connection: aedes does not bound what a session queues for an absent client.
     preConnect: (_client, packet, done) => {
       packet.clean = true;
       done(null, true);

@@ -3,12 +3,12 @@ import { type DeviceKind, deviceKinds } from './device-kinds.js';
 /** Devices in one hall; a bigger fleet has more halls. */
 const HALL_SIZE = deviceKinds.length;
 
-/** One device of the fleet before it lives. */
+/** One device of the fleet before it is started. */
 export interface PlannedDevice {
   readonly deviceId: string;
   readonly kind: DeviceKind;
   readonly location: string;
-  /** Loses its connection now and then, so that there is a will to see. */
+  /** Disconnects now and then, so that its will is published. */
   readonly unsteady: boolean;
 }
 

@@ -49,7 +49,7 @@ export class SimulatedDevice {
       'message',
       walled('embedded', (_topic: string, payload: Buffer) => this.onCommand(payload)),
     );
-    // The fleet shows what the gateway does when the broker is away; its own complaints would only fill the log.
+    // Without a broker the fleet only waits; its own errors would fill the log.
     this.client.on('error', () => undefined);
   }
 
@@ -64,7 +64,7 @@ export class SimulatedDevice {
     }
   }
 
-  /** Says goodbye as a device does that is switched off. */
+  /** Disconnects like a device that is switched off. */
   async stop(): Promise<void> {
     if (this.client.connected) {
       this.publishStatus(false);

@@ -5,7 +5,7 @@ import { type PlannedDevice, planFleet } from './fleet-plan.js';
 import { SimulatedDevice } from './simulated-device.js';
 
 const TICK_MS = 250;
-/** Devices that connect per tick: a fleet of thousands does not come as one blow. */
+/** Devices that connect per tick, so that a fleet of thousands does not connect all at once. */
 const STARTED_PER_TICK = 50;
 
 /**
@@ -50,7 +50,7 @@ export class SimulatedFleet {
       try {
         device.tick(now);
       } catch (error) {
-        contain('embedded', error); // the other devices go on
+        contain('embedded', error); // the other devices continue
       }
     }
   }

@@ -6,8 +6,8 @@ const INTERNAL_ERROR = 500;
 const UNAVAILABLE = 503;
 
 /**
- * Every HTTP error as `{"statusCode","message"}` with the status' own text. The framework's text for an unknown path
- * quotes the URL, and a URL may hold a token. Readiness answers 503 with its report.
+ * Answers every HTTP error as `{"statusCode","message"}` with the status' standard text. The framework's text for an unknown path quotes
+ * the URL, and a URL may contain a token. Readiness answers 503 with its report.
  */
 @Catch()
 export class HttpErrorFilter implements ExceptionFilter {

@@ -10,18 +10,18 @@ import { CONFIG, type Config } from '../config/config.js';
 import { contain } from '../logging/walls.js';
 
 const managementRequests = new WeakSet<IncomingMessage>();
-/** The only paths that the management port knows. */
+/** The only paths of the management port. */
 const PATHS = new Set(['/health/live', '/health/ready', '/metrics']);
-/** Probes and scrapes are short; who is slower than this is none. */
+/** Probes and scrapes are short: a slower client is not one of them. */
 const REQUEST_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 256;
 
-/** Whether health and metrics have a port of their own. Two times 0 are two free ports. */
+/** Whether health and metrics have a port of their own. Two ports of 0 are two different free ports. */
 export function isManagementSeparate({ port, managementPort }: Config['http']): boolean {
   return managementPort !== undefined && (managementPort !== port || port === 0);
 }
 
-/** Whether whoever reaches the clients' port of a production instance can read its health and metrics. */
+/** Whether clients of a production instance's public port can read its health and metrics. */
 export function isManagementExposed({ production, http }: Config): boolean {
   return production && !isManagementSeparate(http);
 }
@@ -32,8 +32,8 @@ function cameThroughManagement(request: IncomingMessage): boolean {
 }
 
 /**
- * An HTTP server that passes only health and metrics on to `handler` and answers 404 to everything else.
- * It answers through the same event loop as everything, so that liveness means what it says.
+ * An HTTP server that passes only health and metrics to `handler` and answers 404 to everything else. It uses the same event loop as all
+ * else, so that liveness really checks it.
  */
 export function createManagementServer(handler: RequestListener): Server {
   const server = createServer((request, response) => {
@@ -57,7 +57,7 @@ export function createManagementServer(handler: RequestListener): Server {
   return server;
 }
 
-/** Hides health and metrics from PORT when they have a port of their own. On the controllers, so that no spelling of a path gets past it. */
+/** Hides health and metrics from PORT when they have a port of their own. A guard on the controllers, so that no spelling of a path bypasses it. */
 @Injectable()
 export class ManagementGuard implements CanActivate {
   private readonly separate: boolean;

@@ -5,7 +5,7 @@ import pretty from 'pino-pretty';
 import type { Config } from '../config/config.js';
 
 const STDOUT = 1;
-/** Bytes of log that wait for a reader that does not read; more is dropped, since a full pipe must not stop the service. */
+/** Bytes of log that wait for a slow reader; more is dropped, since a full pipe must not stop the service. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
 
 /**
@@ -26,14 +26,14 @@ export function createLogger(log: Config['log'], to?: Writable): Logger {
   );
 }
 
-/** Asynchronous and bounded; what waits is written at exit. */
+/** Asynchronous and bounded; the rest is written at exit. */
 function jsonStream(): DestinationStream {
   const destination = fileDestination({ dest: STDOUT, sync: false, maxLength: MAX_WAITING_BYTES });
-  // A disk that is full, say: what cannot be written is lost, and no reason to stop the service.
+  // If the log cannot be written (a full disk, for example), lines are lost and the service continues.
   return destination.on('error', () => undefined);
 }
 
-/** In this process rather than in a worker, so that nothing is lost when the process ends. */
+/** In this process and not in a worker, so that nothing is lost when the process ends. */
 function prettyStream(to: Writable | undefined): DestinationStream {
   return pretty({
     colorize: to === undefined && process.stdout.isTTY === true,
@@ -45,10 +45,10 @@ function prettyStream(to: Writable | undefined): DestinationStream {
   });
 }
 
-/** What stands in a log in place of a secret. */
+/** Replaces a secret in the log. */
 const REDACTED = '[redacted]';
 
-/** Paths of log objects whose values are never written, at the top and one level down. */
+/** Fields of log objects that are never written, at the top and one level down. */
 const SECRET_FIELDS = ['token', 'authorization', 'password', 'secret', 'jwtSecret', 'payload', 'command'];
 
 /** For pino's `redact`: fields that could hold a secret or a payload. */
@@ -66,8 +66,8 @@ const BEARER = /\b(bearer[ .])[\w.~+/=-]{8,}/gi;
 const URL_CREDENTIALS = /:\/\/[^\s/"'@]+@/g;
 
 /**
- * Removes what looks like a secret from a finished log line. The second net: a message text or an error of a library
- * may quote a URL or a header that no field name gives away.
+ * Removes what looks like a secret from a finished log line. The second safeguard: a message or a library's error may quote a URL or a
+ * header under a harmless field name.
  */
 function scrub(line: string): string {
   return line
@@ -77,7 +77,7 @@ function scrub(line: string): string {
     .replace(URL_CREDENTIALS, `://${REDACTED}@`);
 }
 
-/** Causes followed; a longer chain says nothing more and could be a cycle. */
+/** Causes that are logged; a longer chain adds nothing and may be a cycle. */
 const MAX_CAUSES = 4;
 
 /** An error as it is logged. */
@@ -90,8 +90,8 @@ interface SerializedError {
 }
 
 /**
- * An error for the log: type, message, code, stack and causes. Other properties are left out on purpose, since libraries
- * hang requests, packets and options on their errors, and with them tokens and payloads.
+ * An error for the log: type, message, code, stack and causes. Other properties are omitted on purpose: libraries attach requests, packets
+ * and options to their errors, and with them tokens and payloads.
  */
 function serializeError(error: unknown, depth = 0): SerializedError {
   if (!(error instanceof Error)) {

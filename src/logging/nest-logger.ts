@@ -2,7 +2,7 @@ import type { LoggerService } from '@nestjs/common';
 import { inspect } from 'node:util';
 import type { Level, Logger } from 'pino';
 
-/** Contexts of the framework whose lines at start say nothing to an operator: one level down. */
+/** Contexts of the framework whose lines at start do not help an operator: logged one level lower. */
 const FRAMEWORK = new Set([
   'InstanceLoader',
   'NestApplication',
@@ -13,7 +13,7 @@ const FRAMEWORK = new Set([
   'WebSocketsController',
 ]);
 
-/** Written whatever the level is: what an operator turns on by a setting of its own, and the record of who sent which command. */
+/** Written at any level: what an operator enables by a separate setting, and the record of sent commands. */
 const ALWAYS = new Set(['DeviceTrace', 'CommandAudit']);
 
 /**

@@ -2,8 +2,8 @@ import { types } from 'node:util';
 import { Logger } from '@nestjs/common';
 
 /**
- * Where errors that nobody foresaw end. Whatever Node.js, a socket, a timer, a promise, the broker or Redis calls is inside such a wall: an
- * error ends the one thing it belongs to and never the process. A name is a label of `sluice_contained_errors_total`.
+ * Where unexpected errors end. Every callback from Node.js, a socket, a timer, a promise, the broker or Redis is inside such a wall: an
+ * error ends the one thing it belongs to and never the process. The name is a label of `sluice_contained_errors_total`.
  */
 export const WALLS = [
   /** A client's connection: it is closed with 1011. */
@@ -12,15 +12,15 @@ export const WALLS = [
   'upgrade',
   /** A device message: it counts as `failed`, is acknowledged, and the next one is read. */
   'device',
-  /** A delivery group: what it was about to send is dropped, the next publication is taken as ever. */
+  /** A delivery group: what it was about to send is dropped, the next publication is handled normally. */
   'delivery',
-  /** A room, or a connection's way into it: others of the same event go on. */
+  /** A room, or one connection's entry into it: other rooms and members of the event are served. */
   'room',
-  /** What the broker's connections call back. */
+  /** Callbacks from broker connections. */
   'mqtt',
-  /** Who reads device topics: leases, slots, the way back to the store. */
+  /** Reading device topics: lease, slots, return to the store. */
   'ingest',
-  /** What Redis calls back. */
+  /** Callbacks from Redis. */
   'redis',
   /** Keys and tokens. */
   'auth',
@@ -31,29 +31,29 @@ export const WALLS = [
 ] as const;
 type Wall = (typeof WALLS)[number];
 
-/** One line for each wall in this time: an error that comes with every message must not fill the log. */
+/** One line per wall in this time: an error that occurs with every message must not fill the log. */
 const LOG_EVERY_MS = 10_000;
 
 interface Contained {
   count: number;
   /** Monotonic time of the last line. */
   loggedAt: number;
-  /** Of those since. */
+  /** Errors since then that were not logged. */
   silent: number;
 }
 
 const logger = new Logger('Contained');
-/** Of the process, as the handlers in main.ts are: callbacks know no application. */
+/** Per process, like the handlers in main.ts: callbacks do not know their application. */
 const contained = new Map<Wall, Contained>(
   WALLS.map((wall) => [wall, { count: 0, loggedAt: Number.NEGATIVE_INFINITY, silent: 0 }]),
 );
 
-/** Errors that have ended at a wall. */
+/** Errors that were contained by a wall. */
 export function containedErrors(wall: Wall): number {
   return stateOf(wall).count;
 }
 
-/** An error ends here: it is counted, and said in the log. Never throws. */
+/** Contains an error: counts and logs it. Never throws. */
 export function contain(wall: Wall, error: unknown): void {
   const state = stateOf(wall);
   state.count += 1;
@@ -69,13 +69,13 @@ export function contain(wall: Wall, error: unknown): void {
     const since = silent === 0 ? '' : `; ${silent} more since the last such line`;
     logger.error(`An unforeseen error has ended one ${NOUNS[wall]}${since}`, { wall, ...summary(error) });
   } catch {
-    // An error that cannot even be written is counted.
+    // An error that cannot be logged is still counted.
   }
 }
 
 /**
- * A callback that an error does not leave, whether it is thrown or, by an async function, rejected. Made once for a listener or a timer and
- * not in an inner loop.
+ * Wraps a callback so that no error leaves it, thrown or (by an async function) rejected. Create it once per listener or timer, not in an
+ * inner loop.
  * @param ended undoes or ends what the error belongs to
  */
 export function walled<A extends unknown[]>(
@@ -95,7 +95,7 @@ export function walled<A extends unknown[]>(
   };
 }
 
-/** Work that nobody waits for. */
+/** Work that no caller waits for. */
 export function background(
   wall: Wall,
   work: PromiseLike<unknown> | undefined,
@@ -104,7 +104,7 @@ export function background(
   work?.then(undefined, (error: unknown) => end(wall, error, ended));
 }
 
-/** Listeners of one event: one that throws does not keep it from the others. */
+/** Calls every listener; one that throws does not keep the others from being called. */
 export function tellEach<A extends unknown[]>(
   wall: Wall,
   listeners: Iterable<(...args: A) => unknown>,
@@ -128,7 +128,7 @@ function end(wall: Wall, error: unknown, ended: ((error: unknown) => void) | und
   }
 }
 
-/** Type and place. JSON.parse quotes what it could not read, and no payload may be in a log. */
+/** Type and place only: JSON.parse quotes the text it could not parse, and no payload may be logged. */
 function summary(error: unknown): { type: string; reason?: string; at?: string } {
   if (!types.isNativeError(error)) {
     return { type: typeof error };

@@ -7,10 +7,10 @@ import { Metrics } from './metrics.js';
 import { Recent } from './recent.js';
 
 const MIB = 1024 * 1024;
-/** Age of the text where anybody may ask for it: it takes some ms of the event loop, and nobody scrapes more often. */
+/** Age of the cached text when the endpoint is public: it takes some ms of the event loop, and no scraper needs it more often. */
 const EXPOSED_MAX_AGE_MS = 1_000;
 
-/** `/metrics`: Prometheus text, or a small JSON summary for whoever asks for JSON. */
+/** `/metrics`: Prometheus text, or a small JSON summary if JSON is accepted. */
 @Controller('metrics')
 @UseGuards(ManagementGuard)
 export class MetricsController {
@@ -28,7 +28,7 @@ export class MetricsController {
   async read(@Req() request: Request, @Res() response: Response): Promise<void> {
     response.setHeader('Cache-Control', 'no-store');
     response.vary('Accept');
-    // Text first: it is what somebody without a preference gets.
+    // Text first: the default without a preference.
     if (request.accepts(['text/plain', 'application/json']) === 'application/json') {
       response.json(await this.summary());
       return;

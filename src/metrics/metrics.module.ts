@@ -2,7 +2,7 @@ import { Global, Module } from '@nestjs/common';
 import { MetricsController } from './metrics.controller.js';
 import { Metrics } from './metrics.js';
 
-/** The metrics of this application, for everybody, and their endpoint. */
+/** The metrics of this application, available to all modules, and their endpoint. */
 @Global()
 @Module({
   controllers: [MetricsController],

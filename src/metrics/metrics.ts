@@ -3,9 +3,9 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import { containedErrors, WALLS } from '../logging/walls.js';
 
 const PREFIX = 'sluice_';
-/** Of nodejs_eventloop_lag_*, which contain it; each look wakes the process, a hundred times a second by prom-client's default. */
+/** Precision of nodejs_eventloop_lag_*; each sample wakes the process, a hundred times per second with prom-client's default. */
 const LAG_PRECISION_MS = 20;
-/** Seconds; from a local hop to what a person would call broken. */
+/** Seconds; from a local hop to what users would call broken. */
 const LATENCY_BUCKETS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const BROADCAST_BUCKETS_S = [
   0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05,
@@ -14,7 +14,7 @@ const BROADCAST_BUCKETS_S = [
 /** Why a publication or message that was due to a connection was not sent to it. */
 export type DropReason = 'slow' | 'closed' | 'unsubscribed' | 'resync' | 'history_trimmed' | 'failed';
 
-/** Default metrics that list every open socket at each scrape, which stops the event loop: 40 ms at 10 000 connections. */
+/** Default metrics that list every open socket at each scrape, which blocks the event loop: 40 ms at 10 000 connections. */
 const LISTS_OF_SOCKETS = [
   'nodejs_active_handles',
   'nodejs_active_handles_total',
@@ -272,26 +272,26 @@ export class Metrics {
   }
 }
 
-/** Without a limit the kernel names a number far beyond the machine, or Node none at all. */
+/** Without a limit Node reports none, or a number far beyond the machine's memory. */
 function memoryLimitBytes(): number {
   const constrained = process.constrainedMemory();
   return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
 
-/** Plain numbers of the hot paths: a field is incremented per delivery or connect, the registry reads them when it is scraped. */
+/** Plain numbers for the hot paths: a field is incremented per delivery or connect, and the registry reads it at a scrape. */
 export class HotCounters {
-  /** Publication times live subscription: what delivered, conflated and dropped must add up to. */
+  /** Publications times live subscriptions: the sum of delivered, conflated and dropped must equal it. */
   due = 0;
   delivered = 0;
   control = 0;
   bytes = 0;
   /** Publications of a subscription replaced by a newer one or merged into a window. */
   conflated = 0;
-  /** Publications of a subscription that the fields it asked for do not concern. */
+  /** Publications without any of the fields a subscription asked for. */
   filtered = 0;
-  /** Publications of a subscription that an error kept from being made or sent. */
+  /** Publications of a subscription that an error kept from being framed or sent. */
   failed = 0;
-  /** What the open windows of `aggregate` hold, estimated: the bound over all of them is held against it. */
+  /** Estimated bytes of all open `aggregate` windows, for the bound over all of them. */
   aggregateBytes = 0;
   /** Values left out of aggregated payloads: too many members, too many bytes, nested too deep. */
   readonly aggregateLeftOut = { members: 0, bytes: 0, depth: 0 };
@@ -301,11 +301,11 @@ export class HotCounters {
   connectionsPending = 0;
   /** Tokens whose signature was checked and is good. */
   tokensVerified = 0;
-  /** Good tokens that were verified before. */
+  /** Good tokens found in the cache. */
   tokensCached = 0;
 }
 
-/** A counter that shows, when it is scraped, by how much a number has grown; what is added to it directly stays. */
+/** A counter that adds, at each scrape, the growth of a number; direct increments are kept. */
 function mirror(counter: Counter, read: () => number): void {
   let seen = 0;
   Object.assign(counter, {
@@ -317,7 +317,7 @@ function mirror(counter: Counter, read: () => number): void {
   });
 }
 
-/** The same for some values of a counter's label. */
+/** The same for several values of a label. */
 function mirrorByLabel(counter: Counter, label: string, reads: Readonly<Record<string, () => number>>): void {
   const values = Object.entries(reads).map(([value, read]) => ({
     labels: { [label]: value },
@@ -335,7 +335,7 @@ function mirrorByLabel(counter: Counter, label: string, reads: Readonly<Record<s
   });
 }
 
-/** A gauge that shows, when it is scraped, what a number is then. */
+/** A gauge that shows the value of a number at the time of the scrape. */
 export function mirrorGauge(gauge: Gauge, read: () => number): void {
   Object.assign(gauge, { collect: () => gauge.set(read()) });
 }

@@ -1,10 +1,10 @@
-/** What is dear to make, for whoever asks how often: made once at most in some time, for all who ask meanwhile. */
+/** Caches an expensive result: computed at most once per period, for all callers. */
 export class Recent<T> {
   private made: Promise<T> | undefined;
   private madeAt = -Infinity;
 
   /**
-   * @param make what fails is made again for the next who asks
+   * @param make a failure is not cached
    * @param now monotonic ms; replaced in tests
    */
   constructor(

@@ -3,9 +3,9 @@ import { randomInt } from 'node:crypto';
 const FNV_PRIME = 0x01000193;
 const FIRST_SLOTS = 64;
 const FIRST_KEY_BYTES = 1_024;
-/** Places looked at for one key. With half of the places empty, even the unluckiest of a million keys needs fewer, unless somebody makes them collide. */
+/** Most slots probed for one key. With half of the slots empty even the unluckiest of a million keys needs fewer, unless keys are made to collide. */
 const MAX_PROBES = 64;
-/** Numbers per slot: hash, where the key is, its length plus one. */
+/** Numbers per slot: hash, position of the key, its length plus one. */
 const SLOT_NUMBERS = 4;
 const KEY_AT = 1;
 const KEY_LENGTH = 2;
@@ -13,10 +13,11 @@ const EMPTY = 0;
 const DELETED = -1;
 
 /**
- * Finds values by keys that are bytes in some larger buffer, without a string or a view for each look: with ten thousand keys, making the
- * string and hashing it is most of what a `Map` costs. Keys lie side by side in one block, so that a look touches few cache lines.
+ * Finds values by keys that are bytes within a larger buffer, without a string or a view per lookup: with ten thousand keys, making the
+ * string and hashing it is most of the cost of a `Map`. Keys are stored side by side in one block, so that a lookup touches few cache
+ * lines.
  *
- * It may refuse a key, when too many collide: whoever uses it needs another way to the value.
+ * It may refuse a key when too many collide: callers need a fallback lookup.
  */
 export class BytesIndex<V> {
   /** Keys that can be found. */
@@ -27,7 +28,7 @@ export class BytesIndex<V> {
   private keys = new Uint8Array(FIRST_KEY_BYTES);
   private keyBytes = 0;
 
-  /** @param seed of the hash; by default at random, so that nobody outside knows which keys collide */
+  /** @param seed of the hash; random by default, so that an attacker does not know which keys collide */
   constructor(private readonly seed = randomInt(2 ** 31)) {}
 
   /** Bytes of the block in which keys lie: tests watch its bound. */
@@ -60,7 +61,7 @@ export class BytesIndex<V> {
     }
   }
 
-  /** @returns -1 when the key is not there */
+  /** @returns -1 when the key is not found */
   private placeOf(bytes: Uint8Array, start: number, end: number): number {
     const { slots } = this;
     const hash = this.hash(bytes, start, end);
@@ -102,7 +103,7 @@ export class BytesIndex<V> {
     return false;
   }
 
-  /** Twice the places where half are taken, and without the keys that were deleted. */
+  /** Doubles the slots when half are used, and drops deleted keys. */
   private rebuild(): void {
     const { slots, values, keys } = this;
     const places = this.size * 4 > values.length ? values.length * 2 : values.length;
@@ -145,7 +146,7 @@ export class BytesIndex<V> {
     return true;
   }
 
-  /** FNV-1a, with its high bits brought down to where the place is taken from. */
+  /** FNV-1a, with its high bits mixed into the low bits, which select the slot. */
   private hash(bytes: Uint8Array, start: number, end: number): number {
     let hash = this.seed;
     for (let at = start; at < end; at += 1) {

@@ -1,10 +1,10 @@
-/** What clients send (contract, section 4). */
+/** The clients' messages (contract, section 4). */
 import type { DeliveryOptions } from './delivery-options.js';
 
 /** A string of up to 128 characters or a number, echoed in the answer. */
 export type MessageId = string | number;
 
-/** Where a room stands: `offset` counts publications within `epoch`. */
+/** The position of a room: `offset` counts publications within `epoch`. */
 export interface Position {
   epoch: string;
   offset: number;
@@ -14,7 +14,7 @@ export interface SubscribeMessage {
   type: 'subscribe';
   /** Empty with `pattern`. */
   deviceIds: string[];
-  /** All present and future devices whose ids match, in place of `deviceIds`. */
+  /** All present and future devices whose ids match, instead of `deviceIds`. */
   pattern?: string;
   id?: MessageId;
   delivery?: DeliveryOptions;

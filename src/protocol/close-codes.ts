@@ -1,10 +1,10 @@
-/** WebSocket close codes of the protocol, with what the client should do (contract, section 4). */
+/** WebSocket close codes of the protocol, and what the client should do (contract, section 4). */
 export const CloseCode = {
   /** Limits abused again after warnings: do not reconnect. */
   PolicyViolation: 1008,
   /** Message too big: fix the client. */
   TooBig: 1009,
-  /** An error of ours ended this connection alone: reconnect with backoff and resume. */
+  /** An internal error ended this connection alone: reconnect with backoff and resume. */
   Internal: 1011,
   /** Instance is stopping: reconnect after `retryAfterMs` of the reason's JSON. */
   Restart: 1012,

@@ -1,7 +1,7 @@
 import { ProtocolError } from './errors.js';
 import { pathsFault } from './field-paths.js';
 
-/** How a subscription wants its publications (contract, section 4). */
+/** How publications of a subscription are delivered (contract, section 4). */
 export interface DeliveryOptions {
   /** `every` publication, or the `latest` where the connection cannot follow. */
   mode: 'every' | 'latest';
@@ -21,8 +21,8 @@ const MAX_FIELDS = 100;
 const MAX_FIELD_LENGTH = 256;
 
 /**
- * Checks the `delivery` of a subscribe message, types and combinations.
- * `maxRateHz` without a mode means `latest`: a rate says that the newest value is enough.
+ * Checks the `delivery` of a subscribe message, types and combinations. `maxRateHz` without a mode means `latest`: a limited rate needs
+ * only the newest value.
  * @throws {ProtocolError} invalid_message with a sentence that says what to change
  */
 export function parseDeliveryOptions(value: unknown): DeliveryOptions {
@@ -82,8 +82,8 @@ function refused(sentence: string): ProtocolError {
 }
 
 /**
- * What a subscription gets when its token limits the rate (`maxRateHz` claim): the lower of both rates. A subscription that asked for every
- * publication cannot be served within a rate and gets the latest ones.
+ * Applies a token's rate limit (`maxRateHz` claim): the lower of both rates. A subscription in mode `every` is changed to `latest`, because
+ * a limited rate cannot deliver every publication.
  */
 export function capDelivery(delivery: DeliveryOptions, maxRateHz: number | undefined): DeliveryOptions {
   if (maxRateHz === undefined || (delivery.maxRateHz !== undefined && delivery.maxRateHz <= maxRateHz)) {

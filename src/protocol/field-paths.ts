@@ -1,7 +1,7 @@
-/** Names in a dotted path, and in all paths of one set: each is a step of a compiled selection or transformation, some 250 bytes. */
+/** Most names in a dotted path, and in all paths of a set: each is a node of a compiled selection or transformation, some 250 bytes. */
 export const MAX_PATH_PARTS = 8;
 export const MAX_PARTS = 1_000;
-/** Of a path that is quoted. */
+/** Length to which a quoted path is cut. */
 const MAX_QUOTED_LENGTH = 32;
 
 /** Names in all paths together. */
@@ -9,7 +9,7 @@ export function partsIn(paths: readonly string[]): number {
   return paths.reduce((sum, path) => sum + partsOf(path), 0);
 }
 
-/** What is wrong with a set of dotted paths, as the rest of a sentence that began with its name; undefined when it is good. */
+/** The fault of a set of dotted paths, to be appended to its name in a sentence; undefined if it is good. */
 export function pathsFault(paths: readonly string[]): string | undefined {
   let parts = 0;
   for (const path of paths) {

@@ -1,8 +1,8 @@
 import { DEVICE_ID_MAX_LENGTH, fitsTopicLevel, isDeviceId } from './device-id.js';
 
 /**
- * The pattern with runs of `*` made one, or undefined when it could match no legal device id: a character no id may have, a
- * leading `$`, or more than 128 characters beside its stars. Text without `*` is no pattern.
+ * The pattern with runs of `*` reduced to one, or undefined if it can match no legal device id: it contains an illegal character, a leading
+ * `$`, or more than 128 characters without its stars. Text without `*` is no pattern.
  */
 export function normalPattern(text: string): string | undefined {
   if (!text.includes('*') || !fitsTopicLevel(text)) {
@@ -14,9 +14,9 @@ export function normalPattern(text: string): string | undefined {
 }
 
 /**
- * One compiled pattern in which `*` stands for any run of characters, also none. Each piece between stars is looked for once,
- * left to right: taking the leftmost place is always right when only stars follow, so there is nothing to try again and no
- * text makes it slow, as a regular expression of several `.*` would be.
+ * One compiled pattern in which `*` matches any run of characters, also an empty one. Each piece between stars is searched once, left to
+ * right: the leftmost place is always right when only stars follow, so it never backtracks, and no text makes it slow as it would a regular
+ * expression with several `.*`.
  */
 export class IdPattern {
   /** Text before the first star. */
@@ -52,11 +52,11 @@ export class IdPattern {
 }
 
 /**
- * Many patterns asked at once. They are filed under the text before their first star, so that a token with thousands of
- * `plant-<n>.*` costs one lookup per distinct length of that text (128 at most), not one match per pattern.
+ * Many patterns matched at once. They are indexed by the text before their first star, so that a token with thousands of `plant-<n>.*`
+ * costs one lookup per distinct length of that text (128 at most), not one match per pattern.
  */
 export class IdPatternSet {
-  /** The patterns, without repeats and in their order. */
+  /** The patterns, without duplicates and in their order. */
   readonly sources: readonly string[];
   private readonly byPrefix = new Map<string, IdPattern[]>();
   private readonly prefixLengths: readonly number[];
@@ -85,11 +85,11 @@ export class IdPatternSet {
   /**
    * Whether every id that `pattern` matches is matched by one of these patterns.
    *
-   * Exact for each single pattern, over texts of any length. A star of `pattern` stands for everything, also for a character
-   * that occurs in no literal text; only a star can match that. So the inner pattern, read as text in which `*` is such a
-   * character (it never is literal text of a pattern), is matched exactly when its language is included.
-   * Two limits, both towards no: a pattern that only several of these together would cover is not covered, and the length
-   * bound of ids is not used (a pattern of 128 literal characters and a star counts as if longer ids existed).
+   * Exact for each single pattern, over texts of any length: a star of `pattern` stands for all texts, also for a character that occurs in
+   * no literal text and that only a star can match. So `pattern` itself, read as text in which `*` is such a character (it is never
+   * literal), is matched exactly when all its ids are. Two limits, both towards no: a pattern that only several of these together would
+   * cover is not covered, and the length bound of ids is not used (a pattern of 128 literal characters and a star counts as if longer ids
+   * existed).
    */
   covers(pattern: string): boolean {
     return this.matches(pattern);

@@ -13,7 +13,7 @@ import { parseDeliveryOptions } from './delivery-options.js';
 import { rawMember } from './raw-member.js';
 
 const MAX_ID_LENGTH = 128;
-/** Text of the client that an error repeats is cut to this. */
+/** Length to which client text quoted in an error is cut. */
 const MAX_QUOTED_LENGTH = 32;
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -42,7 +42,7 @@ export function parseClientMessage(text: string): ClientMessage {
   }
 }
 
-/** The object a message must be. JSON.parse makes `__proto__` an own property, so no prototype of ours is touched. */
+/** The object that a message must be. JSON.parse makes `__proto__` an own property, so no prototype is changed. */
 function parseObject(text: string): Fields {
   let value: unknown;
   try {
@@ -116,7 +116,7 @@ function parseTargets(fields: Fields): { deviceIds: string[]; pattern?: string }
   return { deviceIds: [], pattern };
 }
 
-/** The strings as they came; whether each is legal and granted is answered one by one. */
+/** The strings as received; each is checked and answered separately. */
 function parseDeviceIds(fields: Fields): string[] {
   const { deviceIds } = fields;
   if (!Array.isArray(deviceIds) || !deviceIds.every((id) => typeof id === 'string')) {

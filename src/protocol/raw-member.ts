@@ -8,14 +8,14 @@ const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
 /**
- * The text of a member of a JSON object, as it was written.
+ * The text of a member of a JSON object, exactly as written.
  *
- * `JSON.stringify(JSON.parse(text))` is not what the sender said: 1.0 becomes 1, 12345678901234567890 another number. A machine
- * gets what the person sent.
+ * `JSON.stringify(JSON.parse(text))` may differ: 1.0 becomes 1, 12345678901234567890 another number. A machine must get what the person
+ * sent.
  *
- * @param text an object that `JSON.parse` accepts; anything else gives nonsense
- * @returns the value's text without white space around it; the last one where the name is there twice (as `JSON.parse` has it);
- *   undefined when the object has no such member
+ * @param text an object that `JSON.parse` accepts; otherwise the result is meaningless
+ * @returns the value's text without surrounding white space, the last one of duplicate members (as `JSON.parse` does); undefined when the
+ * object has no such member
  */
 export function rawMember(text: string, name: string): string | undefined {
   let found: string | undefined;

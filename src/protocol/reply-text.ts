@@ -1,11 +1,11 @@
 import type { ConnectedMessage, ReplyMessage, SubscribedMessage } from './server-messages.js';
 
-/** ASCII that stands for itself in a JSON string. */
+/** ASCII that needs no escape in a JSON string. */
 const PLAIN = /^[ !#-[\]-~]*$/;
 
 /**
- * A message as JSON text, as `JSON.stringify` writes it. The two that every connection opens with are put together here, in half
- * of its time: connections come back by the thousand.
+ * A message as JSON text, as `JSON.stringify` writes it. The two messages that open every connection are built here in half of its time:
+ * connections come back by the thousand.
  */
 export function replyText(message: ReplyMessage): string {
   switch (message.type) {

@@ -1,12 +1,12 @@
 type View = new (memory: ArrayBufferLike, start: number, length: number) => Buffer;
 
-/** What Node.js makes its own views with; it says so as any class may that has others made in its place. */
+/** The class Node.js itself uses for its views, exposed through Symbol.species. */
 const Species = (Buffer as unknown as { readonly [Symbol.species]?: unknown })[Symbol.species];
 const NodeView = isView(Species) ? Species : null;
 
 /**
- * A Buffer over part of a memory. `subarray` does the same in three times the time, most of it for finding the memory: whoever makes many
- * views of one memory knows it.
+ * Creates a Buffer over part of an ArrayBuffer. `subarray` takes three times as long, mostly to find the memory: callers that slice one
+ * chunk often use this.
  */
 export function viewOf(memory: ArrayBufferLike, start: number, length: number): Buffer {
   return NodeView === null ? Buffer.from(memory, start, length) : new NodeView(memory, start, length);
@@ -16,7 +16,10 @@ let chunk: Buffer = Buffer.alloc(0);
 let chunkMemory: ArrayBufferLike = chunk.buffer;
 let chunkStart = chunk.byteOffset;
 
-/** As `bytes.subarray(start, end)`, for many slices of one buffer after the other, such as a chunk from the network. It is kept until the next comes. */
+/**
+ * Like `bytes.subarray(start, end)`, for many consecutive slices of one buffer, such as a network chunk. The last buffer is kept alive
+ * until the next one.
+ */
 export function sliceOf(bytes: Buffer, start: number, end: number): Buffer {
   if (bytes !== chunk) {
     chunk = bytes;

@@ -2,11 +2,11 @@ import type { FieldRule, FieldRules } from '../config/transform-file.js';
 import { partsIn } from '../protocol/field-paths.js';
 import { isObject, type JsonObject } from '../protocol/json.js';
 
-/** Of a part of a path: its place in the map above it, itself, and the map within. */
+/** Memory of a part of a path: its entry in the parent's map, the object itself, its own map. */
 const PART_BYTES = 250;
-/** Of a field: its rule, its new name and its unit in two maps. */
+/** Memory of a field: its rule, its new name and its unit in two maps. */
 const RULE_BYTES = 250;
-/** Of a character of a field's path, name or unit. */
+/** Memory of a character of a field's path, name or unit. */
 const CHARACTER_BYTES = 4;
 
 interface Step {
@@ -14,12 +14,12 @@ interface Step {
   within: Map<string, Step> | null;
 }
 
-/** Digits of a double that are certain; the rest is what 21.3 * 0.1 leaves behind. */
+/** Reliable digits of a double; the rest is rounding error, as in 21.3 * 0.1. */
 const CERTAIN_DIGITS = 15;
 
-/** The compiled rules of one device: what happens to its payloads and to the units in its metadata. */
+/** The compiled rules of one device, for its payloads and the units in its metadata. */
 export class FieldTransform {
-  /** What it takes in memory, estimated. */
+  /** Estimated memory. */
   readonly bytes: number;
   private readonly root = new Map<string, Step>();
   /** Units by the new names of fields. */
@@ -40,7 +40,7 @@ export class FieldTransform {
     }
   }
 
-  /** The payload with the rules applied; the same buffer where none of its fields is concerned. */
+  /** Applies the rules to a payload; returns the same buffer if it has none of the fields. */
   payload(payload: Buffer): Buffer {
     const value: unknown = JSON.parse(payload.toString());
     if (!isObject(value) || !this.concerns(value)) {
@@ -49,7 +49,7 @@ export class FieldTransform {
     return Buffer.from(JSON.stringify(apply(value, this.root)));
   }
 
-  /** Metadata whose `units` speak of the fields as they are now called and scaled. */
+  /** Metadata whose `units` match the renamed and scaled fields. */
   meta(meta: Buffer): Buffer {
     if (this.units.size === 0 && this.renamed.size === 0) {
       return meta;
@@ -96,14 +96,14 @@ function bytesOf(rules: FieldRules): number {
   let characters = 0;
   for (const field of fields) {
     const { rename = '', unit = '' } = rules[field] as FieldRule;
-    // A new name is kept with the path before it.
+    // A new name is stored with the path before it.
     characters += (rename === '' ? 1 : 3) * field.length + rename.length + unit.length;
   }
   return partsIn(fields) * PART_BYTES + fields.length * RULE_BYTES + characters * CHARACTER_BYTES;
 }
 
 function apply(value: JsonObject, level: ReadonlyMap<string, Step>): JsonObject {
-  // Without a prototype: `__proto__` is a legal member name. Members keep their places.
+  // Without a prototype: `__proto__` is a legal member name. Members keep their order.
   const result = Object.create(null) as JsonObject;
   for (const name of Object.keys(value)) {
     const step = level.get(name);
@@ -125,7 +125,7 @@ function convert(value: unknown, { scale = 1, offset = 0, decimals }: FieldRule)
   const converted =
     scale === 1 && offset === 0 ? value : Number((value * scale + offset).toPrecision(CERTAIN_DIGITS));
   const rounded = decimals === undefined ? converted : Number(converted.toFixed(decimals));
-  // JSON has no infinity: a value that the rule would push out of range is better left as the device sent it.
+  // JSON has no infinity: a value that would overflow is left as the device sent it.
   return Number.isFinite(rounded) ? rounded : value;
 }
 

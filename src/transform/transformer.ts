@@ -11,7 +11,7 @@ import { Metrics, mirrorGauge } from '../metrics/metrics.js';
 import { IdPattern, normalPattern } from '../protocol/id-pattern.js';
 import { FieldTransform } from './field-transform.js';
 
-/** Of the rules of all metadata together, compiled and estimated. */
+/** Bound of all compiled rules from metadata, estimated. */
 export const MAX_META_RULES_BYTES = 67_108_864;
 
 interface CompiledRule {
@@ -19,7 +19,7 @@ interface CompiledRule {
   fields: FieldRules;
 }
 
-/** Rules of the file and of metadata, compiled for all devices that have the same ones. */
+/** Rules of the file and of metadata, compiled once for all devices with equal rules. */
 interface OwnRules {
   readonly key: string;
   readonly transform: FieldTransform;
@@ -33,18 +33,18 @@ interface OwnRules {
  */
 @Injectable()
 export class Transformer {
-  /** Whether any message could be concerned. */
+  /** False if no rule can apply to any message. */
   readonly active: boolean;
   private readonly logger = new Logger(Transformer.name);
   private readonly rules: CompiledRule[];
   private readonly fromMeta: boolean;
-  /** Of devices without rules of their own; null where no rule concerns them. Bounded by MAX_DEVICES. */
+  /** Of devices without rules of their own; null if no rule applies. Bounded by MAX_DEVICES. */
   private readonly byDevice = new Map<string, FieldTransform | null>();
-  /** By the rules of the file that match: devices that the same rules concern share one. */
+  /** By the matching rules of the file: devices with the same rules share one. */
   private readonly shared = new Map<string, FieldTransform | null>();
-  /** Of devices whose metadata has rules. Bounded by MAX_DEVICES and {@link MAX_META_RULES_BYTES}. */
+  /** Of devices with rules in their metadata. Bounded by MAX_DEVICES and {@link MAX_META_RULES_BYTES}. */
   private readonly own = new Map<string, OwnRules>();
-  /** The same by what they say: a fleet of equal devices has them once. */
+  /** The same by content: a fleet of equal devices has one entry. */
   private readonly ownByRules = new Map<string, OwnRules>();
   private ownBytes = 0;
   private readonly maxDevices: number;
@@ -61,12 +61,12 @@ export class Transformer {
     mirrorGauge(metrics.transformBytes, () => this.ownBytes);
   }
 
-  /** @param payload valid JSON. @returns the same buffer where no rule concerns it */
+  /** @param payload valid JSON. @returns the same buffer if no rule applies */
   payload(deviceId: string, payload: Buffer): Buffer {
     return this.active ? (this.of(deviceId)?.payload(payload) ?? payload) : payload;
   }
 
-  /** The device's metadata as dashboards see it; learns the device's own rules from it. */
+  /** The device's metadata as dashboards see it; also stores the device's own rules. */
   meta(deviceId: string, meta: Buffer | null): Buffer | null {
     if (!this.active) {
       return meta;
@@ -181,7 +181,7 @@ export class Transformer {
   }
 }
 
-/** Later rules add to earlier ones, and win where both speak of the same thing. */
+/** Adds later rules to earlier ones; for the same property the later rule wins. */
 function merge(into: FieldRules, from: FieldRules): void {
   for (const [field, rule] of Object.entries(from)) {
     into[field] = { ...into[field], ...rule };
