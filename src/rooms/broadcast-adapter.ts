@@ -22,31 +22,31 @@ export interface RoomState {
   readonly meta: MetaBytes;
 }
 
-/** What became of a device message. */
+/** The result of ingesting a device message. */
 export type IngestOutcome =
   /** Stored and fanned out. */
   | 'accepted'
   /** Recognised as a redelivery of a publication that is stored already. */
   | 'duplicate'
-  /** Refused by the store for a reason of the message's own; counted, logged and acknowledged. */
+  /** Refused by the store because of the message itself; counted, logged and acknowledged. */
   | 'refused';
 
 /**
- * One for all messages of a device, for as long as the transport remembers its topic: what a store looked up once is found at once by
- * the next message. With ten thousand devices a lookup is a walk through memory that no cache holds.
+ * One object for all messages of a device, as long as the transport remembers its topic: the store keeps its room here and saves a map
+ * lookup per message (10,000 rooms do not fit into the cache).
  */
 export interface DeviceMemo {
-  /** The store's own business. */
+  /** A slot for the store. */
   found: object | null;
 }
 
 /**
- * One telemetry message on its way into the rooms. `payload` is valid JSON in UTF-8 without white space at the ends
- * and may point into a network buffer: who keeps it copies it.
+ * One telemetry message on its way into the rooms. `payload` is valid JSON in UTF-8 without surrounding white space and may be a view of a
+ * network buffer: copy it to keep it.
  */
 export interface DeviceMessage {
   readonly deviceId: string;
-  /** Without one everything is looked up. */
+  /** Without it the room is looked up. */
   readonly memo?: DeviceMemo;
   readonly payload: Buffer;
   /** Unix ms of receipt. */
@@ -58,58 +58,58 @@ export interface DeviceMessage {
   /** DUP flag of the packet. */
   readonly dup: boolean;
   /**
-   * Called exactly once when the message is stored (or never will be): the transport then acknowledges it to the broker.
-   * May be called synchronously. Not called at all when the store is lost: the broker must deliver it again.
+   * Called exactly once, when the message is stored or will never be: the transport then acknowledges it to the broker. May be called
+   * synchronously. Not called when the store is lost, so that the broker delivers the message again.
    */
   settle(outcome: IngestOutcome): void;
 }
 
-/** Where an adapter keeps a room that it is attached to. */
+/** The adapter's own object for a room it is attached to. */
 export interface RoomOrigin {
-  /** The receiver's own business: what it looked up once. With ten thousand rooms a lookup is a walk through memory that no cache holds. */
+  /** A slot for the receiver: it stores its own room here and saves a map lookup per publication (10,000 rooms do not fit into the cache). */
   found: object | null;
-  /** The publication that was told last: the receiver need not keep it as well. */
+  /** The last delivered publication, so that the receiver need not keep it too. */
   newest(): Publication | null;
 }
 
 /**
- * What an adapter tells the local rooms. Implemented by RoomsService, bound once at start.
- * Calls come in the order in which the store accepted things, per room, and only for attached rooms.
+ * Receives what an adapter delivers to the local rooms. Implemented by RoomsService, bound once at start. Per room, calls come in the order
+ * in which the store accepted the changes, and only for attached rooms.
  */
 export interface BroadcastReceiver {
   /**
-   * The next publication of a room: `offset` is the last one's plus one within the epoch.
+   * The next publication of a room: `offset` is the previous one plus one within the epoch.
    * @param receivedMono performance.now() of receipt
-   * @param origin the same for all publications of a room from one attach on, until a reset at the latest
+   * @param origin the same object for all publications of a room from an attach until at most the next reset
    */
   onPublication(publication: Publication, receivedMono: number, origin: RoomOrigin): void;
   onStatus(deviceId: string, status: DeviceStatus): void;
   onMeta(deviceId: string, meta: MetaBytes): void;
   /**
-   * The room cannot be continued where it stood: its epoch changed, or publications are missing that history no longer has.
-   * Members get a snapshot and go on from `state`.
+   * The room cannot continue: its epoch changed, or history no longer has the missing publications. Members get a snapshot and continue
+   * from `state`.
    */
   onReset(state: RoomState): void;
-  /** A device that nothing was known of before; called only after {@link BroadcastAdapter.watchDevices}, once per device. */
+  /** A device became known; called once per device, and only after {@link BroadcastAdapter.watchDevices}. */
   onDevice(deviceId: string): void;
 }
 
-/** A stretch of history. */
+/** A range of history. */
 export interface HistoryPage {
-  /** Oldest first, directly after the position that was asked for; empty when the position is the room's newest. */
+  /** Oldest first, directly after the requested position; empty when the position is the room's newest. */
   readonly publications: readonly Publication[];
-  /** The room's newest offset when the page was read: more is to be asked for while the last one is below it. */
+  /** The room's newest offset when the page was read: more pages follow while the last publication is below it. */
   readonly newest: number;
 }
 
 /**
  * The rooms' store and the broadcast between instances: memory for one instance, Redis for many.
  *
- * Guarantees every adapter gives (test/contract/broadcast-adapter.contract.ts holds each to them):
+ * Every adapter guarantees (and test/contract/broadcast-adapter.contract.ts tests):
  * - **Atomic.** Offset, last value, history and fan-out of one publication happen together: nobody sees one without the others.
  * - **Ordered.** Publications of a device are numbered, stored and delivered in the order of the publish calls of this instance.
  * - **Once.** An attached room receives each publication once; offsets within an epoch grow by exactly 1.
- * - **Interest.** Only attached rooms are delivered to; a publication nobody watches costs its store and nothing else.
+ * - **Interest.** Only attached rooms are delivered to; a publication that nobody watches costs its store and nothing else.
  * - **Bounded.** History ends at count, age or bytes, whichever is reached first; devices are bounded by MAX_DEVICES.
  * - **Settled.** `message.settle` is called exactly once per publish, or never when the store is lost (the broker then delivers again).
  */
@@ -120,12 +120,12 @@ export abstract class BroadcastAdapter {
   /** Stores and fans out one telemetry message. Never throws, never blocks; settles when stored. */
   abstract publish(message: DeviceMessage): void;
 
-  /** A retained telemetry message: becomes the last value only where none is known; never a publication. */
+  /** A retained telemetry message: becomes the last value if none is known; is never a publication. */
   abstract fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void;
 
   /**
-   * Sets the device's status; an identical repeat (same isOnline and lastSeen) is not fanned out.
-   * @param onlyIfUnknown a retained one: only fills what is unknown
+   * Sets the device's status; an identical one (same isOnline and lastSeen) is not fanned out.
+   * @param onlyIfUnknown for a retained status: set only if none is known
    * @returns once stored
    */
   abstract setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void>;
@@ -134,13 +134,13 @@ export abstract class BroadcastAdapter {
   abstract setMeta(deviceId: string, meta: MetaBytes): Promise<void>;
 
   /**
-   * Attaches this instance to rooms and reads where they stand, in one step without a gap: every publication after the returned
-   * state reaches the receiver. Attaching an attached room reads it again. Rooms without publications have an epoch and offset 0.
-   * Results are in the order of `deviceIds`.
+   * Attaches this instance to rooms and reads their state, in one step without a gap: every publication after the returned state reaches
+   * the receiver. Attaching an attached room reads it again. Rooms without publications have an epoch and offset 0. Results are in the
+   * order of `deviceIds`.
    */
   abstract attach(deviceIds: readonly string[]): Promise<RoomState[]>;
 
-  /** Ends the interest of this instance in a room. Safe against a concurrent attach: the last call wins. */
+  /** This instance no longer follows the room. Safe against a concurrent attach: the last call wins. */
   abstract detach(deviceId: string): void;
 
   /**
@@ -150,9 +150,9 @@ export abstract class BroadcastAdapter {
   abstract history(deviceId: string, after: Position, maxPublications: number): Promise<HistoryPage | null>;
 
   /**
-   * All devices of which something is known (telemetry, status or metadata), and from then on every new one through
-   * {@link BroadcastReceiver.onDevice}, whichever instance took its first message. Asked for by the first pattern subscription;
-   * later calls read the list again. A device announced twice is harmless.
+   * All known devices (with telemetry, status or metadata); from then on every new one is passed to {@link BroadcastReceiver.onDevice},
+   * whichever instance received its first message. Called by the first pattern subscription; later calls read the list again. Announcing a
+   * device twice is harmless.
    */
   abstract watchDevices(): Promise<readonly string[]>;
 
@@ -162,9 +162,9 @@ export abstract class BroadcastAdapter {
   /** Devices whose state this adapter holds or has attached; for metrics. */
   abstract readonly roomCount: number;
 
-  /** Opens connections, if any; resolves when usable or retrying in the background. */
+  /** Opens connections, if any; resolves when they are usable or retrying in the background. */
   abstract start(): Promise<void>;
 
-  /** Lets what is under way settle, then closes. */
+  /** Lets pending work finish, then closes. */
   abstract stop(): Promise<void>;
 }

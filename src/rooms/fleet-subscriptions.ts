@@ -18,9 +18,9 @@ import type { RoomRegistry } from './room-registry.js';
 interface PatternRequest {
   pattern: DevicePattern;
   id?: MessageId;
-  /** What the connection's token says of the pattern at this moment; null where it does not grant it. */
+  /** What the token grants for the pattern now; null if it does not grant it. */
   terms: () => PatternTerms | null;
-  /** Told what the request is about before it is worked off: devices held against the pattern, and those that match. */
+  /** Called before the request is processed: the number of known devices to match, and of those that match. */
   onMatched?: (known: number, rooms: number) => void;
 }
 
@@ -42,8 +42,8 @@ export class FleetSubscriptions {
 
   /**
    * Subscribes to all present and future devices of a pattern; answers with paged `subscribed` and one paged snapshot.
-   * @throws {ProtocolError} forbidden when the token does not grant it; too_many_rooms when it has too many patterns, or the present devices
-   * are more than it may watch
+   * @throws {ProtocolError} forbidden when the token does not grant it; too_many_rooms when the connection has too many patterns, or more
+   * present devices match than it may watch
    */
   async subscribe(member: Member, request: PatternRequest): Promise<void> {
     const { pattern, id, terms } = request;
@@ -54,9 +54,9 @@ export class FleetSubscriptions {
     try {
       const fits = await this.fits(member, audience, terms);
       if (!member.outbound.open) {
-        return; // the connection went meanwhile
+        return; // the connection was closed meanwhile
       }
-      // Asked in the step that registers: while the list was awaited a narrower token may have come, and found nothing to take away.
+      // Read in the same step as the registration: a narrower token that came during the await found nothing to remove.
       const granted = terms();
       if (granted === null) {
         throw new ProtocolError('forbidden', 'Forbidden');
@@ -77,7 +77,7 @@ export class FleetSubscriptions {
       await this.join(subscription, audience.deviceIds, id);
     } catch (error) {
       if (!subscription.answered && this.isRegistered(subscription)) {
-        this.unsubscribe(member, pattern.source); // nobody was told of it
+        this.unsubscribe(member, pattern.source); // no subscriber was told about it
       }
       throw error;
     }
@@ -104,7 +104,7 @@ export class FleetSubscriptions {
     return [...(this.byMember.get(member)?.keys() ?? [])];
   }
 
-  /** How the patterns of a connection are served. */
+  /** The delivery options of the connection's patterns. */
   deliveriesOf(member: Member): PatternSubscription['delivery'][] {
     return [...(this.byMember.get(member)?.values() ?? [])].map(({ delivery }) => delivery);
   }
@@ -123,7 +123,7 @@ export class FleetSubscriptions {
     );
   }
 
-  /** The connection is gone. */
+  /** The connection is closed. */
   forget(member: Member): void {
     for (const subscription of this.byMember.get(member)?.values() ?? []) {
       this.unregister(subscription);
@@ -140,7 +140,7 @@ export class FleetSubscriptions {
     if (!subscription.answered) {
       return;
     }
-    // A whole plant may come up at once: one answer and one snapshot per turn of the event loop.
+    // A whole plant may come online at once: one answer and one snapshot per turn of the event loop.
     if (this.announced.size === 0) {
       setImmediate(walled('room', () => this.joinAnnounced()));
     }
@@ -157,7 +157,7 @@ export class FleetSubscriptions {
 
   private async joinFresh(subscription: PatternSubscription): Promise<void> {
     if (subscription.joining) {
-      return; // those that came meanwhile are joined next
+      return; // devices announced meanwhile are joined in the next turn
     }
     subscription.joining = true;
     try {
@@ -167,13 +167,13 @@ export class FleetSubscriptions {
         await this.join(subscription, deviceIds, undefined, true);
       }
     } catch {
-      // The store could not be asked: the devices are tried again with the next new one, or when the pattern is asked for again.
+      // The store did not answer: the devices are tried again with the next new one, or when the pattern is subscribed again.
     } finally {
       subscription.joining = false;
     }
   }
 
-  /** Whether the rooms that the connection is not in yet may come to those that it is in. */
+  /** Whether the connection may join all of these rooms in addition to those it is in. */
   private async fits(
     member: Member,
     { deviceIds }: PatternAudience,
@@ -190,8 +190,8 @@ export class FleetSubscriptions {
   }
 
   /**
-   * Joins the rooms of these devices, some hundred in a turn of the event loop, then answers for all of them.
-   * @param freshOnly new devices alone: rooms that the connection is in already are left as they are
+   * Joins the rooms of these devices, some hundred per turn of the event loop, then answers for all of them.
+   * @param freshOnly only new devices: rooms that the connection is already in are not changed
    */
   private async join(
     subscription: PatternSubscription,
@@ -210,7 +210,7 @@ export class FleetSubscriptions {
         await this.attach(subscription, slice, joined);
         slice = [];
         left = await this.introductions.turns.next(Math.max(1, deviceIds.size - seen));
-        // The connection, the pattern, the token: any of them may have gone while others had their turn.
+        // The connection, the pattern or the grant may be gone after the wait for a turn.
         if (!this.isRegistered(subscription)) {
           return;
         }
@@ -231,7 +231,7 @@ export class FleetSubscriptions {
     }
     await this.attach(subscription, slice, joined);
     if (!this.isRegistered(subscription) || (freshOnly && joined.length === 0)) {
-      return; // left, or the connection went meanwhile
+      return; // unsubscribed or closed meanwhile
     }
     const { delivery } = subscription;
     const pattern = audience.pattern.source;
@@ -254,7 +254,7 @@ export class FleetSubscriptions {
       try {
         await attaching;
       } catch (error) {
-        this.giveBack(subscription, [...joined, ...slice]);
+        this.leaveUnintroduced(subscription, [...joined, ...slice]);
         throw error;
       }
     }
@@ -263,8 +263,8 @@ export class FleetSubscriptions {
     }
   }
 
-  /** The store could not be asked: rooms that would be introduced by nobody are left, to be joined with the next new device. */
-  private giveBack(subscription: PatternSubscription, joined: readonly Subscription[]): void {
+  /** The store did not answer: leaves the rooms that nothing would introduce; they are joined with the next new device. */
+  private leaveUnintroduced(subscription: PatternSubscription, joined: readonly Subscription[]): void {
     for (const one of joined) {
       if (!one.explicit && !one.introduced) {
         if (one.current) {

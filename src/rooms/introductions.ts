@@ -12,9 +12,9 @@ import { SnapshotSource, SubscribedSource } from './snapshot-source.js';
 
 const NONE: ReadonlySet<never> = new Set<never>();
 
-/** How subscriptions get to where the room stands: by a snapshot, or by the publications they missed. */
+/** Brings subscriptions to the room's current position: by a snapshot, or by the publications they missed. */
 export class Introductions {
-  /** Shared by all that goes through many rooms. */
+  /** Shared by all work on many rooms. */
   readonly turns = new RoomTurns();
   private readonly resets = new Map<Member, Subscription[]>();
 
@@ -25,8 +25,8 @@ export class Introductions {
   ) {}
 
   /**
-   * Whether what waits for the client must be let out before {@link takeBack}, so that no publication of mode `every` is lost by it; a
-   * resume (`since`) says itself where it starts.
+   * Whether the client's lanes must be drained before {@link prepareRestart}, so that no publication of mode `every` is lost. With `since` the
+   * client itself says where it continues.
    */
   mustDrain(
     { outbound }: Member,
@@ -36,8 +36,8 @@ export class Introductions {
     return outbound.blocked && subscriptions.some((one) => one.feed !== null && !isNamed(one, since));
   }
 
-  /** Takes subscriptions that are live already back to before their snapshot, with new options: subscribing again starts again. */
-  takeBack(
+  /** Resets live subscriptions to the state before their snapshot, with new options: subscribing again starts again. */
+  prepareRestart(
     subscriptions: readonly Subscription[],
     delivery: DeliveryOptions,
     since?: ReadonlyMap<string, Position>,
@@ -50,7 +50,7 @@ export class Introductions {
     }
   }
 
-  /** Which of the rooms named in `since` can go on where the client stood. */
+  /** Which of the rooms named in `since` can continue at the client's position. */
   async recover(
     subscriptions: readonly Subscription[],
     since: ReadonlyMap<string, Position>,
@@ -76,7 +76,7 @@ export class Introductions {
     return recovered;
   }
 
-  /** One snapshot of all, without the telemetry of those that recovered; these get what they missed. Then all are live. */
+  /** Sends one snapshot of all, without the telemetry of recovered subscriptions; these get what they missed. Then all are live. */
   begin(
     member: Member,
     subscriptions: readonly Subscription[],
@@ -108,8 +108,8 @@ export class Introductions {
   }
 
   /**
-   * Answers a pattern: paged `subscribed`, then one snapshot of its rooms, which are live from there on with `delivery`.
-   * @returns what ends both before they are through, when the pattern is asked for again or left
+   * Answers a pattern: paged `subscribed`, then one snapshot of its rooms, which go live with `delivery`.
+   * @returns stops both early, when the pattern is subscribed again or left
    */
   beginPattern(
     member: Member,
@@ -136,8 +136,8 @@ export class Introductions {
   }
 
   /**
-   * The subscription's room cannot be continued where it stood: it gets a snapshot. Resets come for many rooms at once (a new epoch
-   * for all), so each connection gets one snapshot of all that a turn of the event loop brought.
+   * The subscription's room cannot continue: it gets a snapshot. A new epoch resets many rooms at once, so each connection gets one
+   * snapshot of all rooms that were reset in one turn of the event loop.
    */
   restart(subscription: Subscription): void {
     const { member } = subscription;
@@ -152,7 +152,7 @@ export class Introductions {
     this.resets.set(member, [subscription]);
   }
 
-  /** The connection is gone. */
+  /** The connection is closed. */
   forget(member: Member): void {
     this.resets.delete(member);
   }
@@ -178,13 +178,13 @@ function isNamed({ room }: Subscription, since: ReadonlyMap<string, Position> | 
 interface ResumeContext {
   adapter: Pick<BroadcastAdapter, 'history'>;
   maxPagePublications: number;
-  /** History was trimmed while the client was reading it: it goes on from the newest, told by `skipped`. */
+  /** History was trimmed while the client was reading it: the client continues at the newest publication, and `skipped` counts the gap. */
   onTrimmed(missed: number): void;
 }
 
 /**
- * The publications a client missed, page by page from history, at the pace at which it reads. While it runs nothing is queued for the
- * subscription; it goes live in the step in which the last sent publication is the room's newest.
+ * The publications a client missed, page by page from history, as fast as it reads. Meanwhile nothing is queued for the subscription; it
+ * goes live in the step in which the last publication sent is the room's newest.
  */
 class ResumeSource implements PacedSource {
   readonly telemetry = true;
@@ -193,9 +193,9 @@ class ResumeSource implements PacedSource {
   private page: readonly Publication[] = [];
   private at = 0;
   private reading = false;
-  /** Shapes the publications; what the options choose is compiled once for all of them. */
+  /** Shapes the publications; the options are compiled once for all of them. */
   private feed: Feed | null = null;
-  /** Offset of the last publication looked at: sent, or without any of the fields. */
+  /** Offset of the last publication processed: sent, or without any of the fields. */
   private seen: number;
   private readonly generation: number;
   private readonly epoch: string;
@@ -238,14 +238,14 @@ class ResumeSource implements PacedSource {
     return this.goLive(null);
   }
 
-  /** @param last still to be sent, if it is newer than what was sent last */
+  /** @param last sent too, if it is newer than the last one sent */
   private goLive(last: Publication | null): Buffer | null {
     this.done = true;
     this.subscription.room.goLive(this.subscription);
     return last === null ? null : this.frameOf(last);
   }
 
-  /** The publication as this subscription wants it, or null when none of its fields is in it or it was sent already. */
+  /** The publication as this subscription wants it, or null when it has none of the fields or was already sent. */
   private frameOf(publication: Publication): Buffer | null {
     const { subscription } = this;
     const skipped = publication.offset - subscription.lastOffset - 1;
@@ -284,7 +284,8 @@ class ResumeSource implements PacedSource {
       this.at = 0;
       const { room } = this.subscription;
       if (this.page.length === 0 && room.telemetry !== null && room.telemetry.offset > this.seen) {
-        // Trimmed while the client was reading (or the store is away): never a silent gap, `skipped` of the newest names it.
+        // Trimmed while the client was reading, or the store is away: the gap is counted in `skipped` of the newest publication, never
+        // silent.
         this.context.onTrimmed(room.telemetry.offset - this.seen - 1);
         this.page = [room.telemetry];
       }
@@ -292,7 +293,7 @@ class ResumeSource implements PacedSource {
     this.subscription.member.outbound.wake();
   }
 
-  /** The subscription left, was restarted, or its room's epoch changed: somebody else takes care of it. */
+  /** The subscription left, was restarted, or its room's epoch changed: another introduction replaces this one. */
   private isVoid(): boolean {
     const { subscription } = this;
     if (

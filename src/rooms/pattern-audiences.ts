@@ -10,10 +10,10 @@ export interface DevicePattern {
   matches(deviceId: string): boolean;
 }
 
-/** What a connection may have of a pattern that its token grants. */
+/** What the token allows for a pattern that it grants. */
 export interface PatternTerms {
   delivery: DeliveryOptions;
-  /** Rooms the connection may be in, all together. */
+  /** Rooms the connection may be in, in total. */
   maxRooms: number;
   /** Patterns the connection may have. */
   maxPatterns: number;
@@ -23,45 +23,45 @@ export interface PatternTerms {
 export interface PatternSubscription {
   readonly member: Member;
   readonly audience: PatternAudience;
-  /** The terms of now; null where the token in force does not grant the pattern. */
+  /** The current terms; null if the current token does not grant the pattern. */
   terms: () => PatternTerms | null;
   delivery: DeliveryOptions;
-  /** New devices wait until the pattern itself is answered. */
+  /** False until the pattern is answered; new devices wait until then. */
   answered: boolean;
   fresh: string[];
   /** Devices of {@link fresh} are being joined. */
   joining: boolean;
-  /** Ends the answer and the snapshot that are under way. */
+  /** Stops the pending answer and snapshot. */
   supersede: (() => void) | null;
 }
 
-/** All subscriptions of one pattern text, and the known devices that match it: matched once, whoever asks. */
+/** All subscriptions of one pattern text, and the known devices that match it: matched once for all of them. */
 export interface PatternAudience {
   readonly pattern: DevicePattern;
   readonly deviceIds: Set<string>;
   readonly subscriptions: Set<PatternSubscription>;
-  /** Resolves when all known devices have been held against the pattern; null from then on. */
+  /** Resolves when all known devices were matched against the pattern; null from then on. */
   ready: Promise<void> | null;
-  /** Calls that may yet subscribe: it is kept for them. */
+  /** Pending calls that may subscribe: the audience is kept for them. */
   askers: number;
 }
 
-/** New devices, at least, after which the list is read again. */
+/** Least number of new devices after which the list is read again. */
 const MIN_NEW_DEVICES = 1_000;
-/** Ids held against a pattern are that much less work than a room. */
+/** Matching this many ids costs as much as joining one room. */
 const IDS_PER_ROOM = 10;
 
 /**
- * The devices that this instance knows, by the patterns that are subscribed to. A new device is matched once against the distinct patterns
- * of this instance; messages of known devices never meet a pattern.
+ * The known devices, by the patterns that are subscribed to. A new device is matched once against the distinct patterns of this instance;
+ * messages of known devices are never matched.
  */
 export class PatternAudiences {
   private readonly audiences = new Map<string, PatternAudience>();
   private readonly known = new Set<string>();
   private directory: Promise<void> | null = null;
-  /** Ids from which on those of forgotten devices are let go: twice as many as there were devices when the list was read last. */
+  /** Number of ids at which those of forgotten devices are dropped: twice the devices when the list was last read. */
   private maxKnown = MIN_NEW_DEVICES;
-  /** While the list is read again: the devices that there are. */
+  /** While the list is read again: the devices that exist. */
   private current: Set<string> | null = null;
 
   /** @param announce tells a subscription of a new device that its pattern matches */
@@ -71,7 +71,7 @@ export class PatternAudiences {
     private readonly announce: (subscription: PatternSubscription, deviceId: string) => void,
   ) {}
 
-  /** Once: from then on the adapter tells what is new. A failure is tried again with the next subscription. */
+  /** Reads the list once; from then on the adapter announces new devices. A failure is retried by the next subscription. */
   load(): Promise<void> {
     this.directory ??= this.adapter.watchDevices().then(
       (deviceIds) => {
@@ -110,7 +110,7 @@ export class PatternAudiences {
     }
   }
 
-  /** Nobody says when a device expires in the store: of ids that never come again none would ever be let go. */
+  /** The store does not announce that a device expired, so ids of devices that never come again are found by reading the list again. */
   private async forgetGone(): Promise<void> {
     const current = new Set<string>();
     this.current = current;
@@ -125,14 +125,14 @@ export class PatternAudiences {
       });
       this.maxKnown = maxKnownFor(current.size);
     } catch {
-      // The store could not be asked: tried again when there are some more.
+      // The store did not answer: tried again after more new devices.
       this.maxKnown = this.known.size + MIN_NEW_DEVICES;
     } finally {
       this.current = null;
     }
   }
 
-  /** The audience of a pattern; made when nobody has subscribed to it yet, and kept until the caller has said {@link done}. */
+  /** The audience of a pattern; created if nobody subscribes to it yet, and kept until the caller has called {@link done}. */
   async of(pattern: DevicePattern): Promise<PatternAudience> {
     for (;;) {
       const audience = this.audiences.get(pattern.source) ?? this.create(pattern);
@@ -140,7 +140,7 @@ export class PatternAudiences {
         audience.askers += 1;
         return audience;
       }
-      await audience.ready; // and look again: it may be gone by then
+      await audience.ready; // look again: it may have been dropped meanwhile
     }
   }
 
@@ -157,7 +157,7 @@ export class PatternAudiences {
     return audience;
   }
 
-  /** A device that becomes known meanwhile is told by {@link onDevice}, and met here once more. */
+  /** A device that becomes known meanwhile is added by {@link onDevice} and matched here once more. */
   private async fill(audience: PatternAudience): Promise<void> {
     await inTurns(this.turns, this.known, (deviceId) => {
       if (audience.pattern.matches(deviceId)) {
@@ -173,7 +173,7 @@ export class PatternAudiences {
     this.dropIfEmpty(audience);
   }
 
-  /** Lets go of an audience that nobody subscribes to. */
+  /** Drops an audience without subscriptions. */
   dropIfEmpty(audience: PatternAudience): void {
     if (audience.subscriptions.size === 0 && audience.askers === 0) {
       this.audiences.delete(audience.pattern.source);
@@ -185,7 +185,7 @@ function maxKnownFor(devices: number): number {
   return devices + Math.max(devices, MIN_NEW_DEVICES);
 }
 
-/** Looks at every id, some thousand in a turn of the event loop; until `look` says that it has seen enough. */
+/** Visits every id, some thousand per turn of the event loop, until `look` returns that it is done. */
 export async function inTurns(
   turns: RoomTurns,
   deviceIds: ReadonlySet<string>,

@@ -4,7 +4,7 @@ import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import { type Member, Room, Subscription } from './room.js';
 
-/** Which rooms have an audience here, and which rooms each connection is in: two indexes kept in step. */
+/** Which rooms have local members, and which rooms each connection is in: two indexes that are updated together. */
 export class RoomRegistry {
   private readonly rooms = new Map<string, Room>();
   private subscriptions = 0;
@@ -27,7 +27,7 @@ export class RoomRegistry {
     return this.rooms.get(deviceId);
   }
 
-  /** The member's subscription of a room, asked for by id; made when there is none yet. */
+  /** The member's subscription of a room, requested by id; created if there is none. */
   join(member: Member, deviceId: string, delivery: DeliveryOptions): Subscription {
     const subscription = this.joinByPattern(member, deviceId, delivery);
     subscription.explicit = true;
@@ -54,7 +54,7 @@ export class RoomRegistry {
 
   /**
    * Makes sure that the rooms of these subscriptions are attached and their state is known.
-   * @returns null when they are; else rejects when the adapter cannot, and the rooms concerned are left again
+   * @returns null if they are; else a promise, which rejects when the adapter cannot attach: the rooms concerned are then left
    */
   attach(subscriptions: readonly Subscription[]): Promise<void> | null {
     const fresh: Room[] = [];
@@ -88,7 +88,7 @@ export class RoomRegistry {
     }
   }
 
-  /** Ends a current subscription. The room disappears with its last one. */
+  /** Ends a current subscription. The room is deleted with its last one. */
   leave(subscription: Subscription): void {
     const { room, member } = subscription;
     member.subscriptions.delete(subscription);

@@ -1,29 +1,29 @@
 import type { Outbound } from '../delivery/outbound.js';
 import { walled } from '../logging/walls.js';
 
-/** Rooms that are joined, answered or shown in one turn of the event loop, over all connections. */
+/** Rooms joined, answered or shown per turn of the event loop, over all connections. */
 const ROOMS_PER_TURN = 500;
 
-/** Who waits for a later turn, and how many rooms it asks for. */
+/** A caller that waits for a later turn, and the number of rooms it asked for. */
 interface Waiting {
   rooms: number;
   resume: (granted: number) => void;
 }
 
 /**
- * Work on many rooms, shared out over turns of the event loop: a pattern may stand for a hundred thousand of them, and what comes from devices
- * and other connections goes on in between. Whoever finds the turn's share used up waits in line, each for one share at a time, so that
- * one connection that asks for much does not hold up one that asks for little.
+ * Splits work on many rooms over turns of the event loop: a pattern may have a hundred thousand, and messages of devices and other
+ * connections are handled between the turns. When a turn's share is used up, callers queue and get one share at a time, so that a
+ * connection with much work does not block one with little.
  */
 export class RoomTurns {
   private left = ROOMS_PER_TURN;
   private scheduled = false;
   private waiting: Waiting[] = [];
 
-  /** @returns how many of `rooms` may be seen to now; 0: wait for {@link later} */
+  /** @returns how many of `rooms` may be handled now; 0: wait for {@link later} */
   take(rooms: number): number {
     if (this.waiting.length > 0) {
-      return 0; // those who wait come first
+      return 0; // callers in the queue come first
     }
     const granted = Math.min(rooms, this.left);
     this.left -= granted;
@@ -31,7 +31,7 @@ export class RoomTurns {
     return granted;
   }
 
-  /** Calls back in a later turn with how many of `rooms` may be seen to then: at least one. */
+  /** Calls back in a later turn with the number of `rooms` that may be handled then: at least one. */
   later(rooms: number, resume: (granted: number) => void): void {
     this.waiting.push({ rooms, resume });
     this.schedule();
@@ -72,12 +72,12 @@ export class RoomTurns {
   }
 }
 
-/** What a source keeps for each room that it names: two sources share one list. */
+/** Memory of a source per room that it names: two sources share one list. */
 export const LISTED_BYTES = 4;
 
-/** A source's share of the turns of the event loop: it is pulled again when it has one. */
+/** A source's share of the turns of the event loop; the source is pulled again when it has one. */
 export class SourcePace {
-  /** Rooms that may be seen to now. */
+  /** Rooms that may be handled now. */
   left = 0;
   private waits = false;
 
@@ -86,7 +86,7 @@ export class SourcePace {
     private readonly turns: RoomTurns,
   ) {}
 
-  /** Whether there is a share. If not, the connection is woken when there is one. */
+  /** Whether there is a share. If not, the connection is woken when there is. */
   mayGoOn(rooms: number): boolean {
     if (this.left === 0 && !this.waits) {
       this.left = this.turns.take(rooms);

@@ -9,7 +9,7 @@ import type { DeviceStatus, MetaBytes, Publication, RoomOrigin, RoomState } from
 
 /**
  * The local audience of one device, and what is known of the device while somebody watches. As a {@link Feed} it serves the subscriptions
- * that get every publication as it is; those with options of their own are served by a group per distinct set of options.
+ * that get every publication unchanged; others are served by one group per distinct set of options.
  */
 export class Room implements Feed {
   epoch = '';
@@ -19,9 +19,9 @@ export class Room implements Feed {
   /** Resolves when the adapter has attached the room and its state is known; null from then on. */
   ready: Promise<void> | null = null;
   readonly audience = new Audience();
-  /** False from when the last member has left it. */
+  /** False once the last member has left. */
   open = true;
-  /** The newest publication where {@link origin} does not know it: what the adapter said at attach and at a reset. */
+  /** The newest publication if {@link origin} does not have it: from the state of an attach or a reset. */
   private last: Publication | null = null;
   private origin: RoomOrigin | null = null;
   private newest: TelemetryFrames | null = null;
@@ -34,7 +34,7 @@ export class Room implements Feed {
     private readonly scheduler: Scheduler,
   ) {}
 
-  /** Made with the first frame: most rooms of a large pattern stay silent. */
+  /** Created with the first frame: most rooms of a large pattern stay silent. */
   get template(): TelemetryTemplate {
     return (this.lazyTemplate ??= new TelemetryTemplate(this.deviceId));
   }
@@ -56,7 +56,7 @@ export class Room implements Feed {
     return publication;
   }
 
-  /** Takes over what the adapter read at attach; what live events have brought meanwhile is newer and stays. */
+  /** Takes over the state read at attach; live events that came meanwhile are newer and stay. */
   apply(state: RoomState): void {
     if (this.epoch === '' || (state.epoch === this.epoch && state.offset > this.offset)) {
       this.epoch = state.epoch;
@@ -67,7 +67,7 @@ export class Room implements Feed {
     this.meta ??= state.meta;
   }
 
-  /** Goes on from `state`, whatever was known before. */
+  /** Continues from `state`, whatever was known before. */
   reset(state: RoomState): void {
     this.epoch = state.epoch;
     this.offset = state.offset;
@@ -76,11 +76,11 @@ export class Room implements Feed {
     this.meta = state.meta;
   }
 
-  /** Hands a publication to every live subscription: one frame for all of them. The inner loop is {@link deliver}'s. */
+  /** Delivers a publication to every live subscription: one frame for all of them. The inner loop is {@link deliver}'s. */
   deliver(publication: Publication, origin: RoomOrigin): void {
     this.offset = publication.offset;
     this.epoch = publication.epoch;
-    // Whoever needs the newest later has it framed again: what is kept for each device outlives the collector's nursery.
+    // Not cached: one frame per device would be promoted to the old generation.
     this.newest = null;
     this.last = null;
     this.origin = origin;
@@ -102,15 +102,15 @@ export class Room implements Feed {
   }
 
   /**
-   * How these options shape a publication that is sent on its own. Groups are kept for live subscriptions alone: one that never goes live
-   * leaves nothing here that each publication would be offered to.
+   * How these options shape a publication that is sent on its own. Groups exist for live subscriptions only: a subscription that never goes
+   * live must not leave one behind that every publication would be offered to.
    */
   feedOf(delivery: DeliveryOptions): Feed {
     const { key } = planOf(delivery);
     return key === '' ? this : (this.groups?.get(key) ?? this.makeGroup(delivery));
   }
 
-  /** From now on publications go to this subscription as they come. */
+  /** From now on publications are delivered to this subscription. */
   goLive(subscription: Subscription): void {
     if (subscription.feed !== null) {
       return;
@@ -132,12 +132,12 @@ export class Room implements Feed {
     group.live.add(subscription);
   }
 
-  /** Sets of options that live subscriptions have. */
+  /** Distinct sets of options among live subscriptions. */
   get groupCount(): number {
     return this.groups === null ? 0 : this.groups.size;
   }
 
-  /** Publications no longer go to this subscription, and what waits for it is void. */
+  /** Publications are no longer delivered to this subscription, and what is queued for it is void. */
   hold(subscription: Subscription): void {
     const { feed } = subscription;
     subscription.generation += 1;
@@ -160,19 +160,19 @@ export class Room implements Feed {
 }
 
 /**
- * Every subscription of a room in one array, those first that get every publication as it comes; each knows its place in it. A set would
- * be three times the size, and a second array for those that are live one more to find and to grow with each of a connection's rooms.
+ * Every subscription of a room in one array, first those that get every publication unchanged; each knows its index. A set would be three
+ * times the size, and a second array for the live ones would be one more to load and to grow per room of a connection.
  */
 export class Audience {
   readonly members: Subscription[] = [];
-  /** How many of {@link members}, from the first on, are live. */
+  /** The first `live` {@link members} are live. */
   live = 0;
 
   get size(): number {
     return this.members.length;
   }
 
-  /** @param subscription that is not among them, and is not live at first */
+  /** @param subscription not a member yet, and not live */
   add(subscription: Subscription): void {
     subscription.seat = this.members.length;
     this.members.push(subscription);
@@ -197,7 +197,7 @@ export class Audience {
     }
   }
 
-  /** It is live no longer, and stays a member. */
+  /** It is no longer live, but stays a member. */
   hold(subscription: Subscription): void {
     const { seat } = subscription;
     if (seat >= 0 && seat < this.live) {
@@ -223,21 +223,21 @@ export class Audience {
 /** One connection in one room. */
 export class Subscription implements Recipient {
   readonly outbound: Outbound;
-  /** Offset of the last publication sent (or put into the queue in order); the next one is numbered against it. */
+  /** Offset of the last publication sent (or queued in order); `skipped` of the next one is computed from it. */
   lastOffset = 0;
-  /** The first snapshot has been sent, so changes of status and metadata make sense to the client. */
+  /** The first snapshot was sent, so that changes of status and metadata make sense to the client. */
   introduced = false;
-  /** Grows when what is queued for this subscription became void: it left, restarted, or its epoch changed. */
+  /** Incremented when its queued publications become void: it left, was restarted, or its epoch changed. */
   generation = 0;
-  /** Asked for by id, not (only) by a pattern. */
+  /** Requested by id, not (only) by a pattern. */
   explicit = false;
-  /** In mode `latest`: a place in the telemetry lane is taken. */
+  /** In mode `latest`: it has an entry in the telemetry lane. */
   waiting = false;
-  /** What it is served by; null while the snapshot or the resume is still ahead. */
+  /** The feed that serves it; null until its snapshot or resume is complete. */
   feed: Feed | null = null;
-  /** Place in the list of its delivery group; -1 when not in one. */
+  /** Index in the list of its delivery group; -1 when in none. */
   index = -1;
-  /** Place in the room's audience; -1 before it is joined and once it is left. */
+  /** Index in the room's audience; -1 before it joined and after it left. */
   seat = -1;
 
   constructor(
@@ -256,13 +256,13 @@ export class Subscription implements Recipient {
 
 /** A connection as rooms see it. Implemented by the gateway's Connection. */
 export interface Member {
-  /** The one ordered way to this connection's socket. */
+  /** The one ordered path to this connection's socket. */
   readonly outbound: Outbound;
   /** Current subscriptions by device id. */
   readonly subscriptions: MemberRooms;
 }
 
-/** Up to so many are looked through one by one: a map of them is 300 bytes more, on each of tens of thousands of connections. */
+/** Up to this many are searched linearly: a map of them takes 300 bytes more, on each of tens of thousands of connections. */
 const FEW = 16;
 
 /** The subscriptions of one connection by device id. Most connections have few; some have a fleet. */
@@ -286,7 +286,7 @@ export class MemberRooms {
     return undefined;
   }
 
-  /** {@link get} for a room that is at hand: told by identity, without comparing text. */
+  /** {@link get} for a given room: compares identity instead of text. */
   of(room: Room): Subscription | undefined {
     if (this.many !== null) {
       return this.many.get(room.deviceId);
@@ -327,7 +327,7 @@ export class MemberRooms {
     }
   }
 
-  /** All of them, in the order they were made; a list of its own, which later changes leave alone. */
+  /** All of them, in the order of creation; a copy, which later changes do not affect. */
   all(): Subscription[] {
     return this.many === null ? this.few.slice() : [...this.many.values()];
   }

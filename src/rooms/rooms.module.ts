@@ -10,7 +10,7 @@ type ClassTokens = readonly (FactoryProvider & { provide: abstract new () => obj
 export class RoomsModule {
   /**
    * @param adapter provider of {@link BroadcastAdapter}
-   * @param shared providers of SharedStore and IngestLease, where instances share a store
+   * @param shared providers of SharedStore and IngestLease, if instances share a store
    */
   static withAdapter(adapter: Provider<BroadcastAdapter>, shared: ClassTokens = []): DynamicModule {
     return {

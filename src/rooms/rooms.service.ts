@@ -30,7 +30,7 @@ interface SubscribeRequest {
   id?: MessageId;
   delivery: DeliveryOptions;
   since?: ReadonlyMap<string, Position>;
-  /** The subscription a connection opens with: no snapshot frame when nothing is known. */
+  /** The subscription that opens a connection: no snapshot frame if nothing is known. */
   opening?: boolean;
 }
 
@@ -73,13 +73,13 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
   // From the connections
 
   /**
-   * Subscribes and answers: `subscribed`, then one snapshot and, for rooms named in `since`, the missed publications, then live.
-   * Subscribing again is idempotent, changes `delivery` at once, and restarts where `since` says.
+   * Subscribes and answers: `subscribed`, then one snapshot and, for rooms named in `since`, the missed publications; then live.
+   * Subscribing again is idempotent, changes `delivery` at once, and restarts at `since`.
    */
   async subscribe(member: Member, request: SubscribeRequest): Promise<void> {
     const { id, deviceIds, denied, since, delivery } = request;
     const subscriptions = deviceIds.map((deviceId) => this.registry.join(member, deviceId, delivery));
-    // Each wait only where there is something to wait for: in a storm of reconnects the rooms are there already.
+    // Awaits only if there is something to wait for: in a storm of reconnects the rooms are attached already.
     const attaching = this.registry.attach(subscriptions);
     if (attaching !== null) {
       await attaching;
@@ -87,7 +87,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     if (this.introductions.mustDrain(member, subscriptions, since)) {
       await member.outbound.drained();
     }
-    this.introductions.takeBack(subscriptions, delivery, since);
+    this.introductions.prepareRestart(subscriptions, delivery, since);
     const recovered =
       since === undefined ? undefined : await this.introductions.recover(subscriptions, since);
     const current = subscriptions.filter((subscription) => subscription.current);
@@ -109,7 +109,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     }
   }
 
-  /** The connection is gone: leaves all its rooms. */
+  /** The connection is closed: leaves all its rooms. */
   leave(member: Member): void {
     try {
       this.introductions.forget(member);
@@ -121,12 +121,12 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
       try {
         this.registry.leave(subscription);
       } catch (error) {
-        contain('room', error); // the others are left all the same
+        contain('room', error); // the other rooms are left all the same
       }
     }
   }
 
-  // From the adapter. Nothing is thrown back: a room's trouble is neither the store's nor the device message's.
+  // From the adapter. Never throws back: an error of a room is not one of the store or the device message.
 
   onPublication(publication: Publication, receivedMono: number, origin: RoomOrigin): void {
     try {
@@ -179,7 +179,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     } catch (error) {
       contain('room', error);
     }
-    // A list of its own: to hold one changes the order of the members.
+    // A copy: holding a member reorders the list.
     for (const subscription of [...room.audience.members]) {
       if (subscription.introduced) {
         try {
@@ -210,7 +210,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     return room;
   }
 
-  /** One frame for all members that have had their snapshot: before it a change says nothing, since it will contain it. */
+  /** One frame for all introduced members: for the others the change is part of the snapshot to come. */
   private tell({ audience }: Room, make: () => Buffer): void {
     let frame: Buffer;
     try {
@@ -231,7 +231,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
   }
 }
 
-/** How an answer says where a room stands; named in `since`, also whether it goes on from there. */
+/** A room's position as an answer gives it; for rooms named in `since` also whether it continues there. */
 function roomPosition(
   room: Room,
   since: ReadonlyMap<string, Position> | undefined,

@@ -11,23 +11,23 @@ const COMMA = Buffer.from(',');
 const END = Buffer.from(']}');
 const END_MORE = Buffer.from('],"more":true}');
 
-/** What a snapshot is taken of. */
+/** What a snapshot contains. */
 interface SnapshotRequest {
   subscriptions: readonly Subscription[];
   /** Subscriptions whose telemetry comes from history instead: their entry has status and metadata only. */
   recovered: ReadonlySet<Subscription>;
-  /** Send a frame even when nothing is known: an explicit `subscribe` is always answered by one. */
+  /** Send a frame even if nothing is known: an explicit `subscribe` is always answered by one. */
   evenIfEmpty: boolean;
   maxFrameBytes: number;
-  /** Options of a pattern, which those of its rooms get that were not asked for by id; from the snapshot on, in the same step. */
+  /** Options of a pattern, for its rooms that were not requested by id; they apply from the snapshot on. */
   delivery?: DeliveryOptions;
 }
 
 const NOBODY: readonly Subscription[] = [];
 
 /**
- * The state of many rooms as `snapshot` frames of bounded size, some hundred rooms in a turn of the event loop. Each room is read at the moment
- * its frame is made, and its subscription goes live in the same step: between the two nothing can be lost or doubled.
+ * The state of many rooms as `snapshot` frames of bounded size, some hundred rooms per turn of the event loop. Each room is read when its
+ * frame is made, and its subscription goes live in the same step: nothing can be lost or doubled in between.
  */
 export class SnapshotSource implements PacedSource {
   readonly telemetry = false;
@@ -50,7 +50,7 @@ export class SnapshotSource implements PacedSource {
     return this.subscriptions.length * LISTED_BYTES;
   }
 
-  /** Another snapshot is to have these rooms: this one ends with what it has sent. */
+  /** Another snapshot will contain these rooms: this one stops. */
   supersede(): void {
     this.subscriptions = NOBODY;
   }
@@ -67,7 +67,7 @@ export class SnapshotSource implements PacedSource {
       const subscription = subscriptions[this.at] as Subscription;
       if (subscription.current && !this.isOver(subscription)) {
         if (telemetryWaits && subscription.feed !== null) {
-          break; // what waits for it is older than what would be shown
+          break; // queued publications are older than the state that would be shown
         }
         const entry = this.entry(subscription);
         if (entry !== null) {
@@ -95,7 +95,7 @@ export class SnapshotSource implements PacedSource {
     return textFrameOf(chunks);
   }
 
-  /** Rooms of a pattern that were asked for by id as well have been shown, and keep their own options. */
+  /** Whether a room needs no entry: rooms of a pattern that were also requested by id were shown and keep their own options. */
   private isOver({ explicit, feed }: Subscription): boolean {
     return this.request.delivery !== undefined && explicit && feed !== null;
   }
@@ -164,7 +164,7 @@ export function statusJson(
   });
 }
 
-/** Answer to a pattern subscription, or word of new devices that match it. */
+/** The answer to a pattern subscription, or the announcement of new devices that match it. */
 interface SubscribedAnswer {
   pattern: string;
   id?: MessageId;
@@ -193,7 +193,7 @@ export class SubscribedSource implements PacedSource {
     return this.subscriptions.length * LISTED_BYTES;
   }
 
-  /** A later answer is to name these rooms: this one ends with what it has named. */
+  /** A later answer will name these rooms: this one stops. */
   supersede(): void {
     this.subscriptions = NOBODY;
   }

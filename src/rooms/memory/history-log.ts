@@ -1,7 +1,7 @@
 import type { Config } from '../../config/config.js';
 import { viewOf } from '../../protocol/view-of.js';
 
-/** Limits of one device's history; whichever is reached first ends it. */
+/** Limits of one device's history; the first one that is reached applies. */
 export interface HistoryLimits {
   maxPublications: number;
   maxAgeMs: number;
@@ -35,7 +35,7 @@ const MAX_SEGMENT_BYTES = 64 * 1024;
 
 interface Segment {
   readonly bytes: Buffer;
-  /** Of its bytes alone. */
+  /** The memory of its bytes. */
   readonly memory: ArrayBufferLike;
   used: number;
   /** Offset of its first entry. */
@@ -45,42 +45,42 @@ interface Segment {
 
 /**
  * The last publications of one device as bytes in append-only segments: no object per publication, so that millions of them cost the
- * garbage collector nothing (measured: an object each made nobody-watching ingest three times as expensive). Segments are
- * never overwritten, so views into them stay valid. The newest entry is kept whatever the limits say: it is the last value.
+ * garbage collector nothing (measured: with an object each, ingest without watchers cost three times as much). Segments are never
+ * overwritten, so views into them stay valid. The newest entry is always kept: it is the last value.
  */
 export class HistoryLog {
   /** Offset of the newest publication; 0 before the first. */
   newest = 0;
-  /** Bytes of all segments, used or not: what this device's history holds in memory. */
+  /** Bytes of all segments, used or not: the memory of this device's history. */
   allocatedBytes = 0;
   private readonly segments: Segment[] = [];
-  /** The last of them. */
+  /** The last segment. */
   private tail: Segment | null = null;
-  /** Oldest entry: where it is in the first segment, its offset and time, and the payload and header bytes from there on. */
+  /** The oldest entry: its place in the first segment, its offset and time, and the payload and header bytes from there on. */
   private oldestAt = 0;
   private oldest = 1;
   private oldestTs = 0;
   private liveBytes = 0;
   private newestAt = 0;
 
-  /** Offset of the oldest publication that is still there; newest + 1 when there is none. */
+  /** Offset of the oldest publication that is kept; newest + 1 when there is none. */
   get oldestOffset(): number {
     return this.oldest;
   }
 
-  /** Of the oldest publication; undefined before the first. */
+  /** Metadata version of the oldest publication; undefined before the first. */
   get oldestMetaVersion(): number | undefined {
     return this.segments[0]?.bytes.readUInt32LE(this.oldestAt + 8);
   }
 
-  /** Lets go of publications with metadata of an earlier version, but never of the newest. */
+  /** Drops publications with metadata of an earlier version, but never the newest publication. */
   dropBefore(metaVersion: number): void {
     while (this.oldest < this.newest && (this.oldestMetaVersion as number) < metaVersion) {
       this.dropOldest(this.segments[0] as Segment);
     }
   }
 
-  /** Appends the next publication and lets go of what the limits no longer hold. @returns its offset */
+  /** Appends a publication and drops what exceeds the limits. @returns its offset */
   append(
     payload: Buffer,
     serverTs: number,
@@ -92,7 +92,7 @@ export class HistoryLog {
     const segment = this.segmentFor(size);
     const { bytes } = segment;
     const at = segment.used;
-    // Put together beside it: the methods of Buffer check every value, and take twice the time.
+    // Written by a DataView: the methods of Buffer check every value and take twice the time.
     headerView.setFloat64(0, serverTs, true);
     headerView.setUint32(8, metaVersion, true);
     headerView.setUint32(12, payload.length, true);
@@ -111,7 +111,7 @@ export class HistoryLog {
     return this.newest;
   }
 
-  /** Lets go of what is too old, too much or too many, but never of the newest. */
+  /** Drops what exceeds the limits, but never the newest publication. */
   trim(now: number, limits: HistoryLimits): void {
     while (this.oldest < this.newest) {
       const tooMany = this.newest - this.oldest + 1 > limits.maxPublications;
@@ -122,7 +122,7 @@ export class HistoryLog {
     }
   }
 
-  /** Lets go of the oldest segment (all but the newest entry); for the bound over all devices. @returns publications dropped */
+  /** Drops the oldest segment (all but the newest entry), for the bound over all devices. @returns publications dropped */
   evict(): number {
     const before = this.oldest;
     const first = this.segments[0];
@@ -147,7 +147,7 @@ export class HistoryLog {
     return viewOf(tail.memory, start, tail.used - start);
   }
 
-  /** Publications directly after `offset`, oldest first; undefined when some of them are gone. */
+  /** Publications directly after `offset`, oldest first; undefined when some of them were dropped. */
   after(offset: number, maxCount: number): HistoryEntry[] | undefined {
     if (offset + 1 < this.oldest || offset > this.newest) {
       return undefined;
@@ -174,7 +174,7 @@ export class HistoryLog {
     if (last !== null && last.used + size <= last.bytes.length) {
       return last;
     }
-    // As large as what is kept now, so that a slow device holds little and a fast one few segments.
+    // As large as what is kept now, so that a slow device holds little and a fast one has few segments.
     const wanted = Math.min(Math.max(this.liveBytes, MIN_SEGMENT_BYTES), MAX_SEGMENT_BYTES);
     const bytes = Buffer.allocUnsafeSlow(Math.max(wanted, size));
     const segment: Segment = { bytes, memory: bytes.buffer, used: 0, firstOffset: this.newest + 1, count: 0 };

@@ -17,12 +17,12 @@ import { isStored, MemoryHistory, MemoryRoom } from './memory-room.js';
 
 const SWEEP_INTERVAL_MS = 5_000;
 
-/** Rooms in the memory of this process: one instance, nothing outside it. Numbering starts anew with every process. */
+/** Rooms in the memory of this process, for one instance. Epochs are new with every process. */
 export class MemoryBroadcastAdapter extends BroadcastAdapter {
   readonly healthy = true;
   private receiver: BroadcastReceiver | null = null;
   private readonly rooms = new Map<string, MemoryRoom>();
-  /** Rooms of devices of which something is known; the others are there because somebody watches. Each kind is bounded by MAX_DEVICES. */
+  /** Rooms of known devices; the others exist because somebody watches. Each kind is bounded by MAX_DEVICES. */
   private known = 0;
   private readonly epochBase = randomBytes(9).toString('base64url');
   private epochs = 0;
@@ -142,7 +142,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     return Promise.resolve();
   }
 
-  /** @throws {ProtocolError} too_many_rooms: as many devices of which nothing is known as MAX_DEVICES are watched already */
+  /** @throws {ProtocolError} too_many_rooms: MAX_DEVICES unknown devices are watched already */
   attach(deviceIds: readonly string[]): Promise<RoomState[]> {
     let watchedOnly = this.rooms.size - this.known;
     for (const deviceId of deviceIds) {
@@ -156,7 +156,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     return Promise.resolve(deviceIds.map((deviceId) => this.attachRoom(deviceId)));
   }
 
-  /** The same for one room whose watcher was let in elsewhere already. */
+  /** The same for one room, without the bound: its watcher was admitted elsewhere. */
   attachRoom(deviceId: string): RoomState {
     const room = this.rooms.get(deviceId) ?? this.create(deviceId);
     room.attached = true;
@@ -191,26 +191,26 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     return Promise.resolve(this.histories.page(room, after.offset, maxPublications, this.now()));
   }
 
-  /** A retained value that arrives while somebody watches is shown like a snapshot: it is no publication. */
+  /** A retained value that arrives while somebody watches is shown by a reset: it is no publication. */
   private showFilled(room: MemoryRoom): void {
     if (room.attached) {
       this.receiver?.onReset(room.state());
     }
   }
 
-  /** Called just before something becomes known of a device. */
+  /** Called just before a device becomes known. */
   private becomesKnown(room: MemoryRoom): void {
     if (!room.empty) {
       return;
     }
     this.known += 1;
     if (this.watched) {
-      // After the message that made it known is stored, so that whoever joins on this word finds it.
+      // Announced after the message is stored, so that a client that joins at once finds it.
       queueMicrotask(walled('room', () => this.receiver?.onDevice(room.deviceId)));
     }
   }
 
-  /** Called when the last that was known of a device is forgotten. */
+  /** Called when a device becomes unknown. */
   private nothingKnown(room: MemoryRoom): void {
     this.known -= 1;
     if (!room.attached) {
@@ -230,7 +230,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     return room;
   }
 
-  /** The room of a device of which something is known, or will be in this step; undefined where that is one device too many. */
+  /** The room of a device that is known, or becomes known in this step; undefined over MAX_DEVICES. */
   private roomOf(deviceId: string): MemoryRoom | undefined {
     const room = this.rooms.get(deviceId);
     if (room !== undefined && !room.empty) {

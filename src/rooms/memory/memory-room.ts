@@ -17,7 +17,7 @@ interface MetaVersion {
   meta: MetaBytes;
 }
 
-/** Versions of metadata that a room keeps, as in Redis. */
+/** Versions of metadata that a room keeps; the same as in Redis. */
 const MAX_META_VERSIONS = 16;
 
 /** All that memory mode keeps of one device. */
@@ -25,19 +25,19 @@ export class MemoryRoom implements RoomOrigin {
   readonly log = new HistoryLog();
   found: object | null = null;
   attached = false;
-  /** Through which the messages of the device find it; it is in one at most, so that who is let go is held by none. */
+  /** Back reference to the topic's memo, at most one, so that a deleted room is not kept alive by the topic cache. */
   private memo: DeviceMemo | null = null;
   status: DeviceStatus | null = null;
   /** A retained value that was never a publication here. */
   filled: Publication | null = null;
   /** Unix ms of the last message or detach. */
   touchedAt = 0;
-  /** Metadata of the publications in history, newest last: each carries what it was published with. */
+  /** Metadata of the publications in history, newest last: each publication keeps the metadata it was published with. */
   private readonly metas: MetaVersion[] = [{ version: 0, meta: null }];
   private current = this.metas[0] as MetaVersion;
   private metaBytes = 0;
 
-  /** @param home all rooms of the adapter it belongs to */
+  /** @param home all rooms of the adapter */
   constructor(
     readonly deviceId: string,
     readonly epoch: string,
@@ -62,26 +62,26 @@ export class MemoryRoom implements RoomOrigin {
     return this.current.meta;
   }
 
-  /** Bytes that the room holds: history, and the versions of metadata. */
+  /** Bytes of the room: history and versions of metadata. */
   get heldBytes(): number {
     return this.log.allocatedBytes + this.metaBytes;
   }
 
   /**
-   * Takes new metadata. Kept with it are the versions that publications in history carry, newest first, within {@link MAX_META_VERSIONS} and
-   * `limits.maxBytes`; publications of older ones go. That of the newest publication is kept always.
+   * Sets new metadata. The versions used by publications in history are kept, newest first, within {@link MAX_META_VERSIONS} and
+   * `limits.maxBytes`; publications with older versions are dropped. The version of the newest publication is always kept.
    */
   setMeta(meta: MetaBytes, limits: Pick<HistoryLimits, 'maxBytes'>): void {
     const old = this.current;
     this.current = { version: old.version + 1, meta };
     if (this.log.last()?.metaVersion !== old.version) {
-      this.metas.pop(); // no publication was made with it
+      this.metas.pop(); // no publication uses it
       this.metaBytes -= old.meta?.length ?? 0;
     }
     this.metas.push(this.current);
     this.metaBytes += meta?.length ?? 0;
     this.dropMetas();
-    // The newest, and that of the newest publication, are the last two.
+    // The last two are the newest version and that of the newest publication.
     while (
       this.metas.length > 2 &&
       (this.metas.length > MAX_META_VERSIONS || this.metaBytes > limits.maxBytes)
@@ -91,7 +91,7 @@ export class MemoryRoom implements RoomOrigin {
     }
   }
 
-  /** Lets go of versions that no publication in history carries any more. */
+  /** Drops metadata versions that no publication in history uses any more. */
   dropMetas(): void {
     if (this.metas.length === 1) {
       return;
@@ -167,12 +167,12 @@ export class MemoryRoom implements RoomOrigin {
   }
 }
 
-/** The histories of all rooms in memory: each within its own limits, and together within the bound over all devices. */
+/** The histories of all rooms in memory: each within its own limits, and all within a common bound. */
 export class MemoryHistory {
   private bytes = 0;
   private evicting: IterableIterator<MemoryRoom> | null = null;
   private readonly maxBytes: number;
-  /** Over so many bytes history is dropped. */
+  /** Bytes over which history is dropped. */
   private evictAt: number;
   private readonly limits: HistoryLimits;
 
@@ -196,7 +196,7 @@ export class MemoryHistory {
     this.account(room, before);
   }
 
-  /** Takes new metadata of a room; publications keep theirs. */
+  /** Sets new metadata of a room; its publications keep theirs. */
   setMeta(room: MemoryRoom, meta: MetaBytes): void {
     const before = room.heldBytes;
     room.setMeta(meta, this.limits);
@@ -208,13 +208,13 @@ export class MemoryHistory {
       this.bytes += room.heldBytes - before;
       if (this.bytes > this.evictAt) {
         this.evict();
-        // What is left is the newest of each device: it is looked through again when there is more.
+        // Only the newest publication of each device is left: try again when there is more.
         this.evictAt = this.bytes > this.maxBytes ? this.bytes + this.maxBytes / 64 : this.maxBytes;
       }
     }
   }
 
-  /** Publications directly after `offset`; null when some of them are gone. */
+  /** Publications directly after `offset`; null when some of them were dropped. */
   page(room: MemoryRoom, offset: number, maxPublications: number, now: number): HistoryPage | null {
     this.trim(room, now);
     const entries = room.log.after(offset, maxPublications);
@@ -227,7 +227,7 @@ export class MemoryHistory {
     };
   }
 
-  /** Lets go of what is over the limits of the room, which may have been silent since. */
+  /** Drops what exceeds the limits of a room, which may have been silent since. */
   trim(room: MemoryRoom, now: number): void {
     const before = room.heldBytes;
     room.log.trim(now, this.limits);
@@ -235,13 +235,13 @@ export class MemoryHistory {
     this.bytes += room.heldBytes - before;
   }
 
-  /** The room goes, and its history with it. */
+  /** The room is deleted with its history. */
   forget(room: MemoryRoom): void {
     this.bytes -= room.heldBytes;
   }
 
   private evict(): void {
-    // Round robin over all devices, so that no device pays for another's flood alone.
+    // Round robin over all devices, so that no device alone pays for another's flood.
     for (let tries = this.rooms.size; tries > 0 && this.bytes > this.maxBytes; tries -= 1) {
       let next = this.evicting?.next();
       if (next === undefined || next.done === true) {
@@ -259,7 +259,7 @@ export class MemoryHistory {
   }
 }
 
-/** Only a packet sent again (DUP) can be a duplicate; equal payloads without it are two publications. */
+/** Only a packet with DUP can be a duplicate; equal payloads without it are two publications. */
 export function isStored(room: MemoryRoom, message: DeviceMessage): boolean {
   const entries = room.log.after(room.log.oldestOffset - 1, Number.MAX_SAFE_INTEGER) ?? [];
   return entries.some(
