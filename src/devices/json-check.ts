@@ -3,23 +3,22 @@ import { MAX_JSON_LEVELS } from '../protocol/json.js';
 import { sliceOf } from '../protocol/view-of.js';
 
 /**
- * JSON (RFC 8259) as a table: from a state and a byte to the next state. What a table cannot count, which containers are open, is left to
- * the loop that walks it: for that there are the codes from {@link REFUSED} on. In one file with that loop, since V8 puts a module's own
- * constants into the code, and reads those of another module at every byte, which takes twice the time.
+ * JSON (RFC 8259) as a state table: state × byte → next state. Codes from {@link REFUSED} on leave the table: the loop handles what needs a
+ * stack (open containers). Table and loop are in one module because V8 inlines constants only within a module (twice as fast).
  */
 
-/** A value must come. */
+/** A value is expected. */
 const VALUE = 0;
-/** The first value of an array, or its end. */
+/** The first value of an array, or its end, is expected. */
 const FIRST_VALUE = 1;
-/** A key must come. */
+/** A key is expected. */
 const KEY = 2;
-/** The first key of an object, or its end. */
+/** The first key of an object, or its end, is expected. */
 const FIRST_KEY = 3;
 const COLON = 4;
 /** A value has ended. */
 const AFTER = 5;
-/** Each string state is followed by that after a backslash and those of four hexadecimal digits. */
+/** Each string state is followed by the state after a backslash and those of four hexadecimal digits. */
 const STRING = 6;
 const KEY_STRING = 12;
 const MINUS = 18;
@@ -30,7 +29,7 @@ const FRACTION = 22;
 const EXPONENT = 23;
 const EXPONENT_SIGN = 24;
 const EXPONENT_DIGITS = 25;
-/** What is left of `true`, `false` and `null`, a state a letter. */
+/** The rest of `true`, `false` and `null`, one state per letter. */
 const TRUE = 26;
 const FALSE = 29;
 const NULL = 33;
@@ -42,14 +41,14 @@ const ARRAY_OPENS = 66;
 const OBJECT_CLOSES = 67;
 const ARRAY_CLOSES = 68;
 const COMMA = 69;
-/** A byte of a character beyond ASCII, in a string and in a key. */
+/** A byte of a non-ASCII character, in a string and in a key. */
 const BEYOND_ASCII = 70;
 const KEY_BEYOND_ASCII = 71;
 
 /** The next state or code, at `(state << 8) | byte`. */
 const NEXT = new Uint8Array(STATES * 256).fill(REFUSED);
 
-/** 1 for the states in which a whole value has been seen. */
+/** 1 for the states in which a complete value was read. */
 const ENDS = new Uint8Array(256);
 for (const state of [AFTER, ZERO, INTEGER, FRACTION, EXPONENT_DIGITS]) {
   ENDS[state] = 1;
@@ -85,7 +84,7 @@ on(FIRST_KEY, '}', OBJECT_CLOSES);
 on(COLON, WHITE_SPACE, COLON);
 on(COLON, ':', VALUE);
 
-/** In these states a value may have ended. */
+/** In these states a value may end. */
 for (const state of [AFTER, ZERO, INTEGER, FRACTION, EXPONENT_DIGITS]) {
   on(state, WHITE_SPACE, AFTER);
   on(state, ',', COMMA);
@@ -99,7 +98,7 @@ for (const [state, next, beyondAscii] of [
 ] as const) {
   const escape = state + 1;
   const hexadecimal = state + 2;
-  // All but control characters; whether those beyond ASCII are UTF-8 is looked at in the end.
+  // All but control characters; non-ASCII bytes are checked as UTF-8 at the end.
   NEXT.fill(state, (state << 8) | 0x20, (state << 8) | 0x80);
   NEXT.fill(beyondAscii, (state << 8) | 0x80, (state + 1) << 8);
   on(state, '"', next);
@@ -141,21 +140,21 @@ const SPACE = 0x20;
 const isSpace = (byte: number): boolean =>
   byte === SPACE || (byte <= 0x0d && byte !== 0x0b && byte !== 0x0c && byte >= 0x09);
 
-/** Of the value looked at last. */
+/** Of the last checked value. */
 let hasBeyondAscii = false;
 
 /** A constant of this module; see above. */
 const MAX_LEVELS = MAX_JSON_LEVELS;
-/** What closes each open container. */
+/** The closing byte of each open container. */
 const open = new Uint8Array(MAX_LEVELS);
 
-/** Why bytes are not taken: they are not exactly one JSON value in UTF-8, or it is nested too deep. */
+/** Why bytes are refused: they are not exactly one JSON value in UTF-8, or it is nested too deep. */
 type JsonFault = 'not_json' | 'too_deep';
 
 /**
- * The JSON value in `buffer[start, end)` without the white space around it, or what is wrong with it. The bytes are looked at, not parsed
- * into objects: JSON.parse of a 120 byte payload costs four times as much, and most of it for garbage. At the first bracket that opens a
- * level too many the rest is not read: whether it would be JSON does not matter any more.
+ * The JSON value in `buffer[start, end)` without surrounding white space, or its fault. The bytes are checked and not parsed into objects:
+ * JSON.parse of a 120 byte payload costs four times as much, most of it for garbage. At the first bracket beyond the allowed depth the
+ * check stops, and the rest may be anything.
  */
 export function jsonValue(buffer: Buffer, start: number, end: number): Buffer | JsonFault {
   let from = start;

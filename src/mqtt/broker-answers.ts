@@ -1,17 +1,17 @@
 import type { IConnackPacket } from 'mqtt';
 
-/** What a session needs of the broker. */
+/** What a session requires of the broker. */
 interface GrantsNeeded {
   /** Seconds for which the broker was asked to keep the session. */
   readonly sessionExpiryS: number;
-  /** Shared subscriptions are used. */
+  /** Whether shared subscriptions are used. */
   readonly shared: boolean;
 }
 
-/** Largest packet a broker must let pass to carry a command of the default limit. */
+/** Largest packet a broker must accept to carry a command of the default limit. */
 const MIN_PACKET_BYTES = 33 * 1024;
 
-/** Where what the broker grants (CONNACK of MQTT 5) does not fit what is needed: what that means, a line each. */
+/** What the broker grants less than required (CONNACK of MQTT 5), and what that means, one line each. */
 export function grantProblems(
   properties: IConnackPacket['properties'],
   { sessionExpiryS, shared }: GrantsNeeded,
@@ -50,7 +50,7 @@ export function grantProblems(
   return problems;
 }
 
-/** Says in the log what does not fit. */
+/** Logs what the broker does not grant. */
 export function warnOfGrants(
   logger: { warn(message: string): void },
   connack: IConnackPacket,
@@ -82,7 +82,7 @@ export const NO_MATCHING_SUBSCRIBERS = 0x10;
 /** Reason codes of a DISCONNECT that answer a packet of ours: malformed, protocol error, bad topic, too large, bad payload. */
 export const PACKET_REFUSED: ReadonlySet<number> = new Set([0x81, 0x82, 0x90, 0x95, 0x99]);
 
-/** ` (code 0x87, not authorized: …)`, to be put behind a sentence. */
+/** ` (code 0x87, not authorized: …)`, to be appended to a sentence. */
 export function adviceFor(code: number | undefined): string {
   if (code === undefined) {
     return '';

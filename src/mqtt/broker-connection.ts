@@ -15,7 +15,7 @@ import { contain, walled } from '../logging/walls.js';
 import { Backoff } from '../time/backoff.js';
 import { adviceFor } from './broker-answers.js';
 
-/** What every connection to the broker needs to know. */
+/** What every connection to the broker needs. */
 export interface BrokerSettings {
   readonly url: string;
   /** The address without credentials, for the log. */
@@ -52,9 +52,9 @@ export function brokerSettings(config: Config['mqtt'], url: string): BrokerSetti
 
 export type { ClientSubscribeCallback, MqttClient };
 
-/** Time a leaving connection has to say goodbye. */
+/** Time a closing connection has to send its DISCONNECT. */
 const LEAVE_TIMEOUT_MS = 1_000;
-/** After this many failures in a row only every n-th is a warning, the others are debug lines. */
+/** After this many consecutive failures only every n-th is a warning, the others are debug lines. */
 const LOG_EVERY = 16;
 
 export interface Will {
@@ -75,25 +75,25 @@ interface BrokerConnectionOptions {
   /** QoS 1 messages the broker may have in flight to us. MQTT 5. */
   receiveMaximum?: number;
   will?: Will;
-  /** Puts something between the network and mqtt.js. */
+  /** Inserts a stream between the network and mqtt.js. */
   wrap?: (network: Duplex) => Duplex;
   /** CONNACK received. The client lives until `onDown`. */
   onUp: (client: MqttClient, connack: IConnackPacket) => void;
-  /** The connection of the last `onUp` is gone. @returns false to stay away instead of reconnecting */
+  /** The connection of the last `onUp` is lost. @returns false to stay disconnected */
   onDown: (reason: string, disconnectCode: number | undefined) => boolean;
   /** Replaces Math.random in tests. */
   random?: () => number;
 }
 
 export interface LeaveOptions {
-  /** MQTT 5: the broker forgets the session at once instead of keeping it for its expiry. */
+  /** MQTT 5: the broker discards the session at once instead of keeping it for its expiry. */
   discardSession?: boolean;
 }
 
 /**
- * A connection to the broker that always comes back: exponential backoff with full jitter, for ever. Each attempt is a new
- * mqtt.js client with reconnection switched off, because mqtt.js knows only a fixed period and carries unacknowledged
- * publishes over to the next connection.
+ * A connection to the broker that always reconnects: exponential backoff with full jitter, for ever. Each attempt is a new mqtt.js client
+ * with reconnection switched off, because mqtt.js knows only a fixed period and carries unacknowledged publishes over to the next
+ * connection.
  */
 export class BrokerConnection {
   private readonly logger: Logger;
@@ -120,12 +120,12 @@ export class BrokerConnection {
     return this.up;
   }
 
-  /** Attempts that failed since the connection last stood for long enough. */
+  /** Failed attempts since the connection was last up for long enough. */
   get failures(): number {
     return this.backoff.failures;
   }
 
-  /** It does not come back: closed, or told to stay away. */
+  /** It does not reconnect: closed, or told to stay disconnected. */
   get ended(): boolean {
     return this.isEnded;
   }
@@ -134,14 +134,14 @@ export class BrokerConnection {
     this.attempt();
   }
 
-  /** Drops the network connection with a reset; then reconnects as after any loss. */
+  /** Resets the network connection; then reconnects as after any loss. */
   reset(reason: string): void {
     this.reason ||= reason;
     this.network?.reset();
     this.client?.stream?.destroy();
   }
 
-  /** Leaves in order (DISCONNECT), or at once when the broker does not answer. Never comes back. */
+  /** Leaves in order (DISCONNECT), or destroys the connection if the broker does not answer. It does not reconnect. */
   async close(leave: LeaveOptions = {}): Promise<void> {
     this.isEnded = true;
     clearTimeout(this.timer);
@@ -173,7 +173,7 @@ export class BrokerConnection {
           resolve();
         }),
       );
-      // What mqtt.js still waits for (a SUBACK, say) would make it wait before it says goodbye.
+      // mqtt.js would delay the DISCONNECT until all pending packets (a SUBACK, for example) are answered.
       client.outgoing = {};
       client.end(false, {
         reasonCode: 0x00,
@@ -219,7 +219,7 @@ export class BrokerConnection {
           this.upSince = performance.now();
           this.options.onUp(client, connack);
         },
-        // Nobody knows how far it came: the next connection begins anew.
+        // Its state is unknown: a new connection replaces it.
         () => this.reset('an unforeseen error'),
       ),
     );
@@ -270,7 +270,7 @@ export class BrokerConnection {
     );
   }
 
-  /** @returns whether it is to come back; it is when that could not be said */
+  /** @returns whether to reconnect; true if `onDown` has thrown */
   private tellDown(reason: string, disconnectCode: number | undefined): boolean {
     try {
       return this.options.onDown(reason, disconnectCode);
@@ -294,13 +294,14 @@ export class BrokerConnection {
       username: broker.username,
       password: broker.password,
       keepalive: broker.keepaliveS,
-      // The keep-alive counts what the broker has to say, not what we hear of it.
+      // The keep-alive must observe the broker, not our own packets.
       reschedulePings: false,
       connectTimeout: broker.connectTimeoutMs,
       reconnectPeriod: 0,
       resubscribe: false,
       queueQoSZero: false,
-      // Else a buffer for each of the 65 536 packet ids: 6 MB that every collection walks through, while acknowledgements go past it.
+      // Otherwise a buffer for each of the 65 536 packet ids: 6 MB that every garbage collection walks through, while acknowledgements do
+      // not use them.
       writeCache: false,
       will: options.will,
       ...(broker.protocolVersion === 5 ? { properties } : {}),
@@ -316,19 +317,19 @@ interface BrokerNetworkOptions {
   key?: string;
 }
 
-/** A network connection on its way to the broker. */
+/** A network connection that is being opened. */
 interface BrokerNetwork {
   /** MQTT bytes in both directions; may be written to at once. */
   readonly stream: Duplex;
-  /** Ends the TCP connection with a reset: what lies unsent in its buffer never reaches the broker. */
+  /** Resets the TCP connection: unsent data in its buffer never reaches the broker. */
   reset(): void;
 }
 
 const DEFAULT_PORT: Record<string, number> = { 'mqtt:': 1883, 'mqtts:': 8883, 'ws:': 80, 'wss:': 443 };
 
 /**
- * Opens the network connection of one MQTT connection. Not left to mqtt.js, since the TCP socket beneath TLS and WebSocket
- * must be in reach to be reset. The server's certificate is always verified, whatever the environment of the process says.
+ * Opens the network connection of one MQTT connection. Not left to mqtt.js, because the TCP socket beneath TLS and WebSocket must be
+ * accessible for a reset. The server's certificate is always verified, whatever the environment says.
  */
 function openBrokerNetwork(options: BrokerNetworkOptions): BrokerNetwork {
   const url = new URL(options.url);
@@ -373,7 +374,7 @@ function openBrokerNetwork(options: BrokerNetworkOptions): BrokerNetwork {
   }
 }
 
-/** An error before the TLS handshake is one of the TCP socket's: it ends both. */
+/** An error before the TLS handshake belongs to the TCP socket: it ends both. */
 function joined(secure: tls.TLSSocket, socket: net.Socket): tls.TLSSocket {
   socket.on(
     'error',

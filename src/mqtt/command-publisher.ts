@@ -7,7 +7,7 @@ import { ProtocolError } from '../protocol/errors.js';
 import { BrokerConnection, type BrokerSettings } from './broker-connection.js';
 import { adviceFor, NO_MATCHING_SUBSCRIBERS, PACKET_REFUSED } from './broker-answers.js';
 
-/** What the broker said: somebody was subscribed, or nobody (only MQTT 5 brokers know). */
+/** The broker's answer: somebody was subscribed, or nobody (known by MQTT 5 brokers only). */
 export type CommandOutcome = 'delivered' | 'undelivered';
 
 interface PendingCommand {
@@ -22,16 +22,16 @@ interface PendingCommand {
 
 /** Time a command waits for the first connection after the start. */
 const START_WAIT_MS = 1_000;
-/** Fixed header, topic length, packet id, properties: what a PUBLISH adds to topic and payload, at most. */
+/** Most bytes that a PUBLISH adds to topic and payload: fixed header, topic length, packet id, properties. */
 const PUBLISH_OVERHEAD_BYTES = 20;
 const ERROR_LOG_INTERVAL_MS = 5_000;
-/** A connection that ends so soon after a publish may have ended over it. */
+/** A connection that ends this soon after a publish may have ended because of it. */
 const BLAME_WITHIN_MS = 1_000;
 
 /**
- * Sends commands to devices at QoS 1 and says what the broker acknowledged. A command lives on one connection only: when that is
- * lost or silent, whatever is not acknowledged is refused and never sent again, since a machine must not act on a command whose
- * sender was told that it failed. The connection is reset, so that nothing left in a socket buffer arrives later either.
+ * Sends commands to devices at QoS 1 and reports the broker's acknowledgement. A command belongs to one connection: when that is lost or
+ * silent, unacknowledged commands are refused and never sent again, since a machine must not act on a command whose sender was told that it
+ * failed. The connection is reset, so that nothing in a socket buffer arrives later either.
  */
 @Injectable()
 export class CommandPublisher {
@@ -41,14 +41,14 @@ export class CommandPublisher {
   private readonly suspects = new SuspectDevices();
   private connection: BrokerConnection | undefined;
   private client: MqttClient | undefined;
-  /** QoS 1 publishes the broker takes at once. */
+  /** QoS 1 publishes the broker accepts at once. */
   private window = 0;
   private inFlight = 0;
   private maxPacketBytes = Infinity;
   private lastPubackCode = 0;
   private starting = false;
   private closing = false;
-  /** The connection ends because we end it. */
+  /** This process is ending the connection. */
   private resetting = false;
   private startTimer: NodeJS.Timeout | undefined;
   private idle: (() => void) | undefined;
@@ -77,9 +77,9 @@ export class CommandPublisher {
   /**
    * Publishes one command.
    * @param payload the command as JSON, exactly what the device gets
-   * @param refusal asked in the step that publishes: why it may not be sent any more, when it had to wait; null while it may
+   * @param refusal called in the step that publishes: why the command may not be sent any more, if it had to wait; null if it may
    * @returns once the broker has acknowledged it
-   * @throws {ProtocolError} broker_unavailable: not acknowledged, and it never will be sent again; payload_too_large; what `refusal` says
+   * @throws {ProtocolError} broker_unavailable: not acknowledged, and never sent again; payload_too_large; the error of `refusal`
    */
   send(
     deviceId: string,
@@ -136,7 +136,7 @@ export class CommandPublisher {
     });
   }
 
-  /** Takes no more commands, waits for the answers of those under way (each has its timeout), leaves. */
+  /** Accepts no more commands, waits for the answers of pending ones (each has its timeout), leaves. */
   async close(): Promise<void> {
     this.closing = true;
     clearTimeout(this.startTimer);
@@ -160,7 +160,7 @@ export class CommandPublisher {
     if (maximumQoS < 1) {
       this.logger.error('The broker takes no QoS 1: it cannot acknowledge commands, they will time out');
     }
-    // mqtt.js tells the callback of a publish nothing of reason 16, but shows every packet just before it calls it.
+    // mqtt.js does not pass reason 16 to the callback of a publish, but emits every packet just before it calls it.
     client.on(
       'packetreceive',
       walled('mqtt', (packet: Packet) => {
@@ -186,8 +186,8 @@ export class CommandPublisher {
   }
 
   /**
-   * A broker takes packets in order, so the oldest command without an answer is the one it ended the connection over, if it did so
-   * over a command at all: it says so by a code of MQTT 5, or only hangs up (MQTT 3.1.1, AWS IoT), which may as well be a restart.
+   * A broker handles packets in order, so if it ended the connection because of a command, it was the oldest unanswered one. MQTT 5 has a
+   * code for that; otherwise the broker only disconnects (MQTT 3.1.1, AWS IoT), which may also be a restart.
    */
   private blame(code: number | undefined): void {
     const sent = [...this.pending].filter(({ sentAt }) => sentAt !== undefined);
@@ -206,7 +206,7 @@ export class CommandPublisher {
     }
   }
 
-  /** Sends what waits, as far as the broker's receive maximum allows. */
+  /** Sends waiting commands, as far as the broker's receive maximum allows. */
   private pump(): void {
     const { client } = this;
     while (client !== undefined && this.inFlight < this.window) {
@@ -260,7 +260,7 @@ export class CommandPublisher {
     return unavailable('The broker refused the command');
   }
 
-  /** One unanswered command makes the connection suspect: it goes, with all that may still lie in it. */
+  /** One unanswered command makes the connection suspect: it is reset, with everything still in it. */
   private timedOut(command: PendingCommand): void {
     command.settle(unavailable('The broker did not acknowledge the command in time'));
     if (command.sentAt !== undefined) {
@@ -295,9 +295,9 @@ function unavailable(why: string): ProtocolError {
   return new ProtocolError('broker_unavailable', why);
 }
 
-/** Time without commands to a device over which the broker ended the connection. */
+/** Time for which commands to a device are refused after the broker ended the connection because of them. */
 const HOLD_MS = 60_000;
-/** Devices remembered; over it the one blamed longest ago is forgotten. */
+/** Devices remembered; over it the one blamed longest ago is dropped. */
 const MAX_DEVICES = 1_000;
 
 interface Suspicion {
@@ -306,8 +306,8 @@ interface Suspicion {
 }
 
 /**
- * Devices whose commands the broker answers by ending the connection (it may not allow the topic, or not like its characters). All
- * commands go over one connection: whoever may command such a device would have the commands of everybody refused.
+ * Devices whose commands make the broker end the connection (it may not allow the topic, or its characters). All commands share one
+ * connection: a user who may command such a device would have everybody's commands refused.
  */
 export class SuspectDevices {
   private readonly byId = new Map<string, Suspicion>();
@@ -319,8 +319,8 @@ export class SuspectDevices {
   }
 
   /**
-   * The connection ended while a command to this device was the oldest one without an answer.
-   * @param certain it was the cause; else it counts as the cause when that happens twice within the hold
+   * The connection ended while a command to this device was the oldest unanswered one.
+   * @param certain it was the cause; otherwise it counts as the cause if this happens twice within the hold
    */
   blame(deviceId: string, certain: boolean): void {
     const before = this.fresh(deviceId);

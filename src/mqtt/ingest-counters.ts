@@ -6,7 +6,7 @@ import { Metrics } from '../metrics/metrics.js';
 const MESSAGE_KINDS = ['telemetry', 'status', 'meta', 'other'] as const;
 export type MessageKind = (typeof MESSAGE_KINDS)[number];
 
-/** Every end a device message can meet; the label of `sluice_ingest_messages_total`. */
+/** Every outcome of a device message; the label of `sluice_ingest_messages_total`. */
 export const MESSAGE_OUTCOMES = [
   'accepted',
   'duplicate',
@@ -52,7 +52,7 @@ export class IngestCounters {
   }
 
   count(kind: MessageKind, outcome: MessageOutcome): void {
-    // In a flood it is the same again and again.
+    // In a flood consecutive messages have the same outcome.
     if (kind !== this.lastKind || outcome !== this.lastOutcome) {
       this.lastKind = kind;
       this.lastOutcome = outcome;
@@ -67,8 +67,8 @@ export class IngestCounters {
 }
 
 /**
- * Says of the devices named in LOG_TRACE_DEVICES what became of each of their messages, never what was in them.
- * Context `DeviceTrace`, level log; the logger lets this context through at any LOG_LEVEL.
+ * Logs the outcome of each message of the devices named in LOG_TRACE_DEVICES, never its content. Context `DeviceTrace`, level log; the
+ * logger writes this context at any LOG_LEVEL.
  */
 @Injectable()
 export class DeviceTrace {
@@ -79,7 +79,7 @@ export class DeviceTrace {
     this.devices = new Set(config.log.traceDevices);
   }
 
-  /** Whether anything is traced at all: lets the hot path skip the rest. */
+  /** Whether anything is traced: lets the hot path skip the rest. */
   get active(): boolean {
     return this.devices.size > 0;
   }

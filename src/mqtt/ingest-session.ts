@@ -14,9 +14,9 @@ import { adviceFor, SESSION_TAKEN_OVER } from './broker-answers.js';
 export interface SubscriptionOptions {
   filter: string;
   qos: 0 | 1;
-  /** MQTT 5: 0 sends retained messages with every subscribing, 2 never. */
+  /** MQTT 5: 0 sends retained messages with every subscribe, 2 never. */
   retainHandling?: 0 | 1 | 2;
-  /** The session is up without it, too. */
+  /** The session is up without this subscription, too. */
   optional?: boolean;
 }
 
@@ -24,29 +24,29 @@ export interface IngestSessionOptions {
   /** For the log. */
   name: string;
   clientId: string;
-  /** Clean start: `always` on every connect; `never` takes over whatever the broker has for the client id. */
+  /** Clean start: `always` on every connect; `never` continues the broker's session of the client id. */
   cleanStart: 'always' | 'never';
-  /** Seconds the broker keeps the session without a connection. MQTT 5; on 3.1.1 a session that is not clean stays for ever. */
+  /** Seconds the broker keeps the session without a connection. MQTT 5; on 3.1.1 a session that is not clean is kept for ever. */
   sessionExpiryS?: number;
   receiveMaximum?: number;
   will?: Will;
   subscriptions: readonly SubscriptionOptions[];
-  /** Only retained messages are handed on; live ones are passed over unseen. */
+  /** Only retained messages are handled; live ones are ignored. */
   retainedOnly?: boolean;
 }
 
-/** What a session tells its owner. */
+/** Events of a session. */
 export interface IngestSessionEvents {
   /** CONNACK received, nothing subscribed yet. */
   connected?(sessionPresent: boolean, connack: IConnackPacket): void;
   /** Every subscription is granted: from here on device messages arrive. */
   up?(sessionPresent: boolean): void;
   /**
-   * The connection is lost; the session reconnects by itself unless this returns false: then it has ended. Who may not come back
-   * without asking (a lease holder) says so here for every loss, since Mosquitto 2.0.11 does not tell a takeover from any other.
+   * The connection is lost; the session reconnects unless this returns false, which ends it. A lease holder returns false for every
+   * loss, because Mosquitto 2.0.11 does not report a takeover.
    */
   down?(reason: string): false | void;
-  /** The broker says that another connection took the session over (MQTT 5). This one has ended and does not come back. */
+  /** Another connection took the session over, as the broker reports (MQTT 5). This one has ended and does not reconnect. */
   takenOver?(): void;
   /** A retained message was handed on. */
   retained?(): void;
@@ -61,9 +61,8 @@ export interface IngestContext {
 }
 
 /**
- * One MQTT session that reads device topics: a connection that always comes back, its subscriptions, the packets past mqtt.js and
- * the window of messages that are not acknowledged. Who needs several sessions (a lease holder's and a local one, say)
- * makes several objects.
+ * One MQTT session that reads device topics: a connection that always reconnects, its subscriptions, the packets that bypass mqtt.js and
+ * the window of unacknowledged messages. A reader with several sessions (a lease holder's and a local one) creates several objects.
  */
 export class IngestSession {
   private readonly logger: Logger;
@@ -74,7 +73,7 @@ export class IngestSession {
   private subscribeTimer: NodeJS.Timeout | undefined;
   private granted = false;
   private paused = false;
-  /** Nobody knows how far a step came that failed: the next connection begins anew. */
+  /** How far the failed step came is unknown: a new connection replaces this one. */
   private readonly startAnew = (): void => this.connection.reset('an unforeseen error');
 
   constructor(
@@ -114,7 +113,7 @@ export class IngestSession {
     return this.connection.connected;
   }
 
-  /** It does not come back. */
+  /** It does not reconnect. */
   get ended(): boolean {
     return this.connection.ended;
   }
@@ -138,7 +137,7 @@ export class IngestSession {
     this.connection.open();
   }
 
-  /** Stops reading, or goes on. Connections to come are held once they are subscribed. */
+  /** Pauses or resumes reading. Later connections are paused as soon as they are subscribed. */
   pause(paused: boolean): void {
     this.paused = paused;
     if (this.granted || !paused) {
@@ -146,7 +145,7 @@ export class IngestSession {
     }
   }
 
-  /** The broker sends nothing more of these filters than it has queued already. Resolves when it says so, or cannot. */
+  /** The broker sends only what it has already queued for these filters. Resolves when it confirms that, or cannot. */
   unsubscribe(filters: readonly string[]): Promise<void> {
     return new Promise((resolve) => {
       if (this.client === undefined) {
@@ -158,8 +157,8 @@ export class IngestSession {
   }
 
   /**
-   * Acknowledges what is settled, then leaves in order: the broker does not publish the will (unless asked to), and keeps the
-   * session for its expiry (unless told to discard it). What is not settled stays with the session.
+   * Acknowledges settled messages, then leaves in order: the broker does not publish the will (unless asked to), and keeps the session for
+   * its expiry (unless told to discard it). Unsettled messages stay with the session.
    */
   async end(leave: LeaveOptions = {}): Promise<void> {
     clearTimeout(this.subscribeTimer);
@@ -190,8 +189,8 @@ export class IngestSession {
   }
 
   /**
-   * Subscribes after every connect, also when the broker says that it has the session: Mosquitto says so and has forgotten
-   * shared subscriptions. A filter that is refused is asked for again; a SUBACK that does not come ends the connection.
+   * Subscribes after every connect, even if the broker reports an existing session: Mosquitto does so after it lost shared subscriptions. A
+   * refused filter is requested again; a missing SUBACK ends the connection.
    */
   private subscribe(
     client: MqttClient,
@@ -262,7 +261,7 @@ export class IngestSession {
   }
 }
 
-/** Messages handed to the rooms and not settled before reading pauses; it goes on at half of it. */
+/** Unsettled messages at which reading pauses; it resumes at half of it. */
 const MAX_UNSETTLED = 16_384;
 
 interface IngestLinkEvents {
@@ -270,13 +269,13 @@ interface IngestLinkEvents {
   retained(): void;
 }
 
-/** One network connection of a session: what is in flight on it ends with it. */
+/** One network connection of a session: messages in flight on it end with it. */
 export class IngestLink implements PublishHandler, SettlementListener {
   reader!: PacketReader;
   private unsettled = 0;
-  /** Too many messages are not settled. */
+  /** Paused, because too many messages are unsettled. */
   private held = false;
-  /** The rooms asked for a pause. */
+  /** Paused by the rooms. */
   private paused = false;
   private receivedAt = 0;
   private receivedMono = 0;
@@ -354,7 +353,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
     try {
       destination.route.handle(message);
     } catch (error) {
-      // This message alone: it is acknowledged, or the broker would send it for ever.
+      // This message alone is affected: it is acknowledged, or the broker would send it for ever.
       contain('device', error);
       message.finish('failed');
     }
@@ -381,7 +380,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
   }
 
   settled(message: InboundMessage, outcome: MessageOutcome): void {
-    // Acknowledged first: whatever goes wrong behind it, it is done.
+    // Acknowledged first, so that an error in the next steps cannot prevent it.
     if (message.sequence >= 0) {
       this.reader.settle(message.sequence);
     }
@@ -397,7 +396,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
     }
   }
 
-  /** Stops reading, or goes on, as the rooms ask. */
+  /** Pauses or resumes reading for the rooms. */
   pause(paused: boolean): void {
     if (paused !== this.paused) {
       this.paused = paused;
@@ -413,7 +412,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
     }
   }
 
-  /** Counts a message that no handler gets. It is acknowledged, or the broker would send it for ever. */
+  /** Counts a message that no handler accepts. It is acknowledged, or the broker would send it for ever. */
   private refuse(
     kind: MessageKind,
     outcome: MessageOutcome,

@@ -9,19 +9,19 @@ import {
 } from './packets.js';
 
 const PINGRESP = Buffer.from([0xd0, 0x00]);
-/** Bytes read before other work gets its turn: under load libuv would hand over 2 MiB at once. */
+/** Bytes read before other work gets its turn: under load libuv would deliver 2 MiB at once. */
 const TURN_BYTES = 256 * 1024;
 
-/** What a {@link PacketReader} hands on. */
+/** Receives what a {@link PacketReader} reads. */
 export interface PublishHandler extends Pick<PacketSink, 'publish' | 'oversized'> {
-  /** Called before the packets of a chunk are handed on. */
+  /** Called before the packets of a chunk. */
   chunkReceived(): void;
 }
 
 /**
- * Lies between the network and mqtt.js. mqtt.js does what it is good at (connect, subscribe, keep-alive); the flood of PUBLISH
- * packets goes past it, because it makes an object, two events and a turn of its queue of each and acknowledges one at a time.
- * PUBACKs are written here, when the message is settled, in order, those of one turn of the event loop in one write.
+ * Sits between the network and mqtt.js. mqtt.js handles connect, subscribe and keep-alive; the flood of PUBLISH packets bypasses it,
+ * because it makes an object, two events and a turn of its queue of each and acknowledges one at a time. PUBACKs are written here, in
+ * order, when messages are settled; those of one turn of the event loop in one write.
  */
 export class PacketReader extends Duplex {
   /** QoS 1 messages of this connection; dies with it. */
@@ -35,7 +35,7 @@ export class PacketReader extends Duplex {
   private pingsAnswered = 0;
   private pingResponsesToDrop = 0;
 
-  // Made once for the connection and not for each turn. An error in one of them ends the connection, and the next begins anew.
+  // Created once per connection and not per turn. An error in one of them ends the connection, and the session opens the next.
   private readonly broken = (error: unknown): void => void this.destroy(error as Error);
   private readonly onData = walled('mqtt', (chunk: Buffer) => this.receive(chunk), this.broken);
   private readonly acknowledge = walled(
@@ -74,7 +74,7 @@ export class PacketReader extends Duplex {
       options,
     );
     network.on('data', this.onData);
-    // The broker's end of the stream is the end of the connection. One turn later, so that mqtt.js still reads its last words.
+    // The end of the broker's stream ends the connection. Deferred by one turn, so that mqtt.js reads the last packets.
     network.on(
       'end',
       walled('mqtt', () => setImmediate(walled('mqtt', () => this.destroy()))),
@@ -89,7 +89,7 @@ export class PacketReader extends Duplex {
     );
   }
 
-  /** Takes a QoS 1 message into {@link window}. @returns its sequence number for {@link settle} */
+  /** Adds a QoS 1 message to {@link window}. @returns its sequence number for {@link settle} */
   received(packetId: number, receivedMono: number): number {
     const sequence = this.window.receive(packetId, receivedMono);
     if (sequence < 0) {
@@ -98,7 +98,7 @@ export class PacketReader extends Duplex {
     return sequence;
   }
 
-  /** Marks a message of {@link window} as done; its PUBACK leaves when those before it have. */
+  /** Marks a message of {@link window} as settled; its PUBACK is sent after those before it. */
   settle(sequence: number): void {
     this.window.settle(sequence);
     if (this.ackScheduled === undefined && this.window.ready) {
@@ -106,7 +106,7 @@ export class PacketReader extends Duplex {
     }
   }
 
-  /** Writes the PUBACKs that are due now instead of at the end of this turn. */
+  /** Writes the due PUBACKs now instead of at the end of this turn. */
   flushAcks(): void {
     if (this.destroyed || !this.outgoing.atBoundary || this.outgoing.disconnected) {
       return;
@@ -117,7 +117,7 @@ export class PacketReader extends Duplex {
     }
   }
 
-  /** Stops reading until {@link release}: the rooms cannot take more now. The connection counts as alive meanwhile. */
+  /** Stops reading until {@link release}: the rooms cannot accept more. The connection counts as alive meanwhile. */
   hold(): void {
     this.held = true;
     this.network.pause();
@@ -132,14 +132,14 @@ export class PacketReader extends Duplex {
   }
 
   override _read(): void {
-    // What is pushed are a few small control packets: there is nothing to slow down.
+    // Only a few small control packets are pushed: no backpressure is needed.
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     this.outgoing.write(chunk);
     this.network.write(chunk, done);
     if (this.outgoing.disconnected) {
-      // Also who was told to hold has to see the broker close the connection.
+      // A held reader must still see the broker close the connection.
       this.network.resume();
     } else if (this.held) {
       this.answerPings();
@@ -168,7 +168,7 @@ export class PacketReader extends Duplex {
   }
 
   private receive(chunk: Buffer): void {
-    // After our DISCONNECT nothing can be acknowledged: the broker keeps what it still sends, for the next connection.
+    // After our DISCONNECT nothing can be acknowledged: the broker keeps what it still sends for the next connection.
     if (this.destroyed || this.outgoing.disconnected) {
       return;
     }
@@ -188,8 +188,8 @@ export class PacketReader extends Duplex {
   }
 
   /**
-   * Tells mqtt.js that the broker lives as soon as any byte arrives after its PINGREQ. The PINGRESP itself may be seconds away,
-   * behind a backlog of PUBLISH packets, and mqtt.js would end the connection just when it is busiest.
+   * Tells mqtt.js that the broker is alive as soon as any byte arrives after its PINGREQ. The PINGRESP itself may be seconds away, behind a
+   * backlog of PUBLISH packets, and mqtt.js would end the connection when it is busiest.
    */
   private answerPings(): void {
     while (this.pingsAnswered < this.outgoing.pings) {
@@ -208,14 +208,14 @@ export class PacketReader extends Duplex {
   }
 }
 
-/** Packet ids are 16 bit and 0 is none: no broker can have more in flight. */
+/** Packet ids have 16 bits and 0 is none: no broker can have more in flight. */
 const MAX_IN_FLIGHT = 65_535;
 const PUBACK = 0x40;
 const PUBACK_BYTES = 4;
 
 /**
- * The QoS 1 messages of one network connection that are not acknowledged yet, in order of receipt. They may be settled in any
- * order; PUBACKs leave in the order of receipt (MQTT 5, 4.6), so one that is settled waits for those before it.
+ * The unacknowledged QoS 1 messages of one network connection, in order of receipt. They may be settled in any order; PUBACKs are sent in
+ * the order of receipt (MQTT 5, 4.6), so a settled message waits for those before it.
  */
 export class AckWindow {
   private ids = new Uint16Array(64);
@@ -247,7 +247,7 @@ export class AckWindow {
   }
 
   /**
-   * Takes in a received message.
+   * Adds a received message.
    * @returns its sequence number for {@link settle}, or -1 when the broker has more in flight than MQTT can number
    */
   receive(packetId: number, receivedMono: number): number {
@@ -264,12 +264,12 @@ export class AckWindow {
     return this.tail++;
   }
 
-  /** Marks a message as done. */
+  /** Marks a message as settled. */
   settle(sequence: number): void {
     this.settled[sequence & (this.ids.length - 1)] = 1;
   }
 
-  /** The PUBACK packets that may leave now, in one buffer; null when the oldest message is not settled. */
+  /** The PUBACK packets that may be sent now, in one buffer; null when the oldest message is not settled. */
   take(): Buffer | null {
     const mask = this.ids.length - 1;
     let end = this.head;

@@ -2,7 +2,7 @@
 export const FLAG_RETAIN = 1;
 export const FLAG_DUP = 8;
 
-/** The bytes are not MQTT: nothing after this place can be understood, so the connection must go. */
+/** The bytes are not MQTT: nothing after them can be parsed, so the connection must end. */
 export class MalformedStreamError extends Error {
   readonly code = 'ERR_MQTT_MALFORMED';
 
@@ -32,7 +32,7 @@ function afterProperties(buffer: Buffer, start: number, end: number): number {
   throw new MalformedStreamError('a PUBLISH with broken properties');
 }
 
-/** A packet whose fixed header was split off, whole again. */
+/** A packet whose fixed header was split off, joined again. */
 function withHeader(first: number, body: Buffer): Buffer {
   const header = [first];
   let length = body.length;
@@ -44,7 +44,7 @@ function withHeader(first: number, body: Buffer): Buffer {
   return Buffer.concat([Buffer.from(header), body]);
 }
 
-/** Receives what IncomingPackets finds. Buffers are the network's chunks: who keeps something small of one copies it. */
+/** Receives parsed packets. Buffers are views of network chunks: copy what you keep. */
 export interface PacketSink {
   /**
    * One PUBLISH of QoS 0 or 1; positions are offsets into `buffer`.
@@ -72,7 +72,7 @@ export interface PacketSink {
     topicEnd: number,
     bytes: number,
   ): void;
-  /** Any other packet, whole. */
+  /** Any other packet, complete. */
   control(packet: Buffer): void;
   pingResponse(packet: Buffer): void;
 }
@@ -83,32 +83,32 @@ const PINGRESP = 13;
 const MAX_HEADER_BYTES = 5;
 /** A topic name is at most this long. */
 const MAX_TOPIC_BYTES = 65_535;
-/** Room for the MQTT 5 properties of a PUBLISH; a packet with more of them is treated as oversized. */
+/** Most bytes of MQTT 5 properties of a PUBLISH; a packet with more counts as oversized. */
 const MAX_PROPERTIES_BYTES = 64 * 1024;
-/** CONNACK, SUBACK and the like are small; a broker that announces more of one is not speaking MQTT. */
+/** CONNACK, SUBACK and the like are small; a larger one means that the stream is not MQTT. */
 const MAX_CONTROL_BYTES = 256 * 1024;
 
 export interface IncomingPacketsOptions {
   protocolVersion: 4 | 5;
-  /** Largest payload that is handed on. */
+  /** Largest payload that is accepted. */
   maxPayloadBytes: number;
 }
 
 /**
- * Cuts the bytes of a broker connection into packets. PUBLISH packets that lie whole in a chunk (nearly all) are handed on in
- * place, without a copy, an object or an event. A packet that is split over chunks is put together in a buffer of its announced
- * size; one that is too large is skipped as it arrives, so that nothing a device sends is ever held beyond the limit.
+ * Cuts the bytes of a broker connection into packets. PUBLISH packets that are complete within a chunk (nearly all) are passed on in place,
+ * without a copy, an object or an event. A packet that is split over chunks is assembled in a buffer of its announced size; an oversized
+ * one is skipped as it arrives, so that no device can make this process hold more than the limit.
  */
 export class IncomingPackets {
-  /** Fixed header of a packet whose header itself is split over chunks. */
+  /** A fixed header that is itself split over chunks. */
   private readonly header = Buffer.alloc(MAX_HEADER_BYTES);
   private headerBytes = 0;
-  /** The packet being put together, without its fixed header. */
+  /** The packet being assembled, without its fixed header. */
   private partial: Buffer | null = null;
   private partialFilled = 0;
   private partialFirst = 0;
   private partialSkipped = 0;
-  /** Bytes of the current packet that are thrown away after `partial` is full. */
+  /** Bytes of the current packet to be skipped after `partial` is full. */
   private skip = 0;
   private readonly maxPublishBytes: number;
 
@@ -159,7 +159,7 @@ export class IncomingPackets {
     }
   }
 
-  /** Adds bytes to a split fixed header. @returns the position after what was used of the chunk */
+  /** Adds bytes to a split fixed header. @returns the position after the bytes used */
   private completeHeader(chunk: Buffer): number {
     let pos = 0;
     while (pos < chunk.length) {
@@ -181,7 +181,7 @@ export class IncomingPackets {
     return pos;
   }
 
-  /** Starts putting a packet together of which not all bytes are there. */
+  /** Begins to assemble a packet that is incomplete. */
   private begin(first: number, length: number): void {
     const isPublish = first >> 4 === PUBLISH;
     if (!isPublish && length > MAX_CONTROL_BYTES) {
@@ -216,7 +216,7 @@ export class IncomingPackets {
 
   /**
    * @param start of the fixed header in `buffer`; -1 when it was split off
-   * @param body start of what follows the fixed header
+   * @param body index after the fixed header
    */
   private packet(
     buffer: Buffer,
@@ -238,7 +238,7 @@ export class IncomingPackets {
     }
   }
 
-  /** @param skipped bytes of an oversized packet that were thrown away: `buffer` holds its beginning only */
+  /** @param skipped bytes of an oversized packet that were skipped: `buffer` has only its beginning */
   private publish(buffer: Buffer, flags: number, body: number, end: number, skipped: number): void {
     const qos = (flags >> 1) & 3;
     if (qos > 1) {
@@ -279,20 +279,20 @@ const PINGREQ = 0xc0;
 const DISCONNECT = 0xe0;
 
 /**
- * Follows the packets that mqtt.js writes, however they are cut into chunks, to know where one ends: only there may PUBACKs of
- * our own be put between them.
+ * Follows the packets that mqtt.js writes, however they are split into chunks, to know where one ends: our PUBACKs may be inserted only
+ * between packets.
  */
 export class OutgoingPackets {
   /** PINGREQ packets seen. */
   pings = 0;
   /** A DISCONNECT was written: nothing may follow it. */
   disconnected = false;
-  /** Bytes of the packet's body that are still to come; -1 while its fixed header is incomplete. */
+  /** Bytes of the packet's body still to come; -1 while its fixed header is incomplete. */
   private remaining = 0;
   private lengthShift = 0;
   private length = 0;
 
-  /** Whether everything written so far ends with a whole packet. */
+  /** Whether everything written so far ends at a packet boundary. */
   get atBoundary(): boolean {
     return this.remaining === 0;
   }

@@ -5,14 +5,14 @@ import type { MessageKind, MessageOutcome } from './ingest-counters.js';
 
 const NOTHING = Buffer.alloc(0);
 
-/** Who hears what became of a message: the session it came in on. */
+/** The session a message came in on; it is told the outcome, to count and acknowledge it. */
 export interface SettlementListener {
   settled(message: InboundMessage, outcome: MessageOutcome): void;
 }
 
 /**
- * One device message from the wire to the rooms: the same object all the way. Its bytes lie in the network's chunk until a
- * handler has checked them and set `payload`.
+ * One device message from the wire to the rooms: the same object all the way. Its bytes are in the network's chunk until a handler has
+ * checked them and set `payload`.
  */
 export class InboundMessage {
   /** Set by the handler that checked it. */
@@ -22,7 +22,7 @@ export class InboundMessage {
   private done = false;
 
   constructor(
-    /** Where its topic leads. */
+    /** The parsed topic. */
     readonly memo: Destination,
     readonly buffer: Buffer,
     readonly start: number,
@@ -44,7 +44,7 @@ export class InboundMessage {
     this.finish(outcome);
   }
 
-  /** Ends the message with the reason why it is (or is not) used. The first call counts. */
+  /** Ends the message with its outcome. Only the first call counts. */
   finish(outcome: MessageOutcome): void {
     if (!this.done) {
       this.done = true;
@@ -62,20 +62,20 @@ export interface Route {
   readonly handle: (message: InboundMessage) => void;
 }
 
-/** A topic that was understood. One object for all messages of a device, as long as its topic is remembered. */
+/** A parsed topic. One object for all messages of a device, as long as its topic is remembered. */
 interface Destination {
-  /** What the store looked up once for the device; the store's own business. */
+  /** A slot for the store. */
   found: object | null;
   readonly deviceId: string;
   readonly route: Route;
 }
 
-/** A topic that leads nowhere. */
+/** A topic without a route. */
 interface BadTopic {
   readonly route: null;
   readonly kind: MessageKind;
   readonly outcome: 'bad_topic' | 'bad_device_id';
-  /** The device id level as it was, for the trace log; empty when the topic has none. */
+  /** The device id level as received, for the trace log; empty when the topic has none. */
   readonly deviceId: string;
 }
 
@@ -86,8 +86,8 @@ interface CompiledRoute {
 }
 
 /**
- * From the bytes of a topic to device id and handler. A fleet publishes to the same topics over and over: they are remembered
- * by their bytes, so that the usual case is one lookup. Two generations bound the memory without bookkeeping per lookup.
+ * Maps the bytes of a topic to device id and handler. A fleet publishes to the same topics over and over: they are remembered by their
+ * bytes, so that the usual case is one lookup. Two generations bound the memory without bookkeeping per lookup.
  */
 export class TopicRouter {
   private readonly compiled: CompiledRoute[];
