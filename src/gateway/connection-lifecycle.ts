@@ -18,21 +18,21 @@ import { InboundDispatcher, tokenOfFirstMessage } from './messages/inbound-dispa
 import { Opening, upstreamMessage } from './opening.js';
 import { closeForAuthError, CloseReason, retryReason } from './replies.js';
 import { ConnectionTimers, type TimerActions } from './socket/connection-timers.js';
-import { type Connection, type ConnectionOwner, ConnectionState, Inbound } from './socket/connection.js';
+import { type Connection, type ConnectionOwner, ConnectionState, InboundState } from './socket/connection.js';
 
-/** Pings, pongs and parts of the first message that may come before the token: few, since no client has reason to send more. */
+/** Pings, pongs and fragments of the first message that may come before the token: few, since no client has reason to send more. */
 const MAX_EARLY_FRAMES = 32;
 
-/** When to come back, for who has given way to another address; half of it to one and a half times. */
+/** When a connection that gave way to another address may come back, in ms; randomised from half to one and a half times. */
 const CROWDED_RETRY_MS = 2_000;
 
-/** What the upgrade found out about the token: good, bad, or none sent yet. */
+/** Result of checking the token of the upgrade: good, bad, or undefined when none was sent. */
 export type UpgradeToken = VerifiedToken | AuthError | undefined;
 
-/** A connection from its upgrade to its end: what is taken for it is given back exactly once, however it ends. */
+/** A connection from its upgrade to its end: every resource it holds is released exactly once, however it ends. */
 @Injectable()
 export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
-  /** Every connection that is not over. */
+  /** Every connection that has not ended. */
   readonly connections = new Set<Connection>();
   private readonly logger = new Logger(ConnectionLifecycle.name);
 
@@ -50,7 +50,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     timers.start(this);
   }
 
-  /** Takes over an upgraded connection that admission has let in. @param place of one without a token */
+  /** Takes over an upgraded connection that admission has admitted. @param place if it has no token yet */
   accept(connection: Connection, token: UpgradeToken, place: PendingPlace | undefined): void {
     this.connections.add(connection);
     connection.address = this.admission.shared(connection.address);
@@ -121,7 +121,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
       connection.outbound.close();
     }
     if (connection.isPaused) {
-      connection.resume(); // else the client's close frame is never read
+      connection.resume(); // otherwise the client's close frame is never read
     }
   }
 
@@ -147,7 +147,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
   }
 
   onHeartbeat(connection: Connection): void {
-    // While reading is paused (bounded by the time of a command) a pong could not have been seen.
+    // While reading is paused (bounded by the time of a command) a pong could not be read.
     if (connection.awaitsPong && !connection.isPaused) {
       connection.terminate();
       return;
@@ -164,7 +164,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     connection.close(CloseCode.SlowConsumer, CloseReason[CloseCode.SlowConsumer]);
   }
 
-  /** The token is good: takes the user's place, then opens. Messages that come meanwhile wait. */
+  /** The token is good: takes a place of the user, then opens. Messages that come meanwhile wait. */
   private join(connection: Connection, token: VerifiedToken, byMessage: boolean): void {
     if (connection.state >= ConnectionState.Closing) {
       return;
@@ -176,7 +176,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
       this.joined(connection, joined, byMessage);
     } else {
       const counted = joined.catch((error: unknown) => {
-        // Who counts is away: a limit that cannot be checked must not shut everybody out.
+        // The presence store is away: a limit that cannot be checked must not lock users out.
         this.logger.warn('The connections of a user could not be counted', error);
         return true;
       });
@@ -191,7 +191,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
   private joined(connection: Connection, isIn: boolean, byMessage: boolean): void {
     connection.isPresent = isIn;
     if (connection.state !== ConnectionState.Joining) {
-      this.leavePresence(connection); // gone meanwhile
+      this.leavePresence(connection); // closed meanwhile
       return;
     }
     if (!isIn) {
@@ -219,9 +219,9 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     this.reject(connection, reason);
   }
 
-  /** A frame that is not the token; who sends many is cut off. */
+  /** Counts a frame that is not the token; a client that sends many is cut off. */
   private allowEarly(connection: Connection): boolean {
-    const inbound = (connection.inbound ??= new Inbound());
+    const inbound = (connection.inbound ??= new InboundState());
     inbound.early += 1;
     if (inbound.early <= MAX_EARLY_FRAMES) {
       return true;
@@ -239,7 +239,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     }
   }
 
-  /** Gives back what a connection that is not over yet holds; what follows a second time finds nothing left. */
+  /** Releases what the connection holds; a second call does nothing. */
   private end(connection: Connection, next: ConnectionState): void {
     const { state } = connection;
     if (state >= ConnectionState.Closing) {
@@ -259,7 +259,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     }
   }
 
-  /** Holds its place until it is open or over, unless one of another address needs it more. */
+  /** Takes a place until the connection opens or ends, unless one of another address takes it. */
   private pend(connection: Connection, place: PendingPlace): void {
     connection.pendingPlace = place;
     place.giveWay = () => {
@@ -293,16 +293,16 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
   }
 }
 
-/** Codes of RFC 6455 that occur: normal, going away, protocol error, unsupported data, none, broken, bad text. */
+/** Codes of RFC 6455 that occur: normal, going away, protocol error, unsupported data, none, abnormal, invalid text. */
 const STANDARD_CODES = [1000, 1001, 1002, 1003, 1005, 1006, 1007];
 const KNOWN_CODES = new Set<number>([...STANDARD_CODES, ...Object.values(CloseCode)]);
 
-/** The `code` label of `sluice_connections_closed_total`. A client may send any code: those that mean nothing to us share a label. */
+/** The `code` label of `sluice_connections_closed_total`. A client may send any code: unknown codes share a label. */
 function closeCodeLabel(code: number): string {
   return KNOWN_CODES.has(code) ? String(code) : 'other';
 }
 
-/** Tells every connection when device messages cannot, or can again, reach this instance. */
+/** Tells every connection when device messages cannot reach this instance, and when they can again. */
 @Injectable()
 export class UpstreamAnnouncer implements OnModuleInit, OnModuleDestroy {
   private stop: (() => void) | null = null;

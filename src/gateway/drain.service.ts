@@ -13,13 +13,13 @@ import { retryReason } from './replies.js';
 import type { Connection } from './socket/connection.js';
 
 const BATCH_EVERY_MS = 100;
-/** Time the last ones get to take their close frame before their sockets are cut. */
+/** Time the last connections have to answer their close frame before their sockets are destroyed. */
 const CUT_GRACE_MS = 250;
 const LOOK_EVERY_MS = 20;
-/** Steps of this part of a circle fall evenly, however many they are and wherever they begin. */
+/** Multiples of the golden ratio modulo 1 are spread evenly for any count and any start. */
 const GOLDEN_RATIO = 0.618_033_988_749_895;
 
-/** Closes all connections of an instance that stops, each told when to come back. */
+/** Closes all connections of an instance that stops; each is told when to come back. */
 @Injectable()
 export class ConnectionCloser {
   private place = Math.random();
@@ -31,8 +31,8 @@ export class ConnectionCloser {
   ) {}
 
   /**
-   * Closes in batches, ten a second, larger ones where the time would not suffice. A connection with messages in work is closed
-   * when they are answered.
+   * Closes in batches, ten per second, larger ones if the time would not suffice. A connection with messages in work is closed when they
+   * are answered.
    * @param deadline performance.now() at which to give up
    * @returns when all are closed, or at the deadline
    */
@@ -51,7 +51,7 @@ export class ConnectionCloser {
     await this.gone(deadline);
   }
 
-  /** Closes what is left at once, and cuts what does not answer. */
+  /** Closes all remaining connections at once, and destroys those that do not answer. */
   async closeAll(): Promise<void> {
     const { connections } = this.lifecycle;
     for (const connection of connections) {
@@ -64,7 +64,7 @@ export class ConnectionCloser {
     await this.gone(performance.now() + CUT_GRACE_MS);
   }
 
-  /** Reconnects of one instance, and of several that stop together, fall evenly over the span. */
+  /** Spreads the reconnects evenly over the span, for one instance and for several that stop together. */
   private nextReason(): string {
     this.place = (this.place + GOLDEN_RATIO) % 1;
     return retryReason(this.place * this.config.drain.spreadMs);
@@ -78,13 +78,13 @@ export class ConnectionCloser {
   }
 }
 
-/** Part of the time that is kept for what comes after the clients: the broker, the rooms, HTTP. */
+/** Part of the time reserved for the steps after the clients: the broker, the rooms, HTTP. */
 const RESERVED_PART = 0.2;
 const MAX_RESERVED_MS = 3_000;
 
 /**
- * Takes an instance out of service. One service calls the steps, since the framework calls the hooks of siblings in no order:
- * not ready, wait for load balancers to notice, no new connections, clients closed in paced batches, broker left, rooms stopped.
+ * Takes an instance out of service. One service calls all steps, since the framework calls hooks of sibling modules in no defined order:
+ * not ready, wait for load balancers, no new connections, clients closed in paced batches, broker left, rooms stopped.
  */
 @Injectable()
 export class DrainService {
@@ -125,7 +125,7 @@ export class DrainService {
     this.logger.log('Drained');
   }
 
-  /** Waits for a step until `deadline` at most; one that fails or hangs must not keep the others from their turn. */
+  /** Waits for a step until `deadline` at most; a step that fails or hangs does not block the next ones. */
   private async step(name: string, work: Promise<unknown>, deadline: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<'late'>((resolve) => {
@@ -143,7 +143,7 @@ export class DrainService {
   }
 }
 
-/** What of `process` is needed; tests give their own. */
+/** The part of `process` used here; tests inject their own. */
 export interface SignalSource {
   on(signal: 'SIGTERM' | 'SIGINT', listener: () => void): unknown;
   exit(code: number): void;
@@ -165,7 +165,7 @@ export function installSignalHandlers(app: INestApplicationContext, source: Sign
     }
     stopping = true;
     logger.log(`${signal}: stopping`);
-    // Whatever hangs, the process ends; unref'd so that this timer is not what keeps it.
+    // Ends the process even if a step hangs; unref'd, so that the timer itself does not keep it alive.
     const cut = setTimeout(
       walled('lifecycle', () => source.exit(0)),
       timeoutMs,

@@ -11,7 +11,7 @@ import type { Connection } from './socket/connection.js';
 import { errorReply } from './replies.js';
 import { roomLimit, tooManyRooms } from './messages/limits.js';
 
-/** What a connection is told when it opens: who it is, whether device messages come, and the devices of its token. */
+/** The first messages of a connection: its user, whether device messages arrive, and the devices of its token. */
 @Injectable()
 export class Opening {
   private readonly logger = new Logger(Opening.name);

@@ -7,13 +7,13 @@ import type { ErrorMessage } from '../protocol/server-messages.js';
 /** ASCII characters that fit into a close frame (RFC 6455: 125 bytes with the code). */
 const MAX_REASON_LENGTH = 123;
 
-/** What a refused message is recognised by. */
+/** Identifies a refused message in its answer. */
 export interface Echo {
   id?: MessageId;
   deviceId?: string;
 }
 
-/** What an answer to `message` repeats of it. */
+/** What an answer to `message` echoes. */
 export function echoOf(message: ClientMessage): Echo {
   return {
     id: 'id' in message ? message.id : undefined,
@@ -50,8 +50,8 @@ export function retryReason(retryAfterMs: number): string {
 const UNAVAILABLE_RETRY_MS = 2_000;
 
 /**
- * Closes a connection whose token was not accepted. A token that cannot be checked now is not a bad one: its client comes back
- * with it instead of asking its user to log in.
+ * Closes a connection whose token was not accepted. If the token could not be checked, the client may come back with it instead of asking
+ * its user to log in.
  */
 export function closeForAuthError(
   connection: { close(code: number, reason: string): void },

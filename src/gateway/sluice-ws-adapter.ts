@@ -13,12 +13,12 @@ import { ConnectionCloser } from './drain.service.js';
 import { UpgradeHandler } from './door/upgrade-handler.js';
 
 /**
- * Nest's ws adapter with our own way in. Nest makes the gateway's handlers with guards and filters; everything that its adapter
- * cannot do is done before and around them: admission and the token before the upgrade, an answer to every bad frame, bounds on
- * what is in work, close codes at the end.
+ * Nest's ws adapter with our own path for incoming messages. Nest creates the gateway's handlers with guards and filters; what its adapter
+ * cannot do is done before and around them: admission and the token before the upgrade, an answer to every bad frame, bounds on the
+ * messages in work, close codes at the end.
  *
- * Handlers are bound for a connection when it sends something and let go when all is answered: bound for good they would cost each
- * idle connection a kilobyte. A gateway's handleConnection and handleDisconnect are therefore not called; ConnectionLifecycle is.
+ * Nest's handlers are bound when a connection sends something and dropped when all is answered: bound permanently they would cost each idle
+ * connection a kilobyte. A gateway's handleConnection and handleDisconnect are therefore not called; ConnectionLifecycle is.
  */
 export class SluiceWsAdapter extends WsAdapter {
   private readonly http: Server;
@@ -54,7 +54,7 @@ export class SluiceWsAdapter extends WsAdapter {
   }
 
   override bindClientDisconnect(): void {
-    // ConnectionLifecycle hears it from the connection itself.
+    // The connection tells ConnectionLifecycle itself.
   }
 
   override bindMessageHandlers(client: unknown, handlers: MessageMappingProperties[]): void {
@@ -73,6 +73,6 @@ export class SluiceWsAdapter extends WsAdapter {
   }
 
   override async dispose(): Promise<void> {
-    // Nothing of the parent's is in use.
+    // Nothing of the parent is used.
   }
 }

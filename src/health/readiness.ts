@@ -8,7 +8,7 @@ import {
 import { walled } from '../logging/walls.js';
 
 /** Whether something that this instance needs is there, as its living connection says. */
-interface ConnectionState {
+interface Reachability {
   readonly up: boolean;
   /** Unix ms of the last change, when known. */
   readonly changedAt?: number;
@@ -17,9 +17,9 @@ interface ConnectionState {
 /** What health is told from. The composition root fills it; health opens no connection of its own. */
 export interface HealthSources {
   /** Whether device messages can reach this instance. */
-  mqtt(): ConnectionState;
+  mqtt(): Reachability;
   /** Whether the store answers; absent where rooms live in memory. */
-  redis?(): ConnectionState;
+  redis?(): Reachability;
   /** True from the moment a drain begins. */
   draining(): boolean;
 }
@@ -67,13 +67,13 @@ export class Readiness implements OnApplicationBootstrap, OnModuleDestroy {
     return this.sources.draining();
   }
 
-  mqtt(): { status: HealthStatus; state: ConnectionState } {
+  mqtt(): { status: HealthStatus; state: Reachability } {
     const state = this.sources.mqtt();
     return { status: state.up ? 'up' : this.look() ? 'degraded' : 'down', state };
   }
 
   /** Undefined where no Redis is used. */
-  redis(): { status: HealthStatus; state: ConnectionState } | undefined {
+  redis(): { status: HealthStatus; state: Reachability } | undefined {
     const state = this.sources.redis?.();
     this.look();
     return state && { status: state.up ? 'up' : this.redisReached ? 'degraded' : 'down', state };

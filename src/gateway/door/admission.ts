@@ -9,26 +9,26 @@ interface AdmissionLimits {
   maxConnections: number;
   maxConnectionsPerAddress: number;
   maxConnectionsPerSecond: number;
-  /** Longest wait for a place within that rate, in ms. */
+  /** Longest wait for a place at that rate, in ms. */
   admissionWaitMs: number;
   maxPendingConnections: number;
 }
 
-/** Connections that come within this time of the rate do not wait: a page that opens several at once. */
+/** Connections up to this far ahead of the rate do not wait: a page opens several at once. */
 const BURST_S = 0.02;
 
-/** A line that is late by this is not joined: its waits would be longer than they are reckoned. */
+/** A line that is this late accepts nobody: the real waits would be longer than computed. */
 const LATE_MS = 1_000;
 
-/** The places that one client address holds; connections share it, and so the text of their address. */
+/** The places of one client address; its connections share this object, and so the text of their address. */
 interface AddressPlaces {
   readonly address: string;
   count: number;
 }
 
 /**
- * Counts connections and says no before anything expensive happens. What is admitted holds a place until {@link release};
- * one without a token also has to {@link pend}, until {@link settle}.
+ * Counts connections and refuses before anything expensive happens. An admitted attempt holds a place until {@link release}; one without a
+ * token must also {@link pend}, until {@link settle}.
  */
 export class Admission {
   private closed = false;
@@ -50,12 +50,12 @@ export class Admission {
     this.line = new HandshakeLine({ intervalMs, burstMs: (burst - 1) * intervalMs, maxLength }, now);
   }
 
-  /** A drain has closed the door: nobody is admitted. */
+  /** A drain has begun: nobody is admitted. */
   get draining(): boolean {
     return this.closed;
   }
 
-  /** Those that hold a place and wait for their turn. */
+  /** Admitted attempts that wait for their turn. */
   get waiting(): number {
     return this.line.length;
   }
@@ -65,7 +65,7 @@ export class Admission {
     return this.total;
   }
 
-  /** Connections that have not shown a token. */
+  /** Connections without a token so far. */
   get pending(): number {
     return this.pendingPlaces.size;
   }
@@ -76,9 +76,9 @@ export class Admission {
   }
 
   /**
-   * Takes a place. The rate is asked last: an attempt that is refused anyway must not use up the others' share of it.
-   * @returns when admitted, whether it goes on at once or has to {@link join} the line; else the reason. Without a token it has to
-   * {@link pend} in the same step.
+   * Takes a place. The rate is checked last: an attempt that is refused anyway must not use up the rate.
+   * @returns if admitted, whether it proceeds at once or must {@link join} the line; else the reason. Without a token it must {@link pend}
+   * in the same step.
    */
   admit(address: string, hasToken: boolean): AdmissionRefusal | 'at_once' | 'in_line' {
     const places = this.byAddress.get(address);
@@ -107,33 +107,33 @@ export class Admission {
     return atOnce ? 'at_once' : 'in_line';
   }
 
-  /** Waits in line for the turn of an attempt that was admitted. @param done called once, unless it quits */
+  /** An admitted attempt waits for its turn. @param done called once, unless it quits */
   join(address: string, done: (outcome: LineOutcome) => void): Place {
     return this.line.join(address, done);
   }
 
-  /** The client is gone before its turn came. */
+  /** The client disconnected before its turn. */
   quit(place: Place): void {
     this.line.quit(place);
   }
 
-  /** Closes the door, also to those who wait. */
+  /** Refuses everybody from now on, also those who wait. */
   drain(): void {
     this.closed = true;
     this.line.close();
   }
 
-  /** Takes the pending place of who came without a token, perhaps from one of another address. */
+  /** Takes a pending place for an attempt without a token, perhaps from another address. */
   pend(address: string, giveWay: () => void): PendingPlace {
     return this.pendingPlaces.take(address, giveWay);
   }
 
-  /** Who came without a token has shown one, or is over. */
+  /** An attempt without a token has sent one, or has ended. */
   settle(place: PendingPlace): void {
     this.pendingPlaces.leave(place);
   }
 
-  /** A connection is over. Once per admitted one. */
+  /** A connection has ended. Called once per admitted one. */
   release(address: string): void {
     this.total -= 1;
     const places = this.byAddress.get(address);
@@ -142,22 +142,25 @@ export class Admission {
     }
   }
 
-  /** The one text that all connections from an address share; each request brings a copy of its own. */
+  /** The one string that all connections of an address share; each request has a copy of its own. */
   shared(address: string): string {
     return this.byAddress.get(address)?.address ?? address;
   }
 }
 
-/** Handshakes in one turn of the event loop: what else is due comes between them. */
+/** Handshakes per turn of the event loop: other work is done between them. */
 const HANDSHAKES_PER_TURN = 4;
 
-/** How an attempt leaves the line, unless it {@link HandshakeLine.quit quits}: its turn, or refused for another address' sake. */
+/**
+ * How an attempt leaves the line, unless it {@link HandshakeLine.quit quits}: its turn came, it gave way to another address, or the line
+ * was closed.
+ */
 export type LineOutcome = 'turn' | 'gives_way' | 'closed';
 
 interface LineLimits {
-  /** Between two turns. */
+  /** Time between two turns. */
   intervalMs: number;
-  /** How far ahead of that rate those may be who find nobody waiting. */
+  /** How far ahead of the rate an admission may be without waiting, in ms. */
   burstMs: number;
   /** Most attempts that wait. */
   maxLength: number;
@@ -168,7 +171,7 @@ interface Linked<T> {
   next: T | undefined;
 }
 
-/** A doubly linked list: any member leaves in one step. */
+/** A doubly linked list: any member is removed in one step. */
 class Chain<T extends Linked<T>> {
   first: T | undefined;
   last: T | undefined;
@@ -199,7 +202,7 @@ class Chain<T extends Linked<T>> {
   }
 }
 
-/** Those of one address who wait, in the order they came. */
+/** The waiting attempts of one address, in order of arrival. */
 class AddressQueue extends Chain<Place> implements Linked<AddressQueue> {
   previous: AddressQueue | undefined = undefined;
   next: AddressQueue | undefined = undefined;
@@ -210,7 +213,7 @@ class AddressQueue extends Chain<Place> implements Linked<AddressQueue> {
   }
 }
 
-/** One attempt that waits. */
+/** One waiting attempt. */
 export class Place implements Linked<Place> {
   previous: Place | undefined = undefined;
   next: Place | undefined = undefined;
@@ -222,21 +225,21 @@ export class Place implements Linked<Place> {
 }
 
 /**
- * Paces handshakes. A crowd that comes at once costs those that are connected little more than the same number spread over time, and most
- * of it needs no second attempt.
+ * Paces handshakes, so that a burst of connects costs the connected clients little more than the same number spread over time, and most of
+ * the burst succeeds at the first attempt.
  *
- * Addresses take turns, however many attempts each has (fair queueing), so an address that comes alone is not kept waiting by one that
- * floods. When the line is full, the last attempt of the address that has most gives way to one of an address that has fewer.
+ * Addresses take turns, however many attempts each has (fair queueing), so an address with one attempt is not delayed by one that floods.
+ * When the line is full, the last attempt of the address with most gives way to one of an address with fewer.
  */
 export class HandshakeLine {
   private readonly queues = new Map<string, AddressQueue>();
-  /** The same queues; the first has the next turn. */
+  /** The same queues; the first one is next. */
   private readonly turns = new Chain<AddressQueue>();
   /** The same queues by their length. */
   private readonly byLength: Set<AddressQueue>[] = [];
   private longest = 0;
   private waiting = 0;
-  /** At the rate, without its burst, the next one's time. */
+  /** When the next turn is due at the rate, without the burst. */
   private dueAt = 0;
   private timer: NodeJS.Timeout | undefined;
   private immediate: NodeJS.Immediate | undefined;
@@ -251,15 +254,15 @@ export class HandshakeLine {
     return this.waiting;
   }
 
-  /** By how much the next turn is late, in ms: turns of the event loop take longer than the line allows for. */
+  /** By how much the next turn is late, in ms: turns of the event loop may take longer than planned. */
   get lateMs(): number {
     return this.waiting === 0 ? 0 : Math.max(0, this.now() + this.limits.burstMs - this.dueAt);
   }
 
-  /** Takes a turn at once when nobody waits and the rate allows it. */
+  /** Takes a turn at once if nobody waits and the rate allows it. */
   pass(): boolean {
     const now = this.now();
-    // A billionth of a ms of rounding must not keep back what is due now.
+    // The small constant absorbs rounding of floating-point times.
     if (this.waiting > 0 || this.dueAt - now > this.limits.burstMs + 1e-6) {
       return false;
     }
@@ -267,7 +270,7 @@ export class HandshakeLine {
     return true;
   }
 
-  /** Whether one more of this address may wait, perhaps in the place of one of another address. */
+  /** Whether one more attempt of this address may wait, perhaps in the place of another address. */
   hasRoomFor(address: string): boolean {
     const own = this.queues.get(address)?.length ?? 0;
     return this.waiting < this.limits.maxLength || own + 1 < this.longest;
@@ -298,7 +301,7 @@ export class HandshakeLine {
     return place;
   }
 
-  /** The client is gone: others need not wait for its turn. */
+  /** The client disconnected: the others do not wait for its turn. */
   quit(place: Place): void {
     this.remove(place);
     if (this.waiting === 0) {
@@ -306,7 +309,7 @@ export class HandshakeLine {
     }
   }
 
-  /** Nobody may wait any more. */
+  /** Releases all waiting handshakes at once (drain). */
   close(): void {
     this.cancel();
     for (let queue = this.turns.first; queue !== undefined; queue = this.turns.first) {
@@ -383,10 +386,10 @@ export class HandshakeLine {
       try {
         place.done('turn');
       } catch (error) {
-        contain('upgrade', error); // the others go on
+        contain('upgrade', error); // the other attempts are handled all the same
       }
     }
-    // A step of somebody who had his turn may have scheduled the next one.
+    // A callback of this loop may have scheduled the next turn.
     if (this.timer === undefined && this.immediate === undefined) {
       this.schedule();
     }

@@ -15,18 +15,18 @@ export interface DoorLimits {
   maxSockets: number;
   /** TCP connections of one address that are no WebSocket connections. */
   maxSocketsPerAddress: number;
-  /** TCP connections that have sent something and are no WebSocket connections: half requests, requests, kept alive. */
+  /** TCP connections that have sent something and are no WebSocket connections: incomplete requests, requests, kept alive. */
   maxUnfinished: number;
-  /** Time that a request has to arrive whole. */
+  /** Time in which a request must arrive completely. */
   requestTimeoutMs: number;
-  /** How often connections are looked at for that. */
+  /** Interval of the check for that. */
   checkIntervalMs: number;
 }
 
 /** DI token of the {@link DoorLimits}. */
 export const DOOR_LIMITS = 'SLUICE:DOOR_LIMITS';
 
-/** Beyond the WebSocket connections: for those that are told to come back, the page, and health. */
+/** Beyond the WebSocket connections: for refusals with a time to come back, the page, and health. */
 const SPARE_SOCKETS = 1_024;
 const SPARE_SOCKETS_PER_ADDRESS = 256;
 
@@ -34,7 +34,7 @@ export function doorLimits({ maxConnections, maxConnectionsPerAddress }: Config[
   return {
     maxSockets: maxConnections + SPARE_SOCKETS,
     maxSocketsPerAddress: maxConnectionsPerAddress + SPARE_SOCKETS_PER_ADDRESS,
-    // Half a request of 16 KiB costs some 25 KiB: 50 MiB in all.
+    // An incomplete request of 16 KiB costs some 25 KiB: 50 MiB in all.
     maxUnfinished: 2_048,
     requestTimeoutMs: 10_000,
     checkIntervalMs: 5_000,
@@ -45,11 +45,11 @@ export function doorLimits({ maxConnections, maxConnectionsPerAddress }: Config[
 interface Visitor {
   /** Undefined for a trusted proxy, whose connections stand for many addresses. */
   readonly address: string | undefined;
-  /** Requests that are not answered whole. */
+  /** Requests without a complete response. */
   unanswered: number;
 }
 
-/** What Node.js answers to a fault of the client. */
+/** Node.js' errors of clients, with the response to each. */
 const FAULTS: Record<string, { reason: DoorRefusal; status: string }> = {
   ERR_HTTP_REQUEST_TIMEOUT: { reason: 'timeout', status: '408 Request Timeout' },
   HPE_HEADER_OVERFLOW: { reason: 'too_large', status: '431 Request Header Fields Too Large' },
@@ -57,13 +57,13 @@ const FAULTS: Record<string, { reason: DoorRefusal; status: string }> = {
 const MALFORMED = { reason: 'malformed', status: '400 Bad Request' } as const;
 
 /**
- * Bounds what anybody can hold before admission: TCP connections in all and by address, half requests, and their time. A connection is
- * counted here until its upgrade request is handled; from then on {@link Admission} counts it.
+ * Bounds what anybody can hold before admission: TCP connections in total and by address, incomplete requests, and their time. A connection
+ * is counted here until its upgrade request is handled; from then on {@link Admission} counts it.
  */
 export class Door {
   private readonly visitors = new Map<Socket, Visitor>();
   private readonly byAddress = new Map<string, number>();
-  /** The visitors that have sent something; whose last step is longest ago comes first. */
+  /** Visitors that have sent something, the longest inactive first. */
   private readonly unfinished = new Set<Socket>();
   /** One listener for all sockets. */
   private readonly onClose: (this: Socket) => void;
@@ -119,12 +119,12 @@ export class Door {
     new Arrivals((socket) => this.touch(socket)).watch(server);
   }
 
-  /** Whether a response is due on this connection. */
+  /** Whether a response is pending on this connection. */
   isAnswering(socket: Socket): boolean {
     return (this.visitors.get(socket)?.unanswered ?? 0) > 0;
   }
 
-  /** The connection is over, or becomes a WebSocket connection. */
+  /** The connection has ended, or becomes a WebSocket connection. */
   leave(socket: Socket): void {
     const visitor = this.visitors.get(socket);
     if (visitor === undefined) {
@@ -158,7 +158,7 @@ export class Door {
     socket.on('close', this.onClose);
   }
 
-  /** It has made a step. Over the bound the one that made none for longest goes: who sends a whole request is hardly ever it. */
+  /** Marks a visitor as active. Over the bound the longest inactive one is closed, which is hardly ever one that sends a whole request. */
   private touch(socket: Socket): void {
     if (!this.visitors.has(socket)) {
       return;
@@ -189,7 +189,7 @@ export class Door {
     );
   }
 
-  /** In place of Node's own answers, which it does not count. */
+  /** Replaces Node's own responses, which are not counted. */
   private fault({ code = '' }: NodeJS.ErrnoException, socket: Socket): void {
     const { reason, status } = FAULTS[code] ?? MALFORMED;
     if (reason !== 'malformed' || code.startsWith('HPE_')) {
@@ -206,16 +206,16 @@ export class Door {
   }
 }
 
-/** Proxies that one request may have passed; a header with thousands of trusted addresses is not read through. */
+/** Proxies that one request may have passed; bounds the work for a header with thousands of trusted addresses. */
 const MAX_PROXIES = 32;
 
-/** Who asks, as limits count them: an IPv4 address, or the /64 of an IPv6 address, since that is what one customer gets. */
+/** The client's address as limits count it: an IPv4 address, or the /64 of an IPv6 address, which one customer gets. */
 export class ClientAddress {
   private readonly isTrusted: (address: string) => boolean;
 
   /**
    * @param trusted proxies: addresses, CIDR ranges, or the names loopback, linklocal, uniquelocal
-   * @throws TypeError at start when one of them is neither
+   * @throws TypeError at start when an entry is none of these
    */
   constructor(trusted: readonly string[]) {
     const trust = trusted.length === 0 ? undefined : proxyaddr.compile([...trusted]);
@@ -223,8 +223,8 @@ export class ClientAddress {
   }
 
   /**
-   * Without trusted proxies the peer; with them the last address in `X-Forwarded-For` that no trusted proxy has written, so that nobody
-   * can choose the address he is counted under. What is no address there counts as the proxy that wrote it.
+   * Without trusted proxies the peer; with them the last address in `X-Forwarded-For` that no trusted proxy has written, so that a client
+   * cannot choose the address it is counted under. An invalid entry counts as the proxy that wrote it.
    */
   of({ socket, headers }: IncomingMessage): string {
     let address = ipOf(socket.remoteAddress);
@@ -243,14 +243,14 @@ export class ClientAddress {
     return networkOf(address);
   }
 
-  /** The peer of a socket of which nothing has been read; undefined for a trusted proxy, which stands for many. */
+  /** The peer of a socket before any request was read; undefined for a trusted proxy, which stands for many clients. */
   ofPeer(socket: Socket): string | undefined {
     const address = ipOf(socket.remoteAddress);
     return this.isTrusted(address) ? undefined : networkOf(address);
   }
 }
 
-/** Some proxies write a port; a server that listens on :: sees IPv4 as IPv6. @returns '' for what is no address */
+/** Some proxies write a port; a server that listens on :: sees IPv4 as IPv6. @returns '' for an invalid address */
 function ipOf(text: string | undefined): string {
   if (text === undefined || isIPv4(text)) {
     return text ?? '';
@@ -263,7 +263,7 @@ function ipOf(text: string | undefined): string {
   return isIPv6(address) ? (embeddedIPv4(address) ?? address) : '';
 }
 
-/** The IPv4 address in `::ffff:1.2.3.4`, however it is written. */
+/** The IPv4 address in `::ffff:1.2.3.4`, in any notation. */
 function embeddedIPv4(address: string): string | undefined {
   const groups = groupsOf(address);
   if (groups.slice(0, 5).some((group) => group !== 0) || groups[5] !== 0xff_ff) {

@@ -1,13 +1,13 @@
-/** What one who has shown no token yet holds. */
+/** The place of a connection or attempt that has not sent a token. */
 export interface PendingPlace {
   readonly address: string;
-  /** Ends the attempt or connection: its place is another's now. */
+  /** Ends the attempt or connection: another one takes its place. */
   giveWay: () => void;
 }
 
 /**
- * The places of those who have shown no token. When all are taken, whoever has waited longest at the address that holds most gives way to
- * one of an address that holds fewer: a client needs a round trip to send its token, so who is still here by then hardly means to.
+ * The places of connections without a token. When all are taken, the one that has waited longest at the address with most places gives way
+ * to one of an address with fewer: sending a token takes one round trip, so a connection that still waits is unlikely to send one.
  */
 export class PendingPlaces {
   /** By address, the oldest first. */
@@ -20,7 +20,7 @@ export class PendingPlaces {
     return this.taken;
   }
 
-  /** Whether one more of this address gets a place, perhaps that of one of another address. */
+  /** Whether one more of this address gets a place, perhaps that of another address. */
   hasRoomFor(address: string): boolean {
     return this.taken < this.maxPlaces || this.countOf(address) + 1 < (this.largest()?.size ?? 0);
   }
@@ -43,7 +43,7 @@ export class PendingPlaces {
     return place;
   }
 
-  /** The token came, or it is over. A second time nothing is left to do. */
+  /** The token came, or the connection ended. A second call does nothing. */
   leave(place: PendingPlace): void {
     const places = this.byAddress.get(place.address);
     if (places?.delete(place) !== true) {
@@ -59,7 +59,7 @@ export class PendingPlaces {
     return this.byAddress.get(address)?.size ?? 0;
   }
 
-  /** Looked for only while all places are taken; there are no more addresses than places. */
+  /** Searched only while all places are taken; there are no more addresses than places. */
   private largest(): Set<PendingPlace> | undefined {
     let largest: Set<PendingPlace> | undefined;
     for (const places of this.byAddress.values()) {

@@ -1,4 +1,4 @@
-/** Bounds the connections of one user. Joined after the token is good, left when the connection is over. */
+/** Bounds the connections of one user. Joined when the token is good, left when the connection ends. */
 export abstract class Presence {
   /**
    * Takes a place for a connection.
@@ -6,16 +6,14 @@ export abstract class Presence {
    */
   abstract join(userId: string, connectionId: string): Promise<boolean> | boolean;
 
-  /** Gives the place back. Called once for every join that returned true. */
+  /** Releases the place. Called once for every join that returned true. */
   abstract leave(userId: string, connectionId: string): void;
 
   /** Users with at least one connection, for tests and metrics. */
   abstract readonly users: number;
 }
 
-/**
- * Presence over all instances, where they share a store: given by the composition root. Each counts for itself while the store is away.
- */
+/** Presence over all instances that share a store, provided by the composition root. While the store is away each instance counts for itself. */
 export abstract class SharedPresence extends Presence {}
 
 /** Presence of one instance: counts by user in memory. */

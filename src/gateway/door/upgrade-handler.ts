@@ -17,7 +17,7 @@ import { ClientAddress, Door } from './door.js';
 import { Departures } from './crowd.js';
 import type { PendingPlace } from './pending-places.js';
 
-/** Seconds in Retry-After, to which up to as many are added so that the refused do not come back together. */
+/** Seconds in Retry-After; up to the same number is added at random, so that refused clients do not come back together. */
 const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
   refused_draining: 1,
   refused_rate: 2,
@@ -26,20 +26,20 @@ const RETRY_AFTER_S: Record<AdmissionRefusal, number> = {
   refused_address: 10,
 };
 
-/** Why who waits in line is refused after all. */
+/** The refusal for each way to leave the line without a turn. */
 const REFUSED_IN_LINE = {
   closed: 'refused_draining',
   gives_way: 'refused_rate',
   crowded_out: 'refused_pending',
 } as const;
 
-/** Longest span a client may have its messages collected for. */
+/** Longest `batchMs` a client may ask for. */
 const MAX_BATCH_MS = 1_000;
 
 /** A client's message in more fragments than this ends the connection. */
 const MAX_FRAGMENTS = 64;
 
-/** An upgrade that admission has let in. */
+/** An upgrade that was admitted. */
 interface AdmittedUpgrade {
   request: IncomingMessage;
   socket: Socket;
@@ -48,7 +48,7 @@ interface AdmittedUpgrade {
   autoSubscribe: boolean;
   batchMs: number;
   token: string | undefined;
-  /** Without a token. */
+  /** Set if it has no token. */
   pendingPlace: PendingPlace | undefined;
 }
 
@@ -60,7 +60,7 @@ function parseBatchMs(text: string | null | undefined): number | undefined {
   return batchMs <= MAX_BATCH_MS ? batchMs : undefined;
 }
 
-/** While an upgrade waits for something, nobody else listens: a reset meanwhile must not end the process. ws has its own listener. */
+/** While an upgrade waits, no other listener exists: a reset must not end the process. ws adds its own listener. */
 function destroyOnError(this: Socket): void {
   try {
     this.destroy();
@@ -69,7 +69,7 @@ function destroyOnError(this: Socket): void {
   }
 }
 
-/** Nobody reads while an upgrade waits: without a look the client's end stays in the stream. What else came stays there. */
+/** While an upgrade waits nobody reads the socket, so the client's end would stay unnoticed in the stream. Other data stays there. */
 function lookForEnd(this: Socket): void {
   try {
     if (this.readableLength === 0) {
@@ -81,8 +81,8 @@ function lookForEnd(this: Socket): void {
 }
 
 /**
- * The HTTP side of a connection. What is cheap to refuse is refused first: path, origin, then places and rate; the token is checked
- * last, and before the upgrade is answered, so that nothing a client sends is read before its token is good.
+ * The HTTP side of a connection. Cheap checks come first: path, origin, then places and rate; the token is checked last, and before the
+ * upgrade is answered, so that nothing a client sends is read before its token is good.
  */
 @Injectable()
 export class UpgradeHandler {
@@ -108,14 +108,14 @@ export class UpgradeHandler {
       noServer: true,
       WebSocket: Connection,
       maxPayload: ws.maxPayloadBytes,
-      // A message is one fragment or a few, and comes in packets; thousands of tiny ones are an attack on memory.
+      // A message has one or a few fragments; thousands of tiny ones are an attack on memory.
       maxFragments: MAX_FRAGMENTS,
       closeTimeout: ws.closeTimeoutMs,
-      // Frames of telemetry are shared by many connections; a compressor each costs memory and a copy of every frame.
+      // Telemetry frames are shared by many connections; compression would cost memory and a copy of every frame per connection.
       perMessageDeflate: false,
-      // The connections are kept by ConnectionLifecycle; ws would add a closure to each.
+      // ConnectionLifecycle keeps the connections; ws would add a closure to each.
       clientTracking: false,
-      // Pongs are sent by InboundDispatcher, which bounds them without a closure for each connection.
+      // InboundDispatcher sends and bounds pongs, without a closure per connection.
       autoPong: false,
       handleProtocols: (protocols) => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     };
@@ -128,7 +128,7 @@ export class UpgradeHandler {
       const isAnswering = this.door.isAnswering(socket);
       this.door.leave(socket);
       if (isAnswering) {
-        // Its 101 would come before the answer that is due, or the answer within the WebSocket stream.
+        // Its 101 would come before the pending response, or the response within the WebSocket stream.
         this.metrics.connections.inc({ outcome: 'refused_request' });
         socket.destroy();
         return;
@@ -166,7 +166,7 @@ export class UpgradeHandler {
       return;
     }
     const autoSubscribe = query?.get('subscribe') !== 'none';
-    // Only those in line can be made to give way here: all others become connections, or are over, in this step.
+    // Only attempts in line can give way here: all others become connections, or end, in this step.
     const pendingPlace = token === undefined ? this.admission.pend(address, () => undefined) : undefined;
     const upgrade = { request, socket, head, address, autoSubscribe, batchMs, token, pendingPlace };
     if (admitted === 'in_line') {
@@ -176,7 +176,7 @@ export class UpgradeHandler {
     }
   }
 
-  /** In line, unless the client goes: then its place is free again at once, and no turn is spent on it. */
+  /** Waits in line. If the client disconnects, its place is released at once and it uses no turn. */
   private wait(upgrade: AdmittedUpgrade): void {
     const { socket, pendingPlace } = upgrade;
     const leaveLine = (outcome: LineOutcome | 'crowded_out'): void => {
@@ -213,7 +213,7 @@ export class UpgradeHandler {
     this.refuseForNow(upgrade.socket, REFUSED_IN_LINE[outcome]);
   }
 
-  /** The token decides how the connection begins; most are checked at once, some have to wait for a key. */
+  /** Checks the token; most are checked at once, some have to wait for a key. */
   private check(upgrade: AdmittedUpgrade): void {
     const { token } = upgrade;
     let verified: UpgradeToken | Promise<VerifiedToken>;
@@ -261,14 +261,14 @@ export class UpgradeHandler {
       });
     } finally {
       if (!upgraded) {
-        // ws has answered with a 400, or the client is gone already.
+        // ws has answered with a 400, or the client has disconnected.
         this.metrics.connections.inc({ outcome: 'refused_request' });
         this.leave(upgrade);
       }
     }
   }
 
-  /** Gives back the place of who was admitted and is not upgraded. */
+  /** Releases the place of an admitted request that was not upgraded. */
   private leave({ address, pendingPlace }: AdmittedUpgrade): void {
     if (pendingPlace !== undefined) {
       this.admission.settle(pendingPlace);
@@ -276,7 +276,7 @@ export class UpgradeHandler {
     this.admission.release(address);
   }
 
-  /** What nobody foresaw ends this connection, not the process. */
+  /** An unexpected error ends this connection, not the process. */
   private attempt(socket: Socket, step: () => void): void {
     try {
       step();

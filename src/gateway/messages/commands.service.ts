@@ -11,10 +11,10 @@ import type { Connection } from '../socket/connection.js';
 /** The `outcome` label of `sluice_commands_total`, and of the audit line. */
 type CommandOutcome = 'sent' | 'undelivered' | 'forbidden' | 'unavailable' | 'too_large' | 'invalid';
 
-/** Outcomes of commands that were never given to the broker. */
+/** Outcomes of commands that were not given to the broker. */
 const REFUSED: ReadonlySet<CommandOutcome> = new Set(['forbidden', 'too_large', 'invalid']);
 
-/** Commands of people to machines: checked, published, answered, and each one in the log with who sent it. */
+/** Commands of people to machines: checked, published, answered, and each one logged with its sender. */
 @Injectable()
 export class CommandsService {
   private readonly audit = new Logger('CommandAudit');
@@ -32,7 +32,7 @@ export class CommandsService {
    */
   async send(connection: Connection, message: CommandMessage): Promise<CommandSentMessage> {
     const { deviceId, id } = message;
-    // Asked again in the step that publishes: while a command waits for the broker a narrower token may come, or the connection end.
+    // Checked again in the step that publishes: while a command waits for the broker, a narrower token may come or the connection may end.
     const refusal = (): ProtocolError | null =>
       connection.isOpen && connection.auth?.grants.canCommand(deviceId) === true
         ? null
@@ -64,7 +64,10 @@ export class CommandsService {
     };
   }
 
-  /** One line for each command that may have reached a device, refused ones sampled: who, what device, what became of it. Never what it said. */
+  /**
+   * Logs one line for each command that may have reached a device, and samples the refused ones: the user, the device, the outcome. Never
+   * the content.
+   */
   private record(
     { userId, id: connectionId }: Connection,
     message: CommandMessage,
@@ -81,7 +84,7 @@ export class CommandsService {
   }
 }
 
-/** The publisher knows limits of the broker that are not known here. */
+/** The publisher also refuses what exceeds the broker's own limits. */
 function outcomeOf(error: unknown): CommandOutcome {
   switch (error instanceof ProtocolError ? error.code : 'internal') {
     case 'payload_too_large':
@@ -95,12 +98,12 @@ function outcomeOf(error: unknown): CommandOutcome {
   }
 }
 
-/** One line for each user and outcome in this time. */
+/** One line per user and outcome in this time. */
 const EVERY_MS = 1_000;
-/** Users and outcomes that have lines of their own; beyond them all users share one for each outcome. */
+/** Users and outcomes with lines of their own; beyond them all users share one line per outcome. */
 export const MAX_REFUSED_USERS = 10_000;
 
-/** What a line says of a command that was refused. */
+/** Logged of a refused command. */
 interface RefusedCommand {
   userId: string;
   connectionId: string;
@@ -110,8 +113,8 @@ interface RefusedCommand {
 }
 
 /**
- * Lines of refused commands, sampled: a hundred a second and connection would be the log of the instance. The first of a user and outcome is
- * written at once, of those that follow within a second the last one, with how many were left out. A user is remembered for that second only.
+ * Log lines of refused commands, sampled: a hundred per second and connection would fill the log. The first of a user and outcome is
+ * written at once; of those that follow within a second only the last, with the number left out. A user is remembered for that second only.
  */
 export class RefusalLog {
   private readonly logger = new Logger('CommandAudit');
@@ -127,7 +130,7 @@ export class RefusalLog {
 
   record(command: RefusedCommand): void {
     const own = `${command.outcome} ${command.userId}`;
-    // No outcome has a blank in it, so no user has the shared key.
+    // Outcomes contain no space, so no user's key equals the shared one.
     const key = this.open.size < MAX_REFUSED_USERS || this.open.has(own) ? own : command.outcome;
     const entry = this.open.get(key);
     if (entry === undefined) {
@@ -154,7 +157,7 @@ export class RefusalLog {
   }
 }
 
-/** A line that is due does not keep the process from its end. */
+/** The timer does not keep the process alive. */
 function afterwards(ms: number, run: () => void): void {
   setTimeout(walled('connection', run), ms).unref();
 }

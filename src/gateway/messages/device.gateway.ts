@@ -22,8 +22,8 @@ import { SubscriptionsService } from './subscriptions.service.js';
 import { TokenRefresh } from './token-refresh.js';
 
 /**
- * What dashboards may ask for. Messages are checked before they come here; the guard checks each sender. Handlers return
- * their answer, or null when it is on its way already.
+ * The requests of dashboards. Messages are checked before they come here; the guard checks each sender. Handlers return their answer, or
+ * null when it was sent already.
  */
 @WebSocketGateway()
 @UseGuards(WsJwtGuard)

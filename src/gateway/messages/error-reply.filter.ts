@@ -9,7 +9,7 @@ import type { Connection } from '../socket/connection.js';
 import { InboundDispatcher } from './inbound-dispatcher.js';
 import { CloseReason, closeForAuthError, echoOf } from '../replies.js';
 
-/** Everything a guard or handler throws becomes an `error` message that says which message it answers. */
+/** Turns everything a guard or handler throws into an `error` message that names the message it answers. */
 @Catch()
 export class ErrorReplyFilter implements ExceptionFilter {
   private readonly logger = new Logger(ErrorReplyFilter.name);
@@ -41,7 +41,7 @@ export class ErrorReplyFilter implements ExceptionFilter {
       return new ProtocolError(error.reason === 'unavailable' ? 'internal' : 'forbidden', error.message);
     }
     if (error instanceof WsException) {
-      return new ProtocolError('forbidden', 'Forbidden'); // a guard said no
+      return new ProtocolError('forbidden', 'Forbidden'); // a guard refused
     }
     this.logger.error('A message could not be handled', error);
     return new ProtocolError('internal', 'Internal error');

@@ -8,21 +8,21 @@ import { ProtocolError } from '../../protocol/errors.js';
 import { parseClientMessage } from '../../protocol/parse-client-message.js';
 import type { ReplyMessage } from '../../protocol/server-messages.js';
 import { CloseReason, type Echo, echoOf, errorReply } from '../replies.js';
-import { type Connection, ConnectionState, Inbound, type WaitingFrame } from '../socket/connection.js';
+import { type Connection, ConnectionState, InboundState, type WaitingFrame } from '../socket/connection.js';
 import { RateLimit } from './limits.js';
 
-/** Span in which refused messages are counted towards 1008. */
+/** Time in which refused messages are counted towards 1008. */
 const REFUSED_SPAN_MS = 10_000;
 
-/** Bytes for which a message counts as one more. */
+/** A message counts once more per this many bytes. */
 const BYTES_PER_MESSAGE = 16 * 1024;
 
 /** Binds Nest's handlers (guards, filters and all) for one connection into `connection.inbound.handlers`. */
 type BindHandlers = (connection: Connection) => void;
 
 /**
- * Takes what clients send: bounds its rate and how much is in work, checks it, hands it to Nest's handlers, and answers every failure.
- * Handlers return their reply, or null when it is on its way already; undefined means that the filter has answered.
+ * Handles what clients send: bounds its rate and the messages in work, checks it, calls Nest's handlers, and answers every failure.
+ * Handlers return their reply, or null if it was sent already; undefined means that the filter has answered.
  */
 @Injectable()
 export class InboundDispatcher {
@@ -37,17 +37,17 @@ export class InboundDispatcher {
     this.rate = new RateLimit(config.ws.maxMessagesPerSecond, config.ws.maxMessageBurst);
   }
 
-  /** Called by the adapter when Nest has made the gateway's handlers. */
+  /** Called by the adapter when Nest has created the gateway's handlers. */
   bindWith(bind: BindHandlers): void {
     this.bind = bind;
   }
 
-  /** One frame of a connection that is joining or open. */
+  /** Handles one frame of a connection that is joining or open. */
   receive(connection: Connection, data: Buffer, isBinary: boolean): void {
     if (connection.state >= ConnectionState.Closing) {
       return;
     }
-    const inbound = (connection.inbound ??= new Inbound());
+    const inbound = (connection.inbound ??= new InboundState());
     if (inbound.closeWhenIdle !== null || !this.allow(connection, inbound, { data, isBinary })) {
       return;
     }
@@ -59,33 +59,33 @@ export class InboundDispatcher {
     }
   }
 
-  /** A ping of the client. It counts as a message; the pong is left out while the client does not read. */
+  /** A ping of the client. It counts as a message; no pong is sent while the client does not read. */
   ping(connection: Connection, data: Buffer): void {
     if (connection.state >= ConnectionState.Closing) {
       return;
     }
-    const inbound = (connection.inbound ??= new Inbound());
+    const inbound = (connection.inbound ??= new InboundState());
     if (this.allow(connection, inbound, null) && connection.socket.writableLength === 0) {
       connection.pong(data);
     }
   }
 
-  /** A pong that answers no ping: it counts as a message, and says nothing. */
+  /** A pong that answers no ping counts as a message. */
   pong(connection: Connection): void {
     if (connection.state < ConnectionState.Closing) {
-      this.allow(connection, (connection.inbound ??= new Inbound()), null);
+      this.allow(connection, (connection.inbound ??= new InboundState()), null);
     }
   }
 
-  /** A part of a message: it counts, and the message is refused as a whole when its last part is over the rate. */
+  /** A fragment counts as a message; over the rate the whole message is refused at its last fragment. */
   fragment(connection: Connection): void {
     if (connection.state < ConnectionState.Closing) {
-      const inbound = (connection.inbound ??= new Inbound());
+      const inbound = (connection.inbound ??= new InboundState());
       inbound.rateDue = this.rate.charge(inbound.rateDue, performance.now(), 1);
     }
   }
 
-  /** Goes on with what waited, as far as that is possible now. */
+  /** Continues with waiting frames, as far as possible now. */
   resume(connection: Connection): void {
     const { inbound } = connection;
     if (inbound === null || inbound.waiting === null) {
@@ -107,7 +107,7 @@ export class InboundDispatcher {
     }
   }
 
-  /** Closes once everything in work is answered; at once when nothing is. Nothing new is taken on. */
+  /** Closes when all messages in work are answered, at once if there are none. No new messages are accepted. */
   closeWhenIdle(connection: Connection, code: number, reason: string): void {
     const { inbound } = connection;
     if (inbound === null || inbound.inFlight === 0) {
@@ -117,7 +117,7 @@ export class InboundDispatcher {
     }
   }
 
-  /** Answers a refused message; who goes on over its rate after warnings is closed. */
+  /** Answers a refused message; a client that stays over its rate after warnings is closed. */
   refuse(connection: Connection, error: ProtocolError, type: string, echo: Echo = {}): void {
     const { inbound } = connection;
     if (
@@ -130,7 +130,7 @@ export class InboundDispatcher {
   }
 
   /** Counts a message over the rate. @returns whether it is answered; if not, the connection is closed */
-  private isForgiven(connection: Connection, inbound: Inbound, now: number): boolean {
+  private isForgiven(connection: Connection, inbound: InboundState, now: number): boolean {
     if (now - inbound.refusedFrom > REFUSED_SPAN_MS) {
       inbound.refusedFrom = now;
       inbound.refused = 0;
@@ -150,13 +150,13 @@ export class InboundDispatcher {
     }
   }
 
-  private mustWait({ state }: Connection, inbound: Inbound): boolean {
+  private mustWait({ state }: Connection, inbound: InboundState): boolean {
     return (
       state === ConnectionState.Joining || inbound.isBarred || inbound.inFlight >= this.config.ws.maxInFlight
     );
   }
 
-  private allow(connection: Connection, inbound: Inbound, frame: WaitingFrame | null): boolean {
+  private allow(connection: Connection, inbound: InboundState, frame: WaitingFrame | null): boolean {
     const now = performance.now();
     const cost = frame === null ? 1 : 1 + Math.floor(frame.data.length / BYTES_PER_MESSAGE);
     const due = this.rate.take(inbound.rateDue, now, cost);
@@ -169,14 +169,14 @@ export class InboundDispatcher {
       `More than ${this.config.ws.maxMessagesPerSecond} messages a second; this one was not processed`,
       { retryAfterMs: Math.max(1, Math.ceil(-due)) },
     );
-    // What of the frame is repeated is read only where it is answered.
+    // The frame is parsed for the echo only if it is answered.
     if (this.isForgiven(connection, inbound, now)) {
       this.answer(connection, error, 'refused', frame === null ? {} : echoOfFrame(frame));
     }
     return false;
   }
 
-  private process(connection: Connection, inbound: Inbound, frame: WaitingFrame): void {
+  private process(connection: Connection, inbound: InboundState, frame: WaitingFrame): void {
     let message: ClientMessage;
     try {
       message = parseFrame(frame);
@@ -189,7 +189,7 @@ export class InboundDispatcher {
     background('connection', this.handle(connection, inbound, message), (error) => connection.fail(error));
   }
 
-  private async handle(connection: Connection, inbound: Inbound, message: ClientMessage): Promise<void> {
+  private async handle(connection: Connection, inbound: InboundState, message: ClientMessage): Promise<void> {
     const { type } = message;
     try {
       if (inbound.handlers === null) {
@@ -203,14 +203,14 @@ export class InboundDispatcher {
         }
       }
     } catch (error) {
-      // The filter answers what handlers throw; what comes here is a defect of ours.
+      // The filter answers what handlers throw; anything that arrives here is a defect.
       this.logger.error('A message could not be handled', error);
       this.refuse(connection, new ProtocolError('internal', 'Internal error'), type, echoOf(message));
     }
     this.finish(connection, inbound, type);
   }
 
-  private finish(connection: Connection, inbound: Inbound, type: ClientMessage['type']): void {
+  private finish(connection: Connection, inbound: InboundState, type: ClientMessage['type']): void {
     inbound.inFlight -= 1;
     if (type === 'auth') {
       inbound.isBarred = false;
@@ -243,7 +243,7 @@ export function tokenOfFirstMessage(frame: WaitingFrame): string | undefined {
   }
 }
 
-/** What the answer to a frame that is not processed repeats of it, as far as it can be read. */
+/** What the answer to an unprocessed frame echoes, as far as it can be parsed. */
 function echoOfFrame(frame: WaitingFrame): Echo {
   try {
     return echoOf(parseFrame(frame));

@@ -4,8 +4,8 @@ import { ProtocolError } from '../../protocol/errors.js';
 import type { Connection } from '../socket/connection.js';
 
 /**
- * A token bucket in one number (the generic cell rate algorithm): `due` is the time at which the bucket would be full again.
- * No timer, no refill: a bucket that is not used costs nothing.
+ * A token bucket in one number (the generic cell rate algorithm): `due` is the time at which the bucket is full again. No timer, no refill:
+ * an unused bucket costs nothing.
  */
 export class RateLimit {
   private readonly intervalMs: number;
@@ -13,7 +13,7 @@ export class RateLimit {
 
   /**
    * @param perSecond sustained rate
-   * @param burst how many may come at once
+   * @param burst how many are allowed at once
    */
   constructor(perSecond: number, burst: number) {
     this.intervalMs = 1000 / perSecond;
@@ -21,8 +21,8 @@ export class RateLimit {
   }
 
   /**
-   * Takes from the bucket. One must be there; what it costs beyond that is owed, so that nothing is too dear for a full bucket, and what
-   * follows waits the longer.
+   * Takes from the bucket. At least one must be there; a higher cost becomes a debt, so that a full bucket allows any cost, and the next
+   * call waits longer.
    * @param due what the last call returned; 0 for a full bucket
    * @param now monotonic ms
    * @param cost how many are taken, any number above 0
@@ -36,34 +36,34 @@ export class RateLimit {
   /** @returns ms until one is free, 0 when it is now */
   waitMs(due: number, now: number): number {
     const wait = Math.max(due, now) - now - this.toleranceMs;
-    // A billionth of a ms of rounding must not refuse what is due now.
+    // The small constant absorbs rounding of floating-point times.
     return wait > 1e-6 ? wait : 0;
   }
 
-  /** Takes what cannot be refused any more. @returns the new `due` */
+  /** Charges a cost that can no longer be refused. @returns the new `due` */
   charge(due: number, now: number, cost: number): number {
     return Math.max(due, now) + this.intervalMs * cost;
   }
 }
 
-/** Rooms a second, and at once, for each message that is allowed a second, and at once. */
+/** Rooms per message that the rate allows, for both rate and burst. */
 const ROOMS_PER_MESSAGE = 100;
 const BURST_ROOMS_PER_MESSAGE = 250;
 
-/** What a subscription costs, in rooms that are joined and shown: 10 to 15 us of the event loop each. */
+/** The cost of a subscription in rooms that are joined and shown: 10 to 15 us of the event loop each. */
 export const WorkOf = {
   room: 1,
-  /** With `fields`: the last value is parsed. */
+  /** With `fields` the last value is parsed. */
   fields: 1,
-  /** A position in `since`: history is asked, and what was missed is sent. */
+  /** A position in `since`: history is read, and missed publications are sent. */
   position: 3,
-  /** A device id held against one pattern. */
+  /** A device id matched against one pattern. */
   match: 1 / 32,
 } as const;
 
 /**
- * The second limit of what a client may ask for. The rate counts frames; a message that subscribes to thousands of devices is thousands of
- * times the work of a ping. The work of a message is not known before it is begun, so what was too much is owed: the next one waits.
+ * The second limit of requests. The rate counts frames, but subscribing to thousands of devices is thousands of times the work of a ping.
+ * The work is not known before it begins, so it is charged afterwards, and the next message waits.
  */
 @Injectable()
 export class WorkLimit {
@@ -88,7 +88,7 @@ export class WorkLimit {
     }
   }
 
-  /** Work that is done, or about to be. */
+  /** Charges work that is done, or about to be done. */
   charge({ inbound }: Connection, rooms: number): void {
     if (inbound !== null && rooms > 0) {
       inbound.workDue = this.rate.charge(inbound.workDue, performance.now(), rooms);
@@ -101,7 +101,7 @@ export function roomLimit({ auth: token }: Connection, maxRoomsPerConnection: nu
   return Math.min(maxRoomsPerConnection, token?.maxRooms ?? maxRoomsPerConnection);
 }
 
-/** The same for rooms that patterns stand for, which are many by nature. */
+/** The same for rooms of patterns. */
 export function patternRoomLimit({ auth: token }: Connection, maxPatternRoomsPerConnection: number): number {
   return Math.min(maxPatternRoomsPerConnection, token?.maxRooms ?? maxPatternRoomsPerConnection);
 }

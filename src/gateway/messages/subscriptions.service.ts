@@ -11,7 +11,7 @@ import { RoomsService } from '../../rooms/rooms.service.js';
 import type { Connection } from '../socket/connection.js';
 import { patternRoomLimit, roomLimit, tooManyRooms, WorkLimit, WorkOf } from './limits.js';
 
-/** What the different `fields` of a connection's subscriptions may take, in all: as much as may wait for it in its queues. */
+/** Bound of a connection's distinct `fields`, in total: as much as its queues may hold. */
 const MAX_FIELDS_BYTES = 2 * 1024 * 1024;
 
 /** What a connection watches: by id or by pattern, within the grants and limits of its token. */
@@ -23,11 +23,11 @@ export class SubscriptionsService {
     private readonly work: WorkLimit,
   ) {}
 
-  /** Answers by itself, in order with what follows. @throws {ProtocolError} forbidden, too_many_rooms, rate_limited */
+  /** Sends its answer itself, in order with what follows. @throws {ProtocolError} forbidden, too_many_rooms, rate_limited */
   async subscribe(connection: Connection, message: SubscribeMessage): Promise<void> {
     const { auth: token } = connection;
     if (token === undefined || !connection.isOpen) {
-      return; // it ended while the guard was asked
+      return; // closed while the guard was awaited
     }
     const delivery = message.delivery ?? DEFAULT_DELIVERY;
     this.checkFields(connection, delivery);
@@ -58,7 +58,7 @@ export class SubscriptionsService {
     }
     const { id, since } = message;
     this.work.charge(connection, granted.length * roomCost(delivery) + (since?.size ?? 0) * WorkOf.position);
-    // From the look at the token to the join in `rooms.subscribe` nothing is awaited: a newer token finds all that was joined.
+    // Nothing is awaited between the check of the token and the join in `rooms.subscribe`: a newer token sees all joined rooms.
     await this.rooms.subscribe(connection, {
       deviceIds: granted,
       denied,
@@ -92,7 +92,7 @@ export class SubscriptionsService {
     };
   }
 
-  /** A newer token: leaves the patterns and rooms that it does not grant, which the client learns by `unsubscribed` without id. */
+  /** After a newer token: leaves the patterns and rooms it does not grant, and tells the client by `unsubscribed` without id. */
   applyGrants(connection: Connection): void {
     const { auth: token, outbound } = connection;
     if (token === undefined) {
@@ -111,7 +111,7 @@ export class SubscriptionsService {
     }
   }
 
-  /** Selections are shared by all rooms that ask for the same fields, so that what counts is how many different ones there are. */
+  /** Selections are shared by all rooms with the same fields, so the number of distinct ones is what counts. */
   private checkFields(connection: Connection, delivery: DeliveryOptions): void {
     const { selection } = planOf(delivery);
     if (selection === null) {
@@ -145,7 +145,7 @@ export class SubscriptionsService {
   ): Promise<void> {
     const { maxPatternsPerConnection: maxPatterns, maxPatternRoomsPerConnection } = this.config.ws;
     if (!connection.isOpen) {
-      return; // it ended while another pattern was in work
+      return; // closed while another pattern was in work
     }
     this.work.demand(connection);
     const pattern = new IdPattern(normalPattern(text) ?? text);
@@ -167,14 +167,14 @@ export class SubscriptionsService {
     await this.rooms.fleet.subscribe(connection, { pattern, id, terms, onMatched });
   }
 
-  /** Each room is held against the connection's patterns. */
+  /** Each room is matched against the connection's patterns. */
   private chargeLeaving(connection: Connection, rooms: number): void {
     const patterns = this.rooms.fleet.patternCount(connection);
     this.work.charge(connection, rooms * (1 + patterns) * WorkOf.match);
   }
 }
 
-/** Rooms asked for by id; those that patterns stand for have a bound of their own. */
+/** Rooms requested by id; those of patterns have a bound of their own. */
 function explicitRooms({ subscriptions }: Connection): number {
   let count = 0;
   for (const { explicit } of subscriptions.all()) {
@@ -187,7 +187,7 @@ function roomCost({ fields }: DeliveryOptions): number {
   return WorkOf.room + (fields === undefined ? 0 : WorkOf.fields);
 }
 
-/** What concerns patterns is worked off in the order in which it came; others wait, as many as a connection may have in work. */
+/** Handles messages with patterns one at a time, in order; the waiting ones are bounded by the messages in work per connection. */
 async function onePatternAtATime({ inbound }: Connection, run: () => Promise<void> | void): Promise<void> {
   if (inbound === null) {
     return run();

@@ -7,7 +7,7 @@ import type { Connection } from '../socket/connection.js';
 import { ConnectionTimers } from '../socket/connection-timers.js';
 import { SubscriptionsService } from './subscriptions.service.js';
 
-/** A newer token for a living connection: its end and its grants count from that moment on. */
+/** A newer token for an open connection: its expiry and grants apply from that moment on. */
 @Injectable()
 export class TokenRefresh {
   constructor(
@@ -18,8 +18,8 @@ export class TokenRefresh {
   ) {}
 
   /**
-   * Rooms that the new token does not grant are left, which the client learns by an `unsubscribed` without id.
-   * @returns the answer, or null when the connection ended meanwhile
+   * Rooms that the new token does not grant are left, and the client is told by `unsubscribed` without id.
+   * @returns the answer, or null when the connection was closed meanwhile
    * @throws {AuthError} the token is bad or another user's: the connection is closed with 4001
    */
   async refresh(connection: Connection, text: string): Promise<AuthenticatedMessage | null> {

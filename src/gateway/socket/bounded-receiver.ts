@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
 import { walled } from '../../logging/walls.js';
 
-/** What of ws's frame parser is touched here and in SparingWebSocket. */
+/** The part of ws's frame parser used here and in SparingWebSocket. */
 export interface WsReceiver extends Writable {
   _allowSynchronousEvents: boolean;
   _binaryType: string;
@@ -10,23 +10,23 @@ export interface WsReceiver extends Writable {
   _maxFragments: number;
   _maxPayload: number;
   _skipUTF8Validation: boolean;
-  /** Bytes of a frame that is not whole yet, as they came. */
+  /** Bytes of an incomplete frame, in the pieces in which they came. */
   _buffers: Buffer[];
   _bufferedBytes: number;
-  /** Whether the frame at hand ends its message. */
+  /** Whether the current frame ends its message. */
   _fin: boolean;
   _fragmented: number;
   _state: number;
-  /** Called once for each whole data frame, parts of messages included. */
+  /** Called for each complete data frame, fragments included. */
   dataMessage(done: Done): void;
   [key: symbol]: unknown;
 }
 
-/** What a parser asks of its connection, and tells it. */
+/** What a parser asks of its connection and reports to it. */
 export interface FrameOwner {
-  /** Whether bytes that came are still parsed. */
+  /** Whether received bytes are still parsed. */
   takes(bytes: number): boolean;
-  /** A part of a message that is not its end; ws tells of whole messages only. */
+  /** A fragment that does not end its message; ws reports whole messages only. */
   onFragment(): void;
 }
 
@@ -38,14 +38,14 @@ type Done = (error?: Error | null) => void;
 export type WsReceiverClass = new (options: object) => WsReceiver;
 export type BoundedReceiverClass = new (options: object) => BoundedReceiver;
 
-/** Bytes of one connection that are parsed in one turn of the event loop: some 2 700 of the smallest frames. */
+/** Bytes of one connection parsed per turn of the event loop: some 2 700 of the smallest frames. */
 export const BYTES_PER_TURN = 16 * 1024;
-/** Pieces in which a frame that is not whole yet is kept; a piece of one byte takes some 300. */
+/** Most pieces of an incomplete frame; a piece of one byte takes some 300 bytes. */
 const MAX_PIECES = 64;
 
 /**
- * ws's parser with bounds on its work: some KiB a turn, so that one connection's flood leaves the core to others (ws stops reading from the
- * socket meanwhile, as it does for any stream that does not keep up); nothing once its connection is deaf; and parts of messages are told.
+ * ws's parser with bounds on its work: some KiB per turn, so that one connection's flood leaves CPU time to others (ws stops reading from
+ * the socket meanwhile, through normal stream backpressure); nothing once its connection is closing; and fragments are reported.
  */
 export function boundedReceiver(Receiver: WsReceiverClass): BoundedReceiverClass {
   return class extends Receiver implements BoundedReceiver {

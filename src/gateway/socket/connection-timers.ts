@@ -5,13 +5,13 @@ import { CONFIG, type Config } from '../../config/config.js';
 import type { Connection } from './connection.js';
 import { DeadlineQueue, ExpiryHeap, HeartbeatPhases } from './deadlines.js';
 
-/** Longest time between two looks at what is due; a tenth of the shortest interval where that is less. */
+/** Longest interval between two checks for due deadlines; a tenth of the shortest timeout if that is less. */
 const MAX_TICK_MS = 500;
 const MIN_TICK_MS = 10;
-/** Deadlines that are seen to in one turn of the event loop: what is live comes between them. */
+/** Deadlines handled per event-loop turn, so that live traffic is served between them. */
 const MAX_PER_TURN = 16;
 
-/** What happens to a connection whose time has come. */
+/** The actions when a deadline of a connection is due. */
 export interface TimerActions {
   onAuthTimeout(connection: Connection): void;
   onHeartbeat(connection: Connection): void;
@@ -19,8 +19,8 @@ export interface TimerActions {
 }
 
 /**
- * One timer for the deadlines of all connections: the token that must come, the heartbeat, the end of the token. Those of thousands that are
- * due together are seen to over the turns that follow: 330 pings to clients that are cut off would be 50 ms of silence for all others.
+ * One timer for the deadlines of all connections: the first token, the heartbeat, the token's expiry. If thousands are due together they
+ * are handled over the following turns: 330 pings to unreachable clients would block the event loop for 50 ms.
  */
 @Injectable()
 export class ConnectionTimers implements OnModuleDestroy {
@@ -72,7 +72,7 @@ export class ConnectionTimers implements OnModuleDestroy {
     this.auth.add(connection, monoMs());
   }
 
-  /** The token has come (or something else, or the end). */
+  /** The token came (or another message, or the end). */
   tokenCame(connection: Connection): void {
     this.auth.remove(connection);
   }
@@ -83,24 +83,24 @@ export class ConnectionTimers implements OnModuleDestroy {
     this.expires(connection);
   }
 
-  /** The connection has another token. */
+  /** The connection has a new token. */
   expires(connection: Connection): void {
     connection.expiresAt = (connection.auth?.expiresAt ?? 0) + this.toleranceMs;
     this.expiry.add(connection);
   }
 
-  /** An open connection is over. */
+  /** An open connection has ended. */
   ended(connection: Connection): void {
     this.heartbeat.remove(connection);
     this.expiry.remove(connection);
   }
 
-  /** Sees to what is due now, a few at once and the others in the turns that follow. */
+  /** Handles what is due, at most MAX_PER_TURN now and the rest in the following turns. */
   tick(): void {
     const mono = monoMs();
     const now = this.clock.now();
     let count = 0;
-    while (count < MAX_PER_TURN && this.seeToNext(mono, now)) {
+    while (count < MAX_PER_TURN && this.handleNext(mono, now)) {
       count += 1;
     }
     if (count === MAX_PER_TURN) {
@@ -114,14 +114,14 @@ export class ConnectionTimers implements OnModuleDestroy {
   }
 
   /** @returns whether anything was due */
-  private seeToNext(mono: number, now: number): boolean {
+  private handleNext(mono: number, now: number): boolean {
     const { actions } = this;
     if (actions === null) {
       return false;
     }
     let due: Connection | undefined;
     try {
-      // Heartbeats last: they come back for ever, and where turns are long they would keep the others waiting.
+      // Heartbeats last: they recur for ever, and with long turns they would starve the other deadlines.
       const expired = this.expiry.takeExpired(now);
       if (expired !== null) {
         due = expired;
@@ -130,7 +130,7 @@ export class ConnectionTimers implements OnModuleDestroy {
       }
       const late = this.auth.takeDue(mono);
       if (late !== null) {
-        // Back in for the moment: whoever ends it takes it out, as in every other case.
+        // Added again for the moment: whatever ends the connection removes it, as in every other case.
         due = late;
         this.auth.add(late, mono);
         actions.onAuthTimeout(late);
@@ -144,13 +144,13 @@ export class ConnectionTimers implements OnModuleDestroy {
       }
       return false;
     } catch (error) {
-      due?.fail(error); // the others that are due come all the same
+      due?.fail(error); // the other due deadlines are handled all the same
       return due !== undefined;
     }
   }
 }
 
-/** Whole ms: V8 keeps them in the connection itself, fractions in 16 bytes beside it. */
+/** Whole ms: V8 stores them in the connection itself, fractions in a separate object of 16 bytes. */
 function monoMs(): number {
   return Math.floor(performance.now());
 }

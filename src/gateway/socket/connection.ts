@@ -11,11 +11,11 @@ import { CloseReason } from '../replies.js';
 import type { Beating, Expiring } from './deadlines.js';
 import { SparingWebSocket } from './sparing-web-socket.js';
 
-/** Where a connection stands. It only ever moves down this list. */
+/** The state of a connection. It only ever moves down this list. */
 export enum ConnectionState {
-  /** Upgraded; its token has not come yet. */
+  /** Upgraded; its token has not arrived. */
   Pending,
-  /** A token is being checked, or its user's place is being taken: messages wait. */
+  /** Its token is being checked, or a place of its user is being taken: messages wait. */
   Joining,
   /** Its token is good. */
   Open,
@@ -24,24 +24,24 @@ export enum ConnectionState {
   Closed,
 }
 
-/** Whom a connection tells what happens to it. One for all connections. */
+/** Receives the events of a connection. One object serves all connections. */
 export interface ConnectionOwner {
   createOutbound(connection: Connection): Outbound;
   onFrame(connection: Connection, data: Buffer, isBinary: boolean): void;
   onPing(connection: Connection, data: Buffer): void;
   /** A pong that answers no ping. */
   onUnsolicitedPong(connection: Connection): void;
-  /** A part of a message. */
+  /** A fragment of a message. */
   onFragment(connection: Connection): void;
-  /** It does not take what it is sent. */
+  /** It is a slow consumer. */
   onSlow(connection: Connection): void;
-  /** Just before a close frame is written, whoever closes: the last moment for anything else. Once, unless the socket broke. */
+  /** Called once before the close frame is written, whichever side closes: the last chance to send. Not called if the socket broke. */
   onClosing(connection: Connection): void;
-  /** The socket is gone. Exactly once. */
+  /** The socket is closed. Called exactly once. */
   onClosed(connection: Connection): void;
 }
 
-/** After these nothing is expected of the client any more: it has been told why, and is not listened to while it is let go. */
+/** After these codes nothing is expected of the client: it was told why, and is no longer read. */
 const FINAL_CODES: ReadonlySet<number | undefined> = new Set([
   CloseCode.PolicyViolation,
   CloseCode.Unauthorized,
@@ -49,18 +49,18 @@ const FINAL_CODES: ReadonlySet<number | undefined> = new Set([
 ]);
 const CODE_NONE = 1005;
 const CODE_ABNORMAL = 1006;
-/** Makes ids of this process' connections unique among all processes. */
+/** Makes the ids of this process' connections unique among all processes. */
 const ID_PREFIX = randomBytes(9).toString('base64url');
 let connections = 0;
 
 const rest = walled('connection', (connection: Connection): void => connection.rest());
 
 /**
- * One WebSocket connection and all that Sluice keeps of it.
+ * One WebSocket connection and its state.
  *
- * There are tens of thousands of these and most are idle, so this class is the socket's own object (ws builds it by its `WebSocket`
- * option) instead of a second one beside it; it gets its events by `emit` instead of listeners, its deadlines by links in itself
- * instead of timers, and what most never need (the state of incoming messages) is made when it is first used.
+ * There are tens of thousands of these and most are idle, so this class is the socket's own object (ws creates it by its `WebSocket`
+ * option) instead of a second one beside it. It receives its events by `emit` instead of listeners, keeps its deadlines as links in itself
+ * instead of timers, and creates what most never need (the state of incoming messages) on first use.
  */
 export class Connection
   extends SparingWebSocket
@@ -68,20 +68,20 @@ export class Connection
 {
   private readonly serial = (connections += 1);
   state = ConnectionState.Pending;
-  /** Its good token; the guard asks for it by this name. */
+  /** Its verified token; the guard reads it by this name. */
   auth: VerifiedToken | undefined = undefined;
-  inbound: Inbound | null = null;
-  /** Address that admission counts it under. */
+  inbound: InboundState | null = null;
+  /** The address under which admission counts it. */
   address = '';
-  /** Join the token's exact ids when it opens. */
+  /** Join the token's exact ids when the connection opens. */
   autoSubscribe = true;
-  /** Its place among those without a token, while it came without one and is not open. */
+  /** Its place among the connections without a token; null if it came with one, and once it is open. */
   pendingPlace: PendingPlace | null = null;
-  /** It stands in the queue of those whose token must come. */
+  /** It is in the queue of connections whose token must come. */
   awaitsToken = false;
-  /** A place of its user is taken. */
+  /** It holds a place of its user. */
   isPresent = false;
-  /** A ping is out and its pong has not come. */
+  /** A ping was sent and its pong has not come. */
   awaitsPong = false;
   /** Code of the first close frame, either side's; 1006 when the socket broke first. */
   closeCode = CODE_ABNORMAL;
@@ -121,7 +121,7 @@ export class Connection
     this.owner?.onSlow(this);
   }
 
-  /** Called by its outbound queue: an error has ended it. */
+  /** Called by its outbound queue when an error has ended it. */
   onFailed(): void {
     try {
       this.close(CloseCode.Internal, CloseReason[CloseCode.Internal]);
@@ -131,7 +131,7 @@ export class Connection
     }
   }
 
-  /** An error of ours ends this connection, and nothing else. Never throws. */
+  /** An internal error ends this connection only. Never throws. */
   fail(error: unknown): void {
     contain('connection', error);
     try {
@@ -153,7 +153,7 @@ export class Connection
     return this.rooms === null ? 0 : this.rooms.size;
   }
 
-  /** The user of the token, or '' before there is one. */
+  /** The user of the token, or '' without one. */
   get userId(): string {
     return this.auth === undefined ? '' : this.auth.userId;
   }
@@ -163,8 +163,8 @@ export class Connection
   }
 
   /**
-   * Starts the closing handshake; called by ws itself too, to answer a close frame or a broken frame. Whatever was due to the
-   * client goes out first: nothing may follow a close frame.
+   * Starts the closing handshake; ws calls it too, to answer a close frame or an invalid frame. What is due to the client is sent first:
+   * nothing may follow a close frame.
    */
   override close(code?: number, reason?: string | Buffer): void {
     if (this.readyState === WebSocket.OPEN) {
@@ -181,7 +181,7 @@ export class Connection
     }
   }
 
-  /** Ends it without a word. */
+  /** Destroys the socket without a close frame. */
   cutOff(): void {
     this.stopReading();
     this.terminate();
@@ -201,7 +201,7 @@ export class Connection
     super.pong(...pong);
   }
 
-  /** Everything goes out by {@link outbound}, in order: what came past it could overtake, or be overtaken. */
+  /** Everything is sent through {@link outbound}, in order: another path could overtake it. */
   override send(): never {
     throw new Error('A connection is sent to by its outbound');
   }
@@ -232,7 +232,7 @@ export class Connection
           owner.onUnsolicitedPong(this);
         }
         this.awaitsPong = false;
-        process.nextTick(rest, this); // an idle connection says nothing else until the next ping
+        process.nextTick(rest, this); // an idle connection sends nothing else until the next ping
         return true;
       case 'close':
         owner.onClosed(this);
@@ -246,35 +246,35 @@ export class Connection
   }
 }
 
-/** A frame that waits its turn. */
+/** A frame that waits to be processed. */
 export interface WaitingFrame {
   data: Buffer;
   isBinary: boolean;
 }
 
-/** Takes a checked message to its Nest handler, guards included. */
+/** Passes a checked message to its Nest handler, guards included. */
 export type Handler = (message: unknown) => Promise<unknown>;
 
-/** What incoming messages of one connection need; made when its first message comes. */
-export class Inbound {
+/** State of a connection's incoming messages; created with its first message. */
+export class InboundState {
   /** State of the token bucket, see RateLimit. */
   rateDue = 0;
   /** The same for rooms, see WorkLimit. */
   workDue = 0;
-  /** The last of the messages with a pattern, which are worked off one after the other; null when none is in work. */
+  /** The last of the messages with a pattern, which are processed one at a time; null when none is in work. */
   patternWork: Promise<unknown> | null = null;
   /** Frames that came before the token. */
   early = 0;
   /** Refused messages since `refusedFrom` (monotonic ms). */
   refused = 0;
   refusedFrom = 0;
-  /** Messages in work. */
+  /** Messages being processed. */
   inFlight = 0;
-  /** A new token is being checked: what came after it waits for its grants. */
+  /** A new token is being checked: later messages wait for its grants. */
   isBarred = false;
-  /** Frames that came while no more could be taken on. One chunk of the socket at most: reading is paused meanwhile. */
+  /** Frames that came while no more could be processed. At most one chunk of the socket: reading is paused meanwhile. */
   waiting: WaitingFrame[] | null = null;
-  /** Close frame to send when nothing is in work any more; until then nothing new is taken on. */
+  /** Close frame to send when no message is in work; until then no new ones are accepted. */
   closeWhenIdle: { code: number; reason: string } | null = null;
   /** Bound by Nest while messages are in work. */
   handlers: Map<string, Handler> | null = null;

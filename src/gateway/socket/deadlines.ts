@@ -1,4 +1,4 @@
-/** An entry of a {@link DeadlineQueue}. Its links lie in the entry itself, so that a waiting connection allocates nothing. */
+/** An entry of a {@link DeadlineQueue}. The links are in the entry itself, so that a waiting connection allocates nothing. */
 export interface Deadline<T> {
   /** Monotonic ms at which it is due. */
   dueAt: number;
@@ -7,8 +7,8 @@ export interface Deadline<T> {
 }
 
 /**
- * Entries that all wait equally long, so that the order of arrival is the order of deadlines: adding, removing and finding the next
- * one each cost one step, and one timer serves all.
+ * Entries with equal timeouts, so that the order of arrival is the order of deadlines: adding, removing and finding the next one are O(1),
+ * and one timer serves all.
  */
 export class DeadlineQueue<T extends Deadline<T>> {
   size = 0;
@@ -17,7 +17,7 @@ export class DeadlineQueue<T extends Deadline<T>> {
 
   constructor(readonly waitMs: number) {}
 
-  /** Puts an entry at the end. It must not be in a queue. */
+  /** Appends an entry. It must not be in a queue. */
   add(entry: T, now: number): void {
     entry.dueAt = now + this.waitMs;
     entry.previousDue = this.tail;
@@ -31,7 +31,7 @@ export class DeadlineQueue<T extends Deadline<T>> {
     this.size += 1;
   }
 
-  /** Takes an entry out, wherever it stands. It must be in this queue. */
+  /** Removes an entry, wherever it is. It must be in this queue. */
   remove(entry: T): void {
     const { previousDue: previous, nextDue: next } = entry;
     if (previous === null) {
@@ -49,7 +49,7 @@ export class DeadlineQueue<T extends Deadline<T>> {
     this.size -= 1;
   }
 
-  /** Takes out the next entry that is due, or returns null. */
+  /** Removes and returns the next due entry, or null. */
   takeDue(now: number): T | null {
     const entry = this.head;
     if (entry === null || entry.dueAt > now) {
@@ -60,21 +60,21 @@ export class DeadlineQueue<T extends Deadline<T>> {
   }
 }
 
-/** Parts of the interval's second half in which connections have their first turn. */
+/** Parts of the interval's second half in which connections are first pinged. */
 const PHASES = 60;
-/** From one connection's phase to the next one's: has no divisor in common with their number, so that few are spread as well as many. */
+/** Coprime to PHASES, so that consecutive connections land far apart. */
 const STRIDE = 37;
 const LAST = PHASES - 1;
 
 /** An entry of {@link HeartbeatPhases}. */
 export interface Beating<T> extends Deadline<T> {
-  /** The queue it waits in. */
+  /** The queue it is in. */
   phase: number;
 }
 
 /**
- * Who is to be pinged when: every connection once in an interval, the first time in the second half of one, each at another time. Connections that
- * open together, as after a restart, would otherwise be pinged and answer together ever after: 1 000 of them take 40 ms.
+ * Schedules pings: every connection once per interval, first in the second half of its first interval, each at another time. Connections
+ * that open together, as after a restart, would otherwise be pinged and answer together for ever: 1 000 of them take 40 ms.
  */
 export class HeartbeatPhases<T extends Beating<T>> {
   private readonly queues: readonly DeadlineQueue<T>[];
@@ -83,7 +83,7 @@ export class HeartbeatPhases<T extends Beating<T>> {
   constructor(intervalMs: number) {
     this.queues = Array.from(
       { length: PHASES },
-      // From half an interval on: a fresh connection has its snapshot to read first.
+      // From half an interval on: a new connection reads its snapshot first.
       (_, phase) => new DeadlineQueue<T>(Math.round((intervalMs * (1 + (phase + 1) / PHASES)) / 2)),
     );
   }
@@ -103,7 +103,7 @@ export class HeartbeatPhases<T extends Beating<T>> {
     this.queueOf(entry).remove(entry);
   }
 
-  /** The next one that is due, or null; it is due again after a whole interval. */
+  /** The next due entry, or null; it is due again one interval later. */
   takeDue(now: number): T | null {
     for (const queue of this.queues) {
       const entry = queue.takeDue(now);
@@ -125,11 +125,11 @@ export class HeartbeatPhases<T extends Beating<T>> {
 export interface Expiring {
   /** Unix ms. */
   expiresAt: number;
-  /** Its place in the heap; -1 outside. Kept by the heap. */
+  /** Its index in the heap; -1 outside. Set by the heap. */
   expiryIndex: number;
 }
 
-/** A binary heap by expiry that knows where each entry is, so that one that leaves early is gone at once. */
+/** A binary heap by expiry in which each entry knows its index, so that any entry can be removed at once. */
 export class ExpiryHeap<T extends Expiring> {
   private readonly entries: T[] = [];
 
@@ -137,7 +137,7 @@ export class ExpiryHeap<T extends Expiring> {
     return this.entries.length;
   }
 
-  /** Adds an entry, or finds its place again after its `expiresAt` changed. */
+  /** Adds an entry, or moves it after its `expiresAt` changed. */
   add(entry: T): void {
     if (entry.expiryIndex < 0) {
       entry.expiryIndex = this.entries.length;
@@ -147,7 +147,7 @@ export class ExpiryHeap<T extends Expiring> {
     this.down(entry);
   }
 
-  /** Takes an entry out; nothing happens when it is not in. */
+  /** Removes an entry; does nothing if it is not in the heap. */
   remove(entry: T): void {
     const at = entry.expiryIndex;
     if (at < 0) {
@@ -162,7 +162,7 @@ export class ExpiryHeap<T extends Expiring> {
     }
   }
 
-  /** Takes out the entry that expires first if it expires at or before `now`, or returns null. */
+  /** Removes and returns the entry that expires first if it has expired at `now`, or returns null. */
   takeExpired(now: number): T | null {
     const first = this.entries[0];
     if (first === undefined || first.expiresAt > now) {

@@ -15,9 +15,9 @@ const GET_INFO = 0;
 const RECEIVER_EVENTS = ['conclude', 'drain', 'error', 'message', 'ping', 'pong'] as const;
 const SOCKET_EVENTS = ['close', 'data', 'end', 'error'] as const;
 const NO_EXTENSIONS = Object.freeze({});
-/** Bytes that are still parsed after the closing handshake has begun: what was under way, and the peer's close frame. */
+/** Bytes that are still parsed after the closing handshake has begun: data in flight, and the peer's close frame. */
 const AFTER_CLOSE_BYTES = 128 * 1024;
-/** Time a peer that is not listened to any more has to take its close frame. */
+/** Time a peer that is no longer read has to receive its close frame. */
 const LINGER_MS = 100;
 
 const pause = walled('connection', (webSocket: SparingWebSocket): void => webSocket.pause());
@@ -30,8 +30,8 @@ type SetSocket = (this: object, socket: Socket, head: Buffer, options: object) =
 const { setSocket: setUpByWs } = WebSocket.prototype as unknown as { setSocket: SetSocket };
 
 /**
- * What ws asks of the parser of a connection that is over: a parser that was at rest has nothing left to parse, and is done. What a
- * stream hands out though its socket was destroyed in the same turn is let go.
+ * Stands in for the parser of a closed connection. A parser that was at rest has nothing left to parse, so it reports itself finished and
+ * drops all bytes that a stream still emits in the turn in which its socket was destroyed.
  */
 const SPENT = Object.freeze({
   _writableState: Object.freeze({ finished: true, errorEmitted: false }),
@@ -43,10 +43,10 @@ const SPENT = Object.freeze({
 type Listener = (...args: unknown[]) => void;
 
 /**
- * How ws sets up the sockets, parsers and writers of one server: learnt from its first connection, and enough to make others just like
- * them. What ws makes for each costs a connect a few percent, and {@link SparingWebSocket} would let go of it at once.
+ * How ws sets up the sockets, parsers and writers of one server: recorded from its first connection, and enough to set up others equally.
+ * What ws creates for each costs a connect a few percent, and {@link SparingWebSocket} would drop it at once.
  */
-class Pattern {
+class SetupTemplate {
   private readonly options: object;
   private readonly receiverListeners: [string, Listener][];
   private readonly socketListeners: [string, Listener][];
@@ -89,7 +89,7 @@ class Pattern {
     return new this.Sender(socket, NO_EXTENSIONS);
   }
 
-  /** As ws does it, in its order. */
+  /** Does what ws does, in the same order. */
   join(socket: Socket, head: Buffer, owner: SparingWebSocket): void {
     this.refer(socket, owner);
     socket.setTimeout(0);
@@ -115,9 +115,9 @@ function listenersOf(emitter: EventEmitter, events: readonly string[]): [string,
   );
 }
 
-/** What the connections of one server share: nothing before its first one is set up. */
+/** Shared by the connections of one server; empty until the first one is set up. */
 interface Shared {
-  pattern: Pattern | null;
+  template: SetupTemplate | null;
 }
 
 /** By the options of their server, since servers differ in their limits. */
@@ -126,18 +126,18 @@ const sharedBy = new WeakMap<object, Shared>();
 function sharedOf(serverOptions: object): Shared {
   let shared = sharedBy.get(serverOptions);
   if (shared === undefined) {
-    shared = { pattern: null };
+    shared = { template: null };
     sharedBy.set(serverOptions, shared);
   }
   return shared;
 }
 
 /**
- * A server-side WebSocket of ws that holds its frame parser and its frame writer only while it uses them. They are a kilobyte, most of
- * what ws itself costs an idle connection, and an idle connection uses them for a pong now and then. They are made, as ws makes them,
- * the moment ws asks for them; a parser that has begun a frame or a message is never let go. Without permessage-deflate only.
+ * A server-side WebSocket of ws that holds its frame parser and its frame writer only while it uses them. They take a kilobyte, most of the
+ * cost of an idle connection of ws, and an idle connection uses them only for a pong now and then. They are created, as ws creates them,
+ * when ws asks for them; a parser that has begun a frame or a message is never dropped. Without permessage-deflate only.
  *
- * What a peer that is being closed can still make it do is bounded: see {@link takes}, {@link stopReading} and {@link close}.
+ * The work a closing peer can still cause is bounded: see {@link takes}, {@link stopReading} and {@link close}.
  */
 export class SparingWebSocket extends WebSocket implements FrameOwner {
   declare _socket: Socket;
@@ -145,11 +145,11 @@ export class SparingWebSocket extends WebSocket implements FrameOwner {
   declare private _events: object | undefined;
   declare private _readyState: number;
   declare private _closeFrameReceived: boolean;
-  // Set by ws's constructor through the accessors below, before the fields of this class are.
+  // Set by ws's constructor through the accessors below, before this class's fields exist.
   declare private receiver: WsReceiver | null;
   declare private sender: object | null;
   private readonly shared: Shared;
-  /** Bytes that are still parsed once it is not open any more. Negative: nothing is, and nothing more is read. */
+  /** Bytes that are still parsed when it is not open any more. Negative: none are, and reading has stopped. */
   private patience = AFTER_CLOSE_BYTES;
 
   /** Called by the server of ws, with its own options. */
@@ -159,12 +159,12 @@ export class SparingWebSocket extends WebSocket implements FrameOwner {
   }
 
   get _receiver(): WsReceiver | null {
-    const { pattern } = this.shared;
-    if (this.receiver === null && pattern !== null) {
+    const { template } = this.shared;
+    if (this.receiver === null && template !== null) {
       if (this._socket.destroyed && this._socket.readableLength === 0) {
-        return SPENT; // thousands end at once, and a parser made for its end alone is a third of one
+        return SPENT; // thousands end at once, and a parser created for the end alone is a third of that cost
       }
-      this.receiver = pattern.receiver(this);
+      this.receiver = template.receiver(this);
     }
     return this.receiver;
   }
@@ -174,9 +174,9 @@ export class SparingWebSocket extends WebSocket implements FrameOwner {
   }
 
   get _sender(): object | null {
-    const { pattern } = this.shared;
-    if (this.sender === null && pattern !== null) {
-      this.sender = pattern.sender(this._socket);
+    const { template } = this.shared;
+    if (this.sender === null && template !== null) {
+      this.sender = template.sender(this._socket);
     }
     return this.sender;
   }
@@ -187,19 +187,19 @@ export class SparingWebSocket extends WebSocket implements FrameOwner {
 
   /** Called by the server of ws once it has answered the upgrade, before anything can arrive. */
   setSocket(socket: Socket, head: Buffer, options: object): void {
-    const { pattern } = this.shared;
-    if (pattern !== null) {
+    const { template } = this.shared;
+    if (template !== null) {
       this._socket = socket;
-      pattern.join(socket, head, this);
+      template.join(socket, head, this);
       this._readyState = WebSocket.OPEN;
     } else {
       const had = SOCKET_EVENTS.flatMap((event) => socket.listeners(event));
       setUpByWs.call(this, socket, head, options);
-      this.shared.pattern = new Pattern(this.receiver as WsReceiver, this.sender as object, this, had);
+      this.shared.template = new SetupTemplate(this.receiver as WsReceiver, this.sender as object, this, had);
       this.rest();
     }
     this._extensions = NO_EXTENSIONS;
-    // An empty table of listeners is 200 bytes; EventEmitter makes one when a listener is added.
+    // An empty table of listeners takes 200 bytes; EventEmitter creates one when a listener is added.
     this._events = undefined;
   }
 
@@ -216,27 +216,27 @@ export class SparingWebSocket extends WebSocket implements FrameOwner {
 
   /** Called by its parser. */
   onFragment(): void {
-    // For who counts frames.
+    // For subclasses that count frames.
   }
 
   /**
-   * Nothing that comes is looked at any more, and in a moment the socket is ended: what has been written, a close frame that is, still gets
-   * to the peer. ws itself would read and parse whatever comes until its time-out.
+   * Stops parsing and ends the socket a moment later, so that what was written, the close frame, still reaches the peer. ws itself would
+   * read and parse whatever comes until its timeout.
    */
   stopReading(): void {
     if (this.patience < 0) {
-      return; // said once: what was read already may say it again for every frame
+      return; // called once already; frames read before may call it again
     }
     this.patience = -1;
     this.pause();
-    process.nextTick(pause, this); // after a broken frame ws goes on reading in the next tick
+    process.nextTick(pause, this); // after an invalid frame ws resumes reading in the next tick
     setTimeout(leave, LINGER_MS, this).unref();
   }
 
   override close(code?: number, reason?: string | Buffer): void {
     super.close(code, reason);
     if (this._closeFrameReceived && this._readyState === WebSocket.CLOSING) {
-      setTimeout(leave, LINGER_MS, this).unref(); // both have said it: whoever does not end its side is not waited for
+      setTimeout(leave, LINGER_MS, this).unref(); // both sides have closed: a peer that does not end its side is not waited for
     }
   }
 
@@ -245,7 +245,7 @@ export class SparingWebSocket extends WebSocket implements FrameOwner {
     return this._closeFrameReceived;
   }
 
-  /** Lets go of what is not in use. Not from within an event of this socket: its parser is at work then. */
+  /** Drops the parser and writer that are not in use. Not to be called within an event of this socket: its parser is at work then. */
   rest(): void {
     const { receiver } = this;
     if (this.readyState !== WebSocket.OPEN) {
