@@ -13,18 +13,18 @@ import type { RedisNode } from './redis-node.js';
 /** Of performance.now(), Unix ms. */
 const TIME_ORIGIN = performance.timeOrigin;
 
-/** What came of a message: continued, or the room has to be read again, since something is missing or began anew. */
+/** Result of applying a message: continued, or the room must be read again because a publication is missing or the epoch is new. */
 type Continuity = 'continued' | 'broken';
 
-/** A room this instance is attached to: where it stands, and what of the channel's messages is new. */
+/** A room this instance is attached to: its position, and which of the channel's messages are new. */
 export class AttachedRoom implements FrameSink, RoomOrigin {
   readonly channel: string;
   found: object | null = null;
-  /** The node whose subscriber has, or is to have, the channel. */
+  /** The node whose subscriber has the channel, or is about to. */
   node: RedisNode | undefined;
-  /** The receiver knows the room: another epoch has to be told. */
+  /** The receiver knows an epoch of the room: a change must be reported. */
   announced = false;
-  /** A state has been read, so that what the channel brings can be told apart into old and new. */
+  /** A state was read, so that old and new messages of the channel can be distinguished. */
   known = false;
   epoch = '';
   offset = 0;
@@ -33,7 +33,7 @@ export class AttachedRoom implements FrameSink, RoomOrigin {
   /** Messages that came while the room is being read; null while it is not. */
   held: Buffer[] | null = null;
   heldBytes = 0;
-  /** Reading must begin anew after this one. */
+  /** Read once more after the current read. */
   readAgain = false;
   /** Resolve the attach calls that wait for the first state. */
   waiters: ((state: RoomState) => void)[] = [];
@@ -64,7 +64,7 @@ export class AttachedRoom implements FrameSink, RoomOrigin {
     return this.offset === 0 && this.last === null && this.status === null && this.meta === null;
   }
 
-  /** Goes on from a state, whatever was known before; the receiver hears of it if it was told otherwise. */
+  /** Continues from a state, whatever was known before; the receiver is told if its epoch was another one. */
   set(state: StoredState): void {
     const changed = this.announced;
     this.known = true;
@@ -81,15 +81,15 @@ export class AttachedRoom implements FrameSink, RoomOrigin {
     }
   }
 
-  /** Delivers the next publication; the caller has made sure that it is the next. */
+  /** Delivers the next publication; the caller has checked that it is the next. */
   deliver(publication: Publication): void {
     this.offset = publication.offset;
     this.last = LastPublication.keep(this.last, publication);
-    // Receipt on another machine is only known by its wall clock.
+    // Another machine's receipt is known by its wall clock only.
     this.receiver.onPublication(publication, publication.serverTs - TIME_ORIGIN, this);
   }
 
-  /** Status and metadata that changed while this instance did not hear of it; the numbering is the same. */
+  /** Applies changes of status and metadata that this instance missed; the epoch is the same. */
   catchUp(state: StoredState): void {
     if (state.metaVersion > this.metaVersion) {
       this.metaVersion = state.metaVersion;
@@ -107,14 +107,14 @@ export class AttachedRoom implements FrameSink, RoomOrigin {
     }
   }
 
-  /** Hands over the attach calls that wait, to be answered otherwise. */
+  /** Removes and returns the waiting attach calls, for the caller to answer. */
   takeWaiters(): ((state: RoomState) => void)[] {
     const { waiters } = this;
     this.waiters = [];
     return waiters;
   }
 
-  /** Begins to apply a message; {@link continuityAfter} tells how it went. */
+  /** Begins to apply a message; {@link continuityAfter} returns the result. */
   begin(): void {
     this.continuity = 'continued';
   }
@@ -172,8 +172,8 @@ export class AttachedRoom implements FrameSink, RoomOrigin {
 const NOTHING = new ArrayBuffer(0);
 
 /**
- * The newest publication of a device, kept by its parts. Publications come and go by the hundred thousand: one that is referred to until
- * the next of its device comes is copied by the collector twice before it is let go, and there is one of them for each device.
+ * Keeps the newest publication of a device as fields instead of the object. A publication object that lives until the next one is copied
+ * twice by the garbage collector before it dies, once per device.
  */
 export class LastPublication {
   private readonly deviceId: string;
@@ -195,7 +195,7 @@ export class LastPublication {
     return { deviceId, epoch, offset, serverTs, payload: Buffer.from(bytes, start, length), meta };
   }
 
-  /** The place for the newest publication with this one in it: the same place, where there is one. */
+  /** Stores a publication, in the existing object if there is one. */
   static keep(last: LastPublication | null, publication: Publication | null): LastPublication | null {
     if (last === null || publication === null) {
       return publication === null ? null : new LastPublication(publication);

@@ -11,12 +11,12 @@ import type { RedisStore } from './redis-store.js';
 import { RoomReader } from './room-reader.js';
 import { EMPTY_EXPIRY_MS } from './scripts.js';
 
-/** Longest time in which all rooms are read again: it keeps watched rooms from expiring, and finds what a lost message would have told. */
+/** Longest time in which all rooms are read again: it keeps watched rooms from expiring, and finds what lost messages contained. */
 const ROUND_MS = 150_000;
-/** Messages of one room kept while it is being read; over it the room is read once more instead. */
+/** Bytes of messages kept per room while it is being read; over it the room is read once more instead. */
 const MAX_HELD_BYTES = 1024 * 1024;
 
-/** The rooms this instance is attached to: their channels, where each stands, and no gap in what the receiver hears. */
+/** The rooms this instance is attached to: their channels, their positions, and no gap in what the receiver is told. */
 export class AttachedRooms {
   private readonly rooms = new Map<string, AttachedRoom>();
   private readonly byChannel = new RoomsByChannel();
@@ -26,7 +26,7 @@ export class AttachedRooms {
   private readonly emptyRound: ReadingRound;
   private readonly forgetting: Forgetting;
 
-  /** @param expiryMs time after which the store forgets a device of which nobody hears or asks */
+  /** @param expiryMs time after which the store forgets a device without messages and readers */
   constructor(
     private readonly store: RedisStore,
     private readonly receiver: BroadcastReceiver,
@@ -65,7 +65,7 @@ export class AttachedRooms {
     return this.rooms.has(deviceId);
   }
 
-  /** The room follows the store. */
+  /** Whether the room follows the store. */
   isKnown(deviceId: string): boolean {
     return this.rooms.get(deviceId)?.known === true;
   }
@@ -87,7 +87,7 @@ export class AttachedRooms {
     return Promise.all(deviceIds.map((deviceId) => this.attachRoom(deviceId)));
   }
 
-  /** Registers rooms without the store: they are attached there when {@link resume} is called. */
+  /** Registers rooms without the store: they are attached there by {@link resume}. */
   register(deviceId: string): AttachedRoom {
     let room = this.rooms.get(deviceId);
     if (room === undefined) {
@@ -106,15 +106,15 @@ export class AttachedRooms {
     this.rooms.delete(deviceId);
     this.byChannel.delete(room);
     room.node?.subscriber.channels.drop(room.channel);
-    // Whoever still waits for the attach does not follow the room any more: an answer without a position.
+    // Pending attach calls are resolved without a position: the room is no longer followed.
     room.takeWaiters().forEach((resolve) => resolve(room.state));
-    // One that was not read yet has no key, or one that the read under way makes: see `abandoned`.
+    // A room that was not read has no key, or one that the pending read creates: see `abandoned`.
     if (room.known && room.empty) {
       this.forgetting.add(deviceId);
     }
   }
 
-  /** A message in `bytes[start, end)` of the channel named before it. @returns whether it is one of a room's */
+  /** Handles a message in `bytes[start, end)` of the channel named before it. @returns whether the channel belongs to a room */
   roomMessage(bytes: Buffer, channelStart: number, channelEnd: number, start: number, end: number): boolean {
     const room = this.byChannel.find(bytes, channelStart, channelEnd);
     if (room === undefined) {
@@ -124,7 +124,7 @@ export class AttachedRooms {
     return true;
   }
 
-  /** A message of some channel. */
+  /** Handles a message of any other channel. */
   message(channel: string, message: Buffer): void {
     const room = this.byChannel.get(channel);
     if (room !== undefined) {
@@ -136,7 +136,7 @@ export class AttachedRooms {
     if (!this.active) {
       return;
     }
-    // A copy, since the message is a piece of a network chunk that would live as long as the room's last value.
+    // A copy: the message is a view of a network chunk, which would live as long as the room's last value.
     const bytes = frameMemory(message.length);
     bytes.set(message);
     if (room.held !== null) {
@@ -146,7 +146,7 @@ export class AttachedRooms {
     }
   }
 
-  /** Everything published to these channels arrives from now on: what was missed before is read. */
+  /** Everything published to these channels arrives from now on; what was missed before is read. */
   confirmed(channels: readonly string[]): void {
     for (const channel of channels) {
       const room = this.byChannel.get(channel);
@@ -165,7 +165,7 @@ export class AttachedRooms {
     }
   }
 
-  /** The store is lost: no room follows it any more. Attach calls under way are given back to be answered otherwise. */
+  /** The store is lost: no room follows it. Pending attach calls stay in the rooms' waiters for ModeSwitch to answer. */
   suspend(): void {
     this.active = false;
     this.reader.clear();
@@ -178,8 +178,8 @@ export class AttachedRooms {
   }
 
   /**
-   * Follows the store again: each room switches when it has been read, told by onReset.
-   * @returns resolves when all have; never when it is suspended before
+   * Follows the store again: each room switches when it was read, reported by onReset.
+   * @returns resolves when all rooms have; never if it is suspended before
    */
   async resume(): Promise<void> {
     this.active = true;
@@ -198,7 +198,7 @@ export class AttachedRooms {
     });
   }
 
-  /** Without a node the room waits until somebody serves its partition: see {@link moved}. */
+  /** Without a node the room waits until its partition is served: see {@link moved}. */
   private subscribe(room: AttachedRoom): void {
     const node = this.store.nodeOf(room.partition);
     if (node !== room.node) {
@@ -219,7 +219,7 @@ export class AttachedRooms {
     }
   }
 
-  /** @returns false when the room has to be read before it can go on */
+  /** @returns false when the room must be read before it can continue */
   private apply(room: AttachedRoom, bytes: Buffer): boolean {
     room.begin();
     let readable = true;
@@ -229,7 +229,7 @@ export class AttachedRooms {
       if (isUnreadable(error)) {
         this.metrics.redisUnreadable.inc();
       } else {
-        contain('redis', error); // not the message's fault
+        contain('redis', error); // not an error of the message
       }
       readable = false;
     }
@@ -253,10 +253,10 @@ export class AttachedRooms {
   }
 }
 
-/** Rooms by the name of their channel: as text, and as the bytes in which messages name it. */
+/** Rooms by the name of their channel, as text and as bytes. */
 class RoomsByChannel {
   private readonly byName = new Map<string, AttachedRoom>();
-  /** The same, as far as it takes them, for the flood of messages. */
+  /** The same for the flood of messages, except for keys that the index refuses. */
   private readonly byBytes = new BytesIndex<AttachedRoom>();
 
   add(room: AttachedRoom): void {
@@ -279,15 +279,15 @@ class RoomsByChannel {
   }
 }
 
-/** Parts in which all attached rooms are read again in turn. */
+/** Parts of a round in which all attached rooms are read again. */
 const ROUND_PARTS = 30;
 
-/** Goes round all attached rooms, a part at a time. */
+/** Visits all attached rooms in turn, a part at a time. */
 class ReadingRound {
   private timer: NodeJS.Timeout | null = null;
   private next: IterableIterator<AttachedRoom> | null = null;
 
-  /** @param take called for each room whose turn it is */
+  /** @param take called for each room in its turn */
   constructor(
     private readonly rooms: ReadonlyMap<string, AttachedRoom>,
     private readonly take: (room: AttachedRoom) => void,
@@ -323,12 +323,12 @@ class ReadingRound {
 
 const FORGET_AFTER_MS = 1_000;
 
-/** Lets the store drop rooms of which nothing is known once they are left, in one call per partition and second. */
+/** Lets the store delete rooms of which nothing is known once they are left, in one call per partition and second. */
 class Forgetting {
   private deviceIds = new Set<string>();
   private timer: NodeJS.Timeout | null = null;
 
-  /** @param stays looked at when the time has come: somebody is back, or the store is away */
+  /** @param stays checked when the call is due: whether the room is attached again, or the store is away */
   constructor(
     private readonly store: RedisStore,
     private readonly stays: (deviceId: string) => boolean,
@@ -358,7 +358,7 @@ class Forgetting {
     const gone = [...this.deviceIds].filter((deviceId) => !this.stays(deviceId));
     this.deviceIds = new Set();
     for (const [partition, deviceIds] of this.store.partitions.group(gone)) {
-      // What is not forgotten now expires by itself.
+      // A room that is not deleted now expires by itself.
       background(
         'redis',
         this.store.forget(partition, deviceIds).catch(() => undefined),

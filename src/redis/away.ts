@@ -10,13 +10,13 @@ import type { DeviceWatch } from './device-watch.js';
 import type { RedisStore } from './redis-store.js';
 import type { StoreNodes } from './cluster.js';
 
-/** Redis has to be well this long before rooms go back to it by themselves; doubles while it keeps failing. */
+/** Redis must be well this long before rooms return to it by themselves; doubles while it keeps failing. */
 const RETURN_AFTER_MS = 300;
 const LONGEST_RETURN_AFTER_MS = 30_000;
-/** A time in the store that lasted this long was good. */
+/** A period in the store that lasted this long was good. */
 const GOOD_STORE_MS = 10_000;
 
-/** What the adapter says to the log. */
+/** Log lines of the adapter. */
 export interface AdapterLog {
   log(message: string): void;
   warn(message: string): void;
@@ -28,16 +28,16 @@ export interface ModeEvents {
   returnsByItself(): boolean;
 }
 
-/** Decides whether rooms are in the store or, while Redis is away, in this process, and takes them from one to the other. */
+/** Decides whether rooms are in the store or, while Redis is away, in this process, and moves them between the two. */
 export class ModeSwitch {
   mode: StoreMode = 'store';
   reachable = false;
   reached = false;
   private local: LocalRooms | null = null;
-  /** Grows with every return to the store that is begun or given up. */
+  /** Incremented when a return to the store begins or is given up. */
   private returns = 0;
   private returning = false;
-  /** Last telemetry of rooms that were back in the store when the last return was given up. */
+  /** Last telemetry of the rooms that had returned to the store when the last return was given up. */
   private shown: ReadonlyMap<string, Buffer> = new Map();
   private reachableSince = 0;
   private storeSince = Date.now();
@@ -68,14 +68,14 @@ export class ModeSwitch {
     background('redis', this.local?.stop());
   }
 
-  /** Resolves when Redis is usable, or the time is over and rooms are local. */
+  /** Resolves when Redis is usable, or after the timeout with local rooms. */
   settled(): Promise<void> {
     return this.reachable || this.mode === 'local'
       ? Promise.resolve()
       : new Promise((resolve) => this.starters.push(resolve));
   }
 
-  /** Remembered for the log, in case it lasts. */
+  /** Recorded for the log, in case it lasts. */
   noteTrouble(why: string): void {
     if (why !== this.trouble) {
       this.trouble = why;
@@ -84,7 +84,7 @@ export class ModeSwitch {
     this.check();
   }
 
-  /** Called at every heartbeat and change: judges anew. */
+  /** Called at every heartbeat and change: decides again. */
   check(): void {
     if (this.stopped) {
       return;
@@ -102,7 +102,7 @@ export class ModeSwitch {
       this.events.returnsByItself() &&
       Date.now() - this.reachableSince >= this.returnAfterMs
     ) {
-      // Lost again: said there.
+      // Lost again: reported by the return itself.
       background(
         'redis',
         this.resume().catch(() => undefined),
@@ -115,7 +115,7 @@ export class ModeSwitch {
     }
   }
 
-  /** Where a room is served from this process now; null when it is in the store. */
+  /** The room's local adapter; null when the room is in the store. */
   localFor(deviceId: string): LocalRooms | null {
     return this.returning && this.rooms.isKnown(deviceId) ? null : this.local;
   }
@@ -141,7 +141,7 @@ export class ModeSwitch {
     if (local === null) {
       return devices.watch();
     }
-    // Heard when Redis is back.
+    // Takes effect when Redis is back.
     background(
       'redis',
       devices.watch().catch(() => undefined),
@@ -221,7 +221,7 @@ export class ModeSwitch {
       background('redis', taken);
     }
     for (const room of waiting) {
-      // Told here what stands in this process: the way back has to be told as well.
+      // The receiver was told the local epoch: the return must be reported as well.
       room.announced = true;
       const waiters = room.takeWaiters();
       const state = local.attachRoom(room.deviceId);
@@ -244,7 +244,7 @@ export class ModeSwitch {
     this.events.reachable(reachable);
   }
 
-  /** In the store there is no history in this process. */
+  /** While rooms are in the store, this process has no history. */
   private claimMetrics(): void {
     const { devicesKnown, historyBytes } = this.metrics;
     mirrorGauge(devicesKnown, () => this.rooms.size);
@@ -253,7 +253,7 @@ export class ModeSwitch {
 }
 
 /**
- * The rooms while Redis is away: in this process, under epochs of their own, beginning with what was known last. One object per time
+ * The rooms while Redis is away: in this process, under epochs of their own, starting from the last known state. One object per period
  * without Redis, so that no two of them share an epoch.
  */
 export class LocalRooms extends MemoryBroadcastAdapter {
@@ -262,7 +262,7 @@ export class LocalRooms extends MemoryBroadcastAdapter {
     this.bind(receiver);
   }
 
-  /** Takes a room over. @returns where it stands here: what was known of it, as values that are no publications */
+  /** Takes a room over. @returns its local state: what was known of it, as values that are no publications */
   takeOver({ state: { deviceId, telemetry, status, meta } }: AttachedRoom): Promise<RoomState> {
     background('redis', this.setMeta(deviceId, meta));
     if (status !== null) {

@@ -2,7 +2,7 @@ import type { StoreLostError } from '../ingest/ports.js';
 import type { DeviceMessage, DeviceStatus, MetaBytes } from '../rooms/broadcast-adapter.js';
 import { RECORD_HEAD_BYTES, writeRecord } from './wire.js';
 
-/** A change of what is known of a device, on its way into the store. */
+/** A change of a device's state, to be written into the store. */
 export interface StateChange {
   readonly deviceId: string;
   readonly change:
@@ -19,7 +19,7 @@ export function isStateChange(operation: Operation): operation is StateChange {
   return 'change' in operation;
 }
 
-/** Bytes that an operation brings with it. */
+/** Payload bytes of an operation. */
 export function payloadBytes(operation: Operation): number {
   if (!isStateChange(operation)) {
     return operation.payload.length;
@@ -44,27 +44,27 @@ const OP_HEAD_BYTES = 20;
 const DEVICE_HEAD_BYTES = 8;
 const BY_PACKET = 1;
 const BY_TAG = 2;
-/** Publications that are stored as one history entry: history is read and trimmed by entries. */
+/** Publications stored as one history entry: history is read and trimmed by entries. */
 const MAX_BLOCK_PUBLICATIONS = 128;
 const MAX_BLOCK_BYTES = 64 * 1024;
 
 /** A batch for one call of redis/lua/publish.lua. */
 export interface EncodedBatch {
   readonly bytes: Buffer;
-  /** What each operation that the script answers for stands for, in its order. */
+  /** The operations behind each answer of the script, in its order. */
   readonly groups: readonly (readonly Operation[])[];
 }
 
-/** Numbers that name the publications of a batch among those of all instances in the stored window. */
+/** Numbers that distinguish the publications of a batch from those of all instances in the stored window. */
 interface Tags {
   next: number;
 }
 
 /**
- * Packs operations, grouped by device with each device's order kept. Publications of a device in a row become one block: offset, last
+ * Packs operations, grouped by device with each device's order kept. Consecutive publications of a device become one block: offset, last
  * value, history entry and fan-out cost the store once for all of them.
- * @param firstTag publications are named by this number and those after it; the same when the batch is sent again
- * @param again the batch was sent before on a connection that broke: what the store has already is not stored twice
+ * @param firstTag publications are numbered from here; the same number when the batch is sent again
+ * @param again the batch was sent before on a connection that broke: what the store already has is not stored twice
  */
 export function encodeBatch(
   operations: readonly Operation[],

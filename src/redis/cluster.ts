@@ -8,13 +8,13 @@ import type { RedisNode } from './redis-node.js';
 export abstract class StoreNodes {
   abstract readonly nodes: readonly RedisNode[];
 
-  /** Who serves a partition now; undefined while nobody is known to. */
+  /** The node that serves a partition, or undefined while none is known. */
   abstract nodeOf(partition: Partition): RedisNode | undefined;
 
   /** Time for which not every partition was served well, in ms; near 0 while all is well. */
   abstract readonly silentMs: number;
 
-  /** Looks again who serves what; a no-op where there is one server. */
+  /** Checks again which node serves what; does nothing with one server. */
   abstract refresh(): void;
 
   abstract start(): void;
@@ -22,7 +22,7 @@ export abstract class StoreNodes {
   abstract stop(): void;
 }
 
-/** One server, or the master that the sentinels name: each new connection asks them anew. */
+/** One server, or the master named by the sentinels: each new connection asks them again. */
 export class SingleNode extends StoreNodes {
   readonly nodes: readonly RedisNode[];
 
@@ -40,7 +40,7 @@ export class SingleNode extends StoreNodes {
   }
 
   refresh(): void {
-    // There is nobody else.
+    // There is no other node.
   }
 
   start(): void {
@@ -52,9 +52,9 @@ export class SingleNode extends StoreNodes {
   }
 }
 
-/** The slots are looked at this often even if nothing points to a change. */
+/** The slots are checked this often even if nothing indicates a change. */
 const REFRESH_MS = 5_000;
-/** Least time between two looks, however many errors ask for one. */
+/** Least time between two checks, however many errors request one. */
 const REFRESH_PAUSE_MS = 200;
 
 export interface HostPort {
@@ -63,16 +63,16 @@ export interface HostPort {
 }
 
 interface ClusterContext {
-  /** Those of the rooms, then what is common. */
+  /** The partitions of the rooms, then the common one. */
   readonly partitions: readonly Partition[];
   readonly seeds: readonly HostPort[];
   readonly timeoutMs: number;
   createNode(at: HostPort, serves: (partition: Partition) => boolean): RedisNode;
   /** A short-lived connection to ask for the slots. */
   connect(at: HostPort): Redis;
-  /** These partitions have another node now. */
+  /** These partitions are served by another node now. */
   moved(partitions: readonly Partition[]): void;
-  /** Some of them had another one before. */
+  /** Some of them were served by another node before. */
   taken(): void;
 }
 
@@ -137,7 +137,7 @@ export class ClusterNodes extends StoreNodes {
     }
     const looked = this.look().catch((error: unknown) => {
       contain('redis', error);
-      return false; // looked at again soon
+      return false; // checked again soon
     });
     background(
       'redis',
@@ -165,7 +165,7 @@ export class ClusterNodes extends StoreNodes {
     );
   }
 
-  /** @returns whether every partition has a living node */
+  /** @returns whether every partition has a connected node */
   private async look(): Promise<boolean> {
     const slots = await this.askForSlots();
     if (slots === null || this.stopped) {
@@ -209,7 +209,7 @@ export class ClusterNodes extends StoreNodes {
     }
   }
 
-  /** From a living node if there is one, else from the seeds in turn. */
+  /** From a connected node if there is one, else from the seeds in turn. */
   private async askForSlots(): Promise<SlotRange[] | null> {
     const known = [...this.byAddress.keys()].map(parseAddress);
     const seeds = this.context.seeds;
@@ -220,7 +220,7 @@ export class ClusterNodes extends StoreNodes {
       try {
         return await this.ask(at);
       } catch {
-        // Another node may know.
+        // Another node may answer.
       }
     }
     return null;

@@ -6,7 +6,7 @@ import type { Partition } from './partitions.js';
 import type { RedisNode } from './redis-node.js';
 import type { RedisStore } from './redis-store.js';
 
-/** Hears of new devices through one channel per partition, from the first pattern subscription on. */
+/** Learns of new devices through one channel per partition, from the first pattern subscription on. */
 export class DeviceWatch {
   private readonly byChannel: ReadonlyMap<string, Partition>;
   private readonly nodes = new Map<Partition, RedisNode>();
@@ -22,7 +22,7 @@ export class DeviceWatch {
     this.byChannel = new Map(store.partitions.all.map((partition) => [partition.devicesChannel, partition]));
   }
 
-  /** The list is read after all channels are heard, so that no device is missed between the two. */
+  /** Reads the list after all channels are subscribed, so that no device is missed in between. */
   async watch(): Promise<string[]> {
     this.watching = true;
     this.subscribe();
@@ -32,7 +32,7 @@ export class DeviceWatch {
     return this.store.listDevices();
   }
 
-  /** Subscribes where it is not yet; also after partitions have moved. */
+  /** Subscribes the missing channels; also after partitions have moved. */
   subscribe(): void {
     if (!this.watching) {
       return;
@@ -80,12 +80,12 @@ export class DeviceWatch {
       waiters.forEach((resolve) => resolve());
     }
     if (again) {
-      // Connected anew: devices may have been announced meanwhile.
+      // The connection is new: announcements may have been missed.
       background('redis', this.announceAll());
     }
   }
 
-  /** Tells all devices again; what the receiver knows it passes over. */
+  /** Announces all devices again; the receiver ignores those it knows. */
   async announceAll(): Promise<void> {
     if (this.watching) {
       const deviceIds = await this.store.listDevices().catch(() => []);

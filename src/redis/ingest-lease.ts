@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import { IngestLease, type LeasePhase, type LeaseState } from '../ingest/ports.js';
 import type { StorePlace } from './scripts.js';
 
-/** Numbers up to 2^53 as text: Lua would write them as 1.7e+15. */
+/** Numbers up to 2^53 as text: Lua would write 1.7e+15. */
 const ACQUIRE = `
 local held = redis.call('HGET', KEYS[1], 'token')
 if held and held ~= ARGV[1] then
@@ -36,10 +36,10 @@ const READ = `
 local held = redis.call('HMGET', KEYS[1], 'token', 'phase')
 return { held[1], held[2], redis.call('PTTL', KEYS[1]) }`;
 
-/** The ingest lease in Redis: one key that ends by itself, changed only by scripts that compare the token. */
+/** The ingest lease in Redis: one key that expires, changed only by scripts that compare the token. */
 export class RedisIngestLease extends IngestLease {
   private readonly key: string;
-  /** The partition's head: knows the highest token that its fence has seen. */
+  /** The partition's head: has the highest token that its fence has seen. */
   private readonly headKey: string;
 
   /** @param leaseMs life of the lease without renewal */

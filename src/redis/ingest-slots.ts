@@ -73,7 +73,7 @@ for at = 1, #all, 2 do
 end
 return -1`;
 
-/** Slots in Redis: one hash that ends by itself when nobody is there any more. */
+/** Slots in Redis: one hash that expires when no instance is left. */
 export class RedisIngestSlots extends IngestSlots {
   private readonly owner = randomBytes(8).toString('hex');
   private readonly key: string;

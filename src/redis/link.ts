@@ -5,18 +5,18 @@ import { Backoff } from '../time/backoff.js';
 import type { RedisAddress } from './redis-url.js';
 import type { ScriptedRedis } from './scripts.js';
 
-/** Time between keep-alive probes of the kernel, so that middle boxes keep idle connections. */
+/** Interval of the kernel's keep-alive probes, so that middle boxes keep idle connections. */
 const KEEP_ALIVE_MS = 15_000;
 
-/** Makes connections to Redis. Each is one TCP connection to one server process: it never reconnects by itself. */
+/** Opens connections to Redis. Each is one TCP connection to one server process: it never reconnects by itself. */
 export type Connect = () => Redis;
 
-/** Time to connect, who connects where the address does not say, and with TLS: who is believed, and the certificate to show. */
+/** Connect timeout; the user if the URL has none; with TLS, the trusted CA and the client certificate. */
 type ConnectSettings = Pick<Config['redis'], 'timeoutMs' | 'username' | 'password' | 'ca' | 'cert' | 'key'>;
 
 /**
  * @param name shown by CLIENT LIST
- * @param at a node of Redis Cluster; absent for the server, or for the master that the sentinels name
+ * @param at a node of Redis Cluster; absent for the server, or for the master named by the sentinels
  */
 export function connectTo(
   address: RedisAddress,
@@ -25,7 +25,7 @@ export function connectTo(
   at?: { host: string; port: number },
 ): Connect {
   const { sentinelUsername, sentinelPassword, sentinelTls, tls, db } = address;
-  // Node.js takes NODE_TLS_REJECT_UNAUTHORIZED for the default; a default that is written out nothing turns off.
+  // NODE_TLS_REJECT_UNAUTHORIZED only changes the default of this option: set explicitly, it cannot be turned off.
   const verified = { ca, cert, key, rejectUnauthorized: true };
   const options: RedisOptions = {
     username: user.username ?? address.username,
@@ -37,7 +37,7 @@ export function connectTo(
     disconnectTimeout: 0,
     keepAlive: KEEP_ALIVE_MS,
     lazyConnect: true,
-    // A connection stands for one server process, and nothing is ever sent twice without looking: no reconnect, no resend, no queue.
+    // A connection stands for one server process, and nothing is resent without a check: no reconnect, no resend, no queue.
     retryStrategy: () => null,
     enableOfflineQueue: false,
     autoResubscribe: false,
@@ -51,7 +51,7 @@ export function connectTo(
       sentinelUsername,
       sentinelPassword,
       ...(sentinelTls && { sentinelTLS: verified }),
-      // Without it, ioredis speaks no TLS to what the sentinels name.
+      // Without it ioredis uses no TLS to the servers that the sentinels name.
       enableTLSForSentinelMode: tls,
       sentinelRetryStrategy: () => null,
       sentinelCommandTimeout: timeoutMs,
@@ -65,25 +65,25 @@ export function connectTo(
 /** Ends a connection at once: nothing waits for a server that may not answer. */
 export function destroy(redis: Redis): void {
   redis.disconnect(false);
-  // Absent until the first connect, whatever the type says.
+  // Undefined until the first connect, whatever the type says.
   (redis.stream as Redis['stream'] | undefined)?.destroy();
 }
 
 const FIRST_WAIT_MS = 50;
 const LONGEST_WAIT_MS = 2_000;
-/** A connection that stood this long was good: the next loss begins with a short wait again. */
+/** After this time a connection was good: the next loss starts with a short wait again. */
 const GOOD_AFTER_MS = 5_000;
 const UNFORESEEN = 'an unforeseen error';
 
 interface LinkEvents<Connection extends Redis> {
-  /** Makes a fresh connection usable; a rejection counts as a failed attempt. */
+  /** Makes a new connection usable; a rejection counts as a failed attempt. */
   prepare(redis: Redis): Promise<Connection>;
   up(connection: Connection): void;
   /** Called once after each up, and after each failed attempt while down. */
   down(why: string): void;
 }
 
-/** Keeps one connection to Redis: opens it, notices its end, opens the next after a wait that doubles, with jitter. */
+/** Keeps one connection to Redis: opens it, detects its end, and opens the next after a wait that doubles, with jitter. */
 export class RedisLink<Connection extends Redis> {
   current: Connection | null = null;
   private opening: Redis | null = null;
@@ -122,7 +122,7 @@ export class RedisLink<Connection extends Redis> {
     }
   }
 
-  /** Ends the connection that is there, whatever its state, and opens another. */
+  /** Ends the current connection, whatever its state, and opens another. */
   replace(why: string): void {
     const redis = this.current ?? this.opening;
     if (redis !== null) {
@@ -154,7 +154,7 @@ export class RedisLink<Connection extends Redis> {
         (error: Error) => this.lose(redis, lastErrorOf(error, lastError)),
       )
       .finally(() => clearTimeout(timer));
-    // Nobody knows how far it came: the next connection begins anew.
+    // Its state is unknown: a new connection replaces it.
     background('redis', opened, () => this.lose(redis, UNFORESEEN));
   }
 
@@ -197,7 +197,7 @@ export class RedisLink<Connection extends Redis> {
   }
 }
 
-/** ioredis says only that the connection was closed; the error event before it says why. */
+/** ioredis only reports that the connection was closed; the error event before it says why. */
 function lastErrorOf(error: Error, before: string): string {
   return error.message === 'Connection is closed.' ? before : error.message;
 }
@@ -206,25 +206,25 @@ function lastErrorOf(error: Error, before: string): string {
 export const BEATS_PER_TIMEOUT = 8;
 
 interface HeartbeatActions {
-  /** The connection to beat on; null while there is none. */
+  /** The connection to use; null while there is none. */
   connection(): ScriptedRedis | null;
-  /** One small write: what Redis refuses to write, it refuses here as well. @returns its Unix ms; null where there is nothing to ask it for */
+  /** One small write: what Redis would refuse to write, it refuses here too. @returns its Unix ms; null if there is nothing to ask */
   ask(redis: ScriptedRedis): Promise<number | null>;
-  /** It answered: is everything else well too? */
+  /** It answered: whether everything else is well too. */
   answered(): boolean;
   refused(error: Error): void;
   /** It did not answer in time. */
   silent(why: string): void;
-  /** An interval is over. */
+  /** Called at every interval. */
   tick(): void;
 }
 
-/** Asks a server again and again, and knows for how long not everything was well with it. */
+/** Asks a server again and again, and knows for how long it was not well. */
 export class Heartbeat {
   /** Unix ms of the server minus ours. */
   clockOffsetMs = 0;
   private timer: NodeJS.Timeout | null = null;
-  /** When the heartbeat that waits for its answer was sent; 0 for none. */
+  /** When the pending heartbeat was sent; 0 for none. */
   private sentAt = 0;
   /** When the last heartbeat was sent that found everything well. */
   private wellAt = Date.now();
@@ -236,7 +236,7 @@ export class Heartbeat {
     private readonly actions: HeartbeatActions,
   ) {}
 
-  /** Time for which not everything was well. */
+  /** Time for which the server was not well. */
   get silentMs(): number {
     return Date.now() - this.wellAt;
   }
@@ -256,12 +256,12 @@ export class Heartbeat {
     }
   }
 
-  /** The connection is gone: its answer is not waited for. */
+  /** The connection has ended: its answer is no longer awaited. */
   forget(): void {
     this.sentAt = 0;
   }
 
-  /** Asks at once, unless an answer is due: something that was not well may be well now. */
+  /** Asks at once, unless an answer is pending: something that was not well may be well now. */
   now(): void {
     this.next(Date.now());
   }

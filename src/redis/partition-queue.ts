@@ -4,30 +4,30 @@ import type { IngestOutcome } from '../rooms/broadcast-adapter.js';
 import { encodeBatch, type EncodedBatch, isStateChange, type Operation, payloadBytes } from './batch.js';
 import type { Partition } from './partitions.js';
 
-/** Bytes of payload in one call: bounds the time for which one call keeps Redis busy. */
+/** Payload bytes in one call: bounds the time for which one call keeps Redis busy. */
 const MAX_BATCH_BYTES = 1024 * 1024;
 
 const OUTCOMES: Readonly<Record<string, IngestOutcome>> = { a: 'accepted', d: 'duplicate', r: 'refused' };
 
-/** What became of a batch that was sent. */
+/** Result of a batch that was sent. */
 export type BatchReply =
   /** Executed; the script's answer. */
   | { kind: 'answer'; answer: string }
   /** Not executed, or only in part; worth another try. */
   | { kind: 'failed' }
-  /** The connection went before the answer came: it may have been executed. */
+  /** The connection ended before the answer came: it may have been executed. */
   | { kind: 'unknown' };
 
-/** How a queue reaches the store and tells what happens. */
+/** How a queue reaches the store and reports results. */
 interface QueueContext {
   readonly maxBatchOperations: number;
   /** @returns null while the partition's node cannot take a call */
   send(partition: Partition, batch: EncodedBatch): Promise<BatchReply> | null;
-  /** A holder with a higher fencing token has been here: nothing of this instance is stored any more. */
+  /** A holder with a higher fencing token exists: nothing of this instance is stored any more. */
   fenced(): void;
-  /** Operations that are no longer waiting, settled or dropped. */
+  /** Operations that no longer wait: settled or dropped. */
   done(operations: number): void;
-  /** Asks for {@link PartitionQueue.flush} a little later. */
+  /** Requests a later {@link PartitionQueue.flush}. */
   retryLater(queue: PartitionQueue): void;
 }
 
@@ -37,15 +37,15 @@ interface Flight {
 }
 
 /**
- * What waits to be stored in one partition. One call at a time is under way: what comes meanwhile forms the next batch, so that batches
- * grow with load, and the order of each device holds whatever happens to a call (a script that is not loaded, a slot that moved,
- * a broken connection). A few partitions have enough calls under way to keep one Redis busy.
+ * The operations to be stored in one partition. One call at a time is pending and what comes meanwhile forms the next batch, so that
+ * batches grow with load, and each device's order survives whatever happens to a call (a script that is not loaded, a slot that moved, a
+ * broken connection). A few partitions have enough pending calls to keep one Redis busy.
  */
 export class PartitionQueue {
   private waiting: Operation[] = [];
   private flight: Flight | null = null;
   private sending = false;
-  /** The batch under way may have been executed already. */
+  /** The pending batch may have been executed already. */
   private again = false;
   private nextTag = (Math.random() * 0x1_0000_0000) >>> 0;
   private generation = 0;
@@ -63,7 +63,7 @@ export class PartitionQueue {
     this.waiting.push(operation);
   }
 
-  /** Sends the next batch, unless one is under way. */
+  /** Sends the next batch, unless one is pending. */
   flush(): void {
     if (this.sending || (this.flight === null && this.waiting.length === 0)) {
       return;
@@ -89,7 +89,7 @@ export class PartitionQueue {
     );
   }
 
-  /** Lets go of everything: publications are not settled (the broker delivers them again), changes hear that the store is lost. */
+  /** Drops everything: publications are not settled (the broker delivers them again), changes are rejected with StoreLostError. */
   drop(why: string): void {
     const operations = [...(this.flight?.operations ?? []), ...this.waiting];
     this.waiting = [];
@@ -129,7 +129,7 @@ export class PartitionQueue {
 
   private take(reply: BatchReply, batch: EncodedBatch): void {
     if (reply.kind === 'unknown' || reply.kind === 'failed') {
-      // An error may come after part of the batch took effect.
+      // The error may have come after part of the batch took effect.
       this.again = true;
       this.context.retryLater(this);
       return;
@@ -163,27 +163,27 @@ function settle({ groups }: EncodedBatch, answer: string, again: boolean): void 
         if (isStateChange(operation)) {
           operation.stored();
         } else {
-          // Sent twice by us, stored once: for the sender that is accepted.
+          // Sent twice by us and stored once: accepted, for the sender.
           operation.settle(outcome === 'duplicate' && again && !operation.dup ? 'accepted' : outcome);
         }
       } catch (error) {
-        contain('device', error); // the others of the batch are stored all the same
+        contain('device', error); // the other operations of the batch are stored all the same
       }
     }
   }
 }
 
-/** Packets that MQTT lets be in flight; those of QoS 1 are taken beyond the bound, since the broker waits for them anyway. */
+/** Most packets in flight that MQTT allows; QoS 1 packets are accepted over the bound, since the broker waits for their PUBACK. */
 const MAX_PACKETS_IN_FLIGHT = 65_535;
 
-/** Bounds the operations under way to the store, and tells when the sender should pause. */
+/** Bounds the pending operations, and reports when the sender should pause. */
 export class PendingBound {
-  /** Operations that were taken and are not settled. */
+  /** Operations that were accepted and are not settled. */
   pending = 0;
-  /** From the bound on, until half of it is left. */
+  /** True from the bound until half of it is left. */
   congested = false;
 
-  /** @param tell hears of each change */
+  /** @param tell called at each change */
   constructor(
     private readonly maxPending: number,
     private readonly tell: (congested: boolean) => void,
@@ -210,7 +210,10 @@ export class PendingBound {
     }
   }
 
-  /** Refused is where it is counted as lost anyway (QoS 0), not where the sender waits (QoS 1). */
+  /**
+   * At the bound, QoS 0 is refused (it has no redelivery, the loss is counted). QoS 1 is accepted up to one receive window more, because
+   * the broker waits for its PUBACK.
+   */
   private takesBeyond(operation: Operation): boolean {
     if (isStateChange(operation)) {
       return true;

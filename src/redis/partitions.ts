@@ -1,7 +1,7 @@
 /** Hash slots of a Redis Cluster. */
 export const SLOTS = 16_384;
 
-/** Hash tag of what all instances share whatever their number of partitions; its slot is next to the first partition's. */
+/** Hash tag of what all instances share for any number of partitions; its slot is next to the first partition's. */
 const COMMON_TAG = 'all.mt';
 
 /** Keys and channels of one partition: all in one hash slot. */
@@ -12,21 +12,21 @@ export interface Partition {
   readonly prefix: string;
   /** The key that names the partition to a script. */
   readonly headKey: string;
-  /** Where the rooms' publications, status and metadata are fanned out: this and the device id. */
+  /** Prefix of the channels to which rooms' publications, status and metadata are fanned out; the device id follows. */
   readonly channelPrefix: string;
-  /** Where new devices are announced. */
+  /** The channel on which new devices are announced. */
   readonly devicesChannel: string;
 }
 
 /**
- * The partitions of the rooms. Their hash tags are chosen so that their slots lie evenly over the slot range, since Redis Cluster
- * gives each node a stretch of it: partition p of P has its slot in the p-th of P equal parts.
+ * The partitions of the rooms. Redis Cluster gives each node a range of slots, so the hash tags are chosen to spread evenly over the slots:
+ * partition p of P has its slot in the p-th of P equal parts.
  */
 export class Partitions {
   readonly all: readonly Partition[];
-  /** Holds no rooms, and lies where it does however many partitions there are. */
+  /** Holds no rooms; its place does not depend on the number of partitions. */
   readonly common: Partition;
-  /** Where instances see that they agree; see redis/lua/agreement.lua. */
+  /** The key by which instances check that they agree; see redis/lua/agreement.lua. */
   readonly agreementKey: string;
 
   constructor(namespace: string, count: number) {

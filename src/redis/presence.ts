@@ -5,15 +5,15 @@ import { background, walled } from '../logging/walls.js';
 import type { StorePlace } from './scripts.js';
 
 const INSTANCE_ID_BYTES = 9;
-/** Bytes of a user id's SHA-256 that stand for it in Redis: bounds the keys, and names nobody there. */
+/** Bytes of the SHA-256 that stands for a user id in Redis: bounds the keys, and does not reveal the user. */
 const USER_BYTES = 16;
 /** Renewals within the life of what an instance has stored. */
 const RENEWALS_PER_LIFE = 3;
 
 /**
- * Counts the connections of users over all instances in Redis. Each instance has its counts in hashes of its own, which end by themselves
- * when they are not renewed, so that a killed instance leaves nothing behind. While Redis is away each instance counts its own
- * connections; it tells them when Redis is back. Nobody is closed then for having more than allowed in all.
+ * Counts the connections of users over all instances in Redis. Each instance keeps its counts in hashes of its own, which expire unless
+ * renewed, so that a killed instance leaves nothing behind. While Redis is away each instance counts only its own connections, and stores
+ * them when Redis is back; users who then exceed the limit in total are not closed.
  */
 export class RedisPresence extends SharedPresence implements OnModuleDestroy {
   private readonly shares: readonly PresenceShare[];
@@ -34,7 +34,7 @@ export class RedisPresence extends SharedPresence implements OnModuleDestroy {
     return this.shares.reduce((sum, share) => sum + share.users, 0);
   }
 
-  /** Answers within REDIS_TIMEOUT_MS: from what this instance knows when Redis does not. */
+  /** Answers within REDIS_TIMEOUT_MS; if Redis does not, from this instance's own counts. */
   join(userId: string): Promise<boolean> | boolean {
     const { share, user } = this.find(userId);
     return share.join(user);
@@ -45,7 +45,7 @@ export class RedisPresence extends SharedPresence implements OnModuleDestroy {
     share.leave(user);
   }
 
-  /** What is still stored of this instance ends by itself. */
+  /** What this instance has stored expires. */
   onModuleDestroy(): void {
     clearInterval(this.renewals);
     this.shares.forEach((share) => share.stop());
@@ -61,7 +61,7 @@ export class RedisPresence extends SharedPresence implements OnModuleDestroy {
 interface PresenceSettings {
   /** Connections one user may have at once, over all instances. */
   readonly maxPerUser: number;
-  /** Time after which what a killed instance has stored is gone. */
+  /** Time after which the counts of a killed instance expire. */
   readonly expiryMs: number;
   /** Silence of Redis after which this instance decides alone. */
   readonly timeoutMs: number;
@@ -72,23 +72,23 @@ interface Join {
   readonly resolve: (isIn: boolean) => void;
 }
 
-/** Users in one call: bounds the time for which it keeps Redis busy. */
+/** Users in one call: bounds the time for which one call keeps Redis busy. */
 const MAX_USERS_PER_CALL = 128;
-/** Wait before Redis is asked again while it is away. */
+/** Wait before Redis is tried again while it is away. */
 const RETRY_MS = 500;
 
 /**
- * The users of one partition. One call at a time is under way and what comes meanwhile forms the next, so that this instance knows exactly
- * what is stored of it: where the answer says otherwise (Redis was wiped, an answer got lost) everything is written anew.
+ * The users of one partition. One call at a time is pending and what comes meanwhile forms the next, so that this instance knows exactly
+ * what it has stored: if the answer differs (Redis was wiped, an answer was lost) everything is rewritten.
  */
 class PresenceShare {
-  /** Connections by user, of this instance. */
+  /** Connections of this instance by user. */
   private readonly counts = new Map<string, number>();
-  /** Users whose count is not stored as it is. */
+  /** Users whose stored count is out of date. */
   private changed = new Set<string>();
   private joins: Join[] = [];
   private flight: { joins: readonly Join[]; timer: NodeJS.Timeout } | null = null;
-  /** Users stored of this instance, as far as it knows. */
+  /** Users this instance has stored, as far as it knows. */
   private stored = 0;
   private writesAnew = false;
   /** Redis is away. */
@@ -122,7 +122,7 @@ class PresenceShare {
     this.schedule();
   }
 
-  /** Keeps what is stored from ending. */
+  /** Renews the expiry of what is stored. */
   renew(): void {
     if (this.counts.size > 0 && !this.isAlone) {
       this.call();
@@ -160,11 +160,11 @@ class PresenceShare {
   private change(user: string, by: number): void {
     this.setCount(user, this.countOf(user) + by);
     if (!this.writesAnew) {
-      this.changed.add(user); // else it is written with all others, however many come and go until then
+      this.changed.add(user); // While everything is to be rewritten anyway, single changes are not recorded, so the set stays bounded.
     }
   }
 
-  /** All of one event-loop turn leave together. */
+  /** All changes of one event-loop turn are sent together. */
   private schedule(): void {
     if (!this.scheduled && !this.isAlone && !this.stopped) {
       this.scheduled = true;
@@ -225,7 +225,7 @@ class PresenceShare {
     background('redis', told, () => this.lose());
   }
 
-  /** Joins wait until all counts are stored: those they are added to. */
+  /** Joins wait until all counts are stored, because they are added to them. */
   private take(begins: boolean): { args: string[]; joins: Join[] } {
     const counts: string[] = [];
     let users = 0;
@@ -261,7 +261,7 @@ class PresenceShare {
     }
   }
 
-  /** Redis is away, or what a call did is not known. */
+  /** Redis is away, or the effect of a call is unknown. */
   private lose(): void {
     this.isAlone = true;
     this.writesAnew = true;

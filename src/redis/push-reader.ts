@@ -8,7 +8,7 @@ const DOLLAR = 0x24;
 const MINUS = 0x2d;
 const ZERO = 0x30;
 
-/** How a message of a channel begins: RESP3 pushes it (`>`), RESP2 answers with an array (`*`); sharded ones say `smessage`. */
+/** How a channel's message begins: RESP3 uses a push (`>`), RESP2 an array (`*`); sharded channels say `smessage`. */
 const MESSAGE_HEADS = [
   '>3\r\n$7\r\nmessage\r\n$',
   '>3\r\n$8\r\nsmessage\r\n$',
@@ -18,20 +18,20 @@ const MESSAGE_HEADS = [
 
 /** In place of the end of a frame that is none. */
 const BROKEN = -2;
-/** A frame that is longer stands for a stream that is none: no message of ours comes near it. */
+/** A longer frame means that the stream is broken: our messages are far smaller. */
 const MAX_FRAME_BYTES = 64 * 1024 * 1024;
 
-/** Values that are bytes of a stated length, and those that are a number of further values (twice as many in maps). */
+/** Types that are bytes of a given length, and types that contain a given number of values (twice as many in maps). */
 const BULKS = new Set([...'$=!'].map(codeOf));
 const AGGREGATES = new Map([...'*~>%'].map((type) => [codeOf(type), type === '%' ? 2 : 1]));
-/** With what a value may begin. */
+/** The first byte of every type. */
 const TYPES = new Set([...'+-:$*_#,(!=%~>'].map(codeOf));
 const PUSH = codeOf('>');
 const ARRAY = codeOf('*');
 
 /**
- * Hands on what is published to the channels of a connection, on which nothing is under way yet. Where ioredis reads its stream otherwise
- * than it does today, its own events serve, at twice the cost, and the log says so.
+ * Passes on the messages of a connection's channels; no command may be pending on it yet. If ioredis reads its stream in another way than
+ * today, its own events are used, at twice the cost, and a line is logged.
  */
 export function takeMessages(redis: Redis, sharded: boolean, take: MessageSink): void {
   const { stream } = redis;
@@ -56,7 +56,7 @@ export function takeMessages(redis: Redis, sharded: boolean, take: MessageSink):
       try {
         take(bytes, channelStart, channelEnd, start, end);
       } catch (error) {
-        // An error of whoever takes the message is that message's alone, and the stream goes on where it was.
+        // An error while handling a message concerns that message alone; the stream continues at the next frame.
         contain('redis', error);
       }
     },
@@ -69,14 +69,14 @@ export function takeMessages(redis: Redis, sharded: boolean, take: MessageSink):
         stream.destroy(new Error(`no RESP frame of at most ${MAX_FRAME_BYTES} bytes from Redis`));
       }
     } catch (error) {
-      // Nobody knows where in the stream it stands: a new connection begins anew.
+      // The position in the stream is unknown: a new connection replaces this one.
       contain('redis', error);
       stream.destroy(new Error('what came from Redis could not be read'));
     }
   });
 }
 
-/** Takes a channel and a message as places in `bytes`, which is only valid during the call. */
+/** Receives a channel and a message as ranges of `bytes`, valid only during the call. */
 export type MessageSink = (
   bytes: Buffer,
   channelStart: number,
@@ -86,23 +86,23 @@ export type MessageSink = (
 ) => void;
 
 /**
- * Lies between a subscriber connection and the parser of ioredis. Messages of channels, the flood, are cut out here in place; everything
- * else (answers, confirmations) goes on as it came, in whole frames and in order. See docs/decisions/012.
+ * Sits between a subscriber connection and the parser of ioredis. Messages of channels, which are the flood, are cut out here in place;
+ * everything else (answers, confirmations) is passed on unchanged, in whole frames and in order. See docs/decisions/012.
  */
 export class PushReader {
-  /** The beginning of a frame whose end has not come yet, as it came; how much that is, and how much it takes to go on. */
+  /** The beginning of an incomplete frame in its chunks; their length, and the length needed to continue. */
   private rest: Buffer[] = [];
   private restBytes = 0;
   private wantedBytes = 0;
 
-  /** @param pass takes whole frames that are no messages */
+  /** @param pass receives whole frames that are no messages */
   constructor(
     private readonly message: MessageSink,
     private readonly pass: (frames: Buffer) => void,
     private readonly maxFrameBytes = MAX_FRAME_BYTES,
   ) {}
 
-  /** @returns false when a frame is too long to be one, or is none: the connection is of no more use */
+  /** @returns false when a frame is too long or malformed: the connection is unusable */
   read(chunk: Buffer): boolean {
     let bytes = chunk;
     if (this.restBytes > 0) {
@@ -117,7 +117,7 @@ export class PushReader {
     }
     this.wantedBytes = 0;
     let at = 0;
-    /** Where frames begin that are not passed on yet. */
+    /** Start of the frames that are not passed on yet. */
     let passFrom = 0;
     while (at < bytes.length) {
       if (!TYPES.has(bytes[at] as number)) {
@@ -140,14 +140,14 @@ export class PushReader {
       this.pass(bytes.subarray(passFrom, at));
     }
     if (at < bytes.length) {
-      // A copy: what is left of a chunk of 64 KiB would keep all of it.
+      // A copy: a view would keep the whole chunk of 64 KiB alive.
       this.rest = [Buffer.from(bytes.subarray(at))];
       this.restBytes = bytes.length - at;
     }
     return bytes.length - at <= this.maxFrameBytes;
   }
 
-  /** @returns where it ends; -1 when not all of it is there; {@link BROKEN} */
+  /** @returns where it ends; -1 when it is incomplete; {@link BROKEN} */
   private readMessage(bytes: Buffer, frame: number, at: number, passFrom: number): number {
     const channelStart = afterLine(bytes, at);
     if (channelStart < 0) {
@@ -181,7 +181,7 @@ function codeOf(character: string): number {
   return character.charCodeAt(0);
 }
 
-/** @returns bytes up to the digits of the channel's length; 0 when something else begins here, or not all of it is there */
+/** @returns bytes up to the digits of the channel's length; 0 if it is no message, or incomplete */
 function messageHead(bytes: Buffer, at: number): number {
   const first = bytes[at];
   if (first === PUSH || first === ARRAY) {
@@ -217,7 +217,7 @@ function lengthAt(bytes: Buffer, at: number): number {
   return isNegative ? -length : length;
 }
 
-/** @returns where the next line begins; -1 when this one has no end yet */
+/** @returns where the next line begins; -1 when this line is incomplete */
 function afterLine(bytes: Buffer, at: number): number {
   for (let pos = at; pos + 1 < bytes.length; pos += 1) {
     if (bytes[pos] === CR && bytes[pos + 1] === LF) {
@@ -227,7 +227,7 @@ function afterLine(bytes: Buffer, at: number): number {
   return -1;
 }
 
-/** @returns where the frame that begins here ends; -1 when not all of it is there; {@link BROKEN} */
+/** @returns where the frame that begins here ends; -1 when it is incomplete; {@link BROKEN} */
 function frameEnd(bytes: Buffer, start: number): number {
   let at = start;
   for (let values = 1; values > 0; values -= 1) {

@@ -21,45 +21,45 @@ interface NodeOptions {
   readonly instanceId: string;
   /** A partition that this node serves. */
   home(): Partition | undefined;
-  /** Where instances see that they agree; undefined where another node has it. */
+  /** The key by which instances check that they agree; undefined if another node has it. */
   agreementKey(): string | undefined;
   slotOf: (channel: string) => number;
 }
 
-/** What a server's connections tell. */
+/** Events of a server's connections. */
 interface NodeEvents {
   commandsUp(node: RedisNode, redis: ScriptedRedis): void;
   down(node: RedisNode, connection: 'commands' | 'subscriber', why: string): void;
   subscriberUp(node: RedisNode): void;
-  /** @returns whether it is a message of a room: {@link message} hears of all others */
+  /** @returns true if the channel belongs to a room; otherwise `message` is called */
   roomMessage: (...message: Parameters<MessageSink>) => boolean;
   message(channel: string, message: Buffer): void;
   confirmed(channels: readonly string[]): void;
-  /** The node does not serve a slot (any more): look again who does. */
+  /** The node does not serve a slot (any more): check again which node does. */
   moved(node: RedisNode): void;
-  /** Another server process than before answers: it may have been behind the one before. */
+  /** Another server process than before answers: its data may be older. */
   serverChanged(): void;
-  /** A heartbeat interval is over: {@link RedisNode.silentMs} may have something to say. */
+  /** Called at every heartbeat interval: {@link RedisNode.silentMs} may have changed. */
   tick(): void;
 }
 
-/** What the servers together tell. */
+/** Events of all servers together. */
 export interface StoreNodesEvents extends NodeEvents {
-  /** Others serve these partitions now. */
+  /** Other nodes serve these partitions now. */
   partitionsMoved(partitions: ReadonlySet<Partition>): void;
 }
 
-/** One Redis server: a connection for commands, one for subscriptions, and what is known of its health. */
+/** One Redis server: a connection for commands, one for subscriptions, and their health. */
 export class RedisNode {
   readonly subscriber: Subscriber;
-  /** Why it takes no writes although it answers; null while it does. */
+  /** Why it accepts no writes although it answers; null while it does. */
   refusal: string | null = 'not reached yet';
   private readonly commands: RedisLink<ScriptedRedis>;
   private runId = '';
   private readonly names = new GenerationNames();
   private readonly heartbeat: Heartbeat;
   private probes: NodeJS.Timeout | null = null;
-  /** Since when no batch was stored though the node answers; 0 while they are. */
+  /** Since when batches fail though the node answers; 0 while they succeed. */
   private failingSince = 0;
   private readonly turn = new WriteTurn();
   private readonly agreement: Agreement;
@@ -126,7 +126,7 @@ export class RedisNode {
     );
   }
 
-  /** Takes commands and delivers what is published, and a heartbeat has found it so: a return that begins now is not given up at once. */
+  /** Accepts commands, delivers messages, and a heartbeat has confirmed it: a return that begins now is not given up at once. */
   get up(): boolean {
     const well = this.refusal === null && this.heartbeat.silentMs < this.options.timeoutMs;
     return this.commands.current !== null && well && this.subscriber.up;
@@ -136,13 +136,13 @@ export class RedisNode {
     return this.commands.current;
   }
 
-  /** Time for which not everything was well with it. */
+  /** Time for which the node was not well. */
   get silentMs(): number {
     const now = Date.now();
     return Math.max(this.heartbeat.silentMs, this.failingSince === 0 ? 0 : now - this.failingSince);
   }
 
-  /** A name that no generation had before; given to scripts for the case that they begin one. */
+  /** A name that no generation had before; scripts use it if they begin one. */
   get freshGeneration(): string {
     return this.names.next();
   }
@@ -170,7 +170,7 @@ export class RedisNode {
     this.subscriber.stop();
   }
 
-  /** @returns null while this node takes no calls */
+  /** @returns null while this node accepts no calls */
   publish(partition: Partition, batch: EncodedBatch, token: string): Promise<BatchReply> | null {
     const redis = this.commands.current;
     if (redis === null || this.refusal !== null) {
@@ -193,7 +193,7 @@ export class RedisNode {
           return { kind: 'answer', answer };
         },
         (error: Error) => {
-          // Of a connection that was replaced it says nothing about the next one.
+          // An error of a replaced connection says nothing about the current one.
           if (this.commands.current === redis) {
             this.failingSince ||= Date.now();
           }
@@ -202,14 +202,14 @@ export class RedisNode {
       );
   }
 
-  /** Nothing is under way any more: failures of before count no longer, and before anything begins anew all has to be well. */
+  /** Called when all pending calls were dropped: earlier failures no longer count. The node must pass a heartbeat and a probe before it is used again. */
   startAnew(): void {
     this.failingSince = 0;
     this.subscriber.doubt();
     this.probe();
   }
 
-  /** What an error says about the call, and does about the connection. */
+  /** Handles an error: what it means for the call, and what for the connection. */
   failed(error: Error): BatchReply {
     if (error.name !== 'ReplyError') {
       return { kind: 'unknown' };
@@ -286,20 +286,20 @@ export class RedisNode {
   }
 }
 
-/** Between two looks while all is well, in ms; agreement.lua remembers who is gone for 30 s. */
+/** Interval of the check while all is well, in ms. agreement.lua forgets an instance after 30 s. */
 const EVERY_MS = 5_000;
 
-/** Asks a server whether all instances agree on what none of them may differ in: on a new connection, then now and then. */
+/** Asks a server whether all instances agree on the settings that must be equal: on each new connection, then at intervals. */
 export class Agreement {
-  /** The connection that found them in agreement last, and when: monotonic, since a clock that is set back must not put it off. */
+  /** The connection on which they agreed last, and when; monotonic, so that a clock set back does not delay the next check. */
   private on: ScriptedRedis | null = null;
   private at = 0;
 
   constructor(private readonly options: Pick<NodeOptions, 'agreementKey' | 'partitionCount'>) {}
 
   /**
-   * @param doubted something was refused: ask again, whatever was said before
-   * @throws ReplyError where they do not agree
+   * @param doubted something was refused: ask again, whatever the last answer was
+   * @throws ReplyError if they do not agree
    */
   async check(redis: ScriptedRedis, doubted: boolean): Promise<void> {
     const key = this.options.agreementKey();
@@ -315,7 +315,7 @@ export class Agreement {
 
 const BYTES = 9;
 const LETTERS = 12;
-/** Names drawn ahead: the system's random numbers cost as much as the rest of a small call. */
+/** Names drawn at once: the system's random numbers cost as much as the rest of a small call. */
 const NAMES = 512;
 
 /** Names that no generation of a partition had before. */
@@ -334,7 +334,7 @@ class GenerationNames {
   }
 }
 
-/** Lets all calls that one event-loop turn makes on a connection leave in one write. */
+/** Sends all calls that one event-loop turn makes on a connection in one write. */
 class WriteTurn {
   private corked = false;
 

@@ -1,14 +1,14 @@
 import { isRedisCluster } from '../config/setting.js';
 
-/** How Redis is reached, as REDIS_URL says. */
+/** How Redis is reached, according to REDIS_URL. */
 export interface RedisAddress {
   readonly kind: 'single' | 'cluster' | 'sentinel';
-  /** The server, the cluster's nodes to begin with, or the sentinels. */
+  /** The server, the first nodes of the cluster, or the sentinels. */
   readonly hosts: readonly { readonly host: string; readonly port: number }[];
   /** Sentinel's name of the master. */
   readonly masterName?: string;
   readonly tls: boolean;
-  /** The sentinels speak TLS too. */
+  /** The sentinels use TLS too. */
   readonly sentinelTls: boolean;
   readonly db: number;
   readonly username?: string;

@@ -7,17 +7,17 @@ import type { Partition } from './partitions.js';
 import type { RedisStore } from './redis-store.js';
 import { isUnreadable, type StoredState } from './wire.js';
 
-/** Rooms of one partition that are read at a time; paces what a lost connection makes necessary. */
+/** Rooms of one partition read at once; paces the reads that follow a lost connection. */
 const MAX_ROOMS_AT_ONCE = 256;
 const PAGE_PUBLICATIONS = 256;
 const RETRY_MS = 100;
-/** Between two looks at rooms whose state cannot be read; a newer release may have written it, and this one be about to go. */
+/** Interval for rooms whose state cannot be decoded; a newer release may have written it, and this instance may be about to stop. */
 const ODD_RETRY_MS = 5_000;
 
 interface ReaderEvents {
-  /** Still attached, and the store still in use. */
+  /** The room is still attached, and the store still in use. */
   isCurrent(room: AttachedRoom): boolean;
-  /** The room has caught up: these messages came meanwhile. */
+  /** The room is up to date: these messages came meanwhile. */
   replay(room: AttachedRoom, messages: readonly Buffer[]): void;
   /** A room was left while it was read: the store has a key for it now, even if nothing is known of it. */
   abandoned(deviceId: string): void;
@@ -25,7 +25,7 @@ interface ReaderEvents {
 
 /**
  * Reads rooms from the store and brings them up to date: nothing missing and nothing twice, else a reset. While a room is read its messages
- * are held back; they are applied after what was read, which tells the old among them by offset.
+ * are held; they are applied after the read state, which identifies the old ones by offset.
  */
 export class RoomReader {
   private readonly waiting = new Map<Partition, Set<AttachedRoom>>();
@@ -41,7 +41,7 @@ export class RoomReader {
     private readonly events: ReaderEvents,
   ) {}
 
-  /** Reads a room soon. A room that is being read is read once more after that. */
+  /** Schedules a read of a room. A room that is being read is read once more after that. */
   read(room: AttachedRoom): void {
     if (room.held === null) {
       room.held = [];
@@ -65,7 +65,7 @@ export class RoomReader {
     }
   }
 
-  /** Forgets all that waits. */
+  /** Drops all waiting reads. */
   clear(): void {
     this.generation += 1;
     this.waiting.clear();
@@ -107,7 +107,7 @@ export class RoomReader {
     this.busy.delete(partition);
   }
 
-  /** Rooms that were left before their turn came are not read: that would make a key for each that nobody knows anything of. */
+  /** Rooms that were left before their turn are not read: the read would create a key for each. */
   private takeSome(set: Set<AttachedRoom>): AttachedRoom[] {
     const rooms: AttachedRoom[] = [];
     for (const room of set) {
@@ -139,10 +139,10 @@ export class RoomReader {
           if (state === null || state === undefined) {
             this.isOdd(room);
           } else {
-            await this.bring(room, state, generation);
+            await this.catchUpRoom(room, state, generation);
           }
         } catch (error) {
-          // The others of the partition go on; this one is read again when the next message shows a gap.
+          // One unreadable room must not block its partition: it is read again when its next message shows a gap.
           contain('redis', error);
           room.held = null;
           room.readAgain = false;
@@ -153,7 +153,7 @@ export class RoomReader {
     return true;
   }
 
-  /** Its state cannot be read: who asked gets an answer without a position, and a reset once it can be. */
+  /** Its state is unreadable: waiting callers get an answer without a position, and a reset once it is readable. */
   private isOdd(room: AttachedRoom): void {
     room.held = null;
     room.readAgain = false;
@@ -178,7 +178,7 @@ export class RoomReader {
     room.takeWaiters().forEach((resolve) => resolve(room.state));
   }
 
-  private async bring(room: AttachedRoom, state: StoredState, generation: number): Promise<void> {
+  private async catchUpRoom(room: AttachedRoom, state: StoredState, generation: number): Promise<void> {
     const goesOn = (): boolean => generation === this.generation && this.events.isCurrent(room);
     if (goesOn()) {
       if (!room.known || (state.epoch === room.epoch && state.offset < room.offset)) {
@@ -203,7 +203,7 @@ export class RoomReader {
     }
   }
 
-  /** Delivers what is missing up to a state, in order; where history no longer has it, the room goes on from the state by a reset. */
+  /** Delivers the missing publications up to a state, in order; if history no longer has them, the room is reset to the state. */
   private async fillGap(room: AttachedRoom, state: StoredState, goesOn: () => boolean): Promise<void> {
     const missing = room.offset < state.offset;
     while (room.offset < state.offset) {
@@ -212,7 +212,7 @@ export class RoomReader {
         return;
       }
       if (page === undefined) {
-        room.readAgain = true; // not reachable just now
+        room.readAgain = true; // the store is not reachable now
         return;
       }
       if (page === null || page.length === 0) {
@@ -229,8 +229,8 @@ export class RoomReader {
   }
 
   /**
-   * The numbering began anew. What this instance missed of the old one comes first, as far as the store kept it; then the reset; then what
-   * the new one has brought so far, so that nobody who stays connected misses a publication.
+   * The epoch changed. First come the missed publications of the old epoch, as far as the store kept them; then the reset; then the
+   * publications of the new epoch so far, so that a connected client misses none.
    */
   private async changeEpoch(room: AttachedRoom, state: StoredState, goesOn: () => boolean): Promise<void> {
     for (let more = true; more;) {
@@ -239,7 +239,7 @@ export class RoomReader {
         return;
       }
       if (page === undefined) {
-        room.readAgain = true; // not reachable just now
+        room.readAgain = true; // the store is not reachable now
         return;
       }
       page?.forEach((publication) => room.deliver(publication));
@@ -254,7 +254,7 @@ export class RoomReader {
     await this.fillGap(room, state, goesOn);
   }
 
-  /** @returns undefined while it cannot be read, null when history does not reach back */
+  /** @returns undefined while it cannot be read, null when history does not reach back that far */
   private async nextPage(
     { deviceId, epoch, offset }: AttachedRoom,
     alsoOld: boolean,
@@ -268,7 +268,7 @@ export class RoomReader {
   }
 }
 
-/** A store that came back with older data than was delivered must not make an old value look new. */
+/** A store that came back with older data must not make an old value look new. */
 function newerOf(known: Publication | null, stored: Publication | null): Publication | null {
   return known === null || (stored !== null && stored.serverTs > known.serverTs) ? stored : known;
 }

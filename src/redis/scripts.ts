@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import type { Config } from '../config/config.js';
 
-/** A room nobody knows anything of lives this long without being asked for; instances ask again, three times in it, while it is watched. */
+/** A room of which nothing is known expires after this time without a read; while it is watched, instances read it three times in that time. */
 export const EMPTY_EXPIRY_MS = 60_000;
 
-/** Room over the even share of MAX_DEVICES that one partition may take, since a hash never shares out evenly. */
+/** Slack over the even share of MAX_DEVICES per partition, since a hash never spreads evenly. */
 const SHARE_SLACK = 1.1;
 const SHARE_SLACK_DEVICES = 16;
 
@@ -22,7 +22,7 @@ const PARTS = {
 
 type Script<Reply> = (key: string, ...args: (string | Buffer)[]) => Promise<Reply>;
 
-/** A connection with the scripts of this service defined on it; replies are bytes where they hold stored ones. */
+/** A connection with the scripts of this service defined on it; replies are bytes if they contain stored bytes. */
 export interface ScriptedRedis extends Redis {
   sluicePublish: Script<string>;
   sluiceAttachBuffer: Script<Buffer[]>;
@@ -36,7 +36,7 @@ export interface ScriptedRedis extends Redis {
 
 /**
  * The scripts with the limits of this configuration in front, so that no call carries them.
- * @param sharded channels are those of sharded pub/sub (Redis Cluster)
+ * @param sharded channels use sharded pub/sub (Redis Cluster)
  */
 export function scriptTexts(
   { rooms, redis }: Pick<Config, 'rooms' | 'redis'>,
@@ -44,7 +44,7 @@ export function scriptTexts(
 ): ReadonlyMap<string, string> {
   const constants: Record<string, number | string> = {
     MAX_PUBLICATIONS: rooms.historyMaxPublications,
-    // Entries after which history is trimmed by count: each holds at least one publication.
+    // Entries after which history is trimmed by count: each has at least one publication.
     MAX_ENTRIES: Math.ceil(rooms.historyMaxPublications * 1.125) + 16,
     KEEPS_HISTORY: String(
       rooms.historyMaxPublications > 0 && rooms.historyMaxAgeMs > 0 && rooms.historyMaxBytes > 0,
@@ -68,7 +68,7 @@ export function scriptTexts(
   );
 }
 
-/** Defines the scripts on a connection. They are sent by hash, and whole where the server does not know them (any more). */
+/** Defines the scripts on a connection. They are sent by hash, and in full if the server does not know them. */
 export function withScripts(redis: Redis, texts: ReadonlyMap<string, string>): ScriptedRedis {
   for (const [name, lua] of texts) {
     redis.defineCommand(name, { lua, numberOfKeys: 1 });
@@ -80,18 +80,18 @@ function luaText(part: string): string {
   return readFileSync(new URL(`./lua/${part}.lua`, import.meta.url), 'utf8');
 }
 
-/** A partition of the store, for what else lies there beside its rooms. */
+/** A partition of the store, for other data that is stored with its rooms. */
 export interface StorePlace {
-  /** Before every key; has the partition's hash tag. */
+  /** Prefix of every key, with the partition's hash tag. */
   readonly prefix: string;
   /** The connection to the server that holds it now; null while there is none. */
   connection(): ScriptedRedis | null;
 }
 
-/** Answer of redis/lua/publish.lua to a batch that comes too late. */
+/** Answer of redis/lua/publish.lua to a batch that is too late. */
 export const TOO_LATE = 'L';
 
-/** Errors by which a node of Redis Cluster says that another one serves a slot, or nobody for now. */
+/** Errors by which a node of Redis Cluster says that another node serves a slot, or none for now. */
 export const MOVED = /^(MOVED|ASK|CLUSTERDOWN|TRYAGAIN)\b/;
-/** The server became a replica: its successor is found by connecting anew. */
+/** The server became a replica: a new connection finds its successor. */
 export const DEMOTED = /^(-?READONLY|UNBLOCKED|MASTERDOWN)\b/;

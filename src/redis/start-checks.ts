@@ -1,10 +1,10 @@
 import type { Redis } from 'ioredis';
 import type { Config } from '../config/config.js';
 
-/** Bytes of output that a subscriber may fall behind by for the largest publications to pass. */
+/** Output bytes by which a subscriber may lag, so that the largest publications pass. */
 const MIN_PUBSUB_LIMIT_BYTES = 8 * 1024 * 1024;
 
-/** What the scripts and connections use, each with arguments that pass the server's check of their number. */
+/** The commands in use, each with arguments that pass the server's check of their number. */
 const NEEDED = [
   ...[
     'info',
@@ -33,8 +33,8 @@ const NEEDED = [
 ].map((line) => line.split(' '));
 
 /**
- * Looks at what would lose data silently, once per connection; each finding names the setting. What the server does not let us see is
- * passed over.
+ * Finds settings of the server that would lose data silently, once per connection; each finding names the setting. Settings that the server
+ * does not show are skipped.
  */
 export async function checkServer(
   redis: Redis,
@@ -80,7 +80,7 @@ async function missingRights(redis: Redis): Promise<string[]> {
       String(answers[at]).includes('no permissions to run'),
     );
   } catch {
-    return []; // no right to ask, or a server older than 7
+    return []; // no permission to ask, or a server older than 7
   }
 }
 

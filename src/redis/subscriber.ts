@@ -6,7 +6,7 @@ import { type MessageSink, takeMessages } from './push-reader.js';
 interface SubscriberEvents {
   up(): void;
   down(why: string): void;
-  /** @returns whether it is a message of a room: {@link message} hears of all others */
+  /** @returns true if the channel belongs to a room; otherwise {@link message} is called */
   roomMessage: (...message: Parameters<MessageSink>) => boolean;
   message(channel: string, message: Buffer): void;
   confirmed(channels: readonly string[]): void;
@@ -14,9 +14,9 @@ interface SubscriberEvents {
 }
 
 /**
- * The subscriber connection to one Redis node. A half-open one looks healthy and delivers nothing, so it is probed through a channel of
- * its own: a probe that was published but does not arrive has the connection replaced. Where somebody waits for it, with rooms to subscribe or
- * because it is in {@link doubt}, something has to arrive within the heartbeats' timeout.
+ * The subscriber connection to one Redis node. A half-open one looks healthy and delivers nothing, so it is probed through a channel of its
+ * own: if a published probe does not arrive, the connection is replaced. While rooms wait for it, or it is in {@link doubt}, a message must
+ * arrive within the heartbeat's timeout.
  */
 export class Subscriber {
   readonly channels: ChannelSubscriptions;
@@ -27,7 +27,7 @@ export class Subscriber {
   private arrivals = 0;
   private doubted = false;
   private bytesRead = 0;
-  /** Ticks in a row in which nothing arrived though something was due: a process of ours that was busy has missed ticks as well. */
+  /** Consecutive ticks in which a message was due and none arrived. Ticks and not time: while this process is busy it misses ticks too. */
   private quietTicks = 0;
 
   /**
@@ -59,7 +59,7 @@ export class Subscriber {
     });
   }
 
-  /** It stands, as far as anybody knows. */
+  /** Connected, as far as is known. */
   get up(): boolean {
     return this.link.current !== null && !this.doubted;
   }
@@ -77,12 +77,12 @@ export class Subscriber {
     this.link.replace(why);
   }
 
-  /** Something else has failed that may have ended this connection too, without a word: it counts as down until a probe has come. */
+  /** Something else has failed that may have ended this connection silently: it counts as down until a probe arrives. */
   doubt(): void {
     this.doubted = this.link.current !== null;
   }
 
-  /** Called {@link BEATS_PER_TIMEOUT} times a timeout. */
+  /** Called {@link BEATS_PER_TIMEOUT} times per timeout. */
   tick(): void {
     const bytesRead = this.link.current?.stream.bytesRead ?? 0;
     const due = this.channels.waiting || (this.doubted && this.probeSent > this.lastProbe);
@@ -95,7 +95,7 @@ export class Subscriber {
   }
 
   /**
-   * Publishes the next probe through the command connection, and judges the last one.
+   * Publishes the next probe through the command connection, and evaluates the last one.
    * @param publish resolves when Redis has published
    * @param patienceMs time a published probe may take to arrive
    */
@@ -114,12 +114,12 @@ export class Subscriber {
     const { arrivals } = this;
     const published = publish(channel).then(
       () => {
-        // It often arrives before the answer to its PUBLISH does, which comes by another connection: then it is not waited for.
+        // It often arrives before the answer to its PUBLISH, which uses another connection: then it is not awaited.
         if (this.link.current === connection && this.arrivals === arrivals) {
           this.probeSent = Math.max(Date.now(), this.lastProbe + 1);
         }
       },
-      () => undefined, // the command connection's own trouble says nothing about this one
+      () => undefined, // an error of the command connection says nothing about this one
     );
     background('redis', published);
   }
@@ -152,23 +152,23 @@ export class Subscriber {
 
 /** Channels in one command; all of them share a slot on Redis Cluster. */
 const MAX_CHANNELS_PER_COMMAND = 256;
-/** Commands whose confirmation is still to come: more would only queue up in Redis' output buffer. */
+/** Commands that are not confirmed: more would only wait in Redis' output buffer. */
 const MAX_COMMANDS_UNDER_WAY = 8;
 
 interface SubscriptionEvents {
   /** From now on everything published to these channels arrives, in order. */
   confirmed(channels: readonly string[]): void;
-  /** SUBSCRIBE was refused, though the connection stands. */
+  /** SUBSCRIBE was refused, though the connection is up. */
   refused(error: Error): void;
 }
 
 /**
- * Makes the channels that a subscriber connection has follow those that are wanted. Wishes of one event-loop turn are taken together, so
- * that a room that comes and goes costs nothing; commands go out in one order on one connection, so that the last wish wins.
+ * Makes the channels of a subscriber connection follow the wanted ones. The changes of one event-loop turn are combined, so that a room
+ * that comes and goes costs nothing; commands are sent in order on one connection, so that the last one wins.
  */
 class ChannelSubscriptions {
   private readonly wanted = new Set<string>();
-  /** What the commands sent so far have asked for, with the number of the command. */
+  /** The channels requested by the commands sent so far, with the number of the command. */
   private readonly asked = new Map<string, number>();
   private readonly confirmed = new Set<string>();
   private changed = new Set<string>();
@@ -188,7 +188,7 @@ class ChannelSubscriptions {
     return this.wanted.size;
   }
 
-  /** Commands are under way whose answer has not come. */
+  /** Commands are pending. */
   get waiting(): boolean {
     return this.underWay > 0;
   }
@@ -203,7 +203,7 @@ class ChannelSubscriptions {
     this.mark(channel);
   }
 
-  /** A fresh connection, which has no channels yet: all are asked for again, a limited number at a time. */
+  /** A new connection has no channels: all are requested again, a limited number at a time. */
   connected(redis: Redis): void {
     this.disconnected();
     this.redis = redis;
@@ -212,7 +212,7 @@ class ChannelSubscriptions {
     }
   }
 
-  /** Asks again for what was refused. */
+  /** Requests again what was refused. */
   retry(): void {
     if (this.asked.size < this.wanted.size) {
       for (const channel of this.wanted) {
@@ -273,7 +273,7 @@ class ChannelSubscriptions {
       }
     }
     if (still.length > 0) {
-      // Dropped and wanted again before a command said so: there was no gap, but somebody waits to hear it.
+      // Dropped and wanted again before a command was sent: there was no gap, but a caller waits for the confirmation.
       this.events.confirmed(still);
     }
     for (const channels of unsubscribe.values()) {
@@ -323,7 +323,7 @@ class ChannelSubscriptions {
     }
     this.underWay -= 1;
     if (channels.length > 0) {
-      // Channels that were dropped meanwhile, or asked for once more, wait for that command's answer.
+      // Channels that were dropped, or requested again, wait for the later command's answer.
       const current = channels.filter((channel) => this.asked.get(channel) === command);
       current.forEach((channel) => this.confirmed.add(channel));
       this.events.confirmed(current);

@@ -20,10 +20,10 @@ class UnreadableError extends Error {
   }
 }
 
-/** What reading over the end of a buffer throws; a stack that is full is a RangeError too, and no fault of the bytes. */
+/** Thrown by a read past the end of a buffer. Stack overflow is a RangeError too, but no fault of the bytes. */
 const OUT_OF_BYTES = new Set(['ERR_OUT_OF_RANGE', 'ERR_BUFFER_OUT_OF_BOUNDS']);
 
-/** Whether an error says that stored or fanned-out bytes cannot be read; any other is the reader's own. */
+/** Whether an error means that stored or fanned-out bytes cannot be decoded; any other error is a defect of the reader. */
 export function isUnreadable(error: unknown): boolean {
   return (
     error instanceof UnreadableError ||
@@ -43,7 +43,7 @@ interface TelemetryRecord {
 export interface StoredState {
   readonly epoch: string;
   readonly offset: number;
-  /** Payload and head bytes of all publications of the epoch; measures history. */
+  /** Payload and head bytes of all publications of the epoch; history is measured by them. */
   readonly bytes: number;
   readonly metaVersion: number;
   /** Grows with every change of the status. */
@@ -54,9 +54,9 @@ export interface StoredState {
 }
 
 /**
- * Reads a room's state (written by redis/lua/room-state.lua).
- * @param meta metadata in force, empty for none
- * @param telemetryMeta metadata of the last telemetry where it is another one
+ * Decodes a room's state (written by redis/lua/room-state.lua).
+ * @param meta current metadata, empty for none
+ * @param telemetryMeta metadata of the last telemetry, if it is another version
  */
 export function decodeState(
   deviceId: string,
@@ -107,7 +107,7 @@ export function decodeState(
   };
 }
 
-/** @param recordHead bytes of the record's head, as the writer said: a later release may make it longer */
+/** @param recordHead bytes of the record's head, as its writer states: a later release may make it longer */
 export function readRecord(bytes: Buffer, at: number, recordHead: number): TelemetryRecord {
   const start = at + recordHead;
   const end = start + bytes.readUInt32LE(at);
@@ -131,7 +131,7 @@ export function writeRecord(
   return at + RECORD_HEAD_BYTES + payload.length;
 }
 
-/** Whether the epoch in `bytes` is this one: no string is made for it. */
+/** Whether the epoch in `bytes` is this one, compared without making a string. */
 function isEpoch(bytes: Buffer, at: number, epoch: string): boolean {
   for (let index = 0; index < epoch.length; index += 1) {
     if (bytes[at + index] !== epoch.charCodeAt(index)) {
@@ -149,7 +149,7 @@ function readEpoch(bytes: Buffer, at: number): string {
   return bytes.toString('latin1', at, end);
 }
 
-/** Each frame has its length before it, in a channel's message as well as in history. */
+/** Each frame is preceded by its length, in a channel's message as well as in history. */
 const FRAME_LENGTH_BYTES = 4;
 
 const FRAME_BLOCK = 1;
@@ -158,7 +158,7 @@ const FRAME_META = 3;
 const FRAME_FILLED = 4;
 const FRAME_DEVICE = 5;
 
-/** Publications of one room that were stored in one step: what history keeps and what is fanned out. */
+/** Publications of one room that were stored in one step: the unit of history and fan-out. */
 export class Block {
   readonly count: number;
   readonly metaVersion: number;
@@ -210,7 +210,7 @@ export class Block {
   }
 }
 
-/** Receives what a fanned-out message says, in its order. */
+/** Receives the frames of a fanned-out message, in order. */
 export interface FrameSink {
   onBlock(block: Block): void;
   onStatus(epoch: string, revision: number, status: DeviceStatus): void;
@@ -220,7 +220,7 @@ export interface FrameSink {
 }
 
 /**
- * Reads a message of a room's channel. Frames of a kind this release does not know are passed over.
+ * Reads a message of a room's channel. Frames of an unknown kind are skipped.
  * @throws {UnreadableError} for a frame in a format it cannot read
  */
 export function readFrames(bytes: Buffer, sink: FrameSink): void {
@@ -254,7 +254,7 @@ export function readFrames(bytes: Buffer, sink: FrameSink): void {
   }
 }
 
-/** Reads a message of a partition's channel of new devices; undefined for what this release does not know. */
+/** Reads a message of a partition's channel of new devices; undefined for an unknown kind. */
 export function readDeviceAnnouncement(bytes: Buffer): string | undefined {
   checkFormat(bytes, 0);
   return bytes[1] === FRAME_DEVICE ? bytes.toString('utf8', bytes[2]) : undefined;
@@ -292,7 +292,7 @@ export function readHistoryPage(
   }
   const publications: Publication[] = [];
   let next = after.offset + 1;
-  // The numbering before the current one ended where the server did: what is left of it is read whole.
+  // The previous epoch ended where the server did: what is left of it is read completely.
   const isOld = after.epoch !== state.epoch;
   for (const bytes of answer.slice(4 + 2 * versions)) {
     const block = new Block(bytes as Buffer, FRAME_LENGTH_BYTES);
