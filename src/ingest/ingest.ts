@@ -6,7 +6,7 @@ import type { DeviceSink, SharedStore } from './ports.js';
 import type { RetainedState } from './retained-state.js';
 import type { Upstream } from './upstream.js';
 
-/** What a way of reading device topics is made from. */
+/** What every ingest mode is built from. */
 export interface IngestParts {
   readonly config: Config;
   readonly metrics: Metrics;
@@ -20,41 +20,41 @@ export interface IngestParts {
   readonly instance: string;
 }
 
-/** The same where several instances share a store. */
+/** The same for instances that share a store. */
 export interface SharedIngestParts extends IngestParts {
   readonly store: SharedStore;
 }
 
-/** How this instance comes by device messages. It tells {@link Upstream} whether they can reach it. */
+/** How this instance gets device messages. It tells {@link Upstream} whether they can reach it. */
 export abstract class Ingest {
-  /** The connection to the broker stands. */
+  /** Connected to the broker. */
   abstract readonly connected: boolean;
-  /** Sessions with messages that may not be acknowledged yet; for metrics. */
+  /** Sessions that may have unacknowledged messages; for metrics. */
   abstract readonly sessions: readonly IngestSession[];
 
-  /** Begins in the background. */
+  /** Starts in the background. */
   abstract start(): void;
 
   /** Leaves the broker in order. */
   abstract stop(): Promise<void>;
 }
 
-/** What a session with these routes needs to know. */
+/** The context of a session with these routes. */
 export function contextFor({ context, config }: IngestParts, routes: readonly Route[]): IngestContext {
   return { ...context, router: new TopicRouter(routes, Math.max(10_000, config.rooms.maxDevices)) };
 }
 
-/** Subscriptions to what is live: retained messages do not come with them. */
+/** Subscriptions to live messages, without the retained ones. */
 export function liveSubscriptions(routes: readonly Route[]): SubscriptionOptions[] {
   return routes.map(({ filter, qos }) => ({ filter, qos, retainHandling: 2 }));
 }
 
-/** The subscription to markers; without the right to it a return takes longer, and that is all. */
+/** The subscription to markers. It is optional: without the right to it a return only takes longer. */
 export function markerSubscription(filter: string): SubscriptionOptions {
   return { filter, qos: 1, retainHandling: 2, optional: true };
 }
 
-/** The transport of the device patterns: keeps other transports of the application from taking them. */
+/** Identifies the transport of the device patterns, so that other transports of the application do not handle them. */
 export const DEVICE_TRANSPORT = Symbol('SLUICE:DEVICE_TRANSPORT');
 
 /** What devices say, as one session takes it: implemented in devices, made anew for each session with a sink of its own. */
@@ -63,6 +63,6 @@ export interface SessionMessages {
   readonly routes: readonly Route[];
   /** The same for another session: with another place for what devices say, and its own retained messages. */
   into(sink: DeviceSink, retained: RetainedState): SessionMessages;
-  /** Sets the metadata of METADATA_FILE for devices of which no other was seen. */
+  /** Sets the metadata of METADATA_FILE for devices without other metadata. */
   applyMetadataFile(): Promise<void>;
 }

@@ -8,24 +8,24 @@ import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestPar
 import { type IngestNotes, OWN_MARKER, PassingMarkers } from './notes.js';
 import { RetainedPass } from './retained-pass.js';
 
-/** At a clean stop: time for what is under way to be stored, so that the next holder does not get it again. */
+/** At a clean stop: time to store pending messages, so that the next holder does not get them again. */
 const SETTLE_TIMEOUT_MS = 100;
 const SETTLE_LOOK_MS = 5;
 /** Renewals within the life of a lease. */
 export const RENEWALS_PER_LEASE = 3;
-/** Time a marker of our own has to come back, once nothing else is under way, before the broker is taken to hold it back. */
+/** Time our own marker has to come back once no message is unacknowledged; then the broker is assumed to block it. */
 const MARKER_TIMEOUT_MS = 5_000;
 
 export interface HolderEvents {
-  /** Reads live; then: has caught up with what the broker had queued and retained. */
+  /** It reads live messages; later: it has read what the broker had queued and retained. */
   phase(phase: LeasePhase): void;
-  /** It is over, whatever the reason; the lease is given up if there was anything to give up. Called once. */
+  /** It has ended, for any reason, and the lease is released if it was held. Called once. */
   ended(reason: string): void;
 }
 
 /**
- * One time of holding the ingest lease, under one token: fence, persistent session, renewals. It ends at the first loss of
- * anything and never comes back: whoever goes on takes the lease anew, under a higher token.
+ * One period of holding the ingest lease, under one token: fence, persistent session, renewals. It ends when any of them is lost and is
+ * never reused: the next holder takes the lease with a higher token.
  */
 export class IngestHolder {
   readonly session: IngestSession;
@@ -44,7 +44,7 @@ export class IngestHolder {
   private passed = false;
   private readonly forgets: (() => void)[];
 
-  /** @param brokerTimeoutMs time without the broker after which the lease is given up */
+  /** @param brokerTimeoutMs time without the broker after which the lease is released */
   constructor(
     private readonly parts: SharedIngestParts,
     private readonly lease: IngestLease,
@@ -78,7 +78,7 @@ export class IngestHolder {
       contextFor(parts, [...routes, marker]),
       {
         name: 'live',
-        // The same for every holder: the next one takes over what the broker has queued for the last one.
+        // The same client id for every holder: the next one reads what the broker queued for the last one.
         clientId: `${config.redis.namespace}-ingest`,
         cleanStart: 'never',
         sessionExpiryS: expiry,
@@ -135,7 +135,7 @@ export class IngestHolder {
     }
   }
 
-  /** Hands over: lets what is under way be stored, then gives session and lease free and says so. */
+  /** Hands over: lets pending messages be stored, then releases session and lease and sends a note. */
   async handOver(reason: string): Promise<void> {
     this.session.pause(true);
     const deadline = performance.now() + SETTLE_TIMEOUT_MS;
@@ -156,10 +156,10 @@ export class IngestHolder {
     clearInterval(this.renewTimer);
     this.markers.stop();
     this.forgets.forEach((forget) => forget());
-    // Whatever goes wrong on the way, it has ended: the next holder may begin.
+    // Even if a step fails, this holder has ended: the next one may begin.
     try {
       await Promise.all([this.retained.stop(), this.session.end()]);
-      // A store that does not answer forgets the lease by itself.
+      // If the store does not answer, the lease expires.
       const { leaseMs } = this.parts.config.redis;
       await within(leaseMs, this.lease.release(this.token)).catch(() => undefined);
       this.notes.tell({ event: 'gone', token: this.token });
@@ -223,7 +223,7 @@ export class IngestHolder {
             await this.end('another instance has the lease');
           }
         },
-        () => undefined, // tried again until the lease's life is over
+        () => undefined, // retried until the lease expires
       )
       .finally(() => (this.renewing = false));
     background('ingest', renewed);
@@ -238,7 +238,7 @@ export class IngestHolder {
     }
   }
 
-  /** A broker that does not pass our markers on must not keep anybody from the store. */
+  /** A broker that blocks our markers must not keep this holder from catching up. */
   private lookForOwnMarker(): void {
     if (
       !this.passed &&
@@ -252,7 +252,7 @@ export class IngestHolder {
   }
 }
 
-/** Waits for work, but no longer than `timeoutMs`: then it goes on by itself, and the result is undefined. */
+/** Resolves with the work's result, or undefined after timeoutMs. */
 async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {

@@ -9,22 +9,21 @@ import { LocalMode } from './away.js';
 import { type HolderNote, IngestNotes } from './notes.js';
 import { UpstreamGrace } from './upstream.js';
 
-/** Wait before the lease is taken again after a time of holding it that failed. */
+/** Wait before the lease is tried again after a holder failed. */
 const FIRST_WAIT_MS = 200;
 const LONGEST_WAIT_MS = 5_000;
-/** Tokens are times in µs. A note that names one further ahead is none of ours. */
+/** Tokens are times in µs: a note with a token further in the future is invalid. */
 const MAX_CLOCK_DIFFERENCE_US = 3_600_000_000;
-/** Time a new holder has to reach the broker; doubles with each failure, since a broker may be slow to let anybody in. */
+/** Time a new holder has to reach the broker; doubles with each failure, since a broker may be slow to accept connections. */
 const BROKER_TIMEOUT_MS = 1_000;
-/** Time without Redis after which a holder lets another one try: it may be the only one that has lost it. */
+/** Time without Redis after which a holder releases the lease: other instances may still reach Redis. */
 const STORE_TIMEOUT_MS = 250;
-/** A time of holding that lasted this long was good. */
+/** A holder that lasted this long was good. */
 const GOOD_HOLDER_MS = 5_000;
 
 /**
- * One instance at a time reads the device topics, on one persistent session, for all. Every instance watches the lease: through
- * notes at the broker (the holder's will among them) at once, through Redis a little later. While Redis is away every
- * instance reads for itself.
+ * One instance at a time reads the device topics for all, on one persistent session. Every instance watches the lease: at once through
+ * notes at the broker (the holder's will among them), a little later through Redis. While Redis is away every instance reads for itself.
  */
 export class LeasedIngest extends Ingest {
   private readonly logger = new Logger('Ingest');
@@ -106,7 +105,7 @@ export class LeasedIngest extends Ingest {
     background('ingest', this.look());
   }
 
-  /** Reads who has the lease, draws the consequences, and looks again in time. */
+  /** Reads the lease from the store, evaluates it, and schedules the next look. */
   private async look(): Promise<void> {
     if (this.looking || this.stopped) {
       this.evaluate();
@@ -116,7 +115,7 @@ export class LeasedIngest extends Ingest {
     clearTimeout(this.timer);
     if (this.holder === undefined && this.parts.store.storeReachable) {
       const asked = this.lease.lastSeen;
-      // What cannot be read keeps what was known until its time is over.
+      // If it cannot be read, the last known state holds until it expires.
       const state = await this.ingestLease.read().catch(() => undefined);
       if (state !== undefined && this.holder === undefined && this.lease.lastSeen === asked) {
         this.lease.stored(state);
@@ -127,7 +126,7 @@ export class LeasedIngest extends Ingest {
       try {
         this.evaluate();
       } catch (error) {
-        contain('ingest', error); // looked at again in time
+        contain('ingest', error); // the next look is scheduled all the same
       }
       this.timer = setTimeout(
         walled('ingest', () => this.look()),
@@ -162,7 +161,7 @@ export class LeasedIngest extends Ingest {
     }
   }
 
-  /** Acts on what is known. */
+  /** Acts on the known state of the lease. */
   private evaluate(): void {
     if (this.stopped) {
       return;
@@ -253,16 +252,16 @@ export class LeasedIngest extends Ingest {
   }
 }
 
-/** The ingest lease as far as it is known here. */
+/** The ingest lease as known by this instance. */
 class KnownLease {
-  /** Highest token that was seen. */
+  /** The highest token seen. */
   lastSeen = 0;
   private lease: { phase: LeasePhase; until: number } | null = null;
 
   /** @param leaseMs life of a lease without renewal */
   constructor(private readonly leaseMs: number) {}
 
-  /** Somebody has it. */
+  /** Somebody holds it. */
   get alive(): boolean {
     return this.lease !== null && performance.now() < this.lease.until;
   }
@@ -271,12 +270,12 @@ class KnownLease {
     return this.lease?.phase;
   }
 
-  /** performance.now() at which it ends unless it is renewed; Infinity when that is not known, or it is this instance's. */
+  /** performance.now() at which it expires unless renewed; Infinity when that is not known, or this instance holds it. */
   get until(): number {
     return this.lease?.until ?? Infinity;
   }
 
-  /** What the store says. */
+  /** The state read from the store. */
   stored(state: LeaseState | null): void {
     if (state === null) {
       this.lease = null;
@@ -286,7 +285,7 @@ class KnownLease {
     this.lease = { phase: state.phase, until: performance.now() + state.expiresInMs };
   }
 
-  /** What its holder says. */
+  /** A note from the holder. */
   told(token: number, phase: LeasePhase): void {
     this.lastSeen = token;
     this.lease = { phase, until: performance.now() + this.leaseMs };
@@ -298,7 +297,7 @@ class KnownLease {
     this.lease = { phase, until: Infinity };
   }
 
-  /** Nobody has it. */
+  /** Nobody holds it. */
   free(): void {
     this.lease = null;
   }

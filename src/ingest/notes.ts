@@ -10,28 +10,25 @@ import {
 } from '../mqtt/broker-connection.js';
 import type { InboundMessage } from '../mqtt/topic-router.js';
 
-/** What instances tell each other through the broker about the holder of the ingest lease. */
+/** Notes between instances, through the broker, about the holder of the ingest lease. */
 export type HolderNote =
   /** The holder of this token reads; has caught up; or is gone, so that its lease may be taken at once. */
   | { readonly event: 'reading' | 'caught-up' | 'gone'; readonly token: number }
-  /** Everything that the broker had for the holder, or for this member of the group, before this marker is stored. */
+  /** Everything the broker had for the holder, or for this member of the group, before this marker is stored. */
   | { readonly event: 'passed'; readonly marker: string; readonly member?: number };
 
 export interface NotesEvents {
-  /** The connection stands and notes are heard, or not any more. */
+  /** Connected and subscribed to notes, or no longer. */
   connected(connected: boolean): void;
   note(note: HolderNote): void;
 }
 
-/** Beginning of the names of markers that only their sender waits for, in its own session. */
+/** Prefix of markers that only their sender waits for, in its own session. */
 export const OWN_MARKER = 'own-';
-/** Time a marker has to come back through the sessions of who reads. */
+/** Time a marker has to come back through the readers' sessions. */
 const MARKER_TIMEOUT_MS = 2_000;
 
-/**
- * A connection to the broker for notes about the ingest lease. They only save time: whoever misses one learns the same from
- * Redis a little later.
- */
+/** Notes about the lease, sent through the broker. They only save time: an instance that misses one reads the same from Redis a little later. */
 export class IngestNotes {
   private readonly logger = new Logger(IngestNotes.name);
   private readonly connection: BrokerConnection;
@@ -64,12 +61,12 @@ export class IngestNotes {
     return `${this.namespace}/ingest/+/marker`;
   }
 
-  /** Notes are heard. */
+  /** Subscribed to notes. */
   get connected(): boolean {
     return this.subscribed;
   }
 
-  /** Number of the connection; 0 while notes are not heard. What is sent on one that has ended may be lost. */
+  /** Number of the connection; 0 while not subscribed to notes. A note sent on a connection that has ended may be lost. */
   get connectionNumber(): number {
     return this.subscribed ? this.connections : 0;
   }
@@ -82,21 +79,21 @@ export class IngestNotes {
     return this.connection.close();
   }
 
-  /** The will of a holder's session: published by the broker the moment its connection dies. */
+  /** The will of a holder's session: the broker publishes it when the connection breaks. */
   will(token: number): Will {
     const note: HolderNote = { event: 'gone', token };
     return { topic: this.holderTopic, payload: Buffer.from(JSON.stringify(note)), qos: 1, retain: false };
   }
 
-  /** Tells everybody, this instance too; nothing when there is no connection. */
+  /** Sends a note to every instance, this one included; does nothing without a connection. */
   tell(note: HolderNote): void {
     this.client?.publish(this.holderTopic, JSON.stringify(note), { qos: 0 });
   }
 
   /**
    * Sends a marker through the session of the holder, or of every member of the group.
-   * @param readers how many of them are to say that it has passed
-   * @returns whether they have: everything that the broker had taken before is stored. False after 2 s
+   * @param readers number of readers that must confirm it
+   * @returns true if they did: everything the broker had accepted before is stored. False after 2 s
    */
   async passMarker(readers = 1): Promise<boolean> {
     const marker = randomBytes(8).toString('hex');
@@ -120,12 +117,12 @@ export class IngestNotes {
     });
   }
 
-  /** @param marker its name; {@link OWN_MARKER} begins those that only their sender waits for, in its own session */
+  /** @param marker its name; names with {@link OWN_MARKER} are awaited only by their sender, in its own session */
   sendMarker(marker: string): void {
     this.client?.publish(`${this.namespace}/ingest/${marker}/marker`, '', { qos: 1 }, () => undefined);
   }
 
-  /** Says which right is missing, once. */
+  /** Warns of the missing right, once. */
   warnOfRights(): void {
     if (!this.refusalSaid) {
       this.refusalSaid = true;
@@ -180,7 +177,7 @@ export class IngestNotes {
   }
 }
 
-/** Anybody with the right may publish there: what is no note is passed over. */
+/** Anybody with the right may publish there: invalid notes are ignored. */
 function parseNote(payload: Buffer): HolderNote | undefined {
   try {
     const { event, token, marker, member } = JSON.parse(payload.toString()) as Record<string, unknown>;
@@ -195,20 +192,20 @@ function parseNote(payload: Buffer): HolderNote | undefined {
       return { event, token: token as number };
     }
   } catch {
-    // no JSON
+    // not JSON
   }
   return undefined;
 }
 
 const LOOK_MS = 5;
 
-/** Markers that came through a session: each has passed when everything that came before it is stored. */
+/** Markers that came through a session: each has passed when everything before it is stored. */
 export class PassingMarkers {
   private waiting: InboundMessage[] = [];
   private timer: NodeJS.Timeout | undefined;
 
   /**
-   * @param oldestSequence of the messages of the session that are not stored; see IngestSession
+   * @param oldestSequence of the session's messages that are not stored; see IngestSession
    * @param passed called with the marker's name
    */
   constructor(

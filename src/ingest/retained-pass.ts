@@ -4,7 +4,7 @@ import { contextFor, type SessionMessages, type SharedIngestParts } from './inge
 import type { DeviceSink } from './ports.js';
 import { RetainedState } from './retained-state.js';
 
-/** The retained messages, read beside a session that reads what is live, and what of them may be used. */
+/** Reads the retained messages beside a session of live ones, and decides which of them may be used. */
 export class RetainedPass {
   /** For the live messages of that session. */
   readonly messages: SessionMessages;
@@ -12,9 +12,9 @@ export class RetainedPass {
   private reader: RetainedReader | undefined;
 
   /**
-   * @param sink where device messages go
+   * @param sink where device messages are stored
    * @param clientId of the connection that reads them
-   * @param done they have been read; not called after {@link stop}
+   * @param done all were read; not called after {@link stop}
    */
   constructor(
     private readonly parts: SharedIngestParts,
@@ -26,19 +26,19 @@ export class RetainedPass {
     this.messages = parts.messages.into(sink, this.state);
   }
 
-  /** The live session is connected, and nothing has come through it. @param missed messages may have been missed */
+  /** The live session is connected, and no message has come through it. @param missed messages may have been missed */
   begin(missed: boolean): void {
     this.state.begin(missed);
   }
 
-  /** The live session is up: reads. */
+  /** The live session is up: reads the retained messages. */
   read(): void {
     background('ingest', this.stop());
     const { parts } = this;
     const reader = new RetainedReader(contextFor(parts, this.messages.routes), this.clientId, () => {
       this.reader = undefined;
       this.state.end();
-      // Where the store is lost it is done again after the return.
+      // If the store is lost, this is repeated after the return.
       background(
         'ingest',
         this.messages.applyMetadataFile().catch(() => undefined),
@@ -49,7 +49,7 @@ export class RetainedPass {
     reader.start();
   }
 
-  /** Reads again, since what was stored may be what it was before. */
+  /** Reads again, since the store may have older data than before. */
   readAgain(): void {
     this.state.forget();
     this.begin(true);
@@ -63,13 +63,13 @@ export class RetainedPass {
   }
 }
 
-/** The broker is taken to have sent all retained messages after this much silence. */
+/** After this much silence the broker is assumed to have sent all retained messages. */
 const QUIET_MS = 1_000;
 
 /**
- * Reads the retained messages once, on a short session of its own at QoS 0. Not through the live subscription: at QoS 1 a broker
- * sends no more of them than its queue holds (Mosquitto: 1 020 of 5 000 with its defaults) and drops live messages of the
- * same queue meanwhile. At QoS 0 all of them come, as fast as the connection carries them.
+ * Reads the retained messages once, on a short session of its own at QoS 0. Not through the live subscription: at QoS 1 a broker sends no
+ * more of them than its queue holds (Mosquitto: 1 020 of 5 000 with its defaults) and meanwhile drops live messages of the same queue. At
+ * QoS 0 all of them come, as fast as the connection allows.
  */
 export class RetainedReader {
   private readonly session: IngestSession;

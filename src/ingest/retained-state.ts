@@ -2,10 +2,9 @@ import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 
 /**
- * What a retained status or metadata message may change. The broker hands it over beside the live messages, on another
- * connection, so that it can arrive after a live one that is newer: then it says nothing.
- * A status that is known stays as it is, unless messages may have been missed (the broker had no session of ours): then what the
- * broker retained is the best anyone knows.
+ * What a retained status or metadata message may change. It arrives on another connection than the live messages, so it may come after a
+ * newer live one and is then ignored. A known status is kept, unless messages may have been missed (the broker had no session of ours):
+ * then the retained one is the best available.
  */
 @Injectable()
 export class RetainedState {
@@ -13,14 +12,14 @@ export class RetainedState {
   private missed = false;
   private readonly liveStatus = new Set<string>();
   private readonly liveMeta = new Set<string>();
-  /** Devices that have published metadata of their own, and not forgotten it since. */
+  /** Devices that have published metadata of their own and not deleted it since. */
   private readonly ownMeta = new Set<string>();
-  /** isOnline of devices whose last status carried no time: a retained repeat of it is no news, and must not move lastSeen. */
+  /** isOnline of devices whose last status had no time: a retained repeat of it is not newer, and must not change lastSeen. */
   private readonly timeless = new Map<string, boolean>();
 
   constructor(@Inject(CONFIG) private readonly config: Config) {}
 
-  /** A connection stands and retained messages will be read. @param missed the broker kept no session for us */
+  /** Connected, and retained messages will be read. @param missed the broker kept no session for us */
   begin(missed: boolean): void {
     this.reading = true;
     this.missed = missed;
@@ -28,12 +27,12 @@ export class RetainedState {
     this.liveMeta.clear();
   }
 
-  /** What was stored of the last statuses may be lost: repeats of them are news again. */
+  /** The stored statuses may be lost: repeats of them count as new again. */
   forget(): void {
     this.timeless.clear();
   }
 
-  /** The retained messages have been read. */
+  /** The retained messages were read. */
   end(): void {
     this.reading = false;
     this.liveStatus.clear();
@@ -52,7 +51,7 @@ export class RetainedState {
     }
   }
 
-  /** Whether a retained status may be used at all; see {@link onlyIfUnknown} for how. */
+  /** Whether a retained status may be used at all; {@link onlyIfUnknown} says how. */
   admitsStatus(deviceId: string, isOnline: boolean, hasTime: boolean): boolean {
     if (this.liveStatus.has(deviceId)) {
       return false;
@@ -64,7 +63,7 @@ export class RetainedState {
     return !this.liveMeta.has(deviceId);
   }
 
-  /** Remembers that a device published metadata of its own, or that it forgot it. */
+  /** Records that a device published metadata of its own, or deleted it. */
   sawMeta(deviceId: string, published: boolean): void {
     if (!published) {
       this.ownMeta.delete(deviceId);
@@ -73,7 +72,7 @@ export class RetainedState {
     }
   }
 
-  /** Whether a device has metadata of its own, as far as this process has seen it. */
+  /** Whether a device is known to have metadata of its own, since this process started. */
   knowsMeta(deviceId: string): boolean {
     return this.ownMeta.has(deviceId);
   }
@@ -83,7 +82,7 @@ export class RetainedState {
     return !(this.reading && this.missed);
   }
 
-  /** Remembers the last status of a device, live or retained. */
+  /** Records the last status of a device, live or retained. */
   sawStatus(deviceId: string, isOnline: boolean, hasTime: boolean): void {
     if (hasTime) {
       this.timeless.delete(deviceId);

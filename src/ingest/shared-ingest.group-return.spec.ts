@@ -31,7 +31,7 @@ describe(GroupReturn.name, () => {
   afterEach(() => jest.useRealTimers());
 
   it('waits for as many members as there were before', async () => {
-    group.sawOthers(2);
+    group.noteOthers(2);
     void group.ask(0, false);
     void group.ask(0, false);
     expect(notes.asked).toEqual([3]);
@@ -46,12 +46,12 @@ describe(GroupReturn.name, () => {
   });
 
   it('lets others be read for who does not come back, and then waits for those that the store knows', async () => {
-    group.sawOthers(2);
+    group.noteOthers(2);
     void group.ask(0, false);
     await notes.say(false);
-    expect(group.mayAdopt).toBe(false);
+    expect(group.canAdopt).toBe(false);
     jest.advanceTimersByTime(3_000);
-    expect(group.mayAdopt).toBe(true);
+    expect(group.canAdopt).toBe(true);
     void group.ask(1, true);
     expect(notes.asked).toEqual([3]);
     jest.advanceTimersByTime(3_000);
@@ -62,7 +62,7 @@ describe(GroupReturn.name, () => {
   });
 
   it('waits for nobody for ever', async () => {
-    group.sawOthers(2);
+    group.noteOthers(2);
     void group.ask(2, false);
     await notes.say(false);
     jest.advanceTimersByTime(15_000);

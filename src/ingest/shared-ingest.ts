@@ -17,15 +17,15 @@ import { IngestNotes, OWN_MARKER, PassingMarkers } from './notes.js';
 import { RetainedPass } from './retained-pass.js';
 import { UpstreamGrace } from './upstream.js';
 
-/** Time an adopted name has until what the broker held for it is stored; then it is left for another try. */
+/** Time in which the broker's messages for an adopted name must be stored; then it is left for another attempt. */
 const ADOPTION_TIMEOUT_MS = 30_000;
 const LEAVE_TIMEOUT_MS = 500;
 const ADOPTION_LOOK_MS = 50;
 
 /**
- * All instances read the device topics, each its share of them: for what is beyond one reader. Each is a member of the shared
- * subscription under the name of a slot, so that what the broker holds for a member that was killed is read by another one.
- * While Redis is away every instance reads for itself.
+ * All instances read the device topics and share the messages, for rates beyond one reader. Each is a member of the shared subscription
+ * under the name of a slot, so that another instance can read what the broker holds for a killed member. While Redis is away every instance
+ * reads for itself.
  */
 export class SharedIngest extends Ingest {
   private readonly logger = new Logger('Ingest');
@@ -33,10 +33,10 @@ export class SharedIngest extends Ingest {
   private readonly grace: UpstreamGrace;
   private readonly localMode: LocalMode;
   private readonly groupReturn: GroupReturn;
-  private own: SharedMember | undefined;
-  /** The slot of the last own member: taken again after Redis was away, even if a Redis that comes back empty knows nothing of it. */
+  private own: GroupMember | undefined;
+  /** The slot of the last own member: preferred after Redis was away, even if Redis comes back empty. */
   private slotBefore: number | undefined;
-  private adopted: SharedMember | undefined;
+  private adopted: GroupMember | undefined;
   private othersUp = 0;
   private looking = false;
   private timer: NodeJS.Timeout | undefined;
@@ -57,7 +57,7 @@ export class SharedIngest extends Ingest {
         }
         background('ingest', this.look());
       },
-      note: () => undefined, // they concern the lease
+      note: () => undefined, // notes concern the lease only
     });
     this.groupReturn = new GroupReturn(this.notes, () => this.evaluate());
     this.localMode = new LocalMode(parts, {
@@ -99,17 +99,17 @@ export class SharedIngest extends Ingest {
 
   private async leave(): Promise<void> {
     const { own } = this;
-    // What could not be stored stays with the broker, under a slot that another instance adopts.
+    // Messages that could not be stored stay with the broker, under a slot that another instance adopts.
     if (own !== undefined && (await own.leave(LEAVE_TIMEOUT_MS))) {
       await this.slots.release(own.slot).catch(() => undefined);
     }
   }
 
-  /** Keeps what is held, takes what is missing. */
+  /** Renews held slots, takes missing ones. */
   private async look(): Promise<void> {
     if (!this.looking && !this.stopped && this.parts.store.storeReachable) {
       this.looking = true;
-      // What Redis does not answer is asked again.
+      // If Redis does not answer, the next look tries again.
       await this.keepSlots().catch(() => undefined);
       this.looking = false;
     }
@@ -128,11 +128,11 @@ export class SharedIngest extends Ingest {
     const { store } = this.parts;
     const { abandoned, othersUp } = await this.slots.watch();
     this.othersUp = othersUp;
-    // A Redis that thaws answers late, and of a time in which nobody could renew.
+    // The answer of a Redis that was frozen is late, and from a time in which no slot could be renewed.
     if (store.mode === 'store') {
-      this.groupReturn.sawOthers(othersUp);
-    } else if (!this.groupReturn.mayAdopt) {
-      // After Redis was away everything is abandoned, until its holder is back.
+      this.groupReturn.noteOthers(othersUp);
+    } else if (!this.groupReturn.canAdopt) {
+      // After Redis was away all slots are abandoned until their holders are back.
       return;
     }
     if (abandoned > 0 && this.adopted === undefined && !this.stopped && this.notes.connected) {
@@ -145,13 +145,13 @@ export class SharedIngest extends Ingest {
 
   private async join(): Promise<void> {
     const number = await this.slots.take(this.slotBefore);
-    // Stopped meanwhile: the slot is abandoned, and another instance looks what the broker holds for its name.
+    // Stopped meanwhile: the slot stays abandoned, and another instance adopts it.
     if (!this.stopped) {
       this.own = this.createMember(number, false);
     }
   }
 
-  /** Reads what the broker holds for a member that is gone, then lets it forget the name. */
+  /** Reads what the broker holds for a member that is gone, then discards its session. */
   private async adopt(slot: number): Promise<void> {
     this.logger.warn(`A reader is gone: reading what the broker holds for its name (${slot})`);
     const member = this.createMember(slot, true);
@@ -169,8 +169,8 @@ export class SharedIngest extends Ingest {
     this.adopted = undefined;
   }
 
-  private createMember(slot: number, adopted: boolean): SharedMember {
-    const member = new SharedMember(this.parts, this.notes, slot, adopted, {
+  private createMember(slot: number, adopted: boolean): GroupMember {
+    const member = new GroupMember(this.parts, this.notes, slot, adopted, {
       changed: () => this.evaluate(),
       takenOver: () => this.lost(member, 'another connection uses its name'),
     });
@@ -178,7 +178,7 @@ export class SharedIngest extends Ingest {
     return member;
   }
 
-  private lost(member: SharedMember, why: string): void {
+  private lost(member: GroupMember, why: string): void {
     this.logger.warn(`The reader ${member.slot} ends: ${why}`);
     background('ingest', member.end());
     if (this.own === member) {
@@ -221,20 +221,20 @@ export class SharedIngest extends Ingest {
   }
 }
 
-/** Time for what the broker has queued to be stored before a member leaves for good. */
+/** Time to store what the broker has queued before a member leaves for good. */
 const DRAIN_TIMEOUT_MS = 500;
 const OWN_MARKER_TIMEOUT_MS = 2_000;
 const NOTES_LOOK_MS = 50;
 
 interface MemberEvents {
-  /** It went up or down, or what the broker had queued for it is stored. */
+  /** It went up or down, or has stored what the broker had queued for it. */
   changed(): void;
-  /** The broker says that another connection uses its name. */
+  /** The broker reports that another connection uses its name. */
   takenOver(): void;
 }
 
 /** One member of the shared subscription: a persistent session under the name of its slot. */
-class SharedMember {
+class GroupMember {
   readonly session: IngestSession;
   private readonly logger = new Logger('Ingest');
   private readonly filters: readonly string[];
@@ -245,7 +245,7 @@ class SharedMember {
   private nextMarker = 1;
   private isCaughtUp = false;
 
-  /** @param adopted only what the broker holds for the name is read; see {@link leave} */
+  /** @param adopted only reads what the broker holds for the name; see {@link leave} */
   constructor(
     private readonly parts: SharedIngestParts,
     private readonly notes: IngestNotes,
@@ -291,7 +291,7 @@ class SharedMember {
       {
         connected: (sessionPresent, connack) => {
           warnOfGrants(this.logger, connack, { sessionExpiryS: mqtt.sessionExpiryS, shared: true });
-          // One member is enough to believe the broker where nobody may have listened.
+          // If nobody was subscribed, messages may be missed; one member is enough to read the retained ones.
           this.retained.begin((!sessionPresent && slot === 0) || (store.stateDoubt.raised && !adopted));
         },
         up: () => this.up(),
@@ -313,7 +313,7 @@ class SharedMember {
     ];
   }
 
-  /** What the broker had queued when it went up is stored. */
+  /** It has stored what the broker had queued when it went up. */
   get caughtUp(): boolean {
     return this.isCaughtUp;
   }
@@ -323,7 +323,7 @@ class SharedMember {
     this.session.start();
   }
 
-  /** Resolves when everything the broker had for this member until now is stored. @returns false when that is not known in time */
+  /** Resolves when everything the broker has had for this member so far is stored. @returns false if that is not confirmed in time */
   passMarker(timeoutMs: number): Promise<boolean> {
     const marker = `${OWN_MARKER}${this.parts.instance}-${this.slot}-${this.nextMarker++}`;
     return new Promise((resolve) => {
@@ -341,15 +341,15 @@ class SharedMember {
     });
   }
 
-  /** Ends the connection; the broker keeps the session for the next one of this name. */
+  /** Ends the connection; the broker keeps the session for the next member of this name. */
   async end(): Promise<void> {
     this.release();
     await Promise.all([this.retained.stop(), this.session.end()]);
   }
 
   /**
-   * Leaves the group for good: takes no new share, stores what it was given, and lets the broker forget the session.
-   * @returns false when not everything could be stored: the session is kept, for whoever adopts the name
+   * Leaves the group for good: unsubscribes, stores what the broker queued for it, and discards the session.
+   * @returns false if not everything could be stored: the session is kept for the instance that adopts the name
    */
   async leave(timeoutMs = DRAIN_TIMEOUT_MS): Promise<boolean> {
     await this.session.unsubscribe(this.filters);
@@ -373,7 +373,7 @@ class SharedMember {
     while (this.session.up && !this.isCaughtUp) {
       const { connectionNumber } = this.notes;
       if (connectionNumber === 0) {
-        // After a restart of the broker the notes may be back later than the session.
+        // After a restart of the broker the notes may reconnect later than the session.
         await new Promise((resolve) => setTimeout(resolve, NOTES_LOOK_MS));
         continue;
       }
@@ -402,57 +402,57 @@ class SharedMember {
   }
 }
 
-/** Time for members to come back by themselves before what the broker holds for their names is read by another one. */
+/** Time for members to return by themselves before another instance reads what the broker holds for their names. */
 const ADOPT_AFTER_MS = 3_000;
-/** Time after which only members that the store knows are waited for. */
+/** Time after which only members known by the store are awaited. */
 const FORGET_AFTER_MS = 6_000;
-/** Time after which nobody is waited for. */
+/** Time after which no member is awaited. */
 const LONGEST_WAIT_MS = 15_000;
 
 /**
- * When an instance may go from the broker back to the store. All members store what the broker queued for them while the store was
- * away; whoever went back before the last of them is through would be shown old values as new ones.
+ * Decides when an instance may return from the broker to the store. Every member first stores what the broker queued for it. An instance
+ * that returned earlier would receive those old values as new ones.
  */
 export class GroupReturn {
-  /** The other members as long as rooms were in the store. */
+  /** Number of other members while rooms were in the store. */
   private othersBefore = 0;
   /** performance.now() since when this instance's own share is stored; undefined while it is not. */
   private waitingSince: number | undefined;
   private asking = false;
-  /** Members that have answered, this one among them; 0 until all have. */
+  /** Members that have answered, this one included; 0 until all have. */
   private through = 0;
 
-  /** @param changed it is known now */
+  /** @param changed the answer is known now */
   constructor(
     private readonly notes: Pick<IngestNotes, 'passMarker'>,
     private readonly changed: () => void,
   ) {}
 
-  /** Every member has stored what was queued for it, or those that have not are waited for no longer. */
+  /** Every member has stored what was queued for it, or the wait for the others is over. */
   get ready(): boolean {
     return this.through > 0;
   }
 
-  /** In local mode: whoever has not come back by now does not, and what is held for its name may be read. */
-  get mayAdopt(): boolean {
+  /** In local mode: members that have not returned by now are given up, and another instance may drain their sessions. */
+  get canAdopt(): boolean {
     return this.waitedMs >= ADOPT_AFTER_MS;
   }
 
-  /** How many others read, seen while rooms are in the store. */
-  sawOthers(count: number): void {
+  /** Records the number of other readers, while rooms are in the store. */
+  noteOthers(count: number): void {
     this.othersBefore = count;
   }
 
-  /** This instance is back in the store, or its own share is not stored yet. */
+  /** This instance is back in the store, or its own share is no longer stored. */
   reset(): void {
     this.waitingSince = undefined;
     this.through = 0;
   }
 
   /**
-   * This instance's own share is stored: asks the others, unless it is known or asked already. Called again and again.
-   * @param othersNow members that read now, as far as the store knows
-   * @param adopting this instance reads what is held for another name, too
+   * Called repeatedly once this instance's own share is stored: asks the other members whether theirs is, at most once at a time.
+   * @param othersNow members that read now, according to the store
+   * @param adopting this instance also reads what is held for another name
    */
   async ask(othersNow: number, adopting: boolean): Promise<void> {
     this.waitingSince ??= performance.now();
@@ -478,7 +478,7 @@ export class GroupReturn {
     }
   }
 
-  /** Resolves when what the broker had for those members until now is stored, or not in time. */
+  /** Resolves when everything the broker has had for those members so far is stored, or after a timeout. */
   barrier(): Promise<boolean> {
     return this.notes.passMarker(this.through);
   }

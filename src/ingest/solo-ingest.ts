@@ -8,12 +8,12 @@ import type { RetainedState } from './retained-state.js';
 import { contextFor, Ingest, type IngestParts, liveSubscriptions } from './ingest.js';
 
 /**
- * Seconds the broker keeps the session of one process that lost its connection: long enough for a restart of the broker or a
- * network that comes back, short enough that a process that died does not leave a queue behind for long.
+ * Seconds the broker keeps the session of a process that lost its connection: long enough for a restart of the broker or a network outage,
+ * short enough that a dead process does not leave a queue behind for long.
  */
 const SESSION_EXPIRY_S = 300;
 
-/** One instance alone: an {@link IngestSession} for what is live, and a {@link RetainedReader} for what the broker retained. */
+/** One instance alone: an {@link IngestSession} for live messages, and a {@link RetainedReader} for retained ones. */
 export class SoloIngest extends Ingest {
   private readonly logger = new Logger('Ingest');
   private readonly context: IngestContext;
@@ -45,11 +45,10 @@ export class SoloIngest extends Ingest {
       context,
       {
         name: 'live',
-        // Its own: whatever takes it over is a mistake, and must not be fought.
+        // A client id of its own: another process that uses it is a mistake, which must not cause mutual takeovers.
         clientId: `${redis.namespace}-ingest-${randomBytes(6).toString('hex')}`,
-        // Nothing can be there under a new name, so "clean" would mean nothing, except to Mosquitto: a session that began clean is
-        // not written to its disk, and a killed broker forgets it. MQTT 3.1.1 has no expiry: there a session that is kept
-        // would queue for a process that is gone, for ever.
+        // A new client id has no session to clean. But Mosquitto does not write a session that began clean to its disk, so a killed broker
+        // forgets it. MQTT 3.1.1 has no expiry: there a kept session would queue for ever after this process ended.
         cleanStart: broker.protocolVersion === 5 ? 'never' : 'always',
         sessionExpiryS: SESSION_EXPIRY_S,
         receiveMaximum: mqtt.receiveMaximum,

@@ -5,8 +5,8 @@ import { Metrics } from '../metrics/metrics.js';
 type Listener = (up: boolean, changedAt: number) => void;
 
 /**
- * Whether device messages can reach this instance now: connected to the broker and every subscription granted.
- * While it is up and a device is silent, the device is.
+ * Whether device messages can reach this instance now: connected to the broker and every subscription granted. While it is up, silence of a
+ * device means that the device is silent.
  */
 @Injectable()
 export class Upstream {
@@ -21,18 +21,18 @@ export class Upstream {
     return this.isUp;
   }
 
-  /** Unix ms of the last change; of the start before there was one. */
+  /** Unix ms of the last change; of the start if there was none. */
   get changedAt(): number {
     return this.changed;
   }
 
-  /** @returns ends the listening */
+  /** @returns removes the listener */
   onChange(listener: Listener): () => void {
     this.listeners.add(listener);
     return () => void this.listeners.delete(listener);
   }
 
-  /** Says how it is now; only a change is told. */
+  /** Sets the state; listeners hear changes only. */
   set(up: boolean): void {
     if (up === this.isUp) {
       return;
@@ -53,16 +53,16 @@ export class Upstream {
   }
 }
 
-/** Longer than a holder takes over from another, and than a change between Redis and the broker takes. */
+/** Longer than a takeover between holders, and than a switch between Redis and the broker. */
 const GRACE_MS = 2_000;
 
-/** Tells {@link Upstream} of an end only when it lasts: a takeover is no outage. */
+/** Reports an outage to {@link Upstream} only if it lasts: a takeover is no outage. */
 export class UpstreamGrace {
   private timer: NodeJS.Timeout | undefined;
 
   constructor(private readonly upstream: Upstream) {}
 
-  /** @param hopeful somebody may be about to take over; else an end is told at once */
+  /** @param hopeful another reader may take over soon: then the outage is reported only after GRACE_MS */
   set(up: boolean, hopeful: boolean): void {
     if (up || !hopeful) {
       clearTimeout(this.timer);
@@ -76,7 +76,7 @@ export class UpstreamGrace {
     }
   }
 
-  /** The instance stops: nothing more is told. */
+  /** Stops reporting (the instance stops). */
   stop(): void {
     clearTimeout(this.timer);
   }
