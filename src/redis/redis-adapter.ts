@@ -28,11 +28,11 @@ import { checkServer } from './start-checks.js';
 const STOP_TIMEOUT_MS = 2_000;
 
 /**
- * Rooms in Redis, shared by all instances. While Redis is away (no answer for REDIS_TIMEOUT_MS, or it takes no writes) the rooms of this
- * instance are served from this process, fed by whoever takes device messages from the broker: see {@link mode}.
+ * Rooms in Redis, shared by all instances. While Redis is away (no answer for REDIS_TIMEOUT_MS, or it accepts no writes) the rooms of this
+ * instance are served from this process, fed by its own reader of device messages: see {@link mode}.
  */
 export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedStore {
-  /** Writes into the store whatever the mode: for a session whose messages belong there, also before the return to it. */
+  /** Writes into the store in every mode: for sessions whose messages belong there, also before the return to it. */
   readonly storeWriter: StoreWriter;
   readonly stateDoubt = new StateDoubt();
   private readonly store: RedisStore;
@@ -46,7 +46,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   private readonly fencedListeners = new Listeners<void>();
   private returnsByItself = true;
 
-  /** @param createNodes makes the servers' connections; given the events of each */
+  /** @param createNodes makes the connections to the servers; it is given their events */
   constructor(
     private readonly config: Config,
     private readonly metrics: Metrics,
@@ -61,24 +61,24 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     this.storeWriter = new StoreWriter(this.store);
   }
 
-  // What the ingest side needs besides the port
+  // What ingest needs besides the port
 
   /** `store`: rooms are in Redis. `local`: Redis is away, and publications that arrive here are shown to the rooms of this instance only. */
   get mode(): StoreMode {
     return this.modes.mode;
   }
 
-  /** Told in the step of the change. At `local` the session that fed the store ends; at `store` local sessions do. */
+  /** Called in the step of the change. At `local` the session that fed the store ends; at `store` local sessions end. */
   onModeChange(listener: (mode: StoreMode) => void): Unsubscribe {
     return this.modeListeners.add(listener);
   }
 
-  /** Redis answers and takes writes, whatever the mode. */
+  /** Redis answers and accepts writes, whatever the mode. */
   get storeReachable(): boolean {
     return this.modes.reachable;
   }
 
-  /** Redis has been reached at least once. */
+  /** Redis was reached at least once. */
   get reached(): boolean {
     return this.modes.reached;
   }
@@ -87,13 +87,13 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     return this.reachableListeners.add(listener);
   }
 
-  /** From now on the return to the store is not made by itself: {@link resumeStore} is called when ingest has caught up. */
+  /** From now on only {@link resumeStore} returns to the store; it is called when ingest has caught up. */
   coordinateReturn(): void {
     this.returnsByItself = false;
   }
 
   /**
-   * Ends local mode: rooms switch to the store one by one, told by onReset; then the mode changes.
+   * Ends local mode: rooms switch to the store one by one, reported by onReset; then the mode changes.
    * @throws when Redis is lost again before that
    */
   resumeStore(): Promise<void> {
@@ -110,9 +110,9 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   }
 
   /**
-   * Makes this instance the one whose publications are stored: those of holders with lower tokens are refused in every partition.
+   * Fences the store: publications of holders with lower tokens are refused in every partition.
    * @param token greater than all before; a whole number below 2^53
-   * @throws when a higher one is there already, or Redis does not answer
+   * @throws when a higher token is there already, or Redis does not answer
    */
   async raiseFence(token: number): Promise<void> {
     if (!(await this.store.raiseFence(token))) {
@@ -131,17 +131,17 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     return this.fencedListeners.add(listener);
   }
 
-  /** Where the ingest lease lies: with the first partition. */
+  /** Where the ingest lease is stored: with the first partition. */
   get leasePlace(): StorePlace {
     return this.places[0] as StorePlace;
   }
 
-  /** One for each partition, for what else instances share. */
+  /** One per partition, for other shared data. */
   get places(): readonly StorePlace[] {
     return this.store.places;
   }
 
-  /** Takes a message of a local session: shown while rooms are local, passed over when the store has taken them back. */
+  /** Takes a message of a local session: shown while rooms are local, ignored once the store serves them again. */
   publishLocal(message: DeviceMessage): void {
     const local = this.modes.localFor(message.deviceId);
     if (local === null) {
@@ -237,7 +237,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     if (local !== null) {
       return local.history(deviceId, after, maxPublications);
     }
-    // What cannot be read just now cannot be continued: the client gets a snapshot.
+    // If history cannot be read now, the client gets a snapshot.
     return this.store.readHistory(deviceId, after, maxPublications).catch(() => null);
   }
 
@@ -251,9 +251,9 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
 }
 
 /**
- * The adapter for REDIS_URL: one server, Sentinel or Cluster. Nothing is connected before it is started.
- * @param subscriberUrl another way for subscriptions than REDIS_URL; for tests that break them alone
- * @throws when REDIS_URL cannot be read
+ * The adapter for REDIS_URL: one server, Sentinel or Cluster. It connects at start().
+ * @param subscriberUrl a separate URL for subscriptions; for tests that break them alone
+ * @throws when REDIS_URL cannot be parsed
  */
 export function createRedisAdapter(
   config: Config,
@@ -312,7 +312,7 @@ export function createRedisAdapter(
   });
 }
 
-/** Takes what the servers tell to whom it concerns. */
+/** Routes the events of the Redis servers to the parts of the adapter. */
 function storeEvents({
   metrics,
   modes,
@@ -326,7 +326,7 @@ function storeEvents({
   rooms: AttachedRooms;
   devices: DeviceWatch;
   stateDoubt: StateDoubt;
-  /** Looks again who serves what. */
+  /** Checks again which node serves what. */
   refresh(this: void): void;
 }): StoreNodesEvents {
   return {
@@ -358,7 +358,7 @@ function storeEvents({
 
 type Unsubscribe = () => void;
 
-/** Listeners of one kind of event; each is called in turn, in the order in which they came. */
+/** Listeners of one event, called in the order of registration. */
 class Listeners<T> {
   private readonly listeners = new Set<(value: T) => void>();
 

@@ -17,14 +17,14 @@ import type { StorePlace } from './scripts.js';
 
 /** Wait before a call that failed is sent again. */
 const RETRY_MS = 50;
-/** Rooms that one call reads: bounds the time for which one call keeps Redis busy. */
+/** Rooms read by one call: bounds the time for which one call keeps Redis busy. */
 const MAX_ROOMS_PER_READ = 64;
 
-/** Calls to Redis: what is written, in batches per partition, and what is read. */
+/** Calls to Redis: writes, in batches per partition, and reads. */
 export class RedisStore {
   readonly instanceId = randomBytes(6).toString('base64url');
   readonly partitions: Partitions;
-  /** One for each partition. */
+  /** One per partition. */
   readonly places: readonly StorePlace[];
   private readonly queues: PartitionQueue[];
   private readonly dirty = new Set<PartitionQueue>();
@@ -33,7 +33,7 @@ export class RedisStore {
   private retry: NodeJS.Timeout | null = null;
   private readonly retries = new Set<PartitionQueue>();
   private nodes!: StoreNodes;
-  /** Of this ingest holder; empty without fencing. */
+  /** The token of this ingest holder; empty without fencing. */
   token = '';
 
   constructor(
@@ -63,7 +63,7 @@ export class RedisStore {
     mirrorGauge(metrics.redisPending, () => this.bound.pending);
   }
 
-  /** Where the partitions live; given once, before anything else. */
+  /** The nodes that serve the partitions; set once, before anything else. */
   use(nodes: StoreNodes): void {
     this.nodes = nodes;
   }
@@ -83,7 +83,7 @@ export class RedisStore {
     return this.nodes.nodeOf(partition);
   }
 
-  /** Queues an operation; all of one event-loop turn leave together. */
+  /** Queues an operation; all operations of one event-loop turn are sent together. */
   push(operation: Operation): void {
     if (!this.bound.take(operation)) {
       return;
@@ -97,7 +97,7 @@ export class RedisStore {
     }
   }
 
-  /** Lets go of all that waits, and of all trust in the servers; see {@link PartitionQueue.drop}. */
+  /** Drops all pending operations and all nodes' good health; see {@link PartitionQueue.drop}. */
   drop(why: string): void {
     for (const queue of this.queues) {
       queue.drop(why);
@@ -107,7 +107,7 @@ export class RedisStore {
     }
   }
 
-  /** Resolves when nothing waits any more, or the time is over. */
+  /** Resolves when nothing is pending, or after the timeout. */
   async settled(timeoutMs: number): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     while (this.bound.pending > 0 && Date.now() < deadline) {
@@ -115,7 +115,7 @@ export class RedisStore {
     }
   }
 
-  /** Where rooms of one partition stand; rooms nobody knows get an epoch. In the order of the ids, null for one that cannot be read. */
+  /** The states of rooms of one partition; unknown rooms get an epoch. In the order of the ids; null for a state that cannot be decoded. */
   async readStates(partition: Partition, deviceIds: readonly string[]): Promise<(StoredState | null)[]> {
     const states: (StoredState | null)[] = [];
     for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
@@ -125,7 +125,7 @@ export class RedisStore {
       );
       ids.forEach((deviceId, at) => {
         const [state, meta, telemetryMeta] = answer.slice(at * 3, at * 3 + 3) as [Buffer, Buffer, Buffer];
-        // One that is odd must not keep the others from being read.
+        // An unreadable state must not keep the others from being read.
         try {
           states.push(
             decodeState(deviceId, state, meta ?? Buffer.alloc(0), telemetryMeta ?? Buffer.alloc(0)),
@@ -143,7 +143,7 @@ export class RedisStore {
     return states;
   }
 
-  /** @param alsoOld the numbering before the current one as well */
+  /** @param alsoOld the previous epoch as well */
   async readHistory(
     deviceId: string,
     after: Position,
@@ -165,7 +165,7 @@ export class RedisStore {
     return answer === null ? null : readHistoryPage(deviceId, answer, after, maxPublications, limits);
   }
 
-  /** Drops rooms of which nothing is known, once nobody watches them on any instance. */
+  /** Deletes rooms of which nothing is known, if no instance watches them. */
   async forget(partition: Partition, deviceIds: readonly string[]): Promise<void> {
     for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
       const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_READ);
@@ -184,7 +184,7 @@ export class RedisStore {
     return lists.flat();
   }
 
-  /** @returns false when some partition has seen a higher token */
+  /** @returns false when a partition has seen a higher token */
   async raiseFence(token: number): Promise<boolean> {
     const raised = await Promise.all(
       this.partitions.all.map((partition) =>
@@ -247,7 +247,7 @@ export class RedisStore {
   }
 }
 
-/** The queues of other partitions go on. */
+/** An error ends this queue's flush only. */
 function flushQueue(queue: PartitionQueue): void {
   try {
     queue.flush();
@@ -256,7 +256,7 @@ function flushQueue(queue: PartitionQueue): void {
   }
 }
 
-/** Writes of devices into the store, in the order of the calls per device. */
+/** Writes of devices into the store; per device in the order of the calls. */
 export class StoreWriter {
   constructor(private readonly store: RedisStore) {}
 

@@ -4,15 +4,15 @@ import type { Writable } from 'node:stream';
 import { Fifo } from '../../delivery/fifo.js';
 import { contain, walled } from '../../logging/walls.js';
 
-/** Work of a crowd, done in the turns of the event loop that follow, a few each, in the order it came: what is live comes between. */
+/** Handles entries in order, a few per turn of the event loop, so that other work is done in between. */
 export class TurnQueue<T extends NonNullable<unknown>> {
   private readonly waiting = new Fifo<T>();
   private immediate: NodeJS.Immediate | null = null;
 
-  /** @param perTurn how many in one turn */
+  /** @param perTurn entries handled per turn */
   constructor(
     private readonly perTurn: number,
-    private readonly seeTo: (entry: T) => void,
+    private readonly handle: (entry: T) => void,
   ) {}
 
   push(entry: T): void {
@@ -23,40 +23,40 @@ export class TurnQueue<T extends NonNullable<unknown>> {
   private readonly turn = walled('connection', (): void => {
     for (let left = Math.min(this.waiting.length, this.perTurn); left > 0; left -= 1) {
       try {
-        this.seeTo(this.waiting.shift() as T);
+        this.handle(this.waiting.shift() as T);
       } catch (error) {
-        contain('connection', error); // the others come all the same
+        contain('connection', error); // the other entries are handled all the same
       }
     }
     this.immediate = this.waiting.length > 0 ? setImmediate(this.turn) : null;
   });
 }
 
-/** New connections whose request is read in one turn of the event loop. */
+/** New connections whose request is read per turn of the event loop. */
 const REQUESTS_PER_TURN = 8;
 
-/** A connection whose client has sent something, and what keeps that from being read. */
+/** A connection that has received data, and the listener that keeps it from being read. */
 interface Noted {
   readonly socket: Socket;
   readonly listener: () => void;
 }
 
 /**
- * Spreads the work when very many new connections send their request at once: Node.js parses and answers all that have come in one turn
- * of the event loop, and a thousand upgrades are 50 to 150 ms in which nobody else gets anything. The first thing a connection sends is
- * noted, and read in one of the turns that follow, a few each, in the order they came.
+ * Spreads the work when very many new connections send their request at once: Node.js parses and answers all that have arrived in one turn
+ * of the event loop, and a thousand upgrades block it for 50 to 150 ms. A connection's first data is noted, and read in one of the
+ * following turns, a few each, in order of arrival.
  */
 export class Arrivals {
   private readonly noted = new TurnQueue<Noted>(REQUESTS_PER_TURN, ({ socket, listener }) => {
-    // With its last `readable` listener gone, the stream goes on by itself, in the next tick.
+    // When its last `readable` listener is removed, the stream resumes by itself in the next tick.
     socket.removeListener('readable', listener);
     this.onRead(socket);
   });
 
-  /** @param onRead called when what a connection sent first is about to be read */
+  /** @param onRead called when the first data of a connection is about to be read */
   constructor(private readonly onRead: (socket: Socket) => void = () => undefined) {}
 
-  /** For all connections that the server accepts from now on. */
+  /** Watches all connections that the server accepts from now on. */
   watch(server: Server): void {
     server.on(
       'connection',
@@ -65,8 +65,8 @@ export class Arrivals {
   }
 
   /**
-   * While there is a listener of `readable`, what comes stays in the stream, up to its high-water mark. It also takes Node's parser off the
-   * socket's handle, for as long as the connection speaks HTTP: it reads from the stream then, which costs some microseconds more.
+   * While a `readable` listener exists, data stays in the stream, up to its high-water mark. The listener also detaches Node's parser from
+   * the socket's handle for as long as the connection speaks HTTP: it then reads from the stream, which costs some microseconds more.
    */
   private hold(socket: Socket): void {
     let isNoted = false;
@@ -80,17 +80,17 @@ export class Arrivals {
   }
 }
 
-/** So many openings leave together at most; this bounds the turns that the first of them waits too. */
+/** Most openings that are written together; this also bounds the turns that the first of them waits. */
 const MAX_OPENINGS = 16;
-/** Longest wait of an opening, in ms; a turn that takes longer ends it. */
+/** Longest wait of an opening, in ms, checked after each turn. */
 const MAX_OPENING_WAIT_MS = 4;
 
 /**
- * Holds what new connections are sent first, so that it leaves with few system calls: the answer to an upgrade and what the connection
- * opens with in one; and while every turn of the event loop brings another connection, those of a few turns in a row. A receiver on the
- * same machine (a proxy in front, a sidecar) then works through several for being woken once: waking it is what costs the sender most.
+ * Corks the first writes of new connections, to save system calls: the answer to an upgrade and the opening messages leave in one; and
+ * while every turn of the event loop brings another connection, those of a few consecutive turns leave together. A receiver on the same
+ * machine (a proxy, a sidecar) then handles several per wake-up: waking it is the sender's largest cost.
  *
- * A connection that comes alone waits for the turn after its own: microseconds where nothing else is to be done.
+ * A connection that comes alone waits for the next turn: microseconds if there is no other work.
  */
 export class FirstWrites {
   private held: Writable[] = [];
@@ -100,7 +100,7 @@ export class FirstWrites {
   /** @param now monotonic ms */
   constructor(private readonly now: () => number = () => performance.now()) {}
 
-  /** Holds all writes to a socket for this turn, and for the next ones within the bounds above. */
+  /** Corks a socket for this turn, and for the next ones within the bounds above. */
   hold(socket: Writable): void {
     socket.cork();
     if (this.held.push(socket) === 1) {
@@ -132,7 +132,7 @@ export class FirstWrites {
 
 const SOCKET = Symbol('socket');
 
-/** What of a socket's handle is touched here: where libuv hands over what it has read; nothing at the end and at an error. */
+/** The part of a socket's handle used here: libuv passes data to `onread`; no data at the end and at an error. */
 interface ReadingHandle {
   onread: (this: ReadingHandle, data?: ArrayBuffer) => unknown;
   [SOCKET]?: Socket;
@@ -140,14 +140,14 @@ interface ReadingHandle {
 
 type SocketWithHandle = Socket & { _handle: ReadingHandle | null };
 
-/** Ends within one turn of the event loop that are handled as they come. */
+/** Ends per turn of the event loop that are handled at once. */
 const ENDS_AT_ONCE = 8;
-/** Of the others, how many are handled in each turn that follows. */
+/** Further ends handled in each following turn. */
 const ENDS_PER_TURN = 16;
 
 /**
- * Spreads the work when very many connections end at once: 10 000 ends that wait in the same turn would keep everybody else waiting for
- * half a second. Beyond a few a turn they are only noted, and handled over the turns that follow, between what is live.
+ * Spreads the work when very many connections end at once: 10 000 ends in one turn would block the event loop for half a second. All but a
+ * few per turn are only noted, and handled over the following turns.
  */
 export class Departures {
   private readonly waiting = new TurnQueue<Socket>(ENDS_PER_TURN, (socket) => socket.destroy());
