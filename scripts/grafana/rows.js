@@ -101,6 +101,12 @@ export const rows = {
       [sum(rate('sluice_delivery_dropped_total'), 'reason'), '{{reason}}'],
       [sum(rate('sluice_history_evicted_total')), 'history evicted'],
     ]),
+    graph('Left out of aggregates by reason', 'ops', [
+      [sum(rate('sluice_delivery_aggregate_left_out_total'), 'reason'), '{{reason}}'],
+    ]),
+    graph('Rules of metadata refused by reason', 'ops', [
+      [sum(rate('sluice_transform_refused_total'), 'reason'), '{{reason}}'],
+    ]),
     graph('Slow connections: eased, closed (4008)', 'cps', [
       [sum(rate('sluice_delivery_eased_total')), 'eased'],
       [sum(rate('sluice_delivery_slow_consumers_total'), 'instance'), 'closed {{instance}}'],
@@ -184,6 +190,8 @@ export const rows = {
       [max(select('nodejs_heap_size_used_bytes')), 'heap in use'],
       [max(select('nodejs_external_memory_bytes')), 'external'],
       [max(select('sluice_history_bytes')), 'history'],
+      [max(select('sluice_delivery_aggregate_bytes')), 'windows of aggregate'],
+      [max(select('sluice_transform_bytes')), 'rules of metadata'],
       [max(select('sluice_process_memory_limit_bytes')), 'limit'],
     ]),
     graph('Unforeseen errors that ended one thing, by where', 'ops', [
