@@ -35,7 +35,7 @@ export class FakeCommandPublisher {
   readonly sent: { deviceId: string; payload: string }[] = [];
   answer: () => Promise<'delivered' | 'undelivered'> = () => Promise.resolve('delivered');
 
-  /** What the real one asks when it publishes, in the order of the commands. */
+  /** What the real one asks when it publishes, of the last commands: each holds its connection. */
   readonly refusals: (() => ProtocolError | null)[] = [];
 
   send(
@@ -43,7 +43,9 @@ export class FakeCommandPublisher {
     payload: Buffer,
     refusal: () => ProtocolError | null,
   ): Promise<'delivered' | 'undelivered'> {
-    this.refusals.push(refusal);
+    if (this.refusals.push(refusal) > 16) {
+      this.refusals.shift();
+    }
     this.sent.push({ deviceId, payload: payload.toString() });
     return this.answer();
   }

@@ -1,17 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 
-const LINES = 60_000;
-const LINE_BYTES = 1_000;
+const LINES = 30_000;
+const LINE_BYTES = 10_000;
 
-/** Writes 60 MB of log, a few lines a turn, and says on stderr what it has come to. */
+/** Writes 300 MB of log, some lines a turn, and says on stderr what it has come to. */
 const WRITER = `
   const { createLogger } = await import(process.argv[1]);
   const logger = createLogger({ level: 'info', format: 'json', traceDevices: [] });
   const before = process.memoryUsage().rss;
   for (let line = 0; line < ${LINES}; line += 1) {
     logger.info('x'.repeat(${LINE_BYTES}));
-    if (line % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
+    if (line % 20 === 0) await new Promise((resolve) => setImmediate(resolve));
   }
   process.stderr.write(String(process.memoryUsage().rss - before) + '\\n');
   setInterval(() => undefined, 1_000);
