@@ -1,4 +1,4 @@
-import { type DynamicModule, Module } from '@nestjs/common';
+import { type DynamicModule, Module, type Provider } from '@nestjs/common';
 import { AsyncApiModule } from './asyncapi/asyncapi.module.js';
 import { AuthModule } from './auth/auth.module.js';
 import { CONFIG, type Config } from './config/config.js';
@@ -7,7 +7,7 @@ import { DevicesModule } from './devices/devices.module.js';
 import { Upstream } from './ingest/upstream.js';
 import { DrainService } from './gateway/drain.service.js';
 import { GatewayModule } from './gateway/gateway.module.js';
-import { SharedPresence } from './gateway/door/presence.js';
+import { MemoryPresence, Presence } from './gateway/door/presence.js';
 import { RedisPresence } from './redis/presence.js';
 import { HealthModule } from './health/health.module.js';
 import type { HealthSources } from './health/readiness.js';
@@ -15,28 +15,33 @@ import { Metrics } from './metrics/metrics.js';
 import { MetricsModule } from './metrics/metrics.module.js';
 import { MemoryBroadcastAdapter } from './rooms/memory/memory-adapter.js';
 import { BroadcastAdapter } from './rooms/broadcast-adapter.js';
-import { IngestLease, IngestSlots, SharedStore } from './ingest/ports.js';
+import { Ingest, INGEST_PARTS, type IngestParts } from './ingest/ingest.js';
+import { LeasedIngest } from './ingest/leased-ingest.js';
+import { SharedIngest } from './ingest/shared-ingest.js';
+import { SoloIngest } from './ingest/solo-ingest.js';
 import { createRedisAdapter, type RedisBroadcastAdapter } from './redis/redis-adapter.js';
 import { RedisIngestSlots } from './redis/ingest-slots.js';
 import { RedisIngestLease } from './redis/ingest-lease.js';
 import { RoomsModule } from './rooms/rooms.module.js';
 import { ShutdownSteps } from './shutdown-steps.js';
 
-/** The composition root: the only place that chooses between memory and Redis. */
+/** The composition root: the only place that chooses between memory and Redis, and who reads device topics. */
 @Module({})
 export class AppModule {
   static forRoot(config: Config): DynamicModule {
+    const { rooms, ingest, presence } = config.redis.url === undefined ? alone() : several(config);
+    const gateway = GatewayModule.withPresence(presence);
     return {
       module: AppModule,
       imports: [
         ConfigModule.forRoot(config),
         MetricsModule,
         AuthModule,
-        config.redis.url === undefined ? roomsInMemory() : roomsInRedis(),
-        DevicesModule,
-        GatewayModule,
+        RoomsModule.withAdapter(rooms),
+        DevicesModule.withIngest(ingest),
+        gateway,
         HealthModule.forRoot({
-          imports: [DevicesModule, GatewayModule],
+          imports: [gateway],
           inject: [Upstream, BroadcastAdapter, DrainService],
           useFactory: (upstream: Upstream, adapter: BroadcastAdapter, drain: DrainService) =>
             healthSources(config, upstream, adapter, drain),
@@ -48,53 +53,67 @@ export class AppModule {
   }
 }
 
-/** One instance alone. */
-function roomsInMemory(): DynamicModule {
-  return RoomsModule.withAdapter({
-    provide: BroadcastAdapter,
-    inject: [CONFIG, Metrics],
-    useFactory: ({ rooms }: Config, metrics: Metrics) => new MemoryBroadcastAdapter(rooms, metrics),
-  });
+/** What is another one with Redis than in memory. */
+interface Choice {
+  readonly rooms: Provider<BroadcastAdapter>;
+  readonly ingest: Provider<Ingest>;
+  readonly presence: Provider<Presence>;
 }
 
-/** Several instances that share rooms, and the work of reading device topics. */
-function roomsInRedis(): DynamicModule {
-  return RoomsModule.withAdapter(
-    {
+/** One instance alone. */
+function alone(): Choice {
+  return {
+    rooms: {
+      provide: BroadcastAdapter,
+      inject: [CONFIG, Metrics],
+      useFactory: ({ rooms }: Config, metrics: Metrics) => new MemoryBroadcastAdapter(rooms, metrics),
+    },
+    ingest: {
+      provide: Ingest,
+      inject: [INGEST_PARTS],
+      useFactory: (parts: IngestParts) => new SoloIngest(parts),
+    },
+    presence: {
+      provide: Presence,
+      inject: [CONFIG],
+      useFactory: ({ ws }: Config) => new MemoryPresence(ws.maxConnectionsPerUser),
+    },
+  };
+}
+
+/** Several instances that share rooms, and the work of reading device topics: one at a time, or each its share. */
+function several({ mqtt, redis, ws }: Config): Choice {
+  return {
+    rooms: {
       provide: BroadcastAdapter,
       inject: [CONFIG, Metrics],
       useFactory: (config: Config, metrics: Metrics) => createRedisAdapter(config, metrics),
     },
-    [
-      {
-        provide: SharedStore,
-        inject: [BroadcastAdapter],
-        useFactory: (adapter: RedisBroadcastAdapter): SharedStore => adapter,
+    ingest: {
+      provide: Ingest,
+      inject: [INGEST_PARTS, BroadcastAdapter],
+      useFactory: (parts: IngestParts, store: RedisBroadcastAdapter) => {
+        const { leasePlace } = store;
+        const shared = { ...parts, store };
+        return mqtt.ingest === 'shared'
+          ? new SharedIngest(
+              shared,
+              new RedisIngestSlots(leasePlace, redis.leaseMs, mqtt.sessionExpiryS * 1000 + redis.leaseMs),
+            )
+          : new LeasedIngest(shared, new RedisIngestLease(leasePlace, redis.leaseMs));
       },
-      {
-        provide: IngestLease,
-        inject: [BroadcastAdapter, CONFIG],
-        useFactory: ({ leasePlace }: RedisBroadcastAdapter, { redis }: Config) =>
-          new RedisIngestLease(leasePlace, redis.leaseMs),
-      },
-      {
-        provide: IngestSlots,
-        inject: [BroadcastAdapter, CONFIG],
-        useFactory: ({ leasePlace }: RedisBroadcastAdapter, { redis, mqtt }: Config) =>
-          new RedisIngestSlots(leasePlace, redis.leaseMs, mqtt.sessionExpiryS * 1000 + redis.leaseMs),
-      },
-      {
-        provide: SharedPresence,
-        inject: [BroadcastAdapter, CONFIG],
-        useFactory: ({ places }: RedisBroadcastAdapter, { redis, ws }: Config): SharedPresence =>
-          new RedisPresence(places, {
-            maxPerUser: ws.maxConnectionsPerUser,
-            expiryMs: redis.presenceExpiryMs,
-            timeoutMs: redis.timeoutMs,
-          }),
-      },
-    ],
-  );
+    },
+    presence: {
+      provide: Presence,
+      inject: [BroadcastAdapter],
+      useFactory: ({ places }: RedisBroadcastAdapter) =>
+        new RedisPresence(places, {
+          maxPerUser: ws.maxConnectionsPerUser,
+          expiryMs: redis.presenceExpiryMs,
+          timeoutMs: redis.timeoutMs,
+        }),
+    },
+  };
 }
 
 function healthSources(

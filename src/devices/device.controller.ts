@@ -1,7 +1,6 @@
-import { Controller, Inject, type OnApplicationBootstrap, Optional } from '@nestjs/common';
+import { Controller } from '@nestjs/common';
 import { EventPattern } from '@nestjs/microservices';
 import { DEVICE_TRANSPORT } from '../ingest/ingest.js';
-import { SharedStore } from '../ingest/ports.js';
 import type { InboundMessage } from '../mqtt/topic-router.js';
 import { DeviceMessages, META, STATUS, TELEMETRY } from './device-messages.js';
 
@@ -10,17 +9,8 @@ import { DeviceMessages, META, STATUS, TELEMETRY } from './device-messages.js';
  * RxJS, each with its own sink; the transport sees to it that both name the same topics.
  */
 @Controller()
-export class DeviceController implements OnApplicationBootstrap {
-  constructor(
-    private readonly messages: DeviceMessages,
-    @Optional() @Inject(SharedStore) private readonly store?: SharedStore,
-  ) {}
-
-  async onApplicationBootstrap(): Promise<void> {
-    if (this.store === undefined) {
-      await this.messages.applyMetadataFile();
-    }
-  }
+export class DeviceController {
+  constructor(private readonly messages: DeviceMessages) {}
 
   @EventPattern(TELEMETRY, DEVICE_TRANSPORT)
   telemetry(message: InboundMessage): void {

@@ -1,27 +1,81 @@
-import { Module } from '@nestjs/common';
+import { randomBytes } from 'node:crypto';
+import { type DynamicModule, Module, type Provider } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { type Ingest, INGEST_PARTS, type IngestParts } from '../ingest/ingest.js';
+import { RetainedState } from '../ingest/retained-state.js';
+import { Upstream } from '../ingest/upstream.js';
+import { Metrics } from '../metrics/metrics.js';
+import { brokerSettings } from '../mqtt/broker-connection.js';
 import { CommandPublisher } from '../mqtt/command-publisher.js';
 import { DeviceTrace, IngestCounters } from '../mqtt/ingest-counters.js';
+import { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
+import { TransformModule } from '../transform/transform.module.js';
 import { DeviceController } from './device.controller.js';
 import { DeviceMessages, StaticMetadata } from './device-messages.js';
 import { MqttTransport } from './mqtt-transport.js';
-import { RetainedState } from '../ingest/retained-state.js';
-import { TransformModule } from '../transform/transform.module.js';
-import { Upstream } from '../ingest/upstream.js';
 
-/** The broker's side: device messages in, commands out. */
-@Module({
-  imports: [TransformModule],
-  controllers: [DeviceController],
-  providers: [
-    MqttTransport,
-    CommandPublisher,
-    Upstream,
-    IngestCounters,
-    DeviceTrace,
-    RetainedState,
-    StaticMetadata,
-    DeviceMessages,
-  ],
-  exports: [MqttTransport, CommandPublisher, Upstream],
-})
-export class DevicesModule {}
+/** The broker's side: device messages in, commands out. Reads by the {@link Ingest} that the composition root chose. */
+@Module({})
+export class DevicesModule {
+  /** @param ingest provider of {@link Ingest}; may ask for INGEST_PARTS and for what is global */
+  static withIngest(ingest: Provider<Ingest>): DynamicModule {
+    return {
+      module: DevicesModule,
+      global: true,
+      imports: [TransformModule],
+      controllers: [DeviceController],
+      providers: [
+        ingest,
+        {
+          provide: INGEST_PARTS,
+          inject: [
+            CONFIG,
+            Metrics,
+            Upstream,
+            DeviceMessages,
+            RetainedState,
+            BroadcastAdapter,
+            IngestCounters,
+            DeviceTrace,
+          ],
+          useFactory: ingestParts,
+        },
+        MqttTransport,
+        CommandPublisher,
+        Upstream,
+        IngestCounters,
+        DeviceTrace,
+        RetainedState,
+        StaticMetadata,
+        DeviceMessages,
+      ],
+      exports: [MqttTransport, CommandPublisher, Upstream],
+    };
+  }
+}
+
+function ingestParts(
+  config: Config,
+  metrics: Metrics,
+  upstream: Upstream,
+  messages: DeviceMessages,
+  retained: RetainedState,
+  rooms: BroadcastAdapter,
+  counters: IngestCounters,
+  trace: DeviceTrace,
+): IngestParts {
+  const { mqtt } = config;
+  if (mqtt.url === undefined) {
+    throw new Error('MQTT_URL is not set and there is no embedded broker');
+  }
+  return {
+    config,
+    metrics,
+    upstream,
+    messages,
+    retained,
+    rooms,
+    context: { broker: brokerSettings(mqtt, mqtt.url), limits: mqtt, counters, trace },
+    instance: randomBytes(6).toString('hex'),
+  };
+}

@@ -1,7 +1,6 @@
-import { Module } from '@nestjs/common';
+import { type DynamicModule, Module, type Provider } from '@nestjs/common';
 import { AuthModule } from '../auth/auth.module.js';
 import { CONFIG, type Config } from '../config/config.js';
-import { DevicesModule } from '../devices/devices.module.js';
 import { Metrics } from '../metrics/metrics.js';
 import { Admission } from './door/admission.js';
 import { ClientAddress, Door, DOOR_LIMITS, doorLimits } from './door/door.js';
@@ -13,49 +12,50 @@ import { DeviceGateway } from './messages/device.gateway.js';
 import { ErrorReplyFilter } from './messages/error-reply.filter.js';
 import { InboundDispatcher } from './messages/inbound-dispatcher.js';
 import { Opening } from './opening.js';
-import { MemoryPresence, Presence, SharedPresence } from './door/presence.js';
+import type { Presence } from './door/presence.js';
 import { SubscriptionsService } from './messages/subscriptions.service.js';
 import { TokenRefresh } from './messages/token-refresh.js';
 import { UpgradeHandler } from './door/upgrade-handler.js';
 import { WorkLimit } from './messages/limits.js';
 
-/** WebSocket connections of dashboards. Needs `app.useWebSocketAdapter(new SluiceWsAdapter(app))`. */
-@Module({
-  imports: [AuthModule, DevicesModule],
-  providers: [
-    {
-      provide: ClientAddress,
-      inject: [CONFIG],
-      useFactory: ({ http }: Config) => new ClientAddress(http.trustedProxies),
-    },
-    { provide: DOOR_LIMITS, inject: [CONFIG], useFactory: ({ ws }: Config) => doorLimits(ws) },
-    {
-      provide: Door,
-      inject: [DOOR_LIMITS, ClientAddress, Metrics],
-      useFactory: (...parts: ConstructorParameters<typeof Door>) => new Door(...parts),
-    },
-    { provide: Admission, inject: [CONFIG], useFactory: ({ ws }: Config) => new Admission(ws) },
-    {
-      provide: Presence,
-      inject: [CONFIG, { token: SharedPresence, optional: true }],
-      useFactory: ({ ws }: Config, shared?: SharedPresence) =>
-        shared ?? new MemoryPresence(ws.maxConnectionsPerUser),
-    },
-    CommandsService,
-    ConnectionCloser,
-    ConnectionLifecycle,
-    ConnectionTimers,
-    DeviceGateway,
-    DrainService,
-    ErrorReplyFilter,
-    InboundDispatcher,
-    Opening,
-    SubscriptionsService,
-    TokenRefresh,
-    UpgradeHandler,
-    UpstreamAnnouncer,
-    WorkLimit,
-  ],
-  exports: [DrainService, ConnectionLifecycle, UpgradeHandler],
-})
-export class GatewayModule {}
+/** WebSocket connections of dashboards, with the presence that the composition root chose. Needs `app.useWebSocketAdapter(new SluiceWsAdapter(app))`. */
+@Module({})
+export class GatewayModule {
+  /** @param presence provider of {@link Presence} */
+  static withPresence(presence: Provider<Presence>): DynamicModule {
+    return {
+      module: GatewayModule,
+      imports: [AuthModule],
+      providers: [
+        {
+          provide: ClientAddress,
+          inject: [CONFIG],
+          useFactory: ({ http }: Config) => new ClientAddress(http.trustedProxies),
+        },
+        { provide: DOOR_LIMITS, inject: [CONFIG], useFactory: ({ ws }: Config) => doorLimits(ws) },
+        {
+          provide: Door,
+          inject: [DOOR_LIMITS, ClientAddress, Metrics],
+          useFactory: (...parts: ConstructorParameters<typeof Door>) => new Door(...parts),
+        },
+        { provide: Admission, inject: [CONFIG], useFactory: ({ ws }: Config) => new Admission(ws) },
+        presence,
+        CommandsService,
+        ConnectionCloser,
+        ConnectionLifecycle,
+        ConnectionTimers,
+        DeviceGateway,
+        DrainService,
+        ErrorReplyFilter,
+        InboundDispatcher,
+        Opening,
+        SubscriptionsService,
+        TokenRefresh,
+        UpgradeHandler,
+        UpstreamAnnouncer,
+        WorkLimit,
+      ],
+      exports: [DrainService, ConnectionLifecycle, UpgradeHandler],
+    };
+  }
+}

@@ -6,6 +6,9 @@ import type { DeviceSink, SharedStore } from './ports.js';
 import type { RetainedState } from './retained-state.js';
 import type { Upstream } from './upstream.js';
 
+/** Token of {@link IngestParts}: provided by devices, asked for by the composition root, which provides {@link Ingest}. */
+export const INGEST_PARTS = Symbol('SLUICE:INGEST_PARTS');
+
 /** What every ingest mode is built from. */
 export interface IngestParts {
   readonly config: Config;
@@ -13,6 +16,8 @@ export interface IngestParts {
   readonly upstream: Upstream;
   /** What devices say in memory mode; sessions with another sink take theirs from it. */
   readonly messages: SessionMessages;
+  /** The retained messages of that. */
+  readonly retained: RetainedState;
   /** The rooms of this instance: memory, or while Redis is away those of local mode. */
   readonly rooms: DeviceSink;
   readonly context: Omit<IngestContext, 'router'>;

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { Logger } from '@nestjs/common';
+import { Logger, type OnApplicationBootstrap } from '@nestjs/common';
 import { background } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
 import { type IngestContext, IngestSession } from '../mqtt/ingest-session.js';
@@ -14,18 +14,17 @@ import { contextFor, Ingest, type IngestParts, liveSubscriptions } from './inges
 const SESSION_EXPIRY_S = 300;
 
 /** One instance alone: an {@link IngestSession} for live messages, and a {@link RetainedReader} for retained ones. */
-export class SoloIngest extends Ingest {
+export class SoloIngest extends Ingest implements OnApplicationBootstrap {
   private readonly logger = new Logger('Ingest');
   private readonly context: IngestContext;
+  private readonly retained: RetainedState;
   private session: IngestSession | undefined;
   private retainedReader: RetainedReader | undefined;
   private stopped = false;
 
-  constructor(
-    private readonly parts: IngestParts,
-    private readonly retained: RetainedState,
-  ) {
+  constructor(private readonly parts: IngestParts) {
     super();
+    this.retained = parts.retained;
     this.context = contextFor(parts, parts.messages.routes);
   }
 
@@ -35,6 +34,11 @@ export class SoloIngest extends Ingest {
 
   get sessions(): readonly IngestSession[] {
     return this.session === undefined ? [] : [this.session];
+  }
+
+  /** Before the first connection: the others do it when they have read what is retained. */
+  async onApplicationBootstrap(): Promise<void> {
+    await this.parts.messages.applyMetadataFile();
   }
 
   start(): void {

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { OnModuleDestroy } from '@nestjs/common';
-import { SharedPresence } from '../gateway/door/presence.js';
+import { Presence } from '../gateway/door/presence.js';
 import { background, walled } from '../logging/walls.js';
 import type { StorePlace } from './scripts.js';
 
@@ -15,7 +15,7 @@ const RENEWALS_PER_LIFE = 3;
  * renewed, so that a killed instance leaves nothing behind. While Redis is away each instance counts only its own connections, and stores
  * them when Redis is back; users who then exceed the limit in total are not closed.
  */
-export class RedisPresence extends SharedPresence implements OnModuleDestroy {
+export class RedisPresence extends Presence implements OnModuleDestroy {
   private readonly shares: readonly PresenceShare[];
   private readonly renewals: NodeJS.Timeout;
 

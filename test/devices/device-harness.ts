@@ -11,6 +11,8 @@ import { testConfig } from '../support/test-config.js';
 import { CommandPublisher } from '../../src/mqtt/command-publisher.js';
 import { DevicesModule } from '../../src/devices/devices.module.js';
 import { MqttTransport } from '../../src/devices/mqtt-transport.js';
+import { Ingest, INGEST_PARTS, type IngestParts } from '../../src/ingest/ingest.js';
+import { SoloIngest } from '../../src/ingest/solo-ingest.js';
 import { Upstream } from '../../src/ingest/upstream.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { MetricsModule } from '../../src/metrics/metrics.module.js';
@@ -144,7 +146,11 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
           providers: [{ provide: BroadcastAdapter, useValue: rooms }],
           exports: [BroadcastAdapter],
         },
-        DevicesModule,
+        DevicesModule.withIngest({
+          provide: Ingest,
+          inject: [INGEST_PARTS],
+          useFactory: (parts: IngestParts) => new SoloIngest(parts),
+        }),
       ],
     },
     { logger: recordingLogger(logs) },

@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { Module } from '@nestjs/common';
+import { Global, Module } from '@nestjs/common';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { Test } from '@nestjs/testing';
 import type { AddressInfo } from 'node:net';
@@ -8,7 +8,6 @@ import { CONFIG, type Config } from '../../src/config/config.js';
 import { ConfigModule } from '../../src/config/config.module.js';
 import { testConfig } from '../support/test-config.js';
 import { CommandPublisher } from '../../src/mqtt/command-publisher.js';
-import { DevicesModule } from '../../src/devices/devices.module.js';
 import { MqttTransport } from '../../src/devices/mqtt-transport.js';
 import { Upstream } from '../../src/ingest/upstream.js';
 import { Admission } from '../../src/gateway/door/admission.js';
@@ -17,7 +16,7 @@ import { ConnectionTimers } from '../../src/gateway/socket/connection-timers.js'
 import { DOOR_LIMITS, Door, type DoorLimits, doorLimits } from '../../src/gateway/door/door.js';
 import { DrainService } from '../../src/gateway/drain.service.js';
 import { GatewayModule } from '../../src/gateway/gateway.module.js';
-import { Presence } from '../../src/gateway/door/presence.js';
+import { MemoryPresence, Presence } from '../../src/gateway/door/presence.js';
 import { SluiceWsAdapter } from '../../src/gateway/sluice-ws-adapter.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { MetricsModule } from '../../src/metrics/metrics.module.js';
@@ -65,6 +64,7 @@ export class FakeTransport {
   }
 }
 
+@Global()
 @Module({
   providers: [
     Upstream,
@@ -105,15 +105,17 @@ export class GatewayApp {
               ? new MemoryBroadcastAdapter(all.rooms, metrics)
               : createRedisAdapter(all, metrics, { log: () => {}, warn: () => {} }),
         }),
-        GatewayModule,
+        FakeDevicesModule,
+        GatewayModule.withPresence({
+          provide: Presence,
+          useFactory: () => new MemoryPresence(config.ws.maxConnectionsPerUser),
+        }),
       ],
     })
       .overrideProvider(CLOCK)
       .useValue(clock)
       .overrideProvider(DOOR_LIMITS)
-      .useValue({ ...doorLimits(config.ws), ...door })
-      .overrideModule(DevicesModule)
-      .useModule(FakeDevicesModule);
+      .useValue({ ...doorLimits(config.ws), ...door });
     const module = await builder.compile();
     const nest = module.createNestApplication<NestExpressApplication>({ logger: false });
     nest.useWebSocketAdapter(new SluiceWsAdapter(nest));

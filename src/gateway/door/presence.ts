@@ -13,9 +13,6 @@ export abstract class Presence {
   abstract readonly users: number;
 }
 
-/** Presence over all instances that share a store, provided by the composition root. While the store is away each instance counts for itself. */
-export abstract class SharedPresence extends Presence {}
-
 /** Presence of one instance: counts by user in memory. */
 export class MemoryPresence extends Presence {
   private readonly connections = new Map<string, number>();
