@@ -59,15 +59,26 @@ export interface Route {
   /** Quality of service of the subscription. */
   readonly qos: 0 | 1;
   readonly kind: MessageKind;
+  /** The layout it is of; none for what belongs to Sluice itself. */
+  readonly layout?: string;
+  /** Its place in the layout, such as `telemetry[0]`. */
+  readonly name?: string;
   readonly handle: (message: InboundMessage) => void;
 }
 
+/** Levels of a topic by the names that its template gives them; several levels of one capture are joined by `/`. */
+export type Captures = Readonly<Record<string, string>>;
+
 /** A parsed topic. One object for all messages of a device, as long as its topic is remembered. */
-interface Destination {
+export interface Destination {
   /** A slot for the store. */
   found: object | null;
   readonly deviceId: string;
   readonly route: Route;
+  /** What handlers of layouts ask for beside the device; null where no handler does. */
+  readonly captures: Captures | null;
+  /** Name of the field that the topic is, as JSON text with its quotes (`as: field`). */
+  readonly field: Buffer | null;
 }
 
 /** A topic without a route. */
@@ -145,7 +156,7 @@ export class TopicRouter {
           continue;
         }
         return isDeviceId(deviceId)
-          ? { deviceId, route, found: null }
+          ? { deviceId, route, found: null, captures: null, field: null }
           : { route: null, kind: route.kind, outcome: 'bad_device_id', deviceId };
       }
     }
