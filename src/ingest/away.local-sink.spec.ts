@@ -1,4 +1,5 @@
 import type { IngestOutcome } from '../rooms/broadcast-adapter.js';
+import { MemoryEdgeNodes } from '../rooms/edge-nodes.js';
 import type { DeviceSink, StoreMode } from './ports.js';
 import { LocalSink } from './away.js';
 
@@ -13,6 +14,7 @@ describe('LocalSink', () => {
     outcomes = [];
     store = { mode: 'local' };
     const rooms: DeviceSink = {
+      edgeNodes: new MemoryEdgeNodes(1),
       publish: (message) => {
         shown.push(`${message.deviceId} ${message.payload.toString()}`);
         message.settle('accepted');

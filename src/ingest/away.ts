@@ -3,6 +3,7 @@ import { background } from '../logging/walls.js';
 import { IngestSession } from '../mqtt/ingest-session.js';
 import type { DeviceMessage, DeviceStatus, MetaBytes } from '../rooms/broadcast-adapter.js';
 import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
+import type { EdgeNodes } from '../rooms/edge-nodes.js';
 import { type DeviceSink, ReturnLostError, type SharedStore, type StoreMode } from './ports.js';
 import { RetainedPass } from './retained-pass.js';
 
@@ -237,6 +238,10 @@ export class LocalSink implements DeviceSink {
     private readonly rooms: DeviceSink,
     private readonly store: Pick<SharedStore, 'mode'>,
   ) {}
+
+  get edgeNodes(): EdgeNodes {
+    return this.rooms.edgeNodes;
+  }
 
   publish(message: DeviceMessage): void {
     if (this.held === null && this.store.mode === 'local') {

@@ -1,4 +1,5 @@
 import type { DeviceMessage, DeviceStatus, MetaBytes } from '../rooms/broadcast-adapter.js';
+import type { EdgeNodes } from '../rooms/edge-nodes.js';
 
 /** Where rooms are served from: the store that all instances share, or this process while the store is away. */
 export type StoreMode = 'store' | 'local';
@@ -32,6 +33,8 @@ export interface DeviceSink {
   fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void;
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void>;
   setMeta(deviceId: string, meta: MetaBytes): Promise<void>;
+  /** What Sparkplug's edge nodes said of themselves, stored where the devices are. */
+  readonly edgeNodes: EdgeNodes;
 }
 
 type Unsubscribe = () => void;

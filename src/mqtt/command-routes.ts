@@ -30,7 +30,8 @@ export abstract class CommandRoutes {
 
   /**
    * @param json the command's text as it was written
+   * @returns a promise where the store has to be asked (Sparkplug: the types of the metrics)
    * @throws {ProtocolError} `forbidden` (no such device in any layout, a name that is not allowed), `invalid_message` (the command lacks what its template needs)
    */
-  abstract resolve(deviceId: string, json: string): OutgoingCommand;
+  abstract resolve(deviceId: string, json: string): OutgoingCommand | Promise<OutgoingCommand>;
 }

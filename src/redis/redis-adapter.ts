@@ -13,6 +13,7 @@ import {
   type MetaBytes,
   type RoomState,
 } from '../rooms/broadcast-adapter.js';
+import { type EdgeNodes, MemoryEdgeNodes } from '../rooms/edge-nodes.js';
 import { AttachedRooms } from './attached-rooms.js';
 import { type AdapterLog, type LocalRooms, ModeSwitch } from './away.js';
 import { ClusterNodes, type HostPort, SingleNode, type StoreNodes } from './cluster.js';
@@ -34,6 +35,9 @@ const STOP_TIMEOUT_MS = 2_000;
 export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedStore {
   /** Writes into the store in every mode: for sessions whose messages belong there, also before the return to it. */
   readonly storeWriter: StoreWriter;
+  /** Read where the rooms are; what is written here is of a local session, and stays in this process. */
+  readonly edgeNodes: EdgeNodes;
+  private readonly localNodes: MemoryEdgeNodes;
   readonly stateDoubt = new StateDoubt();
   private readonly store: RedisStore;
   private rooms!: AttachedRooms;
@@ -59,6 +63,11 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
       congested: (congested) => this.congestionListeners.tell(congested),
     });
     this.storeWriter = new StoreWriter(this.store);
+    this.localNodes = new MemoryEdgeNodes(config.rooms.maxDevices);
+    this.edgeNodes = {
+      read: (node) => (this.mode === 'store' ? this.storeWriter.edgeNodes : this.localNodes).read(node),
+      write: (node, change) => this.localNodes.write(node, change),
+    };
   }
 
   // What ingest needs besides the port
@@ -168,6 +177,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     this.modes = new ModeSwitch(config, metrics, this.logger, store, this.rooms, receiver, {
       mode: (mode) => {
         if (mode === 'store') {
+          this.localNodes.clear();
           background('redis', this.devices.announceAll());
         }
         this.modeListeners.tell(mode);

@@ -6,6 +6,7 @@ import { contain, walled } from '../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
 import type { Position } from '../protocol/client-messages.js';
 import type { DeviceMessage, DeviceStatus, HistoryPage, MetaBytes } from '../rooms/broadcast-adapter.js';
+import type { EdgeNodeChange, EdgeNodes } from '../rooms/edge-nodes.js';
 import { historyLimits } from '../rooms/memory/history-log.js';
 import { decodeState, isUnreadable, readHistoryPage, type StoredState } from './wire.js';
 import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
@@ -39,7 +40,7 @@ export class RedisStore {
   constructor(
     private readonly config: Pick<Config, 'rooms' | 'redis'>,
     private readonly metrics: Metrics,
-    events: { fenced(): void; congested(congested: boolean): void },
+    private readonly events: { fenced(): void; congested(congested: boolean): void },
   ) {
     const { redis } = config;
     this.partitions = new Partitions(redis.namespace, redis.partitions);
@@ -52,10 +53,7 @@ export class RedisStore {
       maxBatchOperations: redis.batchMaxPublications,
       send: (partition: Partition, batch: Parameters<RedisNode['publish']>[1]) =>
         this.send(partition, batch.bytes.length, batch),
-      fenced: () => {
-        metrics.redisFenced.inc();
-        events.fenced();
-      },
+      fenced: () => this.fenced(),
       done: (operations: number) => this.bound.settled(operations),
       retryLater: (queue: PartitionQueue) => this.retryLater(queue),
     };
@@ -184,6 +182,27 @@ export class RedisStore {
     return lists.flat();
   }
 
+  /** What is kept of an edge node; see {@link EdgeNodes}. */
+  async readNode(node: string): Promise<ReadonlyMap<string, string> | null> {
+    const partition = this.partitions.of(node);
+    const parts = await this.call(partition, (redis) => redis.hgetall(`${partition.prefix}n:${node}`));
+    const known = Object.entries(parts);
+    return known.length === 0 ? null : new Map(known);
+  }
+
+  async writeNode(node: string, { replace, parts }: EdgeNodeChange): Promise<boolean> {
+    const partition = this.partitions.of(node);
+    const texts = [...parts].flatMap(([name, text]) => [name, text ?? '']);
+    const answer = await this.call(partition, (redis) =>
+      redis.sluiceEdgeNode(partition.headKey, this.token, node, replace ? '1' : '0', ...texts),
+    );
+    if (answer === 'F') {
+      this.fenced();
+      throw new StoreLostError('a newer holder has fenced this one');
+    }
+    return answer === 'A';
+  }
+
   /** @returns false when a partition has seen a higher token */
   async raiseFence(token: number): Promise<boolean> {
     const raised = await Promise.all(
@@ -192,6 +211,11 @@ export class RedisStore {
       ),
     );
     return raised.every((answer) => answer === 1);
+  }
+
+  private fenced(): void {
+    this.metrics.redisFenced.inc();
+    this.events.fenced();
   }
 
   private async call<T>(
@@ -258,7 +282,14 @@ function flushQueue(queue: PartitionQueue): void {
 
 /** Writes of devices into the store; per device in the order of the calls. */
 export class StoreWriter {
-  constructor(private readonly store: RedisStore) {}
+  readonly edgeNodes: EdgeNodes;
+
+  constructor(private readonly store: RedisStore) {
+    this.edgeNodes = {
+      read: (node) => store.readNode(node),
+      write: (node, change) => store.writeNode(node, change),
+    };
+  }
 
   publish(message: DeviceMessage): void {
     this.store.push(message);

@@ -15,6 +15,7 @@ const PARTS = {
   sluiceHistory: ['room-state', 'history'],
   sluiceForget: ['room-state', 'forget'],
   sluiceFence: ['room-state', 'fence'],
+  sluiceEdgeNode: ['room-state', 'edge-node'],
   sluiceHeartbeat: ['room-state', 'heartbeat'],
   sluiceAgree: ['agreement'],
   sluicePresence: ['presence'],
@@ -29,6 +30,7 @@ export interface ScriptedRedis extends Redis {
   sluiceHistoryBuffer: Script<(Buffer | number | null)[] | null>;
   sluiceForget: Script<number>;
   sluiceFence: Script<number>;
+  sluiceEdgeNode: Script<string>;
   sluiceHeartbeat: Script<string>;
   sluiceAgree: Script<number>;
   sluicePresence: Script<[before: number, after: number, answers: string]>;

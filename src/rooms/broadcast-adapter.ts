@@ -1,5 +1,6 @@
 import type { MetaBytes, Publication } from '../delivery/telemetry-frame.js';
 import type { Position } from '../protocol/client-messages.js';
+import type { EdgeNodes } from './edge-nodes.js';
 
 export type { MetaBytes, Publication };
 
@@ -155,6 +156,9 @@ export abstract class BroadcastAdapter {
    * device twice is harmless.
    */
   abstract watchDevices(): Promise<readonly string[]>;
+
+  /** What Sparkplug's edge nodes said of themselves, where the rooms are now; written only by readers of device messages. */
+  abstract readonly edgeNodes: EdgeNodes;
 
   /** Whether publications can be stored and fanned out across instances now. */
   abstract readonly healthy: boolean;

@@ -13,6 +13,7 @@ import {
   type MetaBytes,
   type RoomState,
 } from '../broadcast-adapter.js';
+import { MemoryEdgeNodes } from '../edge-nodes.js';
 import { isStored, MemoryHistory, MemoryRoom } from './memory-room.js';
 
 const SWEEP_INTERVAL_MS = 5_000;
@@ -20,6 +21,7 @@ const SWEEP_INTERVAL_MS = 5_000;
 /** Rooms in the memory of this process, for one instance. Epochs are new with every process. */
 export class MemoryBroadcastAdapter extends BroadcastAdapter {
   readonly healthy = true;
+  readonly edgeNodes: MemoryEdgeNodes;
   private receiver: BroadcastReceiver | null = null;
   private readonly rooms = new Map<string, MemoryRoom>();
   /** Rooms of known devices; the others exist because somebody watches. Each kind is bounded by MAX_DEVICES. */
@@ -37,6 +39,7 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     private readonly now: () => number = Date.now,
   ) {
     super();
+    this.edgeNodes = new MemoryEdgeNodes(limits.maxDevices);
     this.histories = new MemoryHistory(this.rooms, limits, metrics);
     mirrorGauge(metrics.devicesKnown, () => this.known);
   }

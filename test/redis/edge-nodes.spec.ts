@@ -1,0 +1,103 @@
+import { Redis } from 'ioredis';
+import { type EdgeNodes, MemoryEdgeNodes } from '../../src/rooms/edge-nodes.js';
+import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
+import { startRedis, type RedisServer } from '../support/redis.js';
+import { PATIENT, startInstance } from './redis-fixture.js';
+
+/** Small enough to be reached: the share of one partition has a slack of sixteen. */
+const MAX_NODES = 3;
+const SLACK_NODES = 20;
+
+describe('what is kept of edge nodes', () => {
+  const shared = stopAfterAll();
+  const own = stopAfterEach();
+  let redis: RedisServer;
+  let runs = 0;
+
+  beforeAll(async () => {
+    redis = shared(await startRedis());
+  });
+
+  const start = async (namespace: string): ReturnType<typeof startInstance> =>
+    own(
+      await startInstance(redis.url, {
+        rooms: { maxDevices: MAX_NODES },
+        redis: { namespace, partitions: 1, ...PATIENT },
+      }),
+    );
+
+  describe.each([
+    ['in memory', (): Promise<EdgeNodes> => Promise.resolve(new MemoryEdgeNodes(MAX_NODES))],
+    [
+      'in Redis',
+      async (): Promise<EdgeNodes> => (await start(`nodes-${(runs += 1)}`)).adapter.storeWriter.edgeNodes,
+    ],
+  ])('%s', (_where, create) => {
+    let nodes: EdgeNodes;
+
+    beforeEach(async () => {
+      nodes = await create();
+    });
+
+    it('reads what was written, down to what was forgotten', async () => {
+      expect(await nodes.read('g/n')).toBeNull();
+      expect(
+        await nodes.write('g/n', {
+          replace: true,
+          parts: new Map([
+            ['head', '{"seq":1}'],
+            ['device ü', '[]'],
+          ]),
+        }),
+      ).toBe(true);
+      expect(
+        await nodes.write('g/n', {
+          replace: false,
+          parts: new Map([
+            ['head', '{"seq":2}'],
+            ['device ü', null],
+          ]),
+        }),
+      ).toBe(true);
+      expect(await nodes.read('g/n')).toEqual(new Map([['head', '{"seq":2}']]));
+    });
+
+    it('forgets everything before a change that replaces', async () => {
+      await nodes.write('g/n', { replace: true, parts: new Map([['a', '1']]) });
+      await nodes.write('g/n', { replace: true, parts: new Map([['b', '2']]) });
+      expect(await nodes.read('g/n')).toEqual(new Map([['b', '2']]));
+    });
+
+    it('does not keep a part of a node of which nothing is known', async () => {
+      expect(await nodes.write('g/n', { replace: false, parts: new Map([['a', '1']]) })).toBe(false);
+      expect(await nodes.read('g/n')).toBeNull();
+    });
+
+    it('keeps no more nodes than devices', async () => {
+      const all = Array.from({ length: 40 }, (_, n) => `g/n${n}`);
+      for (const node of all) {
+        await nodes.write(node, { replace: true, parts: new Map([['a', '1']]) });
+      }
+      const kept = await Promise.all(all.map((node) => nodes.read(node)));
+      expect(kept.filter((parts) => parts !== null).length).toBeLessThanOrEqual(MAX_NODES + SLACK_NODES);
+    });
+  });
+
+  it('is bounded in time and fenced like the devices', async () => {
+    const old = await start('nodes-fence');
+    const next = await start('nodes-fence');
+    const change = { replace: true, parts: new Map([['a', '1']]) };
+    let fenced = 0;
+    old.adapter.onFenced(() => (fenced += 1));
+    await old.adapter.raiseFence(1);
+    await old.adapter.storeWriter.edgeNodes.write('g/n', change);
+    await next.adapter.raiseFence(2);
+    await expect(old.adapter.storeWriter.edgeNodes.write('g/n', change)).rejects.toThrow('fenced');
+    expect(fenced).toBe(1);
+    expect(await next.adapter.edgeNodes.read('g/n')).toEqual(change.parts);
+    const client = new Redis(redis.url);
+    const [key] = await client.keys('nodes-fence:*n:g/n');
+    expect(await client.pttl(key as string)).toBeGreaterThan(0);
+    await client.quit();
+  });
+});
