@@ -21,8 +21,11 @@ const TAKES_BACK = /\.(off|removeListener)$/;
 /** Properties by which Node.js and libraries call back. */
 const EVENT_PROPERTY = /^on[a-z]+$/;
 
-/** @param extra further sources by path, as if they lay in src; for tests of the scan itself */
-export function scan(extra: Readonly<Record<string, string>> = {}): Finding[] {
+/**
+ * Reads all of src in one program, which takes a while: call it once.
+ * @param probes further sources by path, as if they lay in src; for tests of the scan itself
+ */
+export function scan(probes: Readonly<Record<string, string>> = {}): Finding[] {
   const config = ts.readConfigFile(join(root, 'tsconfig.json'), (path) => ts.sys.readFile(path));
   const { options } = ts.parseJsonConfigFileContent(
     { ...config.config, include: ['src/main.ts'] },
@@ -30,13 +33,13 @@ export function scan(extra: Readonly<Record<string, string>> = {}): Finding[] {
     root,
   );
   options.types = ['node'];
-  const added = new Map(Object.entries(extra).map(([path, text]) => [join(root, path), text]));
-  const files =
-    added.size > 0
-      ? [...added.keys()]
-      : ts.sys
-          .readDirectory(join(root, 'src'), ['.ts'])
-          .filter((file) => !file.endsWith('.spec.ts') && !file.endsWith('.d.ts'));
+  const added = new Map(Object.entries(probes).map(([path, text]) => [join(root, path), text]));
+  const files = [
+    ...added.keys(),
+    ...ts.sys
+      .readDirectory(join(root, 'src'), ['.ts'])
+      .filter((file) => !file.endsWith('.spec.ts') && !file.endsWith('.d.ts')),
+  ];
   const host = ts.createCompilerHost({ ...options, noEmit: true });
   const { fileExists, readFile, getSourceFile } = host;
   host.fileExists = (path) => added.has(path) || fileExists(path);
