@@ -37,7 +37,6 @@ export class LocalMode {
 
   start(): void {
     const { store } = this.parts;
-    store.coordinateReturn();
     this.listeners.push(
       store.onModeChange((mode) => this.modeChanged(mode)),
       store.onReachable((reachable) => {

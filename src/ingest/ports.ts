@@ -52,10 +52,8 @@ export abstract class SharedStore {
   abstract readonly storeReachable: boolean;
   abstract onReachable(listener: (reachable: boolean) => void): Unsubscribe;
 
-  /** Called once: from now on only {@link resumeStore} ends local mode. */
-  abstract coordinateReturn(): void;
   /**
-   * Ends local mode: rooms switch to the store, then the mode changes.
+   * Ends local mode, which nothing else does: rooms switch to the store, then the mode changes.
    * @throws {ReturnLostError} when the store is lost again before that; the mode stays local
    */
   abstract resumeStore(): Promise<void>;

@@ -10,57 +10,45 @@ import type { DeviceWatch } from './device-watch.js';
 import type { RedisStore } from './redis-store.js';
 import type { StoreNodes } from './cluster.js';
 
-/** Redis must be well this long before rooms return to it by themselves; doubles while it keeps failing. */
-const RETURN_AFTER_MS = 300;
-const LONGEST_RETURN_AFTER_MS = 30_000;
-/** A period in the store that lasted this long was good. */
-const GOOD_STORE_MS = 10_000;
-
 /** Log lines of the adapter. */
 export interface AdapterLog {
   log(message: string): void;
   warn(message: string): void;
 }
 
-export interface ModeEvents {
-  mode(mode: StoreMode): void;
-  reachable(reachable: boolean): void;
-  returnsByItself(): boolean;
-}
-
-/** Decides whether rooms are in the store or, while Redis is away, in this process, and moves them between the two. */
+/**
+ * Decides whether rooms are in the store or, while Redis is away, in this process, and moves them between the two. It goes local by itself;
+ * when to return is decided by ingest (src/ingest/away.ts), which has to bring the broker's queue into the store first.
+ */
 export class ModeSwitch {
   mode: StoreMode = 'store';
   reachable = false;
-  reached = false;
-  private local: LocalRooms | null = null;
+  private local: MemoryBroadcastAdapter | null = null;
   /** Incremented when a return to the store begins or is given up. */
   private returns = 0;
   private returning = false;
   /** Last telemetry of the rooms that had returned to the store when the last return was given up. */
   private shown: ReadonlyMap<string, Buffer> = new Map();
-  private reachableSince = 0;
-  private storeSince = Date.now();
-  private returnAfterMs = RETURN_AFTER_MS;
   private trouble = 'not reached yet';
   private stopped = false;
   private starters: (() => void)[] = [];
-  private nodes!: StoreNodes;
 
+  /**
+   * @param modeChanged called in the step of the change
+   * @param reachableChanged Redis answers and accepts writes, or no longer, whatever the mode
+   */
   constructor(
     private readonly config: Pick<Config, 'rooms' | 'redis'>,
     private readonly metrics: Metrics,
     private readonly logger: AdapterLog,
     private readonly store: RedisStore,
+    private readonly nodes: StoreNodes,
     private readonly rooms: AttachedRooms,
     private readonly receiver: BroadcastReceiver,
-    private readonly events: ModeEvents,
+    private readonly modeChanged: (mode: StoreMode) => void,
+    private readonly reachableChanged: (reachable: boolean) => void,
   ) {
     this.claimMetrics();
-  }
-
-  use(nodes: StoreNodes): void {
-    this.nodes = nodes;
   }
 
   stop(): void {
@@ -95,18 +83,6 @@ export class ModeSwitch {
     }
     if ((this.mode === 'store' || this.returning) && this.nodes.silentMs >= this.config.redis.timeoutMs) {
       this.goLocal();
-    } else if (
-      this.mode === 'local' &&
-      !this.returning &&
-      usable &&
-      this.events.returnsByItself() &&
-      Date.now() - this.reachableSince >= this.returnAfterMs
-    ) {
-      // Lost again: reported by the return itself.
-      background(
-        'redis',
-        this.resume().catch(() => undefined),
-      );
     }
     if (usable || this.mode === 'local') {
       const { starters } = this;
@@ -116,7 +92,7 @@ export class ModeSwitch {
   }
 
   /** The room's local adapter; null when the room is in the store. */
-  localFor(deviceId: string): LocalRooms | null {
+  localFor(deviceId: string): MemoryBroadcastAdapter | null {
     return this.returning && this.rooms.isKnown(deviceId) ? null : this.local;
   }
 
@@ -167,17 +143,16 @@ export class ModeSwitch {
     if (attempt !== this.returns) {
       throw new ReturnLostError(this.trouble, this.shown);
     }
-    const local = this.local as LocalRooms;
+    const local = this.local as MemoryBroadcastAdapter;
     this.mode = 'store';
     this.returning = false;
     this.local = null;
-    this.storeSince = Date.now();
     await local.stop();
     this.claimMetrics();
     this.metrics.redisDegraded.set(0);
     this.metrics.redisModeChanges.inc({ mode: 'store' });
     this.logger.log('Redis is back: rooms are served from it again');
-    this.events.mode('store');
+    this.modeChanged('store');
   }
 
   private goLocal(): void {
@@ -186,11 +161,9 @@ export class ModeSwitch {
     this.returning = false;
     this.mode = 'local';
     if (fromStore) {
-      const shortLived = Date.now() - this.storeSince < GOOD_STORE_MS;
-      this.returnAfterMs = shortLived
-        ? Math.min(this.returnAfterMs * 2, LONGEST_RETURN_AFTER_MS)
-        : RETURN_AFTER_MS;
-      this.local = new LocalRooms(this.config.rooms, this.metrics, this.receiver);
+      // One object per period without Redis, so that no two of them share an epoch.
+      this.local = new MemoryBroadcastAdapter(this.config.rooms, this.metrics);
+      this.local.bind(this.receiver);
       background('redis', this.local.start());
       this.metrics.redisDegraded.set(1);
       this.metrics.redisModeChanges.inc({ mode: 'local' });
@@ -209,11 +182,11 @@ export class ModeSwitch {
     const waiting = [...this.rooms.all()].filter((room) => room.waiters.length > 0);
     this.rooms.suspend();
     this.store.drop(this.trouble);
-    const local = this.local as LocalRooms;
+    const local = this.local as MemoryBroadcastAdapter;
     for (const room of switched) {
       const { announced } = room;
       room.announced = true;
-      const taken = local.takeOver(room).then((state) => {
+      const taken = takeOver(local, room).then((state) => {
         if (announced && this.rooms.has(room.deviceId)) {
           this.receiver.onReset(state);
         }
@@ -228,20 +201,18 @@ export class ModeSwitch {
       waiters.forEach((resolve) => resolve(state));
     }
     if (fromStore) {
-      this.events.mode('local');
+      this.modeChanged('local');
     }
   }
 
   private setReachable(reachable: boolean): void {
     this.reachable = reachable;
-    this.reached ||= reachable;
-    this.reachableSince = Date.now();
     this.metrics.redisConnected.set(reachable ? 1 : 0);
     if (reachable) {
       this.trouble = '';
       this.logger.log('Redis is reached');
     }
-    this.events.reachable(reachable);
+    this.reachableChanged(reachable);
   }
 
   /** While rooms are in the store, this process has no history. */
@@ -252,25 +223,17 @@ export class ModeSwitch {
   }
 }
 
-/**
- * The rooms while Redis is away: in this process, under epochs of their own, starting from the last known state. One object per period
- * without Redis, so that no two of them share an epoch.
- */
-export class LocalRooms extends MemoryBroadcastAdapter {
-  constructor(limits: Config['rooms'], metrics: Metrics, receiver: BroadcastReceiver) {
-    super(limits, metrics);
-    this.bind(receiver);
+/** Takes a room over into this process, under an epoch of its own. @returns its local state: what was known of it, as values that are no publications */
+function takeOver(
+  local: MemoryBroadcastAdapter,
+  { state: { deviceId, telemetry, status, meta } }: AttachedRoom,
+): Promise<RoomState> {
+  background('redis', local.setMeta(deviceId, meta));
+  if (status !== null) {
+    background('redis', local.setStatus(deviceId, status, false));
   }
-
-  /** Takes a room over. @returns its local state: what was known of it, as values that are no publications */
-  takeOver({ state: { deviceId, telemetry, status, meta } }: AttachedRoom): Promise<RoomState> {
-    background('redis', this.setMeta(deviceId, meta));
-    if (status !== null) {
-      background('redis', this.setStatus(deviceId, status, false));
-    }
-    if (telemetry !== null) {
-      this.fillTelemetry(deviceId, telemetry.payload, telemetry.serverTs);
-    }
-    return Promise.resolve(this.attachRoom(deviceId));
+  if (telemetry !== null) {
+    local.fillTelemetry(deviceId, telemetry.payload, telemetry.serverTs);
   }
+  return Promise.resolve(local.attachRoom(deviceId));
 }

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { Config } from '../config/config.js';
-import { type SharedStore, StateDoubt, type StoreMode } from '../ingest/ports.js';
+import { type DeviceSink, type SharedStore, StateDoubt, type StoreMode } from '../ingest/ports.js';
 import { background, tellEach } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { Position } from '../protocol/client-messages.js';
@@ -15,7 +15,7 @@ import {
 } from '../rooms/broadcast-adapter.js';
 import { type EdgeNodes, MemoryEdgeNodes } from '../rooms/edge-nodes.js';
 import { AttachedRooms } from './attached-rooms.js';
-import { type AdapterLog, type LocalRooms, ModeSwitch } from './away.js';
+import { type AdapterLog, ModeSwitch } from './away.js';
 import { ClusterNodes, type HostPort, SingleNode, type StoreNodes } from './cluster.js';
 import { DeviceWatch } from './device-watch.js';
 import { RedisNode, type StoreNodesEvents } from './redis-node.js';
@@ -48,7 +48,6 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   private readonly reachableListeners = new Listeners<boolean>();
   private readonly congestionListeners = new Listeners<boolean>();
   private readonly fencedListeners = new Listeners<void>();
-  private returnsByItself = true;
 
   /** @param createNodes makes the connections to the servers; it is given their events */
   constructor(
@@ -87,22 +86,13 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     return this.modes.reachable;
   }
 
-  /** Redis was reached at least once. */
-  get reached(): boolean {
-    return this.modes.reached;
-  }
-
   onReachable(listener: (reachable: boolean) => void): Unsubscribe {
     return this.reachableListeners.add(listener);
   }
 
-  /** From now on only {@link resumeStore} returns to the store; it is called when ingest has caught up. */
-  coordinateReturn(): void {
-    this.returnsByItself = false;
-  }
-
   /**
-   * Ends local mode: rooms switch to the store one by one, reported by onReset; then the mode changes.
+   * Ends local mode: rooms switch to the store one by one, reported by onReset; then the mode changes. Nothing else ends it: ingest calls
+   * this when it has caught up.
    * @throws when Redis is lost again before that
    */
   resumeStore(): Promise<void> {
@@ -174,30 +164,25 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     const { config, metrics, store } = this;
     this.rooms = new AttachedRooms(store, receiver, metrics, config.rooms.deviceExpiryS * 1000);
     this.devices = new DeviceWatch(store, receiver, metrics);
-    this.modes = new ModeSwitch(config, metrics, this.logger, store, this.rooms, receiver, {
-      mode: (mode) => {
+    this.nodes = this.createNodes(store, this.storeEvents());
+    store.use(this.nodes);
+    this.modes = new ModeSwitch(
+      config,
+      metrics,
+      this.logger,
+      store,
+      this.nodes,
+      this.rooms,
+      receiver,
+      (mode) => {
         if (mode === 'store') {
           this.localNodes.clear();
           background('redis', this.devices.announceAll());
         }
         this.modeListeners.tell(mode);
       },
-      reachable: (reachable) => this.reachableListeners.tell(reachable),
-      returnsByItself: () => this.returnsByItself,
-    });
-    this.nodes = this.createNodes(
-      store,
-      storeEvents({
-        metrics,
-        modes: this.modes,
-        rooms: this.rooms,
-        devices: this.devices,
-        stateDoubt: this.stateDoubt,
-        refresh: () => this.nodes.refresh(),
-      }),
+      (reachable) => this.reachableListeners.tell(reachable),
     );
-    store.use(this.nodes);
-    this.modes.use(this.nodes);
   }
 
   async start(): Promise<void> {
@@ -255,8 +240,39 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     return this.modes.watchDevices(this.devices);
   }
 
-  private sinkFor(deviceId: string): LocalRooms | StoreWriter {
+  private sinkFor(deviceId: string): DeviceSink {
     return this.modes.localFor(deviceId) ?? this.storeWriter;
+  }
+
+  /** Routes the events of the Redis servers to the parts of this adapter. None comes before {@link start}. */
+  private storeEvents(): StoreNodesEvents {
+    const { rooms, devices, stateDoubt } = this;
+    const check = (): void => this.modes.check();
+    return {
+      commandsUp: check,
+      subscriberUp: check,
+      tick: check,
+      down: (_node, connection, why) => {
+        this.metrics.redisConnectionsLost.inc({ connection });
+        this.modes.noteTrouble(`${connection}: ${why}`);
+      },
+      roomMessage: rooms.roomMessage.bind(rooms),
+      message: (channel, message) => {
+        if (!devices.message(channel, message)) {
+          rooms.message(channel, message);
+        }
+      },
+      confirmed: (channels) => {
+        rooms.confirmed(channels);
+        devices.confirmed(channels);
+      },
+      serverChanged: () => stateDoubt.raise(),
+      moved: () => this.nodes.refresh(),
+      partitionsMoved: (partitions) => {
+        rooms.moved(partitions);
+        devices.subscribe();
+      },
+    };
   }
 }
 
@@ -320,50 +336,6 @@ export function createRedisAdapter(
       taken: () => outer.serverChanged(),
     });
   });
-}
-
-/** Routes the events of the Redis servers to the parts of the adapter. */
-function storeEvents({
-  metrics,
-  modes,
-  rooms,
-  devices,
-  stateDoubt,
-  refresh,
-}: {
-  metrics: Metrics;
-  modes: ModeSwitch;
-  rooms: AttachedRooms;
-  devices: DeviceWatch;
-  stateDoubt: StateDoubt;
-  /** Checks again which node serves what. */
-  refresh(this: void): void;
-}): StoreNodesEvents {
-  return {
-    commandsUp: () => modes.check(),
-    subscriberUp: () => modes.check(),
-    down: (_node, connection, why) => {
-      metrics.redisConnectionsLost.inc({ connection });
-      modes.noteTrouble(`${connection}: ${why}`);
-    },
-    roomMessage: rooms.roomMessage.bind(rooms),
-    message: (channel, message) => {
-      if (!devices.message(channel, message)) {
-        rooms.message(channel, message);
-      }
-    },
-    confirmed: (channels) => {
-      rooms.confirmed(channels);
-      devices.confirmed(channels);
-    },
-    serverChanged: () => stateDoubt.raise(),
-    moved: refresh,
-    tick: () => modes.check(),
-    partitionsMoved: (partitions) => {
-      rooms.moved(partitions);
-      devices.subscribe();
-    },
-  };
 }
 
 type Unsubscribe = () => void;

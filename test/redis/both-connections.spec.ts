@@ -12,7 +12,7 @@ describe('an instance whose connections to Redis fail together', () => {
   const own = stopAfterEach();
 
   /** Commands and subscriptions through a proxy each. */
-  async function setUp(settings: Partial<Config['redis']> = {}) {
+  async function setUp(settings: Partial<Config['redis']> = {}, returnsWhenAsked = false) {
     const redis = own(await startRedis());
     const [commands, subscriber] = [
       own(await startTcpProxy(redis.port)),
@@ -23,6 +23,7 @@ describe('an instance whose connections to Redis fail together', () => {
       await startInstance(`redis://127.0.0.1:${commands.port}`, {
         redis: { ...NO_PROBES, ...settings },
         subscriberUrl: `redis://127.0.0.1:${subscriber.port}`,
+        returnsWhenAsked,
       }),
     );
     const { adapter, receiver } = instance;
@@ -79,8 +80,7 @@ describe('an instance whose connections to Redis fail together', () => {
   }, 30_000);
 
   it('gives up a return for which the subscriber does not answer, and goes on alone', async () => {
-    const { commands, subscriber, instance, adapter, receiver } = await setUp();
-    adapter.coordinateReturn();
+    const { commands, subscriber, instance, adapter, receiver } = await setUp({}, true);
     commands.refuse();
     await eventually(() => adapter.mode === 'local', 'local mode');
     commands.heal();

@@ -23,11 +23,13 @@ export interface InstanceOptions {
   redis?: Partial<Config['redis']>;
   /** Another way for the subscriber connections, to break them alone. */
   subscriberUrl?: string;
+  /** The test itself calls `resumeStore`; else the instance returns as soon as Redis is well. */
+  returnsWhenAsked?: boolean;
 }
 
 export function createInstance(
   url: string,
-  { rooms = {}, redis = {}, subscriberUrl }: InstanceOptions = {},
+  { rooms = {}, redis = {}, subscriberUrl, returnsWhenAsked = false }: InstanceOptions = {},
 ): Instance {
   const defaults = loadConfig({ REDIS_URL: url });
   const config: Config = {
@@ -47,7 +49,21 @@ export function createInstance(
   const receiver = new RecordingReceiver();
   adapter.bind(receiver);
   adapter.onModeChange((mode) => modes.push(mode));
+  if (!returnsWhenAsked) {
+    returnWhenWell(adapter);
+  }
   return { adapter, receiver, metrics, log, modes, stop: () => adapter.stop() };
+}
+
+/** Stands in for ingest, which decides in the product when rooms return. A return that fails is tried again when Redis is reached again. */
+function returnWhenWell(adapter: RedisBroadcastAdapter): void {
+  const back = (): void => {
+    if (adapter.mode === 'local' && adapter.storeReachable) {
+      adapter.resumeStore().catch(() => undefined);
+    }
+  };
+  adapter.onReachable(back);
+  adapter.onModeChange(back);
 }
 
 export async function startInstance(...args: Parameters<typeof createInstance>): Promise<Instance> {
