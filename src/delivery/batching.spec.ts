@@ -58,6 +58,13 @@ describe(`${Outbound.name} with batchMs`, () => {
     ]);
   });
 
+  it('sends a single message as itself', async () => {
+    const { members, publish } = await batching(1);
+    publish('d1', 1);
+    await flushed(20);
+    expect(members[0]?.messages()).toEqual([expect.objectContaining({ type: 'telemetry', payload: 1 })]);
+  });
+
   it('counts the messages of a batch, not the batch', async () => {
     const { members, publish, metrics } = await batching(1);
     const before = metrics.hot.delivered;
@@ -91,6 +98,9 @@ describe(`${Outbound.name} with batchMs`, () => {
     const drained = once(m.socket, 'drain');
     m.socket.read();
     await drained;
-    expect(m.messages().map((batch) => (batch['messages'] as unknown[]).length)).toEqual([1, 2]);
+    expect(m.messages().map((one) => (one['messages'] as unknown[] | undefined)?.length)).toEqual([
+      undefined,
+      2,
+    ]);
   });
 });

@@ -10,7 +10,7 @@ import type { Scheduler } from '../time/clock.js';
 const NOTHING = Buffer.alloc(0);
 
 /**
- * The subscriptions of one room with equal `fields`, `maxRateHz` and `aggregate`: selected, limited, computed and framed once for all of
+ * The subscriptions of one room with equal `fields`, `maxRateHz`, `aggregate` and `meta`: selected, limited, computed and framed once for all of
  * them.
  *
  * With a rate the first publication is sent at once. Later ones within the interval replace one another, and the last is sent when the
@@ -32,7 +32,7 @@ export class DeliveryGroup implements Feed {
 
   constructor(
     options: DeliveryOptions,
-    private readonly template: TelemetryTemplate,
+    readonly template: TelemetryTemplate,
     private readonly hot: HotCounters,
     private readonly scheduler: Scheduler,
   ) {
@@ -188,14 +188,14 @@ const unused = new FinalizationRegistry((key: string) => {
 });
 
 export function planOf(options: DeliveryOptions): DeliveryPlan {
-  const { fields, maxRateHz, aggregate } = options;
-  if (fields === undefined && maxRateHz === undefined) {
+  const { fields, maxRateHz, aggregate, meta } = options;
+  if (fields === undefined && maxRateHz === undefined && meta === undefined) {
     return AS_IT_IS;
   }
   let plan = plans.get(options);
   if (plan === undefined) {
     const selection = fields === undefined ? null : selectionOf([...new Set(fields)].sort());
-    const key = `${maxRateHz ?? 0} ${aggregate === true} ${selection?.key ?? ''}`;
+    const key = `${maxRateHz ?? 0} ${aggregate === true} ${meta ?? ''} ${selection?.key ?? ''}`;
     plan = { key, selection };
     plans.set(options, plan);
   }

@@ -291,17 +291,22 @@ export interface PacedSource {
   /**
    * The next frame, or null when there is none now: the source is done, or calls {@link Outbound.wake} later.
    * @param telemetryWaits publications of live subscriptions wait for the socket: a frame that must not overtake them comes after them
+   * @param maxAhead how many devices may be read ahead
    */
-  pull(telemetryWaits: boolean): Buffer | null;
+  pull(telemetryWaits: boolean, maxAhead: number): Buffer | null;
   /** No frame will come any more. */
   readonly done: boolean;
   /** Whether its frames count as telemetry or as snapshots. */
   readonly telemetry: boolean;
-  /** Approximate memory it keeps while the connection does not read. */
+  /** Approximate memory it keeps while the connection does not read, constant. */
   readonly bytes: number;
+  /** Devices that are read ahead; 1 if it does not say. */
+  readonly ahead?: number;
+  /** It is dropped before it is done. */
+  release?(): void;
 }
 
-/** Sources that may load their next frame at once: each then holds a page of history in memory. */
+/** Devices that may load their next frame at once: each then holds a page of history in memory. */
 const MAX_AHEAD = 16;
 /** Approximate memory of a source itself. */
 const SOURCE_BYTES = 256;
@@ -340,9 +345,10 @@ class Sources {
 
   /** The next frame of the first source that has one, or null. */
   next(telemetryWaits: boolean): { frame: Buffer; telemetry: boolean } | null {
-    for (let at = 0; at < this.sources.length && at < MAX_AHEAD;) {
+    let ahead = 0;
+    for (let at = 0; at < this.sources.length && ahead < MAX_AHEAD;) {
       const source = this.sources[at] as PacedSource;
-      const frame = source.pull(telemetryWaits);
+      const frame = source.pull(telemetryWaits, MAX_AHEAD - ahead);
       if (source.done) {
         this.sources.splice(at, 1);
         this.account(
@@ -350,6 +356,7 @@ class Sources {
         );
       } else {
         at += 1;
+        ahead += source.ahead ?? 1;
       }
       if (frame !== null) {
         return { frame, telemetry: source.telemetry };
@@ -361,6 +368,7 @@ class Sources {
   /** Drops all sources. */
   letGo(): void {
     this.account(-this.bytes);
+    this.sources.forEach((source) => source.release?.());
   }
 
   private account(bytes: number): void {

@@ -62,7 +62,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
   }
 
   /**
-   * Telemetry within `batchMs` (1 to 1000; 0 turns it off) is sent as one `batch` message. A reply, status or error ends the batch at once,
+   * Telemetry within `batchMs` (1 to 1000; 0 turns it off) is sent as one `batch` message, a single one as itself. A reply, status or error ends the batch at once,
    * so that it neither waits nor overtakes.
    */
   setBatching(batchMs: number): void {
@@ -80,7 +80,8 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     const { hot } = this.context;
     hot.delivered += batch.telemetry;
     hot.control += batch.count - batch.telemetry;
-    this.write(this.window === this.context.window ? batch.chunk() : batch.batchFrame());
+    const alone = batch.count === 1 || this.window === this.context.window;
+    this.write(alone ? batch.chunk() : batch.batchFrame());
   }
 
   /** The socket has written everything. */

@@ -29,12 +29,17 @@ const CLOSE = 0x7d; // }
 export class TelemetryTemplate {
   private readonly prefix: Buffer;
   private metaSource: Buffer | null = null;
-  private metaPart = META_UNKNOWN;
+  private metaPart: Buffer;
   private epoch = '';
   private epochPart = NOTHING;
 
-  constructor(deviceId: string) {
+  /** @param withMeta whether the metadata of a publication is part of its message */
+  constructor(
+    deviceId: string,
+    private readonly withMeta = true,
+  ) {
     this.prefix = Buffer.from(`{"type":"telemetry","deviceId":${JSON.stringify(deviceId)},"payload":`);
+    this.metaPart = withMeta ? META_UNKNOWN : META_CLOSE;
   }
 
   /**
@@ -56,7 +61,7 @@ export class TelemetryTemplate {
     more: string,
     framed: boolean,
   ): Buffer {
-    if (meta !== this.metaSource) {
+    if (meta !== this.metaSource && this.withMeta) {
       this.metaSource = meta;
       this.metaPart = meta === null ? META_UNKNOWN : Buffer.concat([META_OPEN, meta, META_CLOSE]);
     }
@@ -124,6 +129,8 @@ export class TelemetryFrames {
 
 /** The publications of one room for subscriptions with equal options: made once, shared by all of them. */
 export interface Feed {
+  /** What its messages are made with. */
+  readonly template: TelemetryTemplate;
   /** The newest publication as this feed sends it; read for waiting subscriptions in mode `latest`. */
   readonly frames: TelemetryFrames | null;
   /** A publication as this feed sends it on its own (snapshot, resume), or null when it has none of the fields. */

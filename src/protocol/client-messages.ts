@@ -10,6 +10,12 @@ export interface Position {
   offset: number;
 }
 
+/** Which of the last publications in history come before live ones: at most `count`, none older than `ms`, but always the newest. */
+export interface Rewind {
+  count?: number;
+  ms?: number;
+}
+
 export interface SubscribeMessage {
   type: 'subscribe';
   /** Empty with `pattern`. */
@@ -20,6 +26,7 @@ export interface SubscribeMessage {
   delivery?: DeliveryOptions;
   /** By device id; a Map because `__proto__` is a legal id. */
   since?: ReadonlyMap<string, Position>;
+  rewind?: Rewind;
 }
 
 export interface UnsubscribeMessage {

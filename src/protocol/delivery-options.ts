@@ -11,6 +11,8 @@ export interface DeliveryOptions {
   fields?: readonly string[];
   /** Per window of 1/maxRateHz: min, max, mean, last and count of every number. */
   aggregate?: boolean;
+  /** Telemetry comes without metadata, which is in the snapshot and in `device_meta`. */
+  meta?: 'once';
 }
 
 export const DEFAULT_DELIVERY: DeliveryOptions = Object.freeze({ mode: 'every' });
@@ -29,7 +31,7 @@ export function parseDeliveryOptions(value: unknown): DeliveryOptions {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw refused('delivery must be an object');
   }
-  const { mode, maxRateHz, fields, aggregate } = value as Record<string, unknown>;
+  const { mode, maxRateHz, fields, aggregate, meta } = value as Record<string, unknown>;
   if (mode !== undefined && mode !== 'every' && mode !== 'latest') {
     throw refused('delivery.mode must be "every" or "latest"');
   }
@@ -48,6 +50,9 @@ export function parseDeliveryOptions(value: unknown): DeliveryOptions {
   if (aggregate !== undefined && typeof aggregate !== 'boolean') {
     throw refused('delivery.aggregate must be true or false');
   }
+  if (meta !== undefined && meta !== 'inline' && meta !== 'once') {
+    throw refused('delivery.meta must be "inline" or "once"');
+  }
   if (mode === 'every' && maxRateHz !== undefined) {
     throw refused(
       'delivery.maxRateHz sends only the newest value of a span, so it needs delivery.mode "latest"',
@@ -61,6 +66,7 @@ export function parseDeliveryOptions(value: unknown): DeliveryOptions {
     ...(maxRateHz !== undefined && { maxRateHz }),
     ...(fields !== undefined && { fields: [...new Set(fields)] }),
     ...(aggregate === true && { aggregate }),
+    ...(meta === 'once' && { meta }),
   };
 }
 

@@ -148,6 +148,15 @@ describe(parseClientMessage.name, () => {
     subscribe('"delivery":{"aggregate":true}'),
     subscribe('"delivery":{"mode":"latest","aggregate":true}'),
     subscribe('"delivery":{"mode":"every","maxRateHz":1}'),
+    subscribe('"delivery":{"meta":true}'),
+    subscribe('"rewind":null'),
+    subscribe('"rewind":10'),
+    subscribe('"rewind":{}'),
+    subscribe('"rewind":{"count":0}'),
+    subscribe('"rewind":{"count":1001}'),
+    subscribe('"rewind":{"count":1.5}'),
+    subscribe('"rewind":{"count":5,"ms":0}'),
+    subscribe('"rewind":{"ms":"60000"}'),
   ])('answers invalid_message with a sentence to %.90s', (text) => {
     const error = refusal(text);
     expect(error.code).toBe('invalid_message');
@@ -160,10 +169,23 @@ describe(parseClientMessage.name, () => {
     ['{"maxRateHz":1}', { mode: 'latest', maxRateHz: 1 }],
     ['{"maxRateHz":0.01,"aggregate":true}', { mode: 'latest', maxRateHz: 0.01, aggregate: true }],
     ['{"fields":["a.b.c.d.e.f.g.h"]}', { mode: 'every', fields: ['a.b.c.d.e.f.g.h'] }],
+    ['{"meta":"once"}', { mode: 'every', meta: 'once' }],
+    ['{"meta":"inline"}', { mode: 'every' }],
     ['{"mode":"every","fields":["a.b","a.b"],"aggregate":false}', { mode: 'every', fields: ['a.b'] }],
   ])('reads the delivery options %s', (delivery, options) => {
     expect(parseClientMessage(subscribe(`"delivery":${delivery}`))).toMatchObject({ delivery: options });
   });
+
+  it.each(['{"count":1}', '{"ms":1}', '{"count":1000,"ms":86400000}'])(
+    'reads the rewind %s, of ids and of a pattern',
+    (rewind) => {
+      const expected = { rewind: JSON.parse(rewind) as object };
+      expect(parseClientMessage(subscribe(`"rewind":${rewind}`))).toMatchObject(expected);
+      expect(parseClientMessage(`{"type":"subscribe","pattern":"a*","rewind":${rewind}}`)).toMatchObject(
+        expected,
+      );
+    },
+  );
 
   it('names the message it refuses by its id and device', () => {
     expect(refusal('{"type":"command","deviceId":"a","id":"c-1"}').details).toEqual({

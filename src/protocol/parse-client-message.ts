@@ -3,16 +3,18 @@ import type {
   CommandMessage,
   MessageId,
   Position,
+  Rewind,
   SubscribeMessage,
 } from './client-messages.js';
 import { DEVICE_ID_MAX_LENGTH, isDeviceId } from './device-id.js';
 import { type ErrorCode, ProtocolError } from './errors.js';
 import { normalPattern } from './id-pattern.js';
-import { MAX_JSON_LEVELS, tooDeepAt } from './json.js';
+import { isObject, MAX_JSON_LEVELS, tooDeepAt } from './json.js';
 import { parseDeliveryOptions } from './delivery-options.js';
 import { rawMember } from './raw-member.js';
 
 const MAX_ID_LENGTH = 128;
+const MAX_REWIND_COUNT = 1_000;
 /** Length to which client text quoted in an error is cut. */
 const MAX_QUOTED_LENGTH = 32;
 
@@ -133,7 +135,31 @@ function parseSubscribe(fields: Fields): SubscribeMessage {
   if (fields['since'] !== undefined) {
     message.since = parseSince(fields['since']);
   }
+  if (fields['rewind'] !== undefined) {
+    message.rewind = parseRewind(fields['rewind']);
+  }
   return message;
+}
+
+function parseRewind(rewind: unknown): Rewind {
+  if (!isObject(rewind)) {
+    throw refused('rewind must be an object with count, ms, or both');
+  }
+  const { count, ms } = rewind;
+  if (count === undefined && ms === undefined) {
+    throw refused('rewind needs count or ms');
+  }
+  if (count !== undefined && !isWhole(count, MAX_REWIND_COUNT)) {
+    throw refused(`rewind.count must be a whole number from 1 to ${MAX_REWIND_COUNT}`);
+  }
+  if (ms !== undefined && !isWhole(ms, Number.MAX_SAFE_INTEGER)) {
+    throw refused('rewind.ms must be a whole number from 1');
+  }
+  return { ...(count !== undefined && { count }), ...(ms !== undefined && { ms }) };
+}
+
+function isWhole(value: unknown, most: number): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= most;
 }
 
 function parseSince(since: unknown): ReadonlyMap<string, Position> {

@@ -9,7 +9,7 @@ const text = fc.oneof(
 );
 const whole = fc.maxSafeNat();
 const room = fc.record(
-  { deviceId: text, epoch: text, offset: whole, recovered: fc.boolean() },
+  { deviceId: text, epoch: text, offset: whole, recovered: fc.boolean(), rewoundFrom: whole },
   { requiredKeys: ['deviceId', 'epoch', 'offset'] },
 );
 const message: fc.Arbitrary<ReplyMessage> = fc.oneof(

@@ -28,9 +28,10 @@ function connectedText({ userId, connectionId, protocol, heartbeatMs, serverTs }
 function subscribedText({ id, rooms, denied }: SubscribedMessage): string {
   let text = `{"type":"subscribed",${id === undefined ? '' : `"id":${JSON.stringify(id)},`}"rooms":[`;
   let comma = '';
-  for (const { deviceId, epoch, offset, recovered } of rooms) {
+  for (const { deviceId, epoch, offset, recovered, rewoundFrom } of rooms) {
     text += `${comma}{"deviceId":${quoted(deviceId)},"epoch":${quoted(epoch)},"offset":${offset}`;
-    text += recovered === undefined ? '}' : `,"recovered":${recovered}}`;
+    text += recovered === undefined ? '' : `,"recovered":${recovered}`;
+    text += rewoundFrom === undefined ? '}' : `,"rewoundFrom":${rewoundFrom}}`;
     comma = ',';
   }
   return `${text}],"denied":${denied.length === 0 ? '[]' : JSON.stringify(denied)}}`;

@@ -16,6 +16,8 @@ export interface SubscribedRoom {
   epoch: string;
   offset: number;
   recovered?: boolean;
+  /** The offset before the first publication that `rewind` brings. */
+  rewoundFrom?: number;
 }
 
 export interface SubscribedMessage {

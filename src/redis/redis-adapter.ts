@@ -3,7 +3,7 @@ import type { Config } from '../config/config.js';
 import { type DeviceSink, type SharedStore, StateDoubt, type StoreMode } from '../ingest/ports.js';
 import { background, tellEach } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
-import type { Position } from '../protocol/client-messages.js';
+import type { Position, Rewind } from '../protocol/client-messages.js';
 import {
   BroadcastAdapter,
   type BroadcastReceiver,
@@ -234,6 +234,24 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     }
     // If history cannot be read now, the client gets a snapshot.
     return this.store.readHistory(deviceId, after, maxPublications).catch(() => null);
+  }
+
+  async rewind(
+    rooms: readonly { deviceId: string; epoch: string }[],
+    range: Rewind,
+  ): Promise<(number | null)[]> {
+    const found = new Map<string, number | null>();
+    const stored: { deviceId: string; epoch: string }[] = [];
+    for (const room of rooms) {
+      const local = this.modes.localFor(room.deviceId);
+      if (local === null) {
+        stored.push(room);
+      } else {
+        found.set(room.deviceId, (await local.rewind([room], range))[0] ?? null);
+      }
+    }
+    await this.store.readRewind(stored, range, found);
+    return rooms.map(({ deviceId }) => found.get(deviceId) ?? null);
   }
 
   watchDevices(): Promise<readonly string[]> {

@@ -4,11 +4,11 @@ import type { Config } from '../config/config.js';
 import { StoreLostError } from '../ingest/ports.js';
 import { contain, walled } from '../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
-import type { Position } from '../protocol/client-messages.js';
+import type { Position, Rewind } from '../protocol/client-messages.js';
 import type { DeviceMessage, DeviceStatus, HistoryPage, MetaBytes } from '../rooms/broadcast-adapter.js';
 import type { EdgeNodeChange, EdgeNodes } from '../rooms/edge-nodes.js';
 import { historyLimits } from '../rooms/memory/history-log.js';
-import { decodeState, isUnreadable, readHistoryPage, type StoredState } from './wire.js';
+import { decodeState, isUnreadable, readHistoryPage, readRewind, type StoredState } from './wire.js';
 import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
 import { type Partition, Partitions } from './partitions.js';
 import type { RedisNode } from './redis-node.js';
@@ -161,6 +161,52 @@ export class RedisStore {
     );
     const limits = historyLimits(this.config.rooms);
     return answer === null ? null : readHistoryPage(deviceId, answer, after, maxPublications, limits);
+  }
+
+  /** Sets the offset before the first publication of each room within a range; rooms whose history cannot be read now are left out. */
+  async readRewind(
+    rooms: readonly { deviceId: string; epoch: string }[],
+    range: Rewind,
+    found: Map<string, number | null>,
+  ): Promise<void> {
+    const byPartition = new Map<Partition, { deviceId: string; epoch: string }[]>();
+    for (const room of rooms) {
+      const partition = this.partitions.of(room.deviceId);
+      const those = byPartition.get(partition);
+      if (those === undefined) {
+        byPartition.set(partition, [room]);
+      } else {
+        those.push(room);
+      }
+    }
+    await Promise.all(
+      [...byPartition].map(async ([partition, those]) => {
+        for (let from = 0; from < those.length; from += MAX_ROOMS_PER_READ) {
+          const some = those.slice(from, from + MAX_ROOMS_PER_READ);
+          const answer = await this.call(partition, (redis) =>
+            redis.sluiceRewindBuffer(
+              partition.headKey,
+              String(range.count ?? 0),
+              String(range.ms ?? 0),
+              ...some.flatMap(({ deviceId, epoch }) => [deviceId, epoch]),
+            ),
+          ).catch(() => null);
+          if (answer === null) {
+            return;
+          }
+          const now = Number(answer[0]);
+          const limits = historyLimits(this.config.rooms);
+          some.forEach(({ deviceId }, at) => {
+            const [state, block] = answer.slice(1 + 2 * at, 3 + 2 * at) as [Buffer, Buffer];
+            try {
+              found.set(deviceId, readRewind(deviceId, state, block, range, limits, now));
+            } catch (error) {
+              contain('redis', error); // the others are read all the same
+            }
+          });
+        }
+      }),
+    );
   }
 
   /** Deletes rooms of which nothing is known, if no instance watches them. */

@@ -13,6 +13,7 @@ const PARTS = {
   sluicePublish: ['room-state', 'room-history', 'publish'],
   sluiceAttach: ['room-state', 'attach'],
   sluiceHistory: ['room-state', 'history'],
+  sluiceRewind: ['room-state', 'rewind'],
   sluiceForget: ['room-state', 'forget'],
   sluiceFence: ['room-state', 'fence'],
   sluiceEdgeNode: ['room-state', 'edge-node'],
@@ -28,6 +29,7 @@ export interface ScriptedRedis extends Redis {
   sluicePublish: Script<string>;
   sluiceAttachBuffer: Script<Buffer[]>;
   sluiceHistoryBuffer: Script<(Buffer | number | null)[] | null>;
+  sluiceRewindBuffer: Script<Buffer[]>;
   sluiceForget: Script<number>;
   sluiceFence: Script<number>;
   sluiceEdgeNode: Script<string>;

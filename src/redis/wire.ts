@@ -1,4 +1,4 @@
-import type { Position } from '../protocol/client-messages.js';
+import type { Position, Rewind } from '../protocol/client-messages.js';
 import type { DeviceStatus, HistoryPage, MetaBytes, Publication } from '../rooms/broadcast-adapter.js';
 import type { HistoryLimits } from '../rooms/memory/history-log.js';
 
@@ -323,4 +323,38 @@ export function readHistoryPage(
     });
   }
   return publications.length === 0 ? null : { publications, newest };
+}
+
+/**
+ * Reads the answer of redis/lua/rewind.lua for one room: the offset before its first publication within a range. The limits are applied
+ * exactly, as for a page.
+ * @param stored the room's head, empty where another epoch is asked for
+ * @param bytes the block with the first publication, empty when there is none
+ */
+export function readRewind(
+  deviceId: string,
+  stored: Buffer,
+  bytes: Buffer,
+  { count, ms }: Rewind,
+  limits: HistoryLimits,
+  now: number,
+): number | null {
+  if (stored.length === 0) {
+    return null;
+  }
+  const state = decodeState(deviceId, stored, NOTHING, NOTHING);
+  if (state.offset === 0 || bytes.length === 0) {
+    return state.offset === 0 ? 0 : null;
+  }
+  const block = new Block(bytes, FRAME_LENGTH_BYTES);
+  const minTs = now - Math.min(limits.maxAgeMs, ms ?? limits.maxAgeMs);
+  const first = state.offset - Math.min(limits.maxPublications, count ?? limits.maxPublications) + 1;
+  let found = 0;
+  block.each(first, (offset, serverTs, _payload, bytesBefore) => {
+    const isHeld =
+      offset === state.offset || (serverTs >= minTs && state.bytes - bytesBefore <= limits.maxBytes);
+    found = found === 0 && isHeld ? offset : found;
+  });
+  // The block's last is within the coarse limits of the script, but not of the exact ones: the next block follows.
+  return (found === 0 ? block.lastOffset + 1 : found) - 1;
 }

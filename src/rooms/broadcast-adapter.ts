@@ -1,5 +1,5 @@
 import type { MetaBytes, Publication } from '../delivery/telemetry-frame.js';
-import type { Position } from '../protocol/client-messages.js';
+import type { Position, Rewind } from '../protocol/client-messages.js';
 import type { EdgeNodes } from './edge-nodes.js';
 
 export type { MetaBytes, Publication };
@@ -149,6 +149,17 @@ export abstract class BroadcastAdapter {
    * @returns null when it cannot be continued from there: another epoch, a future offset, or already trimmed
    */
   abstract history(deviceId: string, after: Position, maxPublications: number): Promise<HistoryPage | null>;
+
+  /**
+   * Where the last publications begin that history has, within a range: the offset before the first of them, in the order of the rooms. The
+   * newest publication is always among them; 0 for a room without publications.
+   * @param range none of its members: all that history has
+   * @returns null where it cannot be told: no history is kept, another epoch, or the store is away
+   */
+  abstract rewind(
+    rooms: readonly { readonly deviceId: string; readonly epoch: string }[],
+    range: Rewind,
+  ): Promise<(number | null)[]>;
 
   /**
    * All known devices (with telemetry, status or metadata); from then on every new one is passed to {@link BroadcastReceiver.onDevice},

@@ -1,8 +1,8 @@
 import { background, walled } from '../logging/walls.js';
-import type { MessageId } from '../protocol/client-messages.js';
+import type { MessageId, Rewind } from '../protocol/client-messages.js';
 import { ProtocolError } from '../protocol/errors.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
-import type { Introductions } from './introductions.js';
+import { type Introductions, publicationsOf, type Rewound } from './introductions.js';
 import type { Member, Subscription } from './room.js';
 import {
   type DevicePattern,
@@ -22,6 +22,9 @@ interface PatternRequest {
   terms: () => PatternTerms | null;
   /** Called before the request is processed: the number of known devices to match, and of those that match. */
   onMatched?: (known: number, rooms: number) => void;
+  rewind?: Rewind;
+  /** Called with the number of publications that history brings. */
+  onRewound?: (publications: number) => void;
 }
 
 /** Pattern subscriptions of the connections: present and future devices that match. */
@@ -69,7 +72,7 @@ export class FleetSubscriptions {
       if (!fits) {
         throw new ProtocolError('too_many_rooms', `A connection may watch ${maxRooms} devices at most`);
       }
-      subscription = this.register(member, audience, granted, terms);
+      subscription = this.register(member, audience, granted, request);
     } finally {
       this.audiences.done(audience);
     }
@@ -233,15 +236,45 @@ export class FleetSubscriptions {
     if (!this.isRegistered(subscription) || (freshOnly && joined.length === 0)) {
       return; // unsubscribed or closed meanwhile
     }
+    const rewound = await this.rewind(subscription, joined);
+    if (!this.isRegistered(subscription)) {
+      return;
+    }
     const { delivery } = subscription;
     const pattern = audience.pattern.source;
     if (!freshOnly) {
       subscription.supersede?.();
     }
-    const supersede = this.introductions.beginPattern(member, joined, { pattern, id, delivery });
+    const answer = { pattern, id, delivery };
+    const supersede = this.introductions.beginPattern(member, joined, answer, rewound);
     if (!freshOnly) {
       subscription.supersede = supersede;
     }
+  }
+
+  /** Where the rooms that follow the pattern's options begin, if it is rewound. */
+  private async rewind(
+    { member, rewind, onRewound }: PatternSubscription,
+    joined: readonly Subscription[],
+  ): Promise<Rewound | undefined> {
+    if (rewind === undefined) {
+      return undefined;
+    }
+    const following = joined.filter(({ explicit }) => !explicit);
+    if (this.introductions.mustDrain(member, following, { rewind })) {
+      await member.outbound.drained();
+    }
+    const rewound = new Map<Subscription, number>();
+    for (let from = 0; from < following.length;) {
+      const granted = await this.introductions.turns.next(following.length - from);
+      const some = following.slice(from, from + granted);
+      for (const [one, offset] of await this.introductions.rewind(some, rewind)) {
+        rewound.set(one, offset);
+      }
+      from += granted;
+    }
+    onRewound?.(publicationsOf(rewound));
+    return rewound;
   }
 
   private async attach(
@@ -283,7 +316,7 @@ export class FleetSubscriptions {
     member: Member,
     audience: PatternAudience,
     { delivery }: PatternTerms,
-    terms: PatternRequest['terms'],
+    { terms, rewind, onRewound }: PatternRequest,
   ): PatternSubscription {
     let patterns = this.byMember.get(member);
     if (patterns === undefined) {
@@ -295,12 +328,16 @@ export class FleetSubscriptions {
     if (existing !== undefined) {
       existing.delivery = delivery;
       existing.terms = terms;
+      existing.rewind = rewind;
+      existing.onRewound = onRewound;
       return existing;
     }
     const subscription: PatternSubscription = {
       member,
       audience,
       terms,
+      rewind,
+      onRewound,
       delivery,
       answered: false,
       fresh: [],

@@ -1,49 +1,66 @@
 import type { Config } from '../config/config.js';
-import type { Feed } from '../delivery/telemetry-frame.js';
-import type { PacedSource } from '../delivery/outbound.js';
-import { background, walled } from '../logging/walls.js';
+import { walled } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
-import type { MessageId, Position } from '../protocol/client-messages.js';
+import type { MessageId, Position, Rewind } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
-import type { BroadcastAdapter, HistoryPage, Publication } from './broadcast-adapter.js';
+import type { BroadcastAdapter } from './broadcast-adapter.js';
+import { type HistoryContext, HistorySource } from './history-source.js';
 import type { Member, Subscription } from './room.js';
 import { RoomTurns } from './room-turns.js';
 import { SnapshotSource, SubscribedSource } from './snapshot-source.js';
 
 const NONE: ReadonlySet<never> = new Set<never>();
 
+/** Where rewound subscriptions begin: the offset before their first publication. */
+export type Rewound = ReadonlyMap<Subscription, number>;
+const NOWHERE: Rewound = new Map<never, number>();
+
 /** Brings subscriptions to the room's current position: by a snapshot, or by the publications they missed. */
 export class Introductions {
   /** Shared by all work on many rooms. */
   readonly turns = new RoomTurns();
+  private readonly historyContext: HistoryContext;
   private readonly resets = new Map<Member, Subscription[]>();
 
   constructor(
-    private readonly adapter: Pick<BroadcastAdapter, 'history'>,
+    private readonly adapter: Pick<BroadcastAdapter, 'history' | 'rewind'>,
     private readonly config: Config,
-    private readonly metrics: Metrics,
-  ) {}
+    metrics: Metrics,
+  ) {
+    this.historyContext = {
+      adapter,
+      turns: this.turns,
+      hot: metrics.hot,
+      maxPagePublications: config.rooms.historyPageMaxPublications,
+      onTrimmed: (missed) => metrics.dropped.inc({ reason: 'history_trimmed' }, missed),
+    };
+  }
 
   /**
    * Whether the client's lanes must be drained before {@link prepareRestart}, so that no publication of mode `every` is lost. With `since` the
-   * client itself says where it continues.
+   * client itself says where it continues. A rewind restarts subscriptions whose history is still being sent, too.
    */
   mustDrain(
     { outbound }: Member,
     subscriptions: readonly Subscription[],
-    since?: ReadonlyMap<string, Position>,
+    { since, rewind }: { since?: ReadonlyMap<string, Position>; rewind?: Rewind },
   ): boolean {
-    return outbound.blocked && subscriptions.some((one) => one.feed !== null && !isNamed(one, since));
+    return (
+      (outbound.blocked || rewind !== undefined) &&
+      subscriptions.some(
+        (one) => (one.feed !== null || (rewind !== undefined && one.introduced)) && !isNamed(one, since),
+      )
+    );
   }
 
   /** Resets live subscriptions to the state before their snapshot, with new options: subscribing again starts again. */
   prepareRestart(
     subscriptions: readonly Subscription[],
     delivery: DeliveryOptions,
-    since?: ReadonlyMap<string, Position>,
+    { since, rewind }: { since?: ReadonlyMap<string, Position>; rewind?: Rewind },
   ): void {
     for (const subscription of subscriptions) {
-      if (subscription.feed !== null || isNamed(subscription, since)) {
+      if (subscription.feed !== null || rewind !== undefined || isNamed(subscription, since)) {
         subscription.room.hold(subscription);
       }
       subscription.delivery = delivery;
@@ -76,58 +93,95 @@ export class Introductions {
     return recovered;
   }
 
-  /** Sends one snapshot of all, without the telemetry of recovered subscriptions; these get what they missed. Then all are live. */
+  /** Where these can be rewound to, which is not known of rooms whose history cannot be read now. */
+  async rewind(subscriptions: readonly Subscription[], range: Rewind): Promise<Map<Subscription, number>> {
+    const rooms = subscriptions.map(({ room: { deviceId, epoch } }) => ({ deviceId, epoch }));
+    const offsets = await this.adapter.rewind(rooms, range);
+    const rewound = new Map<Subscription, number>();
+    subscriptions.forEach((subscription, at) => {
+      const { room, current } = subscription;
+      const offset = offsets[at];
+      if (offset !== null && offset !== undefined && current && room.epoch === rooms[at]?.epoch) {
+        // The store may know of a publication that has not come to this instance yet.
+        rewound.set(subscription, Math.min(offset, Math.max(0, room.offset - 1)));
+      }
+    });
+    return rewound;
+  }
+
+  /**
+   * Sends one snapshot of all, without the telemetry of those that recovered or are rewound; these get their publications from history. Then
+   * all are live.
+   */
   begin(
     member: Member,
     subscriptions: readonly Subscription[],
     recoveredIds: ReadonlySet<string> = NONE,
+    rewound: Rewound = NOWHERE,
     evenIfEmpty = false,
   ): void {
     if (subscriptions.length === 0) {
       return;
     }
-    const recovered: ReadonlySet<Subscription> =
+    const back = rewind(subscriptions, rewound);
+    const fromHistory =
       recoveredIds.size === 0
-        ? NONE
-        : new Set(subscriptions.filter(({ room }) => recoveredIds.has(room.deviceId)));
-    const { ws, rooms } = this.config;
+        ? back
+        : subscriptions.filter((one) => recoveredIds.has(one.room.deviceId) || rewound.has(one));
     const { outbound } = member;
-    const maxFrameBytes = ws.snapshotFrameMaxBytes;
-    outbound.addSource(
-      new SnapshotSource({ subscriptions, recovered, evenIfEmpty, maxFrameBytes }, outbound, this.turns),
+    const maxFrameBytes = this.config.ws.snapshotFrameMaxBytes;
+    const recovered: ReadonlySet<Subscription> = fromHistory.length === 0 ? NONE : new Set(fromHistory);
+    const snapshot = new SnapshotSource(
+      { subscriptions, recovered, evenIfEmpty, maxFrameBytes },
+      outbound,
+      this.turns,
     );
-    for (const subscription of recovered) {
-      outbound.addSource(
-        new ResumeSource(subscription, {
-          adapter: this.adapter,
-          maxPagePublications: rooms.historyPageMaxPublications,
-          onTrimmed: (missed) => this.metrics.dropped.inc({ reason: 'history_trimmed' }, missed),
-        }),
-      );
+    outbound.addSource(snapshot);
+    if (recovered.size > 0) {
+      outbound.addSource(new HistorySource(fromHistory, new Set(back), [snapshot], this.historyContext));
     }
   }
 
   /**
-   * Answers a pattern: paged `subscribed`, then one snapshot of its rooms, which go live with `delivery`.
+   * Answers a pattern: paged `subscribed`, then one snapshot of its rooms and what they are rewound to, then they are live with `delivery`.
    * @returns stops both early, when the pattern is subscribed again or left
    */
   beginPattern(
     member: Member,
     subscriptions: readonly Subscription[],
     { pattern, id, delivery }: { pattern: string; id?: MessageId; delivery: DeliveryOptions },
+    rewound: Rewound = NOWHERE,
   ): () => void {
     const { outbound } = member;
     const { turns } = this;
     const maxFrameBytes = this.config.ws.snapshotFrameMaxBytes;
-    const answer = new SubscribedSource({ pattern, id, subscriptions, maxFrameBytes }, outbound, turns);
+    for (const subscription of rewound.keys()) {
+      if (!subscription.explicit) {
+        subscription.room.hold(subscription);
+        subscription.delivery = delivery;
+      }
+    }
+    const back = rewind(
+      subscriptions.filter(({ explicit }) => !explicit),
+      rewound,
+    );
+    const recovered: ReadonlySet<Subscription> = back.length === 0 ? NONE : new Set(back);
+    const answer = new SubscribedSource(
+      { pattern, id, subscriptions, rewound, maxFrameBytes },
+      outbound,
+      turns,
+    );
     const snapshot = new SnapshotSource(
-      { subscriptions, recovered: NONE, evenIfEmpty: id !== undefined, maxFrameBytes, delivery },
+      { subscriptions, recovered, evenIfEmpty: id !== undefined, maxFrameBytes, delivery },
       outbound,
       turns,
     );
     outbound.addSource(answer);
     if (subscriptions.some(({ explicit, feed }) => !explicit || feed === null)) {
       outbound.addSource(snapshot);
+    }
+    if (recovered.size > 0) {
+      outbound.addSource(new HistorySource(back, recovered, [answer, snapshot], this.historyContext));
     }
     return () => {
       answer.supersede();
@@ -170,140 +224,29 @@ export class Introductions {
   }
 }
 
+/** How many publications history brings. */
+export function publicationsOf(rewound: Rewound): number {
+  let publications = 0;
+  for (const [{ room }, offset] of rewound) {
+    publications += room.offset - offset;
+  }
+  return publications;
+}
+
+/** Sets rewound subscriptions back. @returns those that have publications */
+function rewind(subscriptions: readonly Subscription[], rewound: Rewound): Subscription[] {
+  return rewound.size === 0
+    ? []
+    : subscriptions.filter((subscription) => {
+        const offset = rewound.get(subscription);
+        if (offset === undefined || subscription.room.offset === 0) {
+          return false;
+        }
+        subscription.lastOffset = offset;
+        return true;
+      });
+}
+
 function isNamed({ room }: Subscription, since: ReadonlyMap<string, Position> | undefined): boolean {
   return since !== undefined && since.has(room.deviceId);
-}
-
-/** What a resume needs besides its subscription. */
-interface ResumeContext {
-  adapter: Pick<BroadcastAdapter, 'history'>;
-  maxPagePublications: number;
-  /** History was trimmed while the client was reading it: the client continues at the newest publication, and `skipped` counts the gap. */
-  onTrimmed(missed: number): void;
-}
-
-/**
- * The publications a client missed, page by page from history, as fast as it reads. Meanwhile nothing is queued for the subscription; it
- * goes live in the step in which the last publication sent is the room's newest.
- */
-class ResumeSource implements PacedSource {
-  readonly telemetry = true;
-  readonly bytes = 0;
-  done = false;
-  private page: readonly Publication[] = [];
-  private at = 0;
-  private reading = false;
-  /** Shapes the publications; the options are compiled once for all of them. */
-  private feed: Feed | null = null;
-  /** Offset of the last publication processed: sent, or without any of the fields. */
-  private seen: number;
-  private readonly generation: number;
-  private readonly epoch: string;
-
-  constructor(
-    private readonly subscription: Subscription,
-    private readonly context: ResumeContext,
-  ) {
-    this.generation = subscription.generation;
-    this.seen = subscription.lastOffset;
-    this.epoch = subscription.room.epoch;
-  }
-
-  pull(): Buffer | null {
-    const { subscription } = this;
-    if (this.isVoid()) {
-      return null;
-    }
-    const { room } = subscription;
-    if (subscription.delivery.mode === 'latest' && room.telemetry !== null) {
-      this.seen = Math.max(this.seen, room.offset);
-      return this.goLive(room.telemetry);
-    }
-    while (this.seen < room.offset) {
-      const publication = this.page[this.at];
-      if (publication === undefined) {
-        this.read();
-        return null;
-      }
-      this.at += 1;
-      this.seen = publication.offset;
-      const frame = this.frameOf(publication);
-      if (frame !== null) {
-        if (this.seen >= room.offset) {
-          this.goLive(null);
-        }
-        return frame;
-      }
-    }
-    return this.goLive(null);
-  }
-
-  /** @param last sent too, if it is newer than the last one sent */
-  private goLive(last: Publication | null): Buffer | null {
-    this.done = true;
-    this.subscription.room.goLive(this.subscription);
-    return last === null ? null : this.frameOf(last);
-  }
-
-  /** The publication as this subscription wants it, or null when it has none of the fields or was already sent. */
-  private frameOf(publication: Publication): Buffer | null {
-    const { subscription } = this;
-    const skipped = publication.offset - subscription.lastOffset - 1;
-    this.feed ??= subscription.room.feedOf(subscription.delivery);
-    const shaped = skipped < 0 ? null : this.feed.shape(publication);
-    if (shaped === null) {
-      return null;
-    }
-    subscription.lastOffset = publication.offset;
-    return subscription.room.template.frame(shaped, skipped);
-  }
-
-  private read(): void {
-    if (this.reading) {
-      return;
-    }
-    this.reading = true;
-    const { subscription, epoch, context } = this;
-    const { room, outbound } = subscription;
-    const page = context.adapter.history(
-      room.deviceId,
-      { epoch, offset: this.seen },
-      context.maxPagePublications,
-    );
-    background(
-      'room',
-      page.catch(() => null).then((read) => this.take(read)),
-      (error) => outbound.fail(error),
-    );
-  }
-
-  private take(page: HistoryPage | null): void {
-    this.reading = false;
-    if (!this.isVoid()) {
-      this.page = page?.publications ?? [];
-      this.at = 0;
-      const { room } = this.subscription;
-      if (this.page.length === 0 && room.telemetry !== null && room.telemetry.offset > this.seen) {
-        // Trimmed while the client was reading, or the store is away: the gap is counted in `skipped` of the newest publication, never
-        // silent.
-        this.context.onTrimmed(room.telemetry.offset - this.seen - 1);
-        this.page = [room.telemetry];
-      }
-    }
-    this.subscription.member.outbound.wake();
-  }
-
-  /** The subscription left, was restarted, or its room's epoch changed: another introduction replaces this one. */
-  private isVoid(): boolean {
-    const { subscription } = this;
-    if (
-      !subscription.current ||
-      subscription.generation !== this.generation ||
-      subscription.room.epoch !== this.epoch
-    ) {
-      this.done = true;
-      return true;
-    }
-    return false;
-  }
 }

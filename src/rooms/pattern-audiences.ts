@@ -1,4 +1,5 @@
 import { background } from '../logging/walls.js';
+import type { Rewind } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import type { Member } from './room.js';
@@ -26,6 +27,9 @@ export interface PatternSubscription {
   /** The current terms; null if the current token does not grant the pattern. */
   terms: () => PatternTerms | null;
   delivery: DeliveryOptions;
+  /** Holds for new devices too. */
+  rewind: Rewind | undefined;
+  onRewound: ((publications: number) => void) | undefined;
   /** False until the pattern is answered; new devices wait until then. */
   answered: boolean;
   fresh: string[];

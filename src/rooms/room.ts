@@ -26,6 +26,7 @@ export class Room implements Feed {
   private origin: RoomOrigin | null = null;
   private newest: TelemetryFrames | null = null;
   private lazyTemplate: TelemetryTemplate | null = null;
+  private lazyTemplateOfOnce: TelemetryTemplate | null = null;
   private groups: Map<string, DeliveryGroup> | null = null;
 
   constructor(
@@ -155,7 +156,11 @@ export class Room implements Feed {
   }
 
   private makeGroup(delivery: DeliveryOptions): DeliveryGroup {
-    return new DeliveryGroup(delivery, this.template, this.hot, this.scheduler);
+    const template =
+      delivery.meta === 'once'
+        ? (this.lazyTemplateOfOnce ??= new TelemetryTemplate(this.deviceId, false))
+        : this.template;
+    return new DeliveryGroup(delivery, template, this.hot, this.scheduler);
   }
 }
 

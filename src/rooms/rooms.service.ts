@@ -4,7 +4,7 @@ import { DeliveryContext } from '../delivery/delivery-context.js';
 import { textFrame, textFrameOf } from '../delivery/text-frame.js';
 import { contain } from '../logging/walls.js';
 import { Metrics, mirrorGauge } from '../metrics/metrics.js';
-import type { MessageId, Position } from '../protocol/client-messages.js';
+import type { MessageId, Position, Rewind } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { SubscribedRoom } from '../protocol/server-messages.js';
 import {
@@ -17,8 +17,8 @@ import {
   type RoomState,
 } from './broadcast-adapter.js';
 import { FleetSubscriptions } from './fleet-subscriptions.js';
-import { Introductions } from './introductions.js';
-import { type Member, Room } from './room.js';
+import { Introductions, publicationsOf } from './introductions.js';
+import { type Member, Room, type Subscription } from './room.js';
 import { RoomRegistry } from './room-registry.js';
 import { statusJson } from './snapshot-source.js';
 
@@ -30,6 +30,9 @@ interface SubscribeRequest {
   id?: MessageId;
   delivery: DeliveryOptions;
   since?: ReadonlyMap<string, Position>;
+  rewind?: Rewind;
+  /** Called with the number of publications that history brings. */
+  onRewound?: (publications: number) => void;
   /** The subscription that opens a connection: no snapshot frame if nothing is known. */
   opening?: boolean;
 }
@@ -77,23 +80,33 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
    * Subscribing again is idempotent, changes `delivery` at once, and restarts at `since`.
    */
   async subscribe(member: Member, request: SubscribeRequest): Promise<void> {
-    const { id, deviceIds, denied, since, delivery } = request;
+    const { id, deviceIds, denied, since, rewind, delivery } = request;
     const subscriptions = deviceIds.map((deviceId) => this.registry.join(member, deviceId, delivery));
     // Awaits only if there is something to wait for: in a storm of reconnects the rooms are attached already.
     const attaching = this.registry.attach(subscriptions);
     if (attaching !== null) {
       await attaching;
     }
-    if (this.introductions.mustDrain(member, subscriptions, since)) {
+    if (this.introductions.mustDrain(member, subscriptions, request)) {
       await member.outbound.drained();
     }
-    this.introductions.prepareRestart(subscriptions, delivery, since);
+    this.introductions.prepareRestart(subscriptions, delivery, request);
     const recovered =
       since === undefined ? undefined : await this.introductions.recover(subscriptions, since);
+    const rewound =
+      rewind === undefined
+        ? undefined
+        : await this.introductions.rewind(
+            subscriptions.filter(({ room }) => recovered?.has(room.deviceId) !== true),
+            rewind,
+          );
+    if (rewound !== undefined) {
+      request.onRewound?.(publicationsOf(rewound));
+    }
     const current = subscriptions.filter((subscription) => subscription.current);
-    const rooms = current.map(({ room }) => roomPosition(room, since, recovered));
+    const rooms = current.map((one) => positionOf(one, since, recovered, rewound?.get(one)));
     member.outbound.send({ type: 'subscribed', id, rooms, denied });
-    this.introductions.begin(member, current, recovered, request.opening !== true);
+    this.introductions.begin(member, current, recovered, rewound, request.opening !== true);
   }
 
   /** Leaves rooms; those not subscribed are ignored, and those that a pattern of the connection covers stay. */
@@ -231,14 +244,19 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
   }
 }
 
-/** A room's position as an answer gives it; for rooms named in `since` also whether it continues there. */
-function roomPosition(
-  room: Room,
+/** A room's position as an answer gives it; for rooms named in `since` also whether it continues there, for rewound ones where they begin. */
+function positionOf(
+  { room }: Subscription,
   since: ReadonlyMap<string, Position> | undefined,
   recovered: ReadonlySet<string> | undefined,
+  rewoundFrom: number | undefined,
 ): SubscribedRoom {
   const { deviceId, epoch, offset } = room;
-  return since?.has(deviceId) === true
-    ? { deviceId, epoch, offset, recovered: recovered?.has(deviceId) === true }
+  const isNamed = since?.has(deviceId) === true;
+  return isNamed || rewoundFrom !== undefined
+    ? {
+        ...{ deviceId, epoch, offset, rewoundFrom },
+        recovered: isNamed ? recovered?.has(deviceId) === true : undefined,
+      }
     : room;
 }

@@ -1,4 +1,5 @@
 import type { Outbound, PacedSource } from '../delivery/outbound.js';
+import type { Feed } from '../delivery/telemetry-frame.js';
 import { textFrame, textFrameOf } from '../delivery/text-frame.js';
 import type { MessageId } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
@@ -14,7 +15,7 @@ const END_MORE = Buffer.from('],"more":true}');
 /** What a snapshot contains. */
 interface SnapshotRequest {
   subscriptions: readonly Subscription[];
-  /** Subscriptions whose telemetry comes from history instead: their entry has status and metadata only. */
+  /** Subscriptions whose telemetry comes from history instead, and which go live at its end: their entry has status and metadata only. */
   recovered: ReadonlySet<Subscription>;
   /** Send a frame even if nothing is known: an explicit `subscribe` is always answered by one. */
   evenIfEmpty: boolean;
@@ -104,13 +105,15 @@ export class SnapshotSource implements PacedSource {
     const { delivery, recovered } = this.request;
     const { room } = subscription;
     subscription.introduced = true;
+    if (recovered.has(subscription)) {
+      return;
+    }
     if (delivery !== undefined && !subscription.explicit) {
-      if (subscription.feed !== null) {
-        room.hold(subscription);
-      }
+      // Also what is still being read from its history is void.
+      room.hold(subscription);
       subscription.delivery = delivery;
     }
-    if (!recovered.has(subscription) && subscription.feed === null) {
+    if (subscription.feed === null) {
       subscription.lastOffset = room.offset;
       room.goLive(subscription);
     }
@@ -119,13 +122,14 @@ export class SnapshotSource implements PacedSource {
   private entry(subscription: Subscription): Buffer | null {
     const { room } = subscription;
     const { status, meta } = room;
-    const telemetry = this.telemetryOf(subscription);
+    const feed = this.feedOf(subscription);
+    const telemetry = this.telemetryOf(subscription, feed);
     if (telemetry === null && status === null && meta === null) {
       return null;
     }
     const chunks: Buffer[] = [Buffer.from(`{"deviceId":${JSON.stringify(room.deviceId)}`)];
     if (telemetry !== null) {
-      chunks.push(Buffer.from(',"telemetry":'), room.template.body(telemetry));
+      chunks.push(Buffer.from(',"telemetry":'), feed.template.body(telemetry));
     }
     if (status !== null) {
       chunks.push(Buffer.from(`,"status":${statusJson(room.deviceId, status)}`));
@@ -137,16 +141,16 @@ export class SnapshotSource implements PacedSource {
     return Buffer.concat(chunks);
   }
 
-  private telemetryOf(subscription: Subscription): Publication | null {
-    const { room } = subscription;
-    const { telemetry } = room;
-    if (telemetry === null || this.request.recovered.has(subscription)) {
-      return null;
-    }
+  private telemetryOf(subscription: Subscription, feed: Feed): Publication | null {
+    const { telemetry } = subscription.room;
+    return telemetry === null || this.request.recovered.has(subscription) ? null : feed.shape(telemetry);
+  }
+
+  private feedOf(subscription: Subscription): Feed {
     const { delivery } = this.request;
-    return room
-      .feedOf(delivery === undefined || subscription.explicit ? subscription.delivery : delivery)
-      .shape(telemetry);
+    return subscription.room.feedOf(
+      delivery === undefined || subscription.explicit ? subscription.delivery : delivery,
+    );
   }
 }
 
@@ -169,6 +173,8 @@ interface SubscribedAnswer {
   pattern: string;
   id?: MessageId;
   subscriptions: readonly Subscription[];
+  /** Where they begin, as far as they are rewound. */
+  rewound: ReadonlyMap<Subscription, number>;
   maxFrameBytes: number;
 }
 
@@ -199,7 +205,7 @@ export class SubscribedSource implements PacedSource {
   }
 
   pull(): Buffer | null {
-    const { pattern, id, maxFrameBytes } = this.answer;
+    const { pattern, id, rewound, maxFrameBytes } = this.answer;
     const { subscriptions } = this;
     const left = subscriptions.length - this.at;
     if (left > 0 && !this.pace.mayGoOn(left)) {
@@ -214,7 +220,7 @@ export class SubscribedSource implements PacedSource {
       const subscription = subscriptions[this.at] as Subscription;
       if (subscription.current) {
         const { deviceId, epoch, offset } = subscription.room;
-        const entry = JSON.stringify({ deviceId, epoch, offset });
+        const entry = JSON.stringify({ deviceId, epoch, offset, rewoundFrom: rewound.get(subscription) });
         const size = Buffer.byteLength(entry) + 1;
         if (rooms.length > 0 && bytes + size > maxFrameBytes) {
           break;

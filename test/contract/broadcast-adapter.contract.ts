@@ -248,6 +248,62 @@ export function describeBroadcastAdapter(name: string, create: () => Promise<Ada
       expect((await adapter.history('d1', { epoch, offset: 20 }, 200))?.publications).toHaveLength(100);
     });
 
+    it('says where the last publications begin, within a count, an age, and what history has', async () => {
+      const { epoch } = await attach('d1');
+      const empty = await attach('d2');
+      const rewind = (count?: number, ms?: number): Promise<(number | null)[]> =>
+        adapter.rewind([{ deviceId: 'd1', epoch }], {
+          ...(count !== undefined && { count }),
+          ...(ms !== undefined && { ms }),
+        });
+      for (let n = 0; n < 120; n += 1) {
+        await publish(adapter, 'd1', n);
+      }
+      expect(await rewind(30)).toEqual([90]);
+      expect(await rewind(1_000)).toEqual([20]);
+      expect(await rewind()).toEqual([20]);
+      expect(await rewind(undefined, 50_000)).toEqual([20]);
+      expect(await rewind(5, 50_000)).toEqual([115]);
+      expect(
+        await adapter.rewind(
+          [
+            { deviceId: 'd2', epoch: empty.epoch },
+            { deviceId: 'd1', epoch },
+          ],
+          { count: 2 },
+        ),
+      ).toEqual([0, 118]);
+      expect(await adapter.rewind([{ deviceId: 'd1', epoch: 'x' }], { count: 2 })).toEqual([null]);
+      const [from] = await rewind();
+      expect(
+        (await adapter.history('d1', { epoch, offset: from as number }, 200))?.publications,
+      ).toHaveLength(100);
+    });
+
+    it('rewinds within the bytes of history, to what the metadata is still known of, and always to the newest', async () => {
+      const { epoch } = await attach('d1');
+      const from = async (ms?: number): Promise<number> =>
+        (await adapter.rewind([{ deviceId: 'd1', epoch }], ms === undefined ? {} : { ms }))[0] as number;
+      const readable = async (offset: number): Promise<number | undefined> =>
+        (await adapter.history('d1', { epoch, offset }, 200))?.publications.length;
+      await adapter.setMeta('d1', Buffer.from('{"v":0}'));
+      for (let n = 1; n <= 30; n += 1) {
+        await publish(adapter, 'd1', 'x'.repeat(2_000));
+      }
+      expect([await from(), await readable(await from())]).toEqual([21, 9]);
+      for (let n = 1; n <= 20; n += 1) {
+        await adapter.setMeta('d1', Buffer.from(`{"v":${n}}`));
+        await publish(adapter, 'd1', n);
+      }
+      expect(await readable(await from())).toBe(50 - (await from()));
+      expect(await from()).toBeGreaterThan(30);
+      fixture.advance?.(1_000);
+      for (const last = Date.now(); Date.now() < last + 5;) {
+        await new Promise(setImmediate);
+      }
+      expect(await from(1)).toBe(49);
+    });
+
     it('bounds history in bytes', async () => {
       const { epoch } = await attach('d1');
       for (let n = 0; n < 30; n += 1) {

@@ -38,6 +38,24 @@ describe('the work that a connection asks for', () => {
     expect(await client.next('error')).toMatchObject({ code: 'rate_limited', id: 2 });
   });
 
+  // A rewind costs what it brings: a message of 60 bytes asks for a thousand publications of each device.
+  it.each([{ deviceIds: ids(20) }, { pattern: 'd-*' }])(
+    'is counted by the publications of a rewind: %j',
+    async (target) => {
+      await begin(FEW);
+      for (let n = 0; n < 500; n += 1) {
+        ids(20).forEach((id) => app.publish(id, n));
+      }
+      client.send({ type: 'subscribe', id: 1, ...target });
+      client.send({ type: 'subscribe', id: 2, ...target, rewind: { count: 1_000 } });
+      await client.next('subscribed', ({ id }) => id === 2);
+      client.send({ type: 'subscribe', id: 3, deviceIds: ['x'] });
+      const { retryAfterMs, ...refused } = await client.next('error');
+      expect(refused).toMatchObject({ code: 'rate_limited', id: 3 });
+      expect(retryAfterMs).toBeGreaterThan(1_000);
+    },
+  );
+
   // All of a connection's patterns were worked off at once, so that each was begun before what the one before it cost was known.
   it('is counted by the devices of a pattern, one pattern after the other', async () => {
     await begin(FEW);

@@ -66,11 +66,12 @@ describe('/asyncapi.yaml', () => {
   });
 
   it.each([
-    ['telemetry', { type: 'telemetry', deviceId: 'a', payload: 1, serverTs: 1, epoch: 'e', offset: 1 }],
+    ['telemetry', { type: 'telemetry', deviceId: 'a', payload: 1, serverTs: 1, offset: 1 }],
     [
       'telemetry',
       { type: 'telemetry', deviceId: 'a/b', payload: 1, meta: null, serverTs: 1, epoch: 'e', offset: 1 },
     ],
+    ['subscribe', { type: 'subscribe', deviceIds: ['a'], rewind: { count: 1_001 } }],
     ['subscribe', { type: 'subscribe', deviceIds: 'a' }],
     ['subscribe', { type: 'subscribe' }],
     ['subscribe', { type: 'subscribe', deviceIds: ['a'], pattern: 'a*' }],
@@ -91,11 +92,17 @@ describe('/asyncapi.yaml', () => {
       since: { a: { epoch: 'e', offset: 0 } },
     },
     { type: 'unsubscribe', deviceIds: ['a'], id: 'x' },
-    { type: 'subscribe', pattern: 'plant-7.*', id: 1 },
+    { type: 'subscribe', pattern: 'plant-7.*', id: 1, rewind: { ms: 60_000 } },
     { type: 'unsubscribe', pattern: 'plant-7.*' },
     { type: 'subscribed', pattern: 'plant-7.*', rooms: [], denied: [], more: true },
     { type: 'batch', messages: [{ type: 'pong', serverTs: 1 }] },
     { type: 'command', deviceId: 'a', command: null },
+    {
+      type: 'subscribed',
+      rooms: [{ deviceId: 'a', epoch: 'e', offset: 4, rewoundFrom: 2 }],
+      denied: [],
+    },
+    { type: 'telemetry', deviceId: 'a', payload: 1, serverTs: 1, epoch: 'e', offset: 1 },
     { type: 'auth', token: 'a.b.c' },
     { type: 'ping' },
     { type: 'upstream', mqtt: 'down', changedAt: 1 },

@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../../config/config.js';
 import { ProtocolError } from '../../protocol/errors.js';
+import { PUBLICATIONS_PER_ROOM } from '../../rooms/history-source.js';
 import type { Connection } from '../socket/connection.js';
 
 /**
@@ -57,6 +58,9 @@ export const WorkOf = {
   fields: 1,
   /** A position in `since`: history is read, and missed publications are sent. */
   position: 3,
+  /** A publication of a rewind: read, framed and sent; with `fields` or `aggregate` it is parsed too. */
+  publication: 1 / PUBLICATIONS_PER_ROOM,
+  parsedPublication: 1 / 2,
   /** A device id matched against one pattern. */
   match: 1 / 32,
 } as const;

@@ -56,14 +56,17 @@ export class SubscriptionsService {
     if (fresh > 0 && all > limit && explicitRooms(connection) + fresh > limit) {
       throw tooManyRooms(limit);
     }
-    const { id, since } = message;
-    this.work.charge(connection, granted.length * roomCost(delivery) + (since?.size ?? 0) * WorkOf.position);
+    const { id, since, rewind } = message;
+    const positions = (since?.size ?? 0) + (rewind === undefined ? 0 : granted.length);
+    this.work.charge(connection, granted.length * roomCost(delivery) + positions * WorkOf.position);
     // Nothing is awaited between the check of the token and the join in `rooms.subscribe`: a newer token sees all joined rooms.
     await this.rooms.subscribe(connection, {
       deviceIds: granted,
       denied,
       id,
       since,
+      rewind,
+      onRewound: (publications) => this.work.charge(connection, publications * publicationCost(delivery)),
       delivery: capDelivery(delivery, token.maxRateHz),
     });
   }
@@ -141,7 +144,11 @@ export class SubscriptionsService {
   private async subscribePattern(
     connection: Connection,
     text: string,
-    { id, delivery }: Required<Pick<SubscribeMessage, 'delivery'>> & Pick<SubscribeMessage, 'id'>,
+    {
+      id,
+      rewind,
+      delivery,
+    }: Required<Pick<SubscribeMessage, 'delivery'>> & Pick<SubscribeMessage, 'id' | 'rewind'>,
   ): Promise<void> {
     const { maxPatternsPerConnection: maxPatterns, maxPatternRoomsPerConnection } = this.config.ws;
     if (!connection.isOpen) {
@@ -163,8 +170,13 @@ export class SubscriptionsService {
       throw new ProtocolError('forbidden', 'Forbidden');
     }
     const onMatched = (known: number, rooms: number): void =>
-      this.work.charge(connection, known * WorkOf.match + rooms * roomCost(delivery));
-    await this.rooms.fleet.subscribe(connection, { pattern, id, terms, onMatched });
+      this.work.charge(
+        connection,
+        known * WorkOf.match + rooms * (roomCost(delivery) + (rewind === undefined ? 0 : WorkOf.position)),
+      );
+    const onRewound = (publications: number): void =>
+      this.work.charge(connection, publications * publicationCost(delivery));
+    await this.rooms.fleet.subscribe(connection, { pattern, id, terms, onMatched, rewind, onRewound });
   }
 
   /** Each room is matched against the connection's patterns. */
@@ -185,6 +197,10 @@ function explicitRooms({ subscriptions }: Connection): number {
 
 function roomCost({ fields }: DeliveryOptions): number {
   return WorkOf.room + (fields === undefined ? 0 : WorkOf.fields);
+}
+
+function publicationCost({ fields, aggregate }: DeliveryOptions): number {
+  return fields === undefined && aggregate !== true ? WorkOf.publication : WorkOf.parsedPublication;
 }
 
 /** Handles messages with patterns one at a time, in order; the waiting ones are bounded by the messages in work per connection. */

@@ -169,6 +169,23 @@ export class HistoryLog {
     return entries;
   }
 
+  /** Offset of the oldest publication that is kept and was received at or after `serverTs`; the newest's if there is none. */
+  oldestSince(serverTs: number): number {
+    let offset = this.oldest;
+    let at = this.oldestAt;
+    for (const segment of this.segments) {
+      const end = segment.firstOffset + segment.count;
+      for (; offset < end; offset += 1) {
+        if (segment.bytes.readDoubleLE(at) >= serverTs) {
+          return offset;
+        }
+        at += HEADER_BYTES + segment.bytes.readUInt32LE(at + 12);
+      }
+      at = 0;
+    }
+    return this.newest;
+  }
+
   private segmentFor(size: number): Segment {
     const last = this.tail;
     if (last !== null && last.used + size <= last.bytes.length) {

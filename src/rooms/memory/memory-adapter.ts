@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Config } from '../../config/config.js';
 import { walled } from '../../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../../metrics/metrics.js';
-import type { Position } from '../../protocol/client-messages.js';
+import type { Position, Rewind } from '../../protocol/client-messages.js';
 import { ProtocolError } from '../../protocol/errors.js';
 import {
   BroadcastAdapter,
@@ -192,6 +192,15 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       return Promise.resolve(null);
     }
     return Promise.resolve(this.histories.page(room, after.offset, maxPublications, this.now()));
+  }
+
+  rewind(rooms: readonly { deviceId: string; epoch: string }[], range: Rewind): Promise<(number | null)[]> {
+    return Promise.resolve(
+      rooms.map(({ deviceId, epoch }) => {
+        const room = this.rooms.get(deviceId);
+        return room?.epoch === epoch ? this.histories.rewind(room, range, this.now()) : null;
+      }),
+    );
   }
 
   /** A retained value that arrives while somebody watches is shown by a reset: it is no publication. */

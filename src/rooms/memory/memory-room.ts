@@ -1,5 +1,6 @@
 import type { Config } from '../../config/config.js';
 import { type Metrics, mirrorGauge } from '../../metrics/metrics.js';
+import type { Rewind } from '../../protocol/client-messages.js';
 import type {
   DeviceMemo,
   DeviceMessage,
@@ -225,6 +226,20 @@ export class MemoryHistory {
       publications: entries.map((entry) => room.publication(entry)),
       newest: room.log.newest,
     };
+  }
+
+  /** The offset before the first publication within a range; null if no history is kept. */
+  rewind(room: MemoryRoom, { count, ms }: Rewind, now: number): number | null {
+    const { log } = room;
+    if (log.newest === 0) {
+      return 0;
+    }
+    if (this.limits.maxPublications === 0) {
+      return null;
+    }
+    this.trim(room, now);
+    const first = ms === undefined ? log.oldestOffset : log.oldestSince(now - ms);
+    return Math.max(first, count === undefined ? 1 : log.newest - count + 1) - 1;
   }
 
   /** Drops what exceeds the limits of a room, which may have been silent since. */
