@@ -13,6 +13,9 @@ import { HealthModule } from './health/health.module.js';
 import type { HealthSources } from './health/readiness.js';
 import { Metrics } from './metrics/metrics.js';
 import { MetricsModule } from './metrics/metrics.module.js';
+import { InstanceBus } from './instances/instance-bus.js';
+import { InstancesModule } from './instances/instances.module.js';
+import { MemoryInstanceBus } from './instances/memory-bus.js';
 import { MemoryBroadcastAdapter } from './rooms/memory/memory-adapter.js';
 import { BroadcastAdapter } from './rooms/broadcast-adapter.js';
 import { Ingest, INGEST_PARTS, type IngestParts } from './ingest/ingest.js';
@@ -29,7 +32,7 @@ import { ShutdownSteps } from './shutdown-steps.js';
 @Module({})
 export class AppModule {
   static forRoot(config: Config): DynamicModule {
-    const { rooms, ingest, presence } = config.redis.url === undefined ? alone() : several(config);
+    const { rooms, ingest, presence, bus } = config.redis.url === undefined ? alone() : several(config);
     const gateway = GatewayModule.withPresence(presence);
     return {
       module: AppModule,
@@ -38,6 +41,7 @@ export class AppModule {
         MetricsModule,
         AuthModule,
         RoomsModule.withAdapter(rooms),
+        InstancesModule.withBus(bus),
         DevicesModule.withIngest(ingest),
         gateway,
         HealthModule.forRoot({
@@ -58,6 +62,7 @@ interface Choice {
   readonly rooms: Provider<BroadcastAdapter>;
   readonly ingest: Provider<Ingest>;
   readonly presence: Provider<Presence>;
+  readonly bus: Provider<InstanceBus>;
 }
 
 /** One instance alone. */
@@ -77,6 +82,14 @@ function alone(): Choice {
       provide: Presence,
       inject: [CONFIG],
       useFactory: ({ ws }: Config) => new MemoryPresence(ws.maxConnectionsPerUser),
+    },
+    bus: {
+      provide: InstanceBus,
+      inject: [Metrics],
+      useFactory: (metrics: Metrics) => {
+        metrics.instances.set(1);
+        return new MemoryInstanceBus();
+      },
     },
   };
 }
@@ -112,6 +125,11 @@ function several({ mqtt, redis, ws }: Config): Choice {
           expiryMs: redis.presenceExpiryMs,
           timeoutMs: redis.timeoutMs,
         }),
+    },
+    bus: {
+      provide: InstanceBus,
+      inject: [BroadcastAdapter],
+      useFactory: ({ bus }: RedisBroadcastAdapter) => bus,
     },
   };
 }

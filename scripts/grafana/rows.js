@@ -161,6 +161,10 @@ export const rows = {
     graph('Redis: changes between store and broker', 'ops', [
       [sum(rate('sluice_redis_mode_changes_total'), 'instance'), '{{instance}}'],
     ]),
+    graph('Messages between instances by outcome', 'ops', [
+      [sum(rate('sluice_instance_messages_total'), 'outcome'), '{{outcome}}'],
+      [max(select('sluice_instances'), 'instance'), 'instances that {{instance}} knows'],
+    ]),
     graph('Age of the JWKS', 's', [
       [max(select('sluice_auth_jwks_age_seconds'), 'instance'), '{{instance}}'],
     ]),

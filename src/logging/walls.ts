@@ -22,6 +22,10 @@ export const WALLS = [
   'ingest',
   /** Callbacks from Redis. */
   'redis',
+  /** Messages and questions of other instances: the asker finds this one silent. */
+  'instances',
+  /** A request of the server API: it is answered 500. */
+  'api',
   /** Keys and tokens. */
   'auth',
   /** Health, drain, start and stop. */
@@ -154,6 +158,8 @@ const NOUNS: Readonly<Record<Wall, string>> = {
   mqtt: 'event of the broker',
   ingest: 'step of ingest',
   redis: 'event of Redis',
+  instances: 'message between instances',
+  api: 'request of the server API',
   auth: 'step of authentication',
   lifecycle: 'step of the process',
   embedded: 'step of the embedded broker or fleet',

@@ -205,6 +205,12 @@ export class Metrics {
     'Changes between rooms in Redis and rooms in this process, by new mode: store, local',
     ['mode'],
   );
+  readonly instances = this.gauge('instances', 'Live instances that this one knows, itself included');
+  readonly instanceMessages = this.counter(
+    'instance_messages_total',
+    'Messages between instances by outcome: sent, failed (Redis away), received, refused (a bound), unreadable',
+    ['outcome'],
+  );
   readonly leaseHeld = this.gauge(
     'ingest_lease_held',
     '1 on the instance that reads device topics in leased mode',

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { Config } from '../config/config.js';
+import { isRedisCluster } from '../config/setting.js';
 import { type DeviceSink, type SharedStore, StateDoubt, type StoreMode } from '../ingest/ports.js';
 import { background, tellEach } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
@@ -18,6 +19,7 @@ import { AttachedRooms } from './attached-rooms.js';
 import { type AdapterLog, ModeSwitch } from './away.js';
 import { ClusterNodes, type HostPort, SingleNode, type StoreNodes } from './cluster.js';
 import { DeviceWatch } from './device-watch.js';
+import { RedisInstanceBus } from './instance-bus.js';
 import { RedisNode, type StoreNodesEvents } from './redis-node.js';
 import type { Partition } from './partitions.js';
 import { connectTo } from './link.js';
@@ -39,6 +41,8 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   readonly edgeNodes: EdgeNodes;
   private readonly localNodes: MemoryEdgeNodes;
   readonly stateDoubt = new StateDoubt();
+  /** What instances tell and ask each other: over the connections of the store. */
+  readonly bus: RedisInstanceBus;
   private readonly store: RedisStore;
   private rooms!: AttachedRooms;
   private devices!: DeviceWatch;
@@ -62,6 +66,15 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
       congested: (congested) => this.congestionListeners.tell(congested),
     });
     this.storeWriter = new StoreWriter(this.store);
+    this.bus = new RedisInstanceBus(
+      {
+        place: this.store.partitions.common,
+        timeoutMs: config.redis.timeoutMs,
+        nodeOf: (place) => this.store.nodeOf(place),
+        sharded: isRedisCluster(config.redis.url ?? ''),
+      },
+      metrics,
+    );
     this.localNodes = new MemoryEdgeNodes(config.rooms.maxDevices);
     this.edgeNodes = {
       read: (node) => (this.mode === 'store' ? this.storeWriter.edgeNodes : this.localNodes).read(node),
@@ -188,10 +201,12 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   async start(): Promise<void> {
     this.nodes.start();
     this.rooms.start();
+    this.bus.start();
     await this.modes.settled();
   }
 
   async stop(): Promise<void> {
+    await this.bus.stop();
     await this.store.settled(STOP_TIMEOUT_MS);
     this.modes.stop();
     this.rooms.stop();
@@ -270,25 +285,28 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
       commandsUp: check,
       subscriberUp: check,
       tick: check,
-      down: (_node, connection, why) => {
+      down: (node, connection, why) => {
+        this.bus.down(node, connection);
         this.metrics.redisConnectionsLost.inc({ connection });
         this.modes.noteTrouble(`${connection}: ${why}`);
       },
       roomMessage: rooms.roomMessage.bind(rooms),
       message: (channel, message) => {
-        if (!devices.message(channel, message)) {
+        if (!this.bus.message(channel, message) && !devices.message(channel, message)) {
           rooms.message(channel, message);
         }
       },
       confirmed: (channels) => {
         rooms.confirmed(channels);
         devices.confirmed(channels);
+        this.bus.confirmed(channels);
       },
       serverChanged: () => stateDoubt.raise(),
       moved: () => this.nodes.refresh(),
       partitionsMoved: (partitions) => {
         rooms.moved(partitions);
         devices.subscribe();
+        this.bus.follow();
       },
     };
   }
@@ -324,7 +342,7 @@ export function createRedisAdapter(
     };
     const { all, common, agreementKey } = store.partitions;
     const places = [...all, common];
-    const slotByPrefix = new Map(all.map(({ prefix, slot }) => [prefix, slot]));
+    const slotByPrefix = new Map(places.map(({ prefix, slot }) => [prefix, slot]));
     const shared = { scripts, sharded, timeoutMs, probeMs, partitionCount: partitions };
     const create = (serves: (place: Partition) => boolean, at?: HostPort): RedisNode =>
       new RedisNode(

@@ -20,6 +20,7 @@ const PARTS = {
   sluiceHeartbeat: ['room-state', 'heartbeat'],
   sluiceAgree: ['agreement'],
   sluicePresence: ['presence'],
+  sluiceBus: ['bus'],
 } as const;
 
 type Script<Reply> = (key: string, ...args: (string | Buffer)[]) => Promise<Reply>;
@@ -36,6 +37,7 @@ export interface ScriptedRedis extends Redis {
   sluiceHeartbeat: Script<string>;
   sluiceAgree: Script<number>;
   sluicePresence: Script<[before: number, after: number, answers: string]>;
+  sluiceBus: Script<string[]>;
 }
 
 /**

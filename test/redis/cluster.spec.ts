@@ -65,6 +65,7 @@ describe('Redis Cluster', () => {
     const before = await b.adapter.attach(devices);
     await Promise.all(devices.map((device) => publish(a.adapter, device, 'before')));
     await b.receiver.until(() => b.receiver.publications.length === devices.length);
+    await eventually(() => a.adapter.bus.connected && b.adapter.bus.connected, 'the bus');
     const [victim] = await cluster.masters();
     await victim!.kill();
     await eventually(() => a.adapter.mode === 'local' && b.adapter.mode === 'local', 'local mode');
@@ -82,6 +83,12 @@ describe('Redis Cluster', () => {
     // The rooms of the dead master's slots, and only they.
     expect(renewed.length).toBeGreaterThan(0);
     expect(renewed.length).toBeLessThan(devices.length);
+    // The bus lived on the dead master: its slot is the first.
+    b.adapter.bus.on('here', () => 'b');
+    await eventually(async () => {
+      const { answers } = await a.adapter.bus.ask('here', null, 1_000);
+      return answers.some(({ instance }) => instance === b.adapter.bus.instanceId);
+    }, 'instances hear each other again');
     await victim!.start();
   }, 60_000);
 

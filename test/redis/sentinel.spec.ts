@@ -28,6 +28,11 @@ describe('Redis Sentinel', () => {
     expect(state.telemetry?.payload.toString()).toBe('"before"');
     await publish(a.adapter, 'd1', 'after');
     await b.receiver.until(() => b.receiver.payloads('d1').at(-1) === '"after"');
+    b.adapter.bus.on('here', () => 'b');
+    await eventually(async () => {
+      const { answers } = await a.adapter.bus.ask('here', null, 1_000);
+      return answers.some(({ instance }) => instance === b.adapter.bus.instanceId);
+    }, 'instances hear each other again');
 
     async function keys(): Promise<string[]> {
       return (await sentinels.master.command('KEYS', '*:r:d1')).split('\n');
