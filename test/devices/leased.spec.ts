@@ -1,8 +1,9 @@
-import { stopAfterEach } from '../support/cleanup.js';
+import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
 import { promised, SLACK } from '../support/slack.js';
 import {
   Counting,
   eventuallyAsync,
+  type Instances,
   longestGapMs,
   reaches,
   startInstances,
@@ -16,9 +17,16 @@ const LEASE_MS = 10_000;
 
 describe('MQTT_INGEST=leased', () => {
   const own = stopAfterEach();
+  const shared = stopAfterAll();
+  let stage: Instances;
+
+  // One stage for the tests that ask for nothing else: each has devices and dashboards of its own.
+  beforeAll(async () => {
+    stage = await startInstances(shared, 3);
+  }, 60_000);
 
   it('delivers each publication once, in order and with the same offset on every instance', async () => {
-    const { instances, device } = await startInstances(own, 3);
+    const { instances, device } = stage;
     const dashboards = await Promise.all(
       instances.map(async (instance) => own(await instance.connect({ claims: { deviceIds: ['d1'] } }))),
     );
@@ -43,22 +51,45 @@ describe('MQTT_INGEST=leased', () => {
     }
   }, 60_000);
 
+  it('takes over from a holder that hangs, whose later messages the store refuses', async () => {
+    const holder = await stage.holder();
+    const others = stage.instances.filter((instance) => instance !== holder);
+    const dashboard = own(await others[0]!.connect({ claims: { deviceIds: ['hangs'] } }));
+    await dashboard.next('subscribed');
+    const counting = new Counting(stage.device, 'hangs');
+    await reaches(dashboard, 'hangs', 50);
+    holder.send('SIGSTOP');
+    await reaches(dashboard, 'hangs', counting.sent + 100);
+    holder.send('SIGCONT');
+    await reaches(dashboard, 'hangs', counting.sent + 200);
+    const count = await counting.stop();
+    await reaches(dashboard, 'hangs', count - 1);
+    expect(telemetryOf(dashboard, 'hangs').map(({ payload }) => payload)).toEqual(numbers(count));
+    const held = await Promise.all(others.map((one) => one.metric('sluice_ingest_lease_held')));
+    expect(held.sort()).toEqual([0, 1]);
+    await holder.line(/no longer reads device topics/);
+    expect(await holder.metric('sluice_ingest_lease_held')).toBe(0);
+  }, 60_000);
+
   it.each(['5', '4'])(
     'takes over within 2 s of kill -9, with what the broker queued, and nothing is lost or stored twice (MQTT %s)',
     async (version) => {
-      const stage = await startInstances(own, 3, { MQTT_PROTOCOL_VERSION: version });
-      const holder = await stage.holder();
-      const other = stage.instances.find((instance) => instance !== holder)!;
-      const dashboard = own(await other.connect({ claims: { deviceIds: ['d1'] } }));
+      // The last test of the shared stage: it ends an instance.
+      const killed =
+        version === '5' ? stage : await startInstances(own, 2, { MQTT_PROTOCOL_VERSION: version });
+      const deviceId = `killed-${version}`;
+      const holder = await killed.holder();
+      const other = killed.instances.find((instance) => instance !== holder)!;
+      const dashboard = own(await other.connect({ claims: { deviceIds: [deviceId] } }));
       await dashboard.next('subscribed');
-      const counting = new Counting(stage.device, 'd1');
-      await reaches(dashboard, 'd1', 100);
+      const counting = new Counting(killed.device, deviceId);
+      await reaches(dashboard, deviceId, 100);
       await holder.kill();
       const { sent } = counting;
-      await reaches(dashboard, 'd1', sent + 200);
+      await reaches(dashboard, deviceId, sent + 200);
       const count = await counting.stop();
-      await reaches(dashboard, 'd1', count - 1);
-      const received = telemetryOf(dashboard, 'd1');
+      await reaches(dashboard, deviceId, count - 1);
+      const received = telemetryOf(dashboard, deviceId);
       expect(received.map(({ payload }) => payload)).toEqual(numbers(count));
       expect(received.map(({ offset }) => offset)).toEqual(numbers(count).map((number) => number + 1));
       const gap = longestGapMs(received);
@@ -101,26 +132,6 @@ describe('MQTT_INGEST=leased', () => {
     expect(dashboard.all('upstream')).toEqual([]);
     return gap;
   }
-
-  it('takes over from a holder that hangs, whose later messages the store refuses', async () => {
-    const stage = await startInstances(own, 2);
-    const holder = await stage.holder();
-    const other = stage.instances.find((instance) => instance !== holder)!;
-    const dashboard = own(await other.connect({ claims: { deviceIds: ['d1'] } }));
-    await dashboard.next('subscribed');
-    const counting = new Counting(stage.device, 'd1');
-    await reaches(dashboard, 'd1', 50);
-    holder.send('SIGSTOP');
-    await reaches(dashboard, 'd1', counting.sent + 100);
-    holder.send('SIGCONT');
-    await reaches(dashboard, 'd1', counting.sent + 200);
-    const count = await counting.stop();
-    await reaches(dashboard, 'd1', count - 1);
-    expect(telemetryOf(dashboard, 'd1').map(({ payload }) => payload)).toEqual(numbers(count));
-    expect(await other.metric('sluice_ingest_lease_held')).toBe(1);
-    await holder.line(/no longer reads device topics/);
-    expect(await holder.metric('sluice_ingest_lease_held')).toBe(0);
-  }, 60_000);
 
   it('does without its notes at a broker that does not pass them on: later, and it says what is missing', async () => {
     const stage = await startInstances(own, 2, {}, { acl: 'topic readwrite devices/#\n' });

@@ -1,4 +1,4 @@
-import { stopAfterEach } from '../support/cleanup.js';
+import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
 import type { DashboardClient } from '../support/dashboard-client.js';
 import { type Sluice, startSluice } from '../support/sluice.js';
 import type { Telemetry } from '../support/wire.js';
@@ -17,10 +17,11 @@ const degraded = (instance: Sluice): Promise<number> => instance.metric('sluice_
 
 async function watch(
   { instances }: Instances,
+  deviceId: string,
   own: <T extends { stop(): unknown }>(one: T) => T,
 ): Promise<DashboardClient[]> {
   const dashboards = await Promise.all(
-    instances.map(async (instance) => own(await instance.connect({ claims: { deviceIds: ['d1'] } }))),
+    instances.map(async (instance) => own(await instance.connect({ claims: { deviceIds: [deviceId] } }))),
   );
   await Promise.all(dashboards.map((dashboard) => dashboard.next('subscribed')));
   return dashboards;
@@ -62,6 +63,13 @@ function expectNothingOld({ received }: DashboardClient): void {
 
 describe('MQTT_INGEST=leased while Redis is away', () => {
   const own = stopAfterEach();
+  const shared = stopAfterAll();
+  let stage: Instances;
+
+  // One stage for all tests: each has devices and dashboards of its own, and leaves all instances in the store.
+  beforeAll(async () => {
+    stage = await startInstances(shared, 3);
+  }, 60_000);
 
   it.each([
     ['is killed and comes back empty', 'kill'],
@@ -69,19 +77,19 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
   ])(
     'serves live data and commands from the broker, and goes back together, when Redis %s',
     async (_what, how) => {
-      const stage = await startInstances(own, 3);
       const { instances, redis, device } = stage;
-      const dashboards = await watch(stage, own);
-      await device.client.subscribeAsync('devices/d1/commands', { qos: 1 });
-      const counting = new Counting(device, 'd1');
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'd1', 100)));
+      const deviceId = `redis-${how}`;
+      const dashboards = await watch(stage, deviceId, own);
+      await device.client.subscribeAsync(`devices/${deviceId}/commands`, { qos: 1 });
+      const counting = new Counting(device, deviceId);
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, 100)));
       await (how === 'kill' ? redis.kill() : redis.freeze());
       await eventuallyAsync(async () =>
         (await Promise.all(instances.map(degraded))).every((value) => value === 1),
       );
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'd1', counting.sent + 200)));
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 150)));
       for (const [at, dashboard] of dashboards.entries()) {
-        dashboard.send({ type: 'command', deviceId: 'd1', command: at, id: at });
+        dashboard.send({ type: 'command', deviceId, command: at, id: at });
         await dashboard.next('command_sent', ({ id }) => id === at);
       }
       expect((await instances[0]!.fetch('/health/ready')).status).toBe(200);
@@ -89,11 +97,11 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
       await eventuallyAsync(async () =>
         (await Promise.all(instances.map(degraded))).every((value) => value === 0),
       );
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'd1', counting.sent + 200)));
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 100)));
       const count = await counting.stop();
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'd1', count - 1)));
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, count - 1)));
       for (const dashboard of dashboards) {
-        const received = telemetryOf(dashboard, 'd1');
+        const received = telemetryOf(dashboard, deviceId);
         const gap = longestGapMs(received);
         const { epochs, again } = expectConsistent(received);
         console.info(
@@ -105,7 +113,7 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
         expect(dashboard.all('upstream')).toEqual([]);
       }
       // The store went on where it was read to: the same position for everybody, and nothing stored twice.
-      const ends = dashboards.map((dashboard) => telemetryOf(dashboard, 'd1').at(-1)!);
+      const ends = dashboards.map((dashboard) => telemetryOf(dashboard, deviceId).at(-1)!);
       expect(new Set(ends.map(({ epoch, offset }) => `${epoch} ${offset}`)).size).toBe(1);
       if (how === 'freeze') {
         expect(ends[0]!.offset).toBe(count);
@@ -115,46 +123,47 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
   );
 
   it('serves one instance that is cut off from Redis from the broker, and the others notice nothing', async () => {
-    const stage = await startInstances(own, 2);
     const holder = await stage.holder();
     const cutOff = stage.instances.indexOf(holder);
-    const dashboards = await watch(stage, own);
-    const counting = new Counting(stage.device, 'd1');
-    await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'd1', 100)));
+    const dashboards = await watch(stage, 'cut-off', own);
+    const counting = new Counting(stage.device, 'cut-off');
+    await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'cut-off', 100)));
     stage.redisLinks[cutOff]!.refuse();
     await eventuallyAsync(async () => (await degraded(holder)) === 1);
-    await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'd1', counting.sent + 200)));
+    await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'cut-off', counting.sent + 200)));
     stage.redisLinks[cutOff]!.heal();
     await eventuallyAsync(async () => (await degraded(holder)) === 0);
     const count = await counting.stop();
-    await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'd1', count - 1)));
-    const [there, here] = [dashboards[cutOff]!, dashboards[1 - cutOff]!];
-    expect(telemetryOf(here, 'd1').map(({ payload }) => payload)).toEqual(
-      Array.from({ length: count }, (_, number) => number),
-    );
-    expect(expectConsistent(telemetryOf(here, 'd1')).epochs).toBe(1);
-    expect(expectConsistent(telemetryOf(there, 'd1')).epochs).toBe(3);
+    await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'cut-off', count - 1)));
+    const there = dashboards[cutOff]!;
+    for (const here of dashboards.filter((dashboard) => dashboard !== there)) {
+      expect(telemetryOf(here, 'cut-off').map(({ payload }) => payload)).toEqual(
+        Array.from({ length: count }, (_, number) => number),
+      );
+      expect(expectConsistent(telemetryOf(here, 'cut-off')).epochs).toBe(1);
+    }
+    expect(expectConsistent(telemetryOf(there, 'cut-off')).epochs).toBe(3);
     expectNothingOld(there);
     expect(dashboards.flatMap((dashboard) => dashboard.all('upstream'))).toEqual([]);
-    expect(telemetryOf(there, 'd1').at(-1)).toMatchObject({ offset: count });
+    expect(telemetryOf(there, 'cut-off').at(-1)).toMatchObject({ offset: count });
   }, 90_000);
 
   it('starts without Redis, serves from the broker, and is ready when Redis has come', async () => {
-    const stage = await startInstances(own, 1);
     const { redis, device } = stage;
-    await stage.instances[0]!.stop();
+    // The only one, as the first of a new deployment.
+    await Promise.all(stage.instances.map((one) => one.stop()));
     await redis.kill();
     const instance = own(await startSluice({ env: stage.env(0), waitForReady: false }));
-    const dashboard = own(await instance.connect({ claims: { deviceIds: ['d1'] } }));
+    const dashboard = own(await instance.connect({ claims: { deviceIds: ['alone'] } }));
     await eventuallyAsync(async () => {
-      await device.publish('devices/d1/telemetry', '"live"');
+      await device.publish('devices/alone/telemetry', '"live"');
       return dashboard.all('telemetry').length > 0;
     });
     expect((await instance.fetch('/health/ready')).status).toBe(503);
     await redis.start();
     await eventuallyAsync(async () => (await instance.fetch('/health/ready')).status === 200);
     expect(await degraded(instance)).toBe(0);
-    await device.publish('devices/d1/telemetry', '"stored"');
+    await device.publish('devices/alone/telemetry', '"stored"');
     await dashboard.next('telemetry', ({ payload }) => payload === 'stored');
   }, 60_000);
 });

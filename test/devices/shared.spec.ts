@@ -1,6 +1,8 @@
 import { Redis } from 'ioredis';
 import { connectAsync } from 'mqtt';
-import { stopAfterEach } from '../support/cleanup.js';
+import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
+import type { DashboardClient } from '../support/dashboard-client.js';
+import { type Sluice, startSluice } from '../support/sluice.js';
 import {
   Counting,
   eventuallyAsync,
@@ -29,18 +31,19 @@ function furthestBack(received: readonly number[]): number {
   return furthest;
 }
 
-/** Has two members read as 1 and 2, as they may after a rolling update: somebody else takes name 0, and gives it back. */
-async function leaveAHole(redisPort: number, brokerUrl: string): Promise<void> {
+/** Leaves the lowest name of the members free, as a rolling update may: somebody else takes it, and gives it back. */
+async function leaveAHole(redisPort: number, brokerUrl: string, members: number): Promise<void> {
   const redis = new Redis(redisPort, '127.0.0.1');
   try {
     const [key] = await redis.keys('*:slots');
-    const names = async (): Promise<string> => (await redis.hkeys(key!)).sort().join();
-    await eventuallyAsync(async () => (await names()) === '0,1');
-    await redis.hset(key!, '0', `somebody:${Date.now() + 600_000}:0`);
-    await eventuallyAsync(async () => (await names()) === '0,1,2');
-    const somebody = await connectAsync(brokerUrl, { clientId: 'sluice-shared-0', clean: true });
+    const names = async (): Promise<string[]> => (await redis.hkeys(key!)).sort();
+    await eventuallyAsync(async () => (await names()).length === members);
+    const lowest = (await names())[0]!;
+    await redis.hset(key!, lowest, `somebody:${Date.now() + 600_000}:0`);
+    await eventuallyAsync(async () => (await names()).length === members + 1);
+    const somebody = await connectAsync(brokerUrl, { clientId: `sluice-shared-${lowest}`, clean: true });
     await somebody.endAsync(); // the broker has forgotten the name
-    await redis.hdel(key!, '0');
+    await redis.hdel(key!, lowest);
   } finally {
     redis.disconnect();
   }
@@ -48,22 +51,41 @@ async function leaveAHole(redisPort: number, brokerUrl: string): Promise<void> {
 
 describe('MQTT_INGEST=shared', () => {
   const own = stopAfterEach();
+  const shared = stopAfterAll();
+  let stage: Instances;
 
-  /** Instances that are all members: each is ready as soon as one of them reads, and may take its own share only later. */
-  async function startMembers(count: number, broker: { persistence?: boolean } = {}): Promise<Instances> {
-    const stage = await startInstances(own, count, { MQTT_INGEST: 'shared' }, broker);
-    await Promise.all(
-      stage.instances.map((instance) => instance.line(/Reading a share of the device topics/)),
-    );
-    return stage;
-  }
+  /** It is a member: it is ready as soon as any instance reads, and may take its own share only later. */
+  const isMember = (instance: Sluice): Promise<unknown> =>
+    instance.line(/Reading a share of the device topics/);
 
-  it('stores each message once, whichever instance reads it, and shows it on all', async () => {
-    const { instances, device } = await startMembers(3);
+  // One stage for all tests: each has devices and dashboards of its own, and leaves three members that read.
+  beforeAll(async () => {
+    stage = await startInstances(shared, 3, { MQTT_INGEST: 'shared' }, { persistence: true });
+    await Promise.all(stage.instances.map(isMember));
+  }, 60_000);
+
+  /** A dashboard for this device at each instance. */
+  async function watch(deviceId: string): Promise<DashboardClient[]> {
     const dashboards = await Promise.all(
-      instances.map(async (instance) => own(await instance.connect({ claims: { deviceIds: ['d1'] } }))),
+      stage.instances.map(async (instance) =>
+        own(await instance.connect({ claims: { deviceIds: [deviceId] } })),
+      ),
     );
     await Promise.all(dashboards.map((dashboard) => dashboard.next('subscribed')));
+    return dashboards;
+  }
+
+  /** Every instance says this of itself. */
+  const degraded = (value: number): Promise<void> =>
+    eventuallyAsync(async () =>
+      (await Promise.all(stage.instances.map((one) => one.metric('sluice_redis_degraded')))).every(
+        (said) => said === value,
+      ),
+    );
+
+  it('stores each message once, whichever instance reads it, and shows it on all', async () => {
+    const { instances, device } = stage;
+    const dashboards = await watch('d1');
     const sent = numbers(300);
     await Promise.all(sent.map((number) => device.publish('devices/d1/telemetry', String(number))));
     await eventuallyAsync(() =>
@@ -85,7 +107,6 @@ describe('MQTT_INGEST=shared', () => {
   }, 60_000);
 
   it('gives every instance what the broker retained', async () => {
-    const stage = await startMembers(2);
     await stage.device.publish('devices/d2/status', '{"online":true,"ts":7}', { retain: true });
     await stage.device.publish('devices/d2/meta', '{"name":"D"}', { retain: true });
     const dashboard = own(await stage.instances[1]!.connect({ claims: { deviceIds: ['d2'] } }));
@@ -102,24 +123,27 @@ describe('MQTT_INGEST=shared', () => {
   ] as const)(
     'loses nothing that the broker kept at %s of a member',
     async (_what, how) => {
-      const { instances, device } = await startMembers(3);
-      const dashboard = own(await instances[2]!.connect({ claims: { deviceIds: ['d1'] } }));
+      const { instances, device } = stage;
+      const deviceId = `member-${how}`;
+      const dashboard = own(await instances[2]!.connect({ claims: { deviceIds: [deviceId] } }));
       await dashboard.next('subscribed');
-      const counting = new Counting(device, 'd1');
-      await eventuallyAsync(() => Promise.resolve(telemetryOf(dashboard, 'd1').length > 100));
+      const counting = new Counting(device, deviceId);
+      await eventuallyAsync(() => Promise.resolve(telemetryOf(dashboard, deviceId).length > 100));
       await instances[0]![how]();
       const { sent } = counting;
-      await eventuallyAsync(() => Promise.resolve(counting.sent > sent + 600));
+      await eventuallyAsync(() => Promise.resolve(counting.sent > sent + 300));
       const count = await counting.stop();
       await eventuallyAsync(() => {
-        const seen = new Set(telemetryOf(dashboard, 'd1').map(({ payload }) => payload));
+        const seen = new Set(telemetryOf(dashboard, deviceId).map(({ payload }) => payload));
         return Promise.resolve(seen.size === count);
       }).catch(() => undefined);
-      const received = telemetryOf(dashboard, 'd1').map(({ payload }) => payload);
+      const received = telemetryOf(dashboard, deviceId).map(({ payload }) => payload);
       const lost = numbers(count).filter((number) => !received.includes(number)).length;
       console.info(`shared, ${how}: ${count} published, ${received.length} delivered, lost ${lost}`);
       expect(lost).toBe(0);
       expect(new Set(received).size).toBe(received.length);
+      instances[0] = shared(await startSluice({ env: stage.env(0) }));
+      await isMember(instances[0]);
     },
     90_000,
   );
@@ -130,33 +154,27 @@ describe('MQTT_INGEST=shared', () => {
   ] as const)(
     'serves every instance from the broker while Redis is away, and goes back without showing anything again, when Redis %s',
     async (_what, how) => {
-      const { instances, device, redis, redisLinks } = await startMembers(3);
-      const dashboards = await Promise.all(
-        instances.map(async (instance) => own(await instance.connect({ claims: { deviceIds: ['d1'] } }))),
-      );
-      await Promise.all(dashboards.map((dashboard) => dashboard.next('subscribed')));
-      const degraded = async (): Promise<number> =>
-        (await Promise.all(instances.map((one) => one.metric('sluice_redis_degraded')))).reduce(
-          (sum, value) => sum + value,
-        );
-      const counting = new Counting(device, 'd1');
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'd1', 300)));
+      const { device, redis, redisLinks } = stage;
+      const deviceId = `redis-${how}`;
+      const dashboards = await watch(deviceId);
+      const counting = new Counting(device, deviceId);
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, 100)));
       await (how === 'kill' ? redis.kill() : redis.freeze());
-      await eventuallyAsync(async () => (await degraded()) === 3);
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'd1', counting.sent + 400)));
+      await degraded(1);
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 200)));
       // One of them is back later than the others.
       redisLinks[1]!.refuse();
       await (how === 'kill' ? redis.start() : redis.thaw());
-      await reaches(dashboards[0]!, 'd1', counting.sent + 250);
+      await reaches(dashboards[0]!, deviceId, counting.sent + 250);
       redisLinks[1]!.heal();
-      await eventuallyAsync(async () => (await degraded()) === 0);
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'd1', counting.sent + 200)));
+      await degraded(0);
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 100)));
       const count = await counting.stop();
       for (const dashboard of dashboards) {
         await eventuallyAsync(() =>
-          Promise.resolve(telemetryOf(dashboard, 'd1').some(({ payload }) => payload === count - 1)),
+          Promise.resolve(telemetryOf(dashboard, deviceId).some(({ payload }) => payload === count - 1)),
         );
-        const received = telemetryOf(dashboard, 'd1').map(({ payload }) => payload as number);
+        const received = telemetryOf(dashboard, deviceId).map(({ payload }) => payload as number);
         const again = received.length - new Set(received).size;
         const furthest = furthestBack(received);
         console.info(
@@ -171,34 +189,25 @@ describe('MQTT_INGEST=shared', () => {
   );
 
   it('reads on under the names of before when Redis comes back empty, also where one was missing', async () => {
-    const { instances, device, redis, broker } = await startMembers(2);
-    const dashboards = await Promise.all(
-      instances.map(async (instance) => own(await instance.connect({ claims: { deviceIds: ['d1'] } }))),
-    );
-    await Promise.all(dashboards.map((dashboard) => dashboard.next('subscribed')));
-    await leaveAHole(redis.port, broker.url);
+    const { device, redis, broker } = stage;
+    const dashboards = await watch('hole');
+    await leaveAHole(redis.port, broker.url, 3);
     await redis.kill();
-    const inState = (degraded: number): Promise<void> =>
-      eventuallyAsync(async () =>
-        (await Promise.all(instances.map((one) => one.metric('sluice_redis_degraded')))).every(
-          (value) => value === degraded,
-        ),
-      );
-    await inState(1);
+    await degraded(1);
     await redis.start();
-    await inState(0);
+    await degraded(0);
     const sent = numbers(300);
-    await Promise.all(sent.map((number) => device.publish('devices/d1/telemetry', String(number))));
+    await Promise.all(sent.map((number) => device.publish('devices/hole/telemetry', String(number))));
     for (const dashboard of dashboards) {
-      await eventuallyAsync(() => Promise.resolve(telemetryOf(dashboard, 'd1').length >= sent.length)).catch(
-        () => undefined,
-      );
-      expect(sorted(telemetryOf(dashboard, 'd1').map(({ payload }) => payload))).toEqual(sent);
+      await eventuallyAsync(() =>
+        Promise.resolve(telemetryOf(dashboard, 'hole').length >= sent.length),
+      ).catch(() => undefined);
+      expect(sorted(telemetryOf(dashboard, 'hole').map(({ payload }) => payload))).toEqual(sent);
     }
   }, 90_000);
 
   it('finds no fault with the rights at a broker that has restarted', async () => {
-    const { instances, broker } = await startMembers(3, { persistence: true });
+    const { instances, broker } = stage;
     const ups = async (): Promise<number[]> =>
       Promise.all(instances.map((one) => one.metric('sluice_mqtt_upstream_up')));
     for (let restart = 0; restart < 3; restart += 1) {
