@@ -70,6 +70,9 @@ async function bud(): Promise<string> {
     '--format',
     'docker',
     '--layers',
+    // Its default of 1 024 is too few for what npm opens at once.
+    '--ulimit',
+    'nofile=16384:16384',
   ];
   try {
     const surroundings = await buildSurroundings();
