@@ -17,7 +17,7 @@ const MAY_IMPORT = {
   layouts: ['mqtt', 'rooms', 'ingest'],
   devices: ['ingest', 'mqtt', 'rooms', 'transform', 'layouts'],
   gateway: ['auth', 'rooms', 'delivery', 'mqtt', 'ingest', 'devices'],
-  redis: ['delivery', 'rooms', 'ingest', 'gateway'],
+  redis: ['auth', 'delivery', 'rooms', 'ingest', 'gateway'],
   health: [],
   embedded: ['auth'],
   dashboard: [],

@@ -1,6 +1,7 @@
 import { type DynamicModule, Module, type Provider } from '@nestjs/common';
 import { AsyncApiModule } from './asyncapi/asyncapi.module.js';
-import { AuthModule } from './auth/auth.module.js';
+import { AuthModule, RevocationStoreModule } from './auth/auth.module.js';
+import { RevocationStore } from './auth/revocations.js';
 import { CONFIG, type Config } from './config/config.js';
 import { ConfigModule } from './config/config.module.js';
 import { DevicesModule } from './devices/devices.module.js';
@@ -8,6 +9,7 @@ import { Upstream } from './ingest/upstream.js';
 import { DrainService } from './gateway/drain.service.js';
 import { GatewayModule } from './gateway/gateway.module.js';
 import { MemoryPresence, Presence } from './gateway/door/presence.js';
+import { RedisRevocationStore } from './redis/revocations.js';
 import { RedisPresence } from './redis/presence.js';
 import { HealthModule } from './health/health.module.js';
 import type { HealthSources } from './health/readiness.js';
@@ -32,7 +34,8 @@ import { ShutdownSteps } from './shutdown-steps.js';
 @Module({})
 export class AppModule {
   static forRoot(config: Config): DynamicModule {
-    const { rooms, ingest, presence, bus } = config.redis.url === undefined ? alone() : several(config);
+    const { rooms, ingest, presence, bus, revocations } =
+      config.redis.url === undefined ? alone() : several(config);
     const gateway = GatewayModule.withPresence(presence);
     return {
       module: AppModule,
@@ -40,6 +43,7 @@ export class AppModule {
         ConfigModule.forRoot(config),
         MetricsModule,
         AuthModule,
+        ...(revocations === null ? [] : [RevocationStoreModule.withStore(revocations)]),
         RoomsModule.withAdapter(rooms),
         InstancesModule.withBus(bus),
         DevicesModule.withIngest(ingest),
@@ -63,6 +67,7 @@ interface Choice {
   readonly ingest: Provider<Ingest>;
   readonly presence: Provider<Presence>;
   readonly bus: Provider<InstanceBus>;
+  readonly revocations: Provider<RevocationStore> | null;
 }
 
 /** One instance alone. */
@@ -91,6 +96,7 @@ function alone(): Choice {
         return new MemoryInstanceBus();
       },
     },
+    revocations: null,
   };
 }
 
@@ -130,6 +136,12 @@ function several({ mqtt, redis, ws }: Config): Choice {
       provide: InstanceBus,
       inject: [BroadcastAdapter],
       useFactory: ({ bus }: RedisBroadcastAdapter) => bus,
+    },
+    revocations: {
+      provide: RevocationStore,
+      inject: [BroadcastAdapter, Metrics],
+      useFactory: ({ commonPlace }: RedisBroadcastAdapter, metrics: Metrics) =>
+        new RedisRevocationStore(commonPlace, metrics),
     },
   };
 }

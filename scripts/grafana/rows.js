@@ -171,6 +171,11 @@ export const rows = {
     graph('JWKS fetches by outcome', 'ops', [
       [sum(rate('sluice_auth_jwks_fetches_total'), 'outcome'), '{{outcome}}'],
     ]),
+    graph('Revocations', 'none', [
+      [max(select('sluice_revocations')), 'held'],
+      [max(select('sluice_revocations_pending')), 'not in Redis'],
+      [sum(rate('sluice_revocations_refused_total')), 'refused a second'],
+    ]),
   ],
   Process: [
     graph('Event-loop delay', 's', [

@@ -6,6 +6,8 @@ type AuthErrorReason =
   | 'invalid'
   /** A good token that has expired: close with 4002. */
   | 'expired'
+  /** A good token that was revoked: close with 4001. */
+  | 'revoked'
   /**
    * Not decided: the key cannot be fetched now. Close with 1013, so that the client comes back with the same token; 4001 would send every
    * user to the login page because a key server restarts.

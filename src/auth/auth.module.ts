@@ -1,5 +1,5 @@
 import { type KeyObject, createSecretKey, randomBytes } from 'node:crypto';
-import { Module } from '@nestjs/common';
+import { type DynamicModule, Module, type Provider } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics, mirrorGauge } from '../metrics/metrics.js';
 import { CLOCK, type Clock, systemClock } from '../time/clock.js';
@@ -10,6 +10,7 @@ import {
   SecretSignatureVerifier,
   SignatureVerifier,
 } from './signature-verifier.js';
+import { RevocationsService, RevocationStore } from './revocations.js';
 import { SECRET_KEY, TokenSigner } from './token-signer.js';
 import { TokenVerifier } from './token-verifier.js';
 import { WsJwtGuard } from './ws-jwt.guard.js';
@@ -62,11 +63,20 @@ export function signatureVerifier(
       useFactory: signatureVerifier,
       inject: [CONFIG, { token: SECRET_KEY, optional: true }, CLOCK, Metrics],
     },
+    RevocationsService,
     TokenVerifier,
     TokenSigner,
     WsJwtGuard,
   ],
   // Nest creates a guard named in @UseGuards in the gateway's module: its dependencies must be exported.
-  exports: [TokenVerifier, TokenSigner, WsJwtGuard, CLOCK],
+  exports: [TokenVerifier, TokenSigner, WsJwtGuard, RevocationsService, CLOCK],
 })
 export class AuthModule {}
+
+/** Where several instances share their revocations; without it they are in memory. */
+@Module({})
+export class RevocationStoreModule {
+  static withStore(store: Provider<RevocationStore>): DynamicModule {
+    return { module: RevocationStoreModule, global: true, providers: [store], exports: [RevocationStore] };
+  }
+}

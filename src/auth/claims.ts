@@ -7,10 +7,22 @@ export interface VerifiedToken {
   /** Unix ms of `exp`, without the clock tolerance. At most the end of the year 9999: too far for one timer. */
   readonly expiresAt: number;
   readonly grants: Grants;
+  /** `jti`, by which this one token can be revoked. */
+  readonly jti?: string;
+  /** Unix ms of `iat`. */
+  readonly issuedAt?: number;
+  /** The key that verified it; absent where keys are not taken back one by one. */
+  readonly key?: TokenKey;
   /** Cap on the rate of a subscription, in publications per device and second. */
   readonly maxRateHz?: number;
   /** Cap on the rooms of a connection. */
   readonly maxRooms?: number;
+}
+
+/** A key that verifies tokens, for as long as it is in use. */
+export interface TokenKey {
+  /** It was taken back, and with it the tokens it has signed. */
+  readonly isGone: boolean;
 }
 
 /** Longest user id, in UTF-16 code units: OpenID Connect allows 255 for `sub`. */
@@ -31,16 +43,15 @@ export interface ClaimRules {
 /**
  * Reads claims after the signature was checked. Here and not in the libraries that check signatures, so that tokens are judged equally for
  * every kind of key. `userId` has precedence over `sub`. Invalid caps make the token bad: ignoring them would grant more than intended.
+ * @param key that has verified the signature, where it may be taken back
  * @throws {AuthError} `expired` only when nothing else is wrong
  */
-export function readClaims(claims: unknown, rules: ClaimRules, nowMs: number): VerifiedToken {
+export function readClaims(claims: unknown, rules: ClaimRules, nowMs: number, key?: TokenKey): VerifiedToken {
   if (typeof claims !== 'object' || claims === null || Array.isArray(claims)) {
     throw bad('is not a JSON object');
   }
-  const { exp, nbf, iss, aud, userId, sub, deviceIds, permissions, maxRateHz, maxRooms } = claims as Record<
-    string,
-    unknown
-  >;
+  const { exp, nbf, iat, iss, aud, jti, userId, sub, deviceIds, permissions, maxRateHz, maxRooms } =
+    claims as Record<string, unknown>;
   if (!isTime(exp)) {
     throw bad('has no exp that is a time in seconds');
   }
@@ -60,6 +71,10 @@ export function readClaims(claims: unknown, rules: ClaimRules, nowMs: number): V
     userId: readUserId(userId, sub),
     expiresAt: Math.floor(exp * 1000),
     grants: readGrants(deviceIds, permissions),
+    ...(typeof jti === 'string' && { jti }),
+    // What is no time does not say when the token was issued.
+    ...(isTime(iat) && { issuedAt: Math.floor(iat * 1000) }),
+    ...(key !== undefined && { key }),
     ...readCaps(maxRateHz, maxRooms),
   });
   if (isExpired(token, rules.toleranceMs, nowMs)) {

@@ -6,6 +6,7 @@ import { Metrics } from '../metrics/metrics.js';
 import { ManualClock } from '../../test/auth/manual-clock.js';
 import { AuthError } from './auth-error.js';
 import { SignatureVerifier } from './signature-verifier.js';
+import { RevocationsService } from './revocations.js';
 import { TokenVerifier } from './token-verifier.js';
 
 /** Every token is its own claims; verifications wait until they are let go. */
@@ -42,7 +43,14 @@ describe(TokenVerifier.name, () => {
   const newVerifier = (env: Record<string, string> = {}): TokenVerifier => {
     signatures = new FakeSignatures();
     metrics = new Metrics();
-    return new TokenVerifier(signatures, metrics, testConfig(env), clock);
+    const config = testConfig(env);
+    return new TokenVerifier(
+      signatures,
+      metrics,
+      config,
+      clock,
+      new RevocationsService(config, clock, metrics),
+    );
   };
   const token = (userId: string, lifetimeS = 60, deviceIds: string[] = []): string =>
     JSON.stringify({ userId, deviceIds, exp: clock.seconds + lifetimeS });

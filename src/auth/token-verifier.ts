@@ -6,6 +6,7 @@ import { Metrics } from '../metrics/metrics.js';
 import { AuthError } from './auth-error.js';
 import { type ClaimRules, isExpired, readClaims, type VerifiedToken } from './claims.js';
 import { CLOCK, type Clock } from '../time/clock.js';
+import { RevocationsService } from './revocations.js';
 import { SignatureVerifier } from './signature-verifier.js';
 
 /** Message of a refusal for an unexpected error. */
@@ -15,7 +16,9 @@ const UNEXPECTED = 'The token cannot be verified';
  * Decides whether a token is good. Good ones are cached until they expire, so that a storm of reconnects does not verify again; equal
  * tokens that arrive at once are verified once.
  *
- * Counts every call in `sluice_auth_tokens_total`: verified, cached (also a shared verification), missing, invalid, expired, unavailable.
+ * Revocations are looked up for every call, cached or not, and nobody is let in before they are loaded.
+ *
+ * Counts every call in `sluice_auth_tokens_total`: verified, cached (also a shared verification), missing, invalid, expired, revoked, unavailable.
  */
 @Injectable()
 export class TokenVerifier {
@@ -32,6 +35,7 @@ export class TokenVerifier {
     private readonly metrics: Metrics,
     @Inject(CONFIG) config: Config,
     @Inject(CLOCK) private readonly clock: Clock,
+    private readonly revocations: RevocationsService,
   ) {
     const { auth } = config;
     this.cache = new TokenCache(auth.tokenCacheMax, auth.tokenCacheMaxBytes);
@@ -49,7 +53,7 @@ export class TokenVerifier {
 
   /**
    * @returns the claims of the token
-   * @throws {AuthError} `missing`, `invalid`, `expired`, or `unavailable` when its key cannot be fetched now
+   * @throws {AuthError} `missing`, `invalid`, `expired`, `revoked`, or `unavailable` when its key cannot be fetched now or revocations are not loaded
    */
   async verify(token: string): Promise<VerifiedToken> {
     return await this.verifyAtOnce(token);
@@ -60,6 +64,9 @@ export class TokenVerifier {
    * promise each would be a cost.
    */
   verifyAtOnce(token: string): VerifiedToken | Promise<VerifiedToken> {
+    if (!this.revocations.loaded) {
+      return this.verifyLoaded(token);
+    }
     try {
       if (token === '') {
         throw new AuthError('missing', 'There is no token');
@@ -76,10 +83,36 @@ export class TokenVerifier {
         this.pending.set(digest, verification);
         return this.counted(verification, 'verified');
       }
+      this.refuseRevoked(verified);
       this.count(known === undefined ? 'verified' : 'cached');
       return verified;
     } catch (error) {
       throw this.refusal(error);
+    }
+  }
+
+  /**
+   * Whether a verified token was revoked since, or its key taken back. Ask in the very step that uses a token which was verified in another.
+   */
+  isRevoked(token: VerifiedToken): boolean {
+    return this.revocations.isRevoked(token);
+  }
+
+  /** Called when tokens were revoked: what is open on one must end. @returns removes the listener */
+  onRevoked(listener: () => void): () => void {
+    return this.revocations.onRevoked(listener);
+  }
+
+  private async verifyLoaded(token: string): Promise<VerifiedToken> {
+    if (!(await this.revocations.whenLoaded())) {
+      throw this.refusal(new AuthError('unavailable', 'The revocations cannot be read now'));
+    }
+    return await this.verifyAtOnce(token);
+  }
+
+  private refuseRevoked(token: VerifiedToken): void {
+    if (this.revocations.isRevoked(token)) {
+      throw revoked();
     }
   }
 
@@ -89,6 +122,7 @@ export class TokenVerifier {
   ): Promise<VerifiedToken> {
     try {
       const verified = await verification;
+      this.refuseRevoked(verified);
       this.count(outcome);
       return verified;
     } catch (error) {
@@ -128,6 +162,10 @@ export class TokenVerifier {
     };
     return claims instanceof Promise ? claims.then(accept) : accept(claims);
   }
+}
+
+export function revoked(): AuthError {
+  return new AuthError('revoked', 'The token was revoked');
 }
 
 /** Identifies a token without revealing it. */

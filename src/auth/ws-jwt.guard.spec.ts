@@ -2,11 +2,14 @@ import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-hos
 import { ManualClock } from '../../test/auth/manual-clock.js';
 import { loadConfig } from '../config/load-config.js';
 import { Grants } from './grants.js';
+import { Metrics } from '../metrics/metrics.js';
+import { RevocationsService } from './revocations.js';
 import { type Authenticated, WsJwtGuard } from './ws-jwt.guard.js';
 
 describe(WsJwtGuard.name, () => {
   const clock = new ManualClock();
-  const guard = new WsJwtGuard(loadConfig({ JWT_CLOCK_TOLERANCE_S: '5' }), clock);
+  const config = loadConfig({ JWT_CLOCK_TOLERANCE_S: '5' });
+  const guard = new WsJwtGuard(config, clock, new RevocationsService(config, clock, new Metrics()));
   const message = (client: Authenticated): ExecutionContextHost => new ExecutionContextHost([client, {}]);
   const auth = { userId: 'ann', expiresAt: clock.now() + 60_000, grants: new Grants(['a']) };
 

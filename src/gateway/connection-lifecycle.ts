@@ -1,6 +1,6 @@
 import { Injectable, Logger, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { AuthError } from '../auth/auth-error.js';
-import { TokenVerifier } from '../auth/token-verifier.js';
+import { revoked, TokenVerifier } from '../auth/token-verifier.js';
 import type { VerifiedToken } from '../auth/claims.js';
 import { DeliveryContext } from '../delivery/delivery-context.js';
 import { Outbound } from '../delivery/outbound.js';
@@ -167,6 +167,10 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
   /** The token is good: takes a place of the user, then opens. Messages that come meanwhile wait. */
   private join(connection: Connection, token: VerifiedToken, byMessage: boolean): void {
     if (connection.state >= ConnectionState.Closing) {
+      return;
+    }
+    if (this.verifier.isRevoked(token)) {
+      this.reject(connection, revoked()); // since it was verified
       return;
     }
     connection.state = ConnectionState.Joining;

@@ -13,6 +13,7 @@ import { ErrorReplyFilter } from './messages/error-reply.filter.js';
 import { InboundDispatcher } from './messages/inbound-dispatcher.js';
 import { Opening } from './opening.js';
 import type { Presence } from './door/presence.js';
+import { RevokedConnections } from './revoked-connections.js';
 import { SubscriptionsService } from './messages/subscriptions.service.js';
 import { TokenRefresh } from './messages/token-refresh.js';
 import { UpgradeHandler } from './door/upgrade-handler.js';
@@ -49,6 +50,7 @@ export class GatewayModule {
         ErrorReplyFilter,
         InboundDispatcher,
         Opening,
+        RevokedConnections,
         SubscriptionsService,
         TokenRefresh,
         UpgradeHandler,

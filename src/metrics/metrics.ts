@@ -59,7 +59,7 @@ export class Metrics {
   );
   readonly auth = this.counter(
     'auth_tokens_total',
-    'Token checks by outcome: verified, cached, refreshed, missing, invalid, expired, unavailable, timeout',
+    'Token checks by outcome: verified, cached, refreshed, missing, invalid, expired, revoked, unavailable, timeout',
     ['outcome'],
   );
   readonly jwksFetches = this.counter(
@@ -68,6 +68,16 @@ export class Metrics {
     ['outcome'],
   );
   readonly jwksAge = this.gauge('auth_jwks_age_seconds', 'Age of the JWKS in use; 0 when none is configured');
+
+  readonly revocations = this.gauge('revocations', 'Revocations of tokens that this instance holds');
+  readonly revocationsPending = this.gauge(
+    'revocations_pending',
+    'Changes of revocations that Redis does not have yet; above 0 while it is away',
+  );
+  readonly revocationsRefused = this.counter(
+    'revocations_refused_total',
+    'Revocations that were refused since there are as many as are held',
+  );
 
   readonly roomsOpen = this.gauge('rooms_open', 'Rooms (devices) with at least one local subscription');
   readonly subscriptionsOpen = this.gauge('subscriptions_open', 'Subscriptions of local connections');

@@ -148,6 +148,11 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     return this.places[0] as StorePlace;
   }
 
+  /** For what all instances share, whatever the number of partitions. */
+  get commonPlace(): StorePlace {
+    return this.store.commonPlace;
+  }
+
   /** One per partition, for other shared data. */
   get places(): readonly StorePlace[] {
     return this.store.places;

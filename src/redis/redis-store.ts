@@ -27,6 +27,8 @@ export class RedisStore {
   readonly partitions: Partitions;
   /** One per partition. */
   readonly places: readonly StorePlace[];
+  /** Of what all instances share, for any number of partitions. */
+  readonly commonPlace: StorePlace;
   private readonly queues: PartitionQueue[];
   private readonly dirty = new Set<PartitionQueue>();
   private readonly bound: PendingBound;
@@ -44,10 +46,12 @@ export class RedisStore {
   ) {
     const { redis } = config;
     this.partitions = new Partitions(redis.namespace, redis.partitions);
-    this.places = this.partitions.all.map((partition) => ({
+    const placeOf = (partition: Partition): StorePlace => ({
       prefix: partition.prefix,
       connection: () => this.nodeOf(partition)?.redis ?? null,
-    }));
+    });
+    this.places = this.partitions.all.map(placeOf);
+    this.commonPlace = placeOf(this.partitions.common);
     this.bound = new PendingBound(redis.maxPendingPublications, (congested) => events.congested(congested));
     const context = {
       maxBatchOperations: redis.batchMaxPublications,

@@ -21,6 +21,7 @@ const PARTS = {
   sluiceAgree: ['agreement'],
   sluicePresence: ['presence'],
   sluiceBus: ['bus'],
+  sluiceRevocations: ['revocations'],
 } as const;
 
 type Script<Reply> = (key: string, ...args: (string | Buffer)[]) => Promise<Reply>;
@@ -38,6 +39,9 @@ export interface ScriptedRedis extends Redis {
   sluiceAgree: Script<number>;
   sluicePresence: Script<[before: number, after: number, answers: string]>;
   sluiceBus: Script<string[]>;
+  sluiceRevocations: Script<
+    [anew: number, sequence: string, change: string, complete: number, full: string[], ...changes: string[]]
+  >;
 }
 
 /**

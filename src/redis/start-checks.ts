@@ -29,7 +29,15 @@ const NEEDED = [
   ],
   ...['rpush k v', 'lrange k 0 1', 'lindex k 0', 'llen k', 'ltrim k 0 1'],
   ...['hset k f v', 'hget k f', 'hmget k f', 'hincrby k f 1', 'hdel k f', 'hkeys k', 'hlen k', 'hstrlen k f'],
-  ...['zadd k 0 m', 'zcard k', 'zrange k 0 1', 'zrem k m', 'zrangebyscore k 0 1', 'zremrangebyscore k 0 1'],
+  ...[
+    'zadd k 0 m',
+    'zcard k',
+    'zrange k 0 1',
+    'zrem k m',
+    'zscore k m',
+    'zrangebyscore k 0 1',
+    'zremrangebyscore k 0 1',
+  ],
 ].map((line) => line.split(' '));
 
 /**

@@ -1,3 +1,4 @@
+import { RevocationsService } from '../../src/auth/revocations.js';
 import type { ServerResponse } from 'node:http';
 import { setImmediate as turn } from 'node:timers/promises';
 import { jest } from '@jest/globals';
@@ -77,7 +78,13 @@ describe('a JWKS', () => {
       metrics,
     );
     const config = loadConfig({ JWT_JWKS_URL: server.url });
-    verifier = new TokenVerifier(new JwksSignatureVerifier(keySet), metrics, config, clock);
+    verifier = new TokenVerifier(
+      new JwksSignatureVerifier(keySet),
+      metrics,
+      config,
+      clock,
+      new RevocationsService(config, clock, metrics),
+    );
   });
 
   afterEach(async () => {

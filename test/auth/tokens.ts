@@ -8,6 +8,7 @@ import {
 import type { Config } from '../../src/config/config.js';
 import { testConfig } from '../support/test-config.js';
 import { secretKey, signatureVerifier } from '../../src/auth/auth.module.js';
+import { RevocationsService } from '../../src/auth/revocations.js';
 import { TokenVerifier } from '../../src/auth/token-verifier.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import type { ManualClock } from './manual-clock.js';
@@ -88,7 +89,13 @@ export function authUnderTest(env: Record<string, string>, clock: ManualClock): 
   const metrics = new Metrics();
   const signatures = signatureVerifier(config, secretKey(config), clock, metrics);
   return {
-    verifier: new TokenVerifier(signatures, metrics, config, clock),
+    verifier: new TokenVerifier(
+      signatures,
+      metrics,
+      config,
+      clock,
+      new RevocationsService(config, clock, metrics),
+    ),
     config,
     metrics,
     count: async (name, labels = {}) => {

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { AuthError } from '../../auth/auth-error.js';
-import { TokenVerifier } from '../../auth/token-verifier.js';
+import { revoked, TokenVerifier } from '../../auth/token-verifier.js';
 import { Metrics } from '../../metrics/metrics.js';
 import type { AuthenticatedMessage } from '../../protocol/server-messages.js';
 import type { Connection } from '../socket/connection.js';
@@ -20,12 +20,15 @@ export class TokenRefresh {
   /**
    * Rooms that the new token does not grant are left, and the client is told by `unsubscribed` without id.
    * @returns the answer, or null when the connection was closed meanwhile
-   * @throws {AuthError} the token is bad or another user's: the connection is closed with 4001
+   * @throws {AuthError} the token is bad, revoked or another user's: the connection is closed with 4001
    */
   async refresh(connection: Connection, text: string): Promise<AuthenticatedMessage | null> {
     const token = await this.verifier.verify(text);
     if (!connection.isOpen) {
       return null;
+    }
+    if (this.verifier.isRevoked(token)) {
+      throw revoked(); // since it was verified
     }
     const { userId, expiresAt } = token;
     if (userId !== connection.userId) {

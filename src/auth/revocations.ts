@@ -1,0 +1,618 @@
+import { randomBytes } from 'node:crypto';
+import {
+  Inject,
+  Injectable,
+  Logger,
+  type OnModuleDestroy,
+  type OnModuleInit,
+  Optional,
+} from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
+import { background, tellEach } from '../logging/walls.js';
+import { Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { CLOCK, type Clock } from '../time/clock.js';
+import type { VerifiedToken } from './claims.js';
+
+/** Revocations that are held, over all instances; one more is refused. One is some 400 bytes in each of them. */
+export const MAX_REVOCATIONS = 100_000;
+/** Longest `jti` that can be revoked, in UTF-16 code units. */
+export const JTI_MAX_LENGTH = 512;
+/** Time between two looks into the store: what a lost message would have told is known within a second all the same. */
+const LOOK_EVERY_MS = 250;
+/** Between two removals of what has expired. */
+const PURGE_EVERY_MS = 10_000;
+/** Longest wait of a token for the first load. */
+const LOAD_WAIT_MS = 5_000;
+/** Entries in one call of the store: bounds the time for which a call keeps it busy. */
+export const MAX_PER_CALL = 500;
+/** Time for which a lifted revocation is remembered, so that an instance that did not hear of it does not bring it back. */
+const LIFTED_KEPT_MS = 24 * 3_600_000;
+/** Wait before what the store had no room for is offered again. */
+const OFFER_AGAIN_MS = 10_000;
+
+/** What is revoked: one token, or the tokens of a user. */
+export type RevocationTarget =
+  | { readonly jti: string; readonly userId?: undefined; readonly issuedBefore?: undefined }
+  | {
+      readonly userId: string;
+      /** Unix ms: tokens whose `iat` is before it, and those without one. */
+      readonly issuedBefore: number;
+      readonly jti?: undefined;
+    };
+
+export type Revocation = RevocationTarget & {
+  readonly id: string;
+  /** Unix ms. */
+  readonly createdAt: number;
+  /** Unix ms at which the last token that is concerned has expired; absent: it is kept until it is removed. */
+  readonly expiresAt?: number;
+};
+
+/** How well a change is kept. */
+export interface RevocationOutcome {
+  readonly id: string;
+  /** It is in Redis. */
+  readonly durable: boolean;
+  /** Redis is away: the change holds on this instance, and on the others when Redis is back. */
+  readonly pending: boolean;
+}
+
+/** {@link MAX_REVOCATIONS} are held: nothing was revoked. */
+export class RevocationsFullError extends Error {
+  override readonly name = 'RevocationsFullError';
+
+  constructor() {
+    super(`There are ${MAX_REVOCATIONS} revocations; remove some, or give each its expiresAt`);
+  }
+}
+
+/** One change of the list: `record` holds from now on, or, where it is null, does not any more. Each id is added once and lifted once. */
+export interface RevocationChange {
+  readonly id: string;
+  readonly record: Revocation | null;
+  /** Unix ms until which the store keeps it; absent: for ever. */
+  readonly keepUntil?: number;
+}
+
+/** A place in the store's log; an empty one is its beginning. */
+export type LogPosition = string;
+
+export interface RevocationPage {
+  /** The log does not have the position (Redis was emptied, or set back): this page begins at its beginning. */
+  readonly anew: boolean;
+  /** Changes after the position, oldest first, those of this call included. */
+  readonly changes: readonly RevocationChange[];
+  /** After the last of them. */
+  readonly position: LogPosition;
+  /** There are no more. */
+  readonly complete: boolean;
+  /** Ids of this call that the store has no room for. */
+  readonly full: readonly string[];
+}
+
+/**
+ * What the instances share: a log of changes. Writing a change that is there already changes nothing, and one that was lifted is not added
+ * again, so that a call may be repeated when its answer is lost, and every instance may write back what it knows.
+ */
+export abstract class RevocationStore {
+  /**
+   * Writes changes, and reads what came after `position`; one step.
+   * @returns null while the store cannot be reached
+   */
+  abstract exchange(
+    position: LogPosition,
+    changes: readonly RevocationChange[],
+  ): Promise<RevocationPage> | null;
+}
+
+/**
+ * Which tokens are no good any more, though they have not expired. A check is one or two lookups, however many revocations there are.
+ *
+ * With a store every instance looks into it several times a second, writes what it has to tell in the same call, and lets nobody in before it has
+ * read all of it once. While the store is away, changes hold here and are written when it is back; when it comes back without what it had,
+ * each instance writes back what it knows.
+ */
+@Injectable()
+export class RevocationsService implements OnModuleInit, OnModuleDestroy {
+  private readonly logger = new Logger('Revocations');
+  private readonly audit = new Logger('RevocationAudit');
+  private readonly store: RevocationStore | null;
+  private readonly held = new Map<string, Revocation>();
+  private readonly byJti = new Map<string, Target>();
+  private readonly byUser = new Map<string, Target>();
+  /** Lifted ids with the Unix ms until which they are remembered, the oldest first. */
+  private readonly lifted = new Map<string, number>();
+  /** Ids of changes that the store is not known to have. */
+  private readonly unwritten = new Set<string>();
+  private readonly waiters = new Map<string, (how: 'written' | 'full' | 'away') => void>();
+  private readonly listeners = new Set<() => void>();
+  private readonly starters = new Set<(isLoaded: boolean) => void>();
+  private position: LogPosition = '';
+  private isLoaded = false;
+  /** The log was read to its end. */
+  private isRead = false;
+  private isAway = false;
+  private looking: Promise<void> | null = null;
+  private lookAgain = false;
+  private offerAt = 0;
+  private purgedAt = 0;
+  private cancelTimer: (() => void) | null = null;
+  private stopped = false;
+  private readonly toleranceMs: number;
+  private readonly timeoutMs: number;
+
+  constructor(
+    @Inject(CONFIG) { auth, redis }: Pick<Config, 'auth' | 'redis'>,
+    @Inject(CLOCK) private readonly clock: Clock,
+    private readonly metrics: Metrics,
+    @Optional() @Inject(RevocationStore) store?: RevocationStore | null,
+  ) {
+    this.toleranceMs = auth.clockToleranceS * 1000;
+    this.timeoutMs = redis.timeoutMs;
+    this.store = store ?? null;
+    mirrorGauge(metrics.revocations, () => this.held.size);
+    mirrorGauge(metrics.revocationsPending, () => this.unwritten.size);
+  }
+
+  onModuleInit(): void {
+    this.tick();
+  }
+
+  onModuleDestroy(): void {
+    this.stopped = true;
+    this.cancelTimer?.();
+    this.started(false);
+    this.waiters.forEach((settle) => settle('away'));
+  }
+
+  /** All that the store had was read once: before that nobody knows which tokens are revoked. */
+  get loaded(): boolean {
+    return this.store === null || this.isLoaded;
+  }
+
+  /** @returns whether it is {@link loaded}, after 5 s at the latest */
+  whenLoaded(): Promise<boolean> {
+    if (this.loaded || this.stopped) {
+      return Promise.resolve(this.loaded);
+    }
+    return new Promise((resolve) => {
+      const done = (isLoaded: boolean): void => {
+        cancel();
+        this.starters.delete(done);
+        resolve(isLoaded);
+      };
+      const cancel = this.clock.after(LOAD_WAIT_MS, () => done(false));
+      this.starters.add(done);
+    });
+  }
+
+  /** Whether a token that was good is not good any more. */
+  isRevoked(token: VerifiedToken): boolean {
+    return token.key?.isGone === true || (this.held.size > 0 && this.concerns(token));
+  }
+
+  /** Called when tokens were revoked: connections with one must end. @returns removes the listener */
+  onRevoked(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Tells the listeners: revocations came, or keys went. */
+  tell(): void {
+    tellEach('auth', [...this.listeners]);
+  }
+
+  /**
+   * Revokes a token or the tokens of a user, here at once and on all instances within a second. Without `issuedBefore` all tokens issued
+   * until now; those without `iat` are always included. The same again is the same revocation.
+   * @param expiresAt Unix ms at which the last of the tokens has expired: the revocation goes then. Without it, it stays until it is removed
+   * @param by who asks, for the audit line
+   * @returns when Redis has it, or does not answer
+   * @throws {RevocationsFullError}
+   */
+  async add(
+    target: { jti: string } | { userId: string; issuedBefore?: number | undefined },
+    expiresAt?: number,
+    by?: string,
+  ): Promise<RevocationOutcome> {
+    const now = this.clock.now();
+    const what: RevocationTarget =
+      'jti' in target
+        ? { jti: target.jti }
+        : // A token of this very millisecond was issued until now.
+          { userId: target.userId, issuedBefore: target.issuedBefore ?? now + 1 };
+    const same = this.same(what, expiresAt);
+    if (same !== undefined) {
+      return await this.settled(same.id);
+    }
+    const record: Revocation = {
+      id: randomBytes(12).toString('base64url'),
+      ...what,
+      createdAt: now,
+      ...(expiresAt !== undefined && { expiresAt }),
+    };
+    if (this.held.size >= MAX_REVOCATIONS) {
+      this.purge(now);
+    }
+    if (this.held.size >= MAX_REVOCATIONS) {
+      throw this.full();
+    }
+    this.audit.log({ msg: 'tokens revoked', ...record, ...(by !== undefined && { by }) });
+    this.hold(record);
+    this.tell();
+    return await this.write(record.id);
+  }
+
+  /** The revocations of all instances, oldest first. */
+  async list(): Promise<Revocation[]> {
+    await this.refresh();
+    const now = this.clock.now();
+    return [...this.held.values()]
+      .filter((record) => !this.hasExpired(record, now))
+      .sort((one, other) => one.createdAt - other.createdAt || (one.id < other.id ? -1 : 1));
+  }
+
+  /**
+   * Lifts a revocation: the tokens that it concerned are good again until they expire.
+   * @returns null when there is none with this id
+   */
+  async remove(id: string, by?: string): Promise<RevocationOutcome | null> {
+    if (!this.held.has(id)) {
+      await this.refresh();
+    }
+    const record = this.held.get(id);
+    if (record === undefined || this.hasExpired(record, this.clock.now())) {
+      return null;
+    }
+    this.audit.log({ msg: 'revocation lifted', ...record, ...(by !== undefined && { by }) });
+    this.lift(id, record.expiresAt);
+    return await this.write(id);
+  }
+
+  private concerns({ jti, userId, issuedAt }: VerifiedToken): boolean {
+    if (jti !== undefined && this.byJti.has(jti)) {
+      return true;
+    }
+    const ofUser = this.byUser.get(userId);
+    return ofUser !== undefined && (issuedAt === undefined || issuedAt < ofUser.issuedBefore);
+  }
+
+  private same(what: RevocationTarget, expiresAt: number | undefined): Revocation | undefined {
+    return this.indexOf(what)
+      .get(what.jti ?? what.userId)
+      ?.records.get(contentOf(what, expiresAt));
+  }
+
+  private indexOf({ jti }: RevocationTarget): Map<string, Target> {
+    return jti === undefined ? this.byUser : this.byJti;
+  }
+
+  private hold(record: Revocation): void {
+    this.held.set(record.id, record);
+    const index = this.indexOf(record);
+    const name = record.jti ?? record.userId;
+    const target = index.get(name);
+    if (target === undefined) {
+      index.set(name, new Target(record));
+    } else {
+      target.add(record);
+    }
+  }
+
+  private release(id: string): void {
+    const record = this.held.get(id);
+    if (record === undefined) {
+      return;
+    }
+    this.held.delete(id);
+    this.unwritten.delete(id);
+    const index = this.indexOf(record);
+    const name = record.jti ?? record.userId;
+    const target = index.get(name);
+    target?.delete(record);
+    if (target?.records.size === 0) {
+      index.delete(name);
+    }
+  }
+
+  private lift(id: string, expiresAt: number | undefined): void {
+    this.release(id);
+    const until = this.clock.now() + LIFTED_KEPT_MS;
+    this.lifted.set(id, expiresAt === undefined ? until : Math.min(until, this.endOf(expiresAt)));
+    for (const oldest of this.lifted.keys()) {
+      if (this.lifted.size <= MAX_REVOCATIONS) {
+        break;
+      }
+      this.lifted.delete(oldest);
+      this.unwritten.delete(oldest);
+    }
+  }
+
+  private endOf(expiresAt: number): number {
+    return expiresAt + this.toleranceMs;
+  }
+
+  private hasExpired({ expiresAt }: Revocation, now: number): boolean {
+    return expiresAt !== undefined && now >= this.endOf(expiresAt);
+  }
+
+  private purge(now: number): void {
+    this.purgedAt = now;
+    for (const record of this.held.values()) {
+      if (this.hasExpired(record, now)) {
+        this.release(record.id);
+      }
+    }
+    for (const [id, until] of this.lifted) {
+      if (now >= until) {
+        this.lifted.delete(id);
+        this.unwritten.delete(id);
+      }
+    }
+  }
+
+  private full(): RevocationsFullError {
+    this.metrics.revocationsRefused.inc();
+    return new RevocationsFullError();
+  }
+
+  // The store
+
+  private async write(id: string): Promise<RevocationOutcome> {
+    if (this.store === null) {
+      return { id, durable: false, pending: false };
+    }
+    this.unwritten.add(id);
+    const how = await this.told(id);
+    if (how === 'full') {
+      this.release(id);
+      throw this.full();
+    }
+    return { id, durable: how === 'written', pending: how === 'away' };
+  }
+
+  /** How a change that was made before stands now. */
+  private async settled(id: string): Promise<RevocationOutcome> {
+    if (this.unwritten.has(id)) {
+      await this.refresh();
+    }
+    const pending = this.unwritten.has(id);
+    return { id, durable: this.store !== null && !pending, pending };
+  }
+
+  private async told(id: string): Promise<'written' | 'full' | 'away'> {
+    this.waiters.get(id)?.('away');
+    const told = new Promise<'written' | 'full' | 'away'>((resolve) => this.waiters.set(id, resolve));
+    const cancel = this.clock.after(this.timeoutMs, () => this.waiters.get(id)?.('away'));
+    this.look();
+    const how = await told;
+    cancel();
+    this.waiters.delete(id);
+    return how;
+  }
+
+  /** Reads what is new now, as far as the store answers. */
+  async refresh(): Promise<void> {
+    if (this.store !== null) {
+      this.look();
+      await this.looking;
+    }
+  }
+
+  private tick(): void {
+    if (this.stopped) {
+      return;
+    }
+    const now = this.clock.now();
+    if (now - this.purgedAt >= PURGE_EVERY_MS) {
+      this.purge(now);
+    }
+    if (this.looking === null) {
+      this.look();
+    }
+    const everyMs = this.store === null ? PURGE_EVERY_MS : LOOK_EVERY_MS;
+    this.cancelTimer = this.clock.after(everyMs, () => this.tick());
+  }
+
+  /** Looks into the store; one look at a time, and one more when something came meanwhile. */
+  look(): void {
+    const { store } = this;
+    if (store === null || this.stopped) {
+      return;
+    }
+    if (this.looking !== null) {
+      this.lookAgain = true;
+      return;
+    }
+    this.looking = this.lookUntilDone(store).finally(() => {
+      this.looking = null;
+    });
+    background('auth', this.looking);
+  }
+
+  private async lookUntilDone(store: RevocationStore): Promise<void> {
+    let isDone = false;
+    while (!isDone && !this.stopped) {
+      this.lookAgain = false;
+      const page = await this.exchange(store);
+      if (page === null) {
+        this.lost();
+        return;
+      }
+      this.take(page);
+      // Without a change in the answer the next call would be the same.
+      const hasMore = !page.complete || (this.unwritten.size > 0 && (page.anew || page.changes.length > 0));
+      isDone = !hasMore && !this.lookAgain;
+    }
+  }
+
+  /** @returns null when the store does not answer in time */
+  private async exchange(store: RevocationStore): Promise<RevocationPage | null> {
+    // As long as the log was not read to its end, nobody knows what it lacks.
+    const changes = this.isRead ? this.changesToWrite() : [];
+    const answer = store.exchange(this.position, changes);
+    if (answer === null) {
+      return null;
+    }
+    let cancel: () => void = () => undefined;
+    const late = new Promise<null>((resolve) => {
+      cancel = this.clock.after(this.timeoutMs, () => resolve(null));
+    });
+    try {
+      return await Promise.race([answer, late]);
+    } catch {
+      return null; // the connection's own log says why
+    } finally {
+      cancel();
+    }
+  }
+
+  private changesToWrite(): RevocationChange[] {
+    const changes: RevocationChange[] = [];
+    const isOffered = this.clock.now() >= this.offerAt;
+    for (const id of this.unwritten) {
+      if (changes.length >= MAX_PER_CALL) {
+        break;
+      }
+      const record = this.held.get(id);
+      const keepUntil =
+        record === undefined
+          ? this.lifted.get(id)
+          : record.expiresAt === undefined
+            ? undefined
+            : this.endOf(record.expiresAt);
+      if (isOffered || this.waiters.has(id)) {
+        changes.push({ id, record: record ?? null, ...(keepUntil !== undefined && { keepUntil }) });
+      }
+    }
+    return changes;
+  }
+
+  private take({ anew, changes, position, complete, full }: RevocationPage): void {
+    if (anew) {
+      if (this.held.size > 0) {
+        this.logger.warn('Redis lacks revocations that it had: they are written back');
+      }
+      this.isRead = false;
+      for (const id of [...this.held.keys(), ...this.lifted.keys()]) {
+        this.unwritten.add(id);
+      }
+    }
+    this.position = position;
+    let isRevoking = false;
+    for (const change of changes) {
+      isRevoking = this.apply(change) || isRevoking;
+    }
+    for (const id of full) {
+      this.refusedByStore(id);
+    }
+    if (isRevoking) {
+      this.tell();
+    }
+    if (complete) {
+      this.isAway = false;
+      this.isRead = true;
+      this.isLoaded = true;
+      this.started(true);
+    }
+  }
+
+  /** @returns whether it revokes tokens that were good here */
+  private apply({ id, record }: RevocationChange): boolean {
+    if (record === null) {
+      const known = this.held.get(id);
+      if (known !== undefined || !this.lifted.has(id)) {
+        this.lift(id, known?.expiresAt);
+      }
+      this.written(id);
+      return false;
+    }
+    if (this.lifted.has(id)) {
+      this.unwritten.add(id); // lifted while the store was away: it hears of that now
+      return false;
+    }
+    this.written(id);
+    if (this.held.has(id) || this.hasExpired(record, this.clock.now())) {
+      return false;
+    }
+    this.hold(record);
+    return true;
+  }
+
+  private written(id: string): void {
+    this.unwritten.delete(id);
+    this.waiters.get(id)?.('written');
+  }
+
+  private refusedByStore(id: string): void {
+    const waiter = this.waiters.get(id);
+    if (waiter !== undefined) {
+      this.unwritten.delete(id);
+      waiter('full');
+      return;
+    }
+    // It was accepted while the store was away, and holds here.
+    if (this.clock.now() >= this.offerAt) {
+      this.metrics.revocationsRefused.inc();
+      this.logger.error(`Redis has ${MAX_REVOCATIONS} revocations: others hold on this instance alone`);
+    }
+    this.offerAt = this.clock.now() + OFFER_AGAIN_MS;
+  }
+
+  private lost(): void {
+    if (!this.isAway) {
+      this.isAway = true;
+      if (this.isLoaded) {
+        this.logger.warn('Revocations are not exchanged: Redis is away');
+      }
+    }
+    [...this.waiters.values()].forEach((settle) => settle('away'));
+  }
+
+  private started(isLoaded: boolean): void {
+    [...this.starters].forEach((done) => done(isLoaded));
+  }
+}
+
+/** The revocations of one `jti` or user. */
+class Target {
+  /** By what they say, so that the same is not held twice. */
+  readonly records = new Map<string, Revocation>();
+  private newest: number | undefined;
+
+  constructor(first: Revocation) {
+    this.add(first);
+  }
+
+  /** The latest `issuedBefore`. */
+  get issuedBefore(): number {
+    if (this.newest === undefined) {
+      this.newest = Number.NEGATIVE_INFINITY;
+      for (const { issuedBefore } of this.records.values()) {
+        this.newest = Math.max(this.newest, issuedBefore ?? 0);
+      }
+    }
+    return this.newest;
+  }
+
+  add(record: Revocation): void {
+    const content = contentOf(record, record.expiresAt);
+    // Two instances may say the same at once: each holds until it is removed.
+    this.records.set(this.records.has(content) ? `${content}|${record.id}` : content, record);
+    if (this.newest !== undefined) {
+      this.newest = Math.max(this.newest, record.issuedBefore ?? 0);
+    }
+  }
+
+  delete(record: Revocation): void {
+    const content = contentOf(record, record.expiresAt);
+    this.records.delete(this.records.get(content) === record ? content : `${content}|${record.id}`);
+    if (record.issuedBefore === this.newest) {
+      this.newest = undefined;
+    }
+  }
+}
+
+function contentOf({ issuedBefore }: RevocationTarget, expiresAt: number | undefined): string {
+  return `${issuedBefore ?? ''}|${expiresAt ?? ''}`;
+}
