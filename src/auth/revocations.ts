@@ -8,6 +8,7 @@ import {
   Optional,
 } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
+import { InstanceBus } from '../instances/instance-bus.js';
 import { background, tellEach } from '../logging/walls.js';
 import { Metrics, mirrorGauge } from '../metrics/metrics.js';
 import { CLOCK, type Clock } from '../time/clock.js';
@@ -17,8 +18,10 @@ import type { VerifiedToken } from './claims.js';
 export const MAX_REVOCATIONS = 100_000;
 /** Longest `jti` that can be revoked, in UTF-16 code units. */
 export const JTI_MAX_LENGTH = 512;
-/** Time between two looks into the store: what a lost message would have told is known within a second all the same. */
+/** Time between two looks into the store: what a lost message of the bus would have told is known within a second all the same. */
 const LOOK_EVERY_MS = 250;
+/** Kind of the messages by which an instance tells the others to look at once. */
+const BUS_KIND = 'revocations';
 /** Between two removals of what has expired. */
 const PURGE_EVERY_MS = 10_000;
 /** Longest wait of a token for the first load. */
@@ -108,8 +111,8 @@ export abstract class RevocationStore {
 /**
  * Which tokens are no good any more, though they have not expired. A check is one or two lookups, however many revocations there are.
  *
- * With a store every instance looks into it several times a second, writes what it has to tell in the same call, and lets nobody in before it has
- * read all of it once. While the store is away, changes hold here and are written when it is back; when it comes back without what it had,
+ * With a store every instance looks into it several times a second, and at once when another one tells it to; it writes what it has to tell in
+ * the same call, and lets nobody in before it has read all of it once. While the store is away, changes hold here and are written when it is back; when it comes back without what it had,
  * each instance writes back what it knows.
  */
 @Injectable()
@@ -137,6 +140,7 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
   private offerAt = 0;
   private purgedAt = 0;
   private cancelTimer: (() => void) | null = null;
+  private leaveBus: (() => void) | null = null;
   private stopped = false;
   private readonly toleranceMs: number;
   private readonly timeoutMs: number;
@@ -146,6 +150,7 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
     @Inject(CLOCK) private readonly clock: Clock,
     private readonly metrics: Metrics,
     @Optional() @Inject(RevocationStore) store?: RevocationStore | null,
+    @Optional() @Inject(InstanceBus) private readonly bus?: InstanceBus | null,
   ) {
     this.toleranceMs = auth.clockToleranceS * 1000;
     this.timeoutMs = redis.timeoutMs;
@@ -155,11 +160,18 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
   }
 
   onModuleInit(): void {
+    this.leaveBus =
+      this.bus?.on(BUS_KIND, (_, from) => {
+        if (from !== this.bus?.instanceId) {
+          this.look();
+        }
+      }) ?? null;
     this.tick();
   }
 
   onModuleDestroy(): void {
     this.stopped = true;
+    this.leaveBus?.();
     this.cancelTimer?.();
     this.started(false);
     this.waiters.forEach((settle) => settle('away'));
@@ -367,6 +379,9 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
     if (how === 'full') {
       this.release(id);
       throw this.full();
+    }
+    if (how === 'written') {
+      background('auth', this.bus?.publish(BUS_KIND, null));
     }
     return { id, durable: how === 'written', pending: how === 'away' };
   }

@@ -148,21 +148,21 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
     expect(telemetryOf(there, 'cut-off').at(-1)).toMatchObject({ offset: count });
   }, 90_000);
 
-  it('starts without Redis, serves from the broker, and is ready when Redis has come', async () => {
+  it('starts without Redis, lets nobody in, and is ready when Redis has come', async () => {
     const { redis, device } = stage;
     // The only one, as the first of a new deployment.
     await Promise.all(stage.instances.map((one) => one.stop()));
     await redis.kill();
     const instance = own(await startSluice({ env: stage.env(0), waitForReady: false }));
-    const dashboard = own(await instance.connect({ claims: { deviceIds: ['alone'] } }));
-    await eventuallyAsync(async () => {
-      await device.publish('devices/alone/telemetry', '"live"');
-      return dashboard.all('telemetry').length > 0;
-    });
+    // Which tokens are revoked stands in Redis: until it was read, they are told to come back.
+    const early = own(await instance.connect({ claims: { deviceIds: ['alone'] } }));
+    expect((await early.closed).code).toBe(1013);
     expect((await instance.fetch('/health/ready')).status).toBe(503);
     await redis.start();
     await eventuallyAsync(async () => (await instance.fetch('/health/ready')).status === 200);
     expect(await degraded(instance)).toBe(0);
+    const dashboard = own(await instance.connect({ claims: { deviceIds: ['alone'] } }));
+    await dashboard.next('subscribed');
     await device.publish('devices/alone/telemetry', '"stored"');
     await dashboard.next('telemetry', ({ payload }) => payload === 'stored');
   }, 60_000);
