@@ -22,7 +22,8 @@ export default {
       },
     ],
   },
-  // The tests start real brokers, Redis servers and browsers; two cores carry two files at a time.
-  maxWorkers: 2,
+  testSequencer: '<rootDir>/scripts/test-order.js',
+  // The tests start real brokers, Redis servers and browsers, and wait for them: three files at a time keep two cores busy.
+  maxWorkers: 3,
   testTimeout: 30_000,
 };
