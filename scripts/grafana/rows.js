@@ -107,6 +107,11 @@ export const rows = {
     graph('Rules of metadata refused by reason', 'ops', [
       [sum(rate('sluice_transform_refused_total'), 'reason'), '{{reason}}'],
     ]),
+    graph('States of fields: devices, messages that wait for them, forgotten by reason', 'short', [
+      [sum(select('sluice_field_states'), 'instance'), '{{instance}}'],
+      [sum(select('sluice_field_readings_waiting'), 'instance'), 'waiting {{instance}}'],
+      [sum(rate('sluice_field_states_forgotten_total'), 'reason'), 'forgotten: {{reason}}'],
+    ]),
     graph('Slow connections: eased, closed (4008)', 'cps', [
       [sum(rate('sluice_delivery_eased_total')), 'eased'],
       [sum(rate('sluice_delivery_slow_consumers_total'), 'instance'), 'closed {{instance}}'],
@@ -201,6 +206,7 @@ export const rows = {
       [max(select('sluice_history_bytes')), 'history'],
       [max(select('sluice_delivery_aggregate_bytes')), 'windows of aggregate'],
       [max(select('sluice_transform_bytes')), 'rules of metadata'],
+      [max(select('sluice_field_state_bytes')), 'states of fields'],
       [max(select('sluice_process_memory_limit_bytes')), 'limit'],
     ]),
     graph('Unforeseen errors that ended one thing, by where', 'ops', [

@@ -20,6 +20,7 @@ describe('LocalSink', () => {
         message.settle('accepted');
       },
       fillTelemetry: (deviceId, payload) => void shown.push(`${deviceId} fill ${payload.toString()}`),
+      base: () => null,
       setStatus: async (deviceId, { isOnline }) => void shown.push(`${deviceId} ${String(isOnline)}`),
       setMeta: async (deviceId, meta) => void shown.push(`${deviceId} meta ${String(meta)}`),
     };

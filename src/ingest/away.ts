@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { background } from '../logging/walls.js';
 import { IngestSession } from '../mqtt/ingest-session.js';
-import type { DeviceMessage, DeviceStatus, MetaBytes } from '../rooms/broadcast-adapter.js';
+import type { DeviceMessage, DeviceStatus, MetaBytes, TelemetryBase } from '../rooms/broadcast-adapter.js';
 import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
 import { type DeviceSink, ReturnLostError, type SharedStore, type StoreMode } from './ports.js';
@@ -255,6 +255,18 @@ export class LocalSink implements DeviceSink {
   fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
     const show = (): void => this.rooms.fillTelemetry(deviceId, payload, receivedAt);
     this.take({ deviceId, show, drop: () => undefined });
+  }
+
+  /** On the way back the answer waits with everything else: what is asked then goes on from what was shown before. */
+  base(deviceId: string): TelemetryBase | null | Promise<TelemetryBase | null> {
+    if (this.held === null && this.store.mode === 'local') {
+      return this.rooms.base(deviceId);
+    }
+    return new Promise((resolve, reject) => {
+      const show = (): void =>
+        background('ingest', Promise.resolve(this.rooms.base(deviceId)).then(resolve, reject));
+      this.take({ deviceId, show, drop: () => resolve(null) });
+    });
   }
 
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {

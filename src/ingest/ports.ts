@@ -1,4 +1,4 @@
-import type { DeviceMessage, DeviceStatus, MetaBytes } from '../rooms/broadcast-adapter.js';
+import type { DeviceMessage, DeviceStatus, MetaBytes, TelemetryBase } from '../rooms/broadcast-adapter.js';
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
 
 /** Where rooms are served from: the store that all instances share, or this process while the store is away. */
@@ -31,6 +31,8 @@ export class ReturnLostError extends StoreLostError {
 export interface DeviceSink {
   publish(message: DeviceMessage): void;
   fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void;
+  /** The newest telemetry of a device, with all that was published through this sink before the call. At once where it is in memory. */
+  base(deviceId: string): TelemetryBase | null | Promise<TelemetryBase | null>;
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void>;
   setMeta(deviceId: string, meta: MetaBytes): Promise<void>;
   /** What Sparkplug's edge nodes said of themselves, stored where the devices are. */

@@ -10,6 +10,8 @@ import { CONFIG, type Config } from '../config/config.js';
 export class RetainedState {
   private reading = false;
   private missed = false;
+  /** Grows with every time that retained messages are read. */
+  pass = 0;
   private readonly liveStatus = new Set<string>();
   private readonly liveMeta = new Set<string>();
   /** Devices that have published metadata of their own and not deleted it since. */
@@ -23,6 +25,7 @@ export class RetainedState {
   begin(missed: boolean): void {
     this.reading = true;
     this.missed = missed;
+    this.pass += 1;
     this.liveStatus.clear();
     this.liveMeta.clear();
   }

@@ -96,6 +96,20 @@ export class Metrics {
     'Device messages by kind (telemetry, status, meta, other) and outcome: accepted, duplicate, refused (by the store: MAX_DEVICES, say), retained, not_json, too_deep, not_object, bad_status, too_large, bad_topic, bad_device_id, failed, ignored (as the layout says), not_text, no_id, no_member, codec_error, unknown_alias, sequence_gap, historical, too_many_fields, malformed (a stream that was no MQTT)',
     ['kind', 'outcome'],
   );
+  readonly fieldStates = this.gauge(
+    'field_states',
+    'Devices whose fields this instance keeps in memory, to publish them as one state',
+  );
+  readonly fieldStateBytes = this.gauge('field_state_bytes', 'Bytes of those states, estimated');
+  readonly fieldStatesForgotten = this.counter(
+    'field_states_forgotten_total',
+    'States of fields let go for others by reason: devices (MAX_DEVICES), bytes. The store has them; they are read again with the next message',
+    ['reason'],
+  );
+  readonly fieldReadingsWaiting = this.gauge(
+    'field_readings_waiting',
+    'Messages that wait for the store to say what the fields of their device are',
+  );
   readonly transformBytes = this.gauge(
     'transform_bytes',
     'Bytes of rules from metadata (TRANSFORM_FROM_META), estimated',

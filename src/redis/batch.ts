@@ -22,7 +22,7 @@ export function isStateChange(operation: Operation): operation is StateChange {
 /** Payload bytes of an operation. */
 export function payloadBytes(operation: Operation): number {
   if (!isStateChange(operation)) {
-    return operation.payload.length;
+    return operation.payload.length + (operation.untransformed?.length ?? 0);
   }
   const { change } = operation;
   switch (change.kind) {
@@ -40,6 +40,8 @@ const OP_REDELIVERED = 2;
 const OP_STATUS = 3;
 const OP_META = 4;
 const OP_FILL = 5;
+/** What the publication before it was before TRANSFORM_FILE. */
+const OP_UNTRANSFORMED = 6;
 const OP_HEAD_BYTES = 20;
 const DEVICE_HEAD_BYTES = 8;
 const BY_PACKET = 1;
@@ -51,7 +53,7 @@ const MAX_BLOCK_BYTES = 64 * 1024;
 /** A batch for one call of redis/lua/publish.lua. */
 export interface EncodedBatch {
   readonly bytes: Buffer;
-  /** The operations behind each answer of the script, in its order. */
+  /** The operations behind each answer of the script, in its order; none behind a part of the publication before it. */
   readonly groups: readonly (readonly Operation[])[];
 }
 
@@ -85,7 +87,7 @@ export function encodeBatch(
   for (const [deviceId, list] of devices) {
     size += DEVICE_HEAD_BYTES + deviceId.length * 3;
     for (const operation of list) {
-      size += OP_HEAD_BYTES + RECORD_HEAD_BYTES + payloadBytes(operation);
+      size += 2 * OP_HEAD_BYTES + RECORD_HEAD_BYTES + payloadBytes(operation);
     }
   }
   const bytes = Buffer.allocUnsafe(size);
@@ -101,6 +103,11 @@ export function encodeBatch(
       const group = nextGroup(list, index, again);
       at = writeGroup(bytes, at, group, tags, again);
       groups.push(group);
+      const { untransformed } = group.at(-1) as Partial<DeviceMessage>;
+      if (untransformed !== undefined) {
+        at = writeUntransformed(bytes, at, untransformed);
+        groups.push([]);
+      }
       index += group.length;
     }
     bytes.writeUInt16LE(idBytes, head);
@@ -167,6 +174,11 @@ function writeChange(bytes: Buffer, at: number, { change }: StateChange): number
       return writeHead(bytes, at, OP_FILL, 0, 1, end - body, 0, change.receivedAt);
     }
   }
+}
+
+function writeUntransformed(bytes: Buffer, at: number, state: Buffer): number {
+  bytes.set(state, at + OP_HEAD_BYTES);
+  return writeHead(bytes, at, OP_UNTRANSFORMED, 0, 1, state.length, 0, 0);
 }
 
 function writeHead(

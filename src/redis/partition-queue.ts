@@ -49,6 +49,10 @@ export class PartitionQueue {
   private again = false;
   private nextTag = (Math.random() * 0x1_0000_0000) >>> 0;
   private generation = 0;
+  /** Operations so far: pushed, and written or dropped. */
+  private pushed = 0;
+  private finished = 0;
+  private readonly waiters: { readonly until: number; resolve(): void }[] = [];
 
   constructor(
     readonly partition: Partition,
@@ -61,6 +65,15 @@ export class PartitionQueue {
 
   push(operation: Operation): void {
     this.waiting.push(operation);
+    this.pushed += 1;
+  }
+
+  /** Resolves when everything that was pushed before is written or dropped. */
+  written(): Promise<void> {
+    const until = this.pushed;
+    return this.finished >= until
+      ? Promise.resolve()
+      : new Promise((resolve) => this.waiters.push({ until, resolve }));
   }
 
   /** Sends the next batch, unless one is pending. */
@@ -102,7 +115,15 @@ export class PartitionQueue {
         operation.lost(new StoreLostError(why));
       }
     }
-    this.context.done(operations.length);
+    this.done(operations.length);
+  }
+
+  private done(operations: number): void {
+    this.finished += operations;
+    while (this.waiters.length > 0 && (this.waiters[0]?.until ?? 0) <= this.finished) {
+      this.waiters.shift()?.resolve();
+    }
+    this.context.done(operations);
   }
 
   private nextFlight(): Flight {
@@ -149,7 +170,7 @@ export class PartitionQueue {
     this.flight = null;
     this.again = false;
     settle(batch, answer, again);
-    this.context.done(operations.length);
+    this.done(operations.length);
     this.flush();
   }
 }

@@ -13,6 +13,7 @@ import {
   type HistoryPage,
   type MetaBytes,
   type RoomState,
+  type TelemetryBase,
 } from '../rooms/broadcast-adapter.js';
 import { type EdgeNodes, MemoryEdgeNodes } from '../rooms/edge-nodes.js';
 import { AttachedRooms } from './attached-rooms.js';
@@ -229,6 +230,10 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
 
   fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
     this.sinkFor(deviceId).fillTelemetry(deviceId, payload, receivedAt);
+  }
+
+  base(deviceId: string): TelemetryBase | null | Promise<TelemetryBase | null> {
+    return this.sinkFor(deviceId).base(deviceId);
   }
 
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {

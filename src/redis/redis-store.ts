@@ -5,10 +5,24 @@ import { StoreLostError } from '../ingest/ports.js';
 import { contain, walled } from '../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
 import type { Position, Rewind } from '../protocol/client-messages.js';
-import type { DeviceMessage, DeviceStatus, HistoryPage, MetaBytes } from '../rooms/broadcast-adapter.js';
+import type {
+  DeviceMessage,
+  DeviceStatus,
+  HistoryPage,
+  MetaBytes,
+  TelemetryBase,
+} from '../rooms/broadcast-adapter.js';
 import type { EdgeNodeChange, EdgeNodes } from '../rooms/edge-nodes.js';
 import { historyLimits } from '../rooms/memory/history-log.js';
-import { decodeState, isUnreadable, readHistoryPage, readRewind, type StoredState } from './wire.js';
+import { BaseReads } from './base-reads.js';
+import {
+  decodeBase,
+  decodeState,
+  isUnreadable,
+  readHistoryPage,
+  readRewind,
+  type StoredState,
+} from './wire.js';
 import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
 import { type Partition, Partitions } from './partitions.js';
 import type { RedisNode } from './redis-node.js';
@@ -30,6 +44,7 @@ export class RedisStore {
   /** Of what all instances share, for any number of partitions. */
   readonly commonPlace: StorePlace;
   private readonly queues: PartitionQueue[];
+  private readonly bases: BaseReads[];
   private readonly dirty = new Set<PartitionQueue>();
   private readonly bound: PendingBound;
   private scheduled = false;
@@ -62,6 +77,13 @@ export class RedisStore {
       retryLater: (queue: PartitionQueue) => this.retryLater(queue),
     };
     this.queues = this.partitions.all.map((partition) => new PartitionQueue(partition, context));
+    this.bases = this.queues.map(
+      (queue) =>
+        new BaseReads(
+          () => queue.written(),
+          (deviceIds) => this.readBases(queue.partition, deviceIds),
+        ),
+    );
     mirrorGauge(metrics.redisPending, () => this.bound.pending);
   }
 
@@ -99,11 +121,20 @@ export class RedisStore {
     }
   }
 
+  /**
+   * The newest telemetry of a device, after all that is queued.
+   * @throws {StoreLostError} when the store is lost before it answered
+   */
+  base(deviceId: string): Promise<TelemetryBase | null> {
+    return (this.bases[this.partitions.of(deviceId).index] as BaseReads).of(deviceId);
+  }
+
   /** Drops all pending operations and all nodes' good health; see {@link PartitionQueue.drop}. */
   drop(why: string): void {
     for (const queue of this.queues) {
       queue.drop(why);
     }
+    this.bases.forEach((bases) => bases.drop(why));
     for (const node of this.nodes.nodes) {
       node.startAnew();
     }
@@ -127,22 +158,27 @@ export class RedisStore {
       );
       ids.forEach((deviceId, at) => {
         const [state, meta, telemetryMeta] = answer.slice(at * 3, at * 3 + 3) as [Buffer, Buffer, Buffer];
-        // An unreadable state must not keep the others from being read.
-        try {
-          states.push(
+        states.push(
+          this.readable(() =>
             decodeState(deviceId, state, meta ?? Buffer.alloc(0), telemetryMeta ?? Buffer.alloc(0)),
-          );
-        } catch (error) {
-          if (isUnreadable(error)) {
-            this.metrics.redisUnreadable.inc();
-          } else {
-            contain('redis', error);
-          }
-          states.push(null);
-        }
+          ),
+        );
       });
     }
     return states;
+  }
+
+  private async readBases(
+    partition: Partition,
+    deviceIds: readonly string[],
+  ): Promise<(TelemetryBase | null)[]> {
+    const answer = await this.call(partition, (redis) =>
+      redis.sluiceBaseBuffer(partition.headKey, ...deviceIds),
+    );
+    return deviceIds.map((deviceId, at) => {
+      const [state, untransformed] = answer.slice(at * 2, at * 2 + 2) as [Buffer, Buffer];
+      return this.readable(() => decodeBase(deviceId, state, untransformed));
+    });
   }
 
   /** @param alsoOld the previous epoch as well */
@@ -268,6 +304,20 @@ export class RedisStore {
     this.events.fenced();
   }
 
+  /** An unreadable state must not keep the others from being read: it counts as nothing. */
+  private readable<T>(decode: () => T): T | null {
+    try {
+      return decode();
+    } catch (error) {
+      if (isUnreadable(error)) {
+        this.metrics.redisUnreadable.inc();
+      } else {
+        contain('redis', error);
+      }
+      return null;
+    }
+  }
+
   private async call<T>(
     partition: Partition,
     ask: (redis: NonNullable<RedisNode['redis']>, node: RedisNode) => Promise<T>,
@@ -348,6 +398,10 @@ export class StoreWriter {
   fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
     const change = { kind: 'fill', payload, receivedAt } as const;
     this.store.push({ deviceId, change, stored: () => undefined, lost: () => undefined });
+  }
+
+  base(deviceId: string): Promise<TelemetryBase | null> {
+    return this.store.base(deviceId);
   }
 
   /** @throws {StoreLostError} when the store is lost before it answered */

@@ -12,6 +12,7 @@ const SHARE_SLACK_DEVICES = 16;
 const PARTS = {
   sluicePublish: ['room-state', 'room-history', 'publish'],
   sluiceAttach: ['room-state', 'attach'],
+  sluiceBase: ['room-state', 'base'],
   sluiceHistory: ['room-state', 'history'],
   sluiceRewind: ['room-state', 'rewind'],
   sluiceForget: ['room-state', 'forget'],
@@ -30,6 +31,7 @@ type Script<Reply> = (key: string, ...args: (string | Buffer)[]) => Promise<Repl
 export interface ScriptedRedis extends Redis {
   sluicePublish: Script<string>;
   sluiceAttachBuffer: Script<Buffer[]>;
+  sluiceBaseBuffer: Script<Buffer[]>;
   sluiceHistoryBuffer: Script<(Buffer | number | null)[] | null>;
   sluiceRewindBuffer: Script<Buffer[]>;
   sluiceForget: Script<number>;

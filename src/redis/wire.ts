@@ -1,5 +1,11 @@
 import type { Position, Rewind } from '../protocol/client-messages.js';
-import type { DeviceStatus, HistoryPage, MetaBytes, Publication } from '../rooms/broadcast-adapter.js';
+import type {
+  DeviceStatus,
+  HistoryPage,
+  MetaBytes,
+  Publication,
+  TelemetryBase,
+} from '../rooms/broadcast-adapter.js';
 import type { HistoryLimits } from '../rooms/memory/history-log.js';
 
 /** Format that this release writes; see docs/scaling.md, "What Redis holds". */
@@ -19,6 +25,8 @@ class UnreadableError extends Error {
     this.name = 'UnreadableError';
   }
 }
+
+const NOTHING = Buffer.alloc(0);
 
 /** Thrown by a read past the end of a buffer. Stack overflow is a RangeError too, but no fault of the bytes. */
 const OUT_OF_BYTES = new Set(['ERR_OUT_OF_RANGE', 'ERR_BUFFER_OUT_OF_BOUNDS']);
@@ -104,6 +112,28 @@ export function decodeState(
           },
     meta: currentMeta,
     telemetry,
+  };
+}
+
+/**
+ * Decodes the answer of redis/lua/base.lua for one device.
+ * @param before the head of the telemetry record that it belongs to, and the state before TRANSFORM_FILE; empty for none
+ */
+export function decodeBase(deviceId: string, state: Buffer, before: Buffer): TelemetryBase | null {
+  if (state.length === 0) {
+    return null;
+  }
+  const shown = decodeState(deviceId, state, NOTHING, NOTHING).telemetry?.payload;
+  if (shown === undefined) {
+    return null;
+  }
+  const headBytes = state[2] as number;
+  const head = state.subarray(headBytes, headBytes + RECORD_HEAD_BYTES);
+  return {
+    shown,
+    untransformed: before.length === 0 ? null : before.subarray(RECORD_HEAD_BYTES),
+    // A publication of an earlier release, or of a layout without fields, has another record.
+    current: before.length > 0 && before.subarray(0, RECORD_HEAD_BYTES).equals(head),
   };
 }
 
@@ -265,8 +295,6 @@ function checkFormat(bytes: Buffer, at: number): void {
     throw new UnreadableError(bytes[at]);
   }
 }
-
-const NOTHING = Buffer.alloc(0);
 
 /**
  * Reads the answer of redis/lua/history.lua. The store trims in coarse steps; here the limits are applied exactly.

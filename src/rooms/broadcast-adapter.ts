@@ -50,6 +50,8 @@ export interface DeviceMessage {
   /** Without it the room is looked up. */
   readonly memo?: DeviceMemo;
   readonly payload: Buffer;
+  /** A state of fields before TRANSFORM_FILE, where that changes it: kept beside the last value for {@link BroadcastAdapter.base}. */
+  readonly untransformed?: Buffer;
   /** Unix ms of receipt. */
   readonly receivedAt: number;
   /** performance.now() of receipt, for the ingest-to-socket histogram. */
@@ -63,6 +65,16 @@ export interface DeviceMessage {
    * synchronously. Not called when the store is lost, so that the broker delivers the message again.
    */
   settle(outcome: IngestOutcome): void;
+}
+
+/** What a store has of a device's telemetry, for a reader that goes on from it field by field. */
+export interface TelemetryBase {
+  /** The last value, as it is shown. */
+  readonly shown: Buffer;
+  /** The newest {@link DeviceMessage.untransformed}; null when there is none. */
+  readonly untransformed: Buffer | null;
+  /** `untransformed` belongs to that very value: nobody has published without it since. */
+  readonly current: boolean;
 }
 
 /** The adapter's own object for a room it is attached to. */
@@ -123,6 +135,12 @@ export abstract class BroadcastAdapter {
 
   /** A retained telemetry message: becomes the last value if none is known; is never a publication. */
   abstract fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void;
+
+  /**
+   * The newest telemetry of a device, with all that this instance has published before the call; null when there is none.
+   * Rejects when the store is lost before it answered.
+   */
+  abstract base(deviceId: string): TelemetryBase | null | Promise<TelemetryBase | null>;
 
   /**
    * Sets the device's status; an identical one (same isOnline and lastSeen) is not fanned out.

@@ -66,6 +66,11 @@ export class Transformer {
     return this.active ? (this.of(deviceId)?.payload(payload) ?? payload) : payload;
   }
 
+  /** Whether a rule may apply to a payload of this device, also one of metadata that is still to come. */
+  concerns(deviceId: string): boolean {
+    return this.active && (this.fromMeta || this.of(deviceId) !== null);
+  }
+
   /** The device's metadata as dashboards see it; also stores the device's own rules. */
   meta(deviceId: string, meta: Buffer | null): Buffer | null {
     if (!this.active) {

@@ -186,6 +186,53 @@ export function describeBroadcastAdapter(name: string, create: () => Promise<Ada
       }
     });
 
+    describe('the base of a device', () => {
+      it('is null while nothing is known, and the newest value from the call of publish on', async () => {
+        expect(await adapter.base('d1')).toBeNull();
+        await adapter.setStatus('d1', { isOnline: true, lastSeen: 1, serverTs: 1 }, false);
+        expect(await adapter.base('d1')).toBeNull();
+        const stored = [publish(adapter, 'd1', { a: 1 }), publish(adapter, 'd1', { a: 2 })];
+        expect(await adapter.base('d1')).toEqual({
+          shown: Buffer.from('{"a":2}'),
+          untransformed: null,
+          current: false,
+        });
+        await Promise.all(stored);
+      });
+
+      it('has what the newest value was before its transformation', async () => {
+        const untransformed = Buffer.from('{"t":215}');
+        await Promise.all([
+          publish(adapter, 'd1', { temp: 21 }, { untransformed: Buffer.from('{"t":210}') }),
+          publish(adapter, 'd1', { temp: 21.5 }, { untransformed }),
+          publish(adapter, 'd2', 1, { untransformed: Buffer.from('{}') }),
+        ]);
+        expect(await adapter.base('d1')).toEqual({
+          shown: Buffer.from('{"temp":21.5}'),
+          untransformed,
+          current: true,
+        });
+      });
+
+      it('does not take an earlier state for that of a value published without', async () => {
+        await publish(adapter, 'd1', { temp: 21.5 }, { untransformed: Buffer.from('{"t":215}') });
+        await publish(adapter, 'd1', { temp: 21.5 });
+        expect(await adapter.base('d1')).toMatchObject({ current: false });
+      });
+
+      it('is a retained value where nothing else is known', async () => {
+        adapter.fillTelemetry('d1', Buffer.from('{"a":1}'), 1);
+        expect(await adapter.base('d1')).toMatchObject({ shown: Buffer.from('{"a":1}'), current: false });
+      });
+
+      it('is answered for many devices at once, each with its own', async () => {
+        const ids = Array.from({ length: 200 }, (_, number) => `d${number}`);
+        await Promise.all(ids.map((id) => publish(adapter, id, { id })));
+        const bases = await Promise.all(ids.map(async (id) => adapter.base(id)));
+        expect(bases.map((base) => base?.shown.toString())).toEqual(ids.map((id) => JSON.stringify({ id })));
+      });
+    });
+
     it('delivers nothing more after detach, and everything again after another attach', async () => {
       await attach('d1');
       await publish(adapter, 'd1', 1);

@@ -25,6 +25,7 @@ for index = 3, #ARGV do
     call('SETRANGE', key, 0, encode_head(room))
     call('PEXPIRE', key, EXPIRY_MS * 9 / 8)
     call('PEXPIRE', prefix .. 'm:' .. id, EXPIRY_MS * 9 / 8)
+    call('PEXPIRE', prefix .. 'f:' .. id, EXPIRY_MS * 9 / 8)
     call('ZADD', prefix .. 'devices', now, id)
   end
   local metas = prefix .. 'm:' .. id

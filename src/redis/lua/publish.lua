@@ -148,6 +148,10 @@ local function apply(id, key, stored, at, stop)
       telemetry = sub(input, body, at - 1)
       room.telemetry_meta = room.meta_version
       frames[#frames + 1] = frame(pack('<BBBBI4c24', FORMAT, 4, 32, RECORD_HEAD_BYTES, room.meta_version, room.epoch) .. telemetry)
+    elseif op == 6 and telemetry then
+      -- What the publication before it was before TRANSFORM_FILE. The record's head names that publication, so that one of an earlier
+      -- release, which does not know this key, is recognised; base.lua reads it.
+      call('SET', prefix .. 'f:' .. id, sub(telemetry, 1, RECORD_HEAD_BYTES) .. sub(input, body, at - 1), 'PX', EXPIRY_MS * 9 / 8)
     end
     tell(outcome, 1)
   end

@@ -12,6 +12,7 @@ import {
   type HistoryPage,
   type MetaBytes,
   type RoomState,
+  type TelemetryBase,
 } from '../broadcast-adapter.js';
 import { MemoryEdgeNodes } from '../edge-nodes.js';
 import { isStored, MemoryHistory, MemoryRoom } from './memory-room.js';
@@ -105,6 +106,10 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
       meta: room.meta,
     };
     this.showFilled(room);
+  }
+
+  base(deviceId: string): TelemetryBase | null {
+    return this.rooms.get(deviceId)?.base() ?? null;
   }
 
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {

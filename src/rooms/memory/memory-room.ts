@@ -10,6 +10,7 @@ import type {
   Publication,
   RoomOrigin,
   RoomState,
+  TelemetryBase,
 } from '../broadcast-adapter.js';
 import { type HistoryEntry, type HistoryLimits, historyLimits, HistoryLog } from './history-log.js';
 
@@ -31,6 +32,8 @@ export class MemoryRoom implements RoomOrigin {
   status: DeviceStatus | null = null;
   /** A retained value that was never a publication here. */
   filled: Publication | null = null;
+  /** {@link DeviceMessage.untransformed} of the newest publication. */
+  untransformed: Buffer | null = null;
   /** Unix ms of the last message or detach. */
   touchedAt = 0;
   /** Metadata of the publications in history, newest last: each publication keeps the metadata it was published with. */
@@ -63,9 +66,9 @@ export class MemoryRoom implements RoomOrigin {
     return this.current.meta;
   }
 
-  /** Bytes of the room: history and versions of metadata. */
+  /** Bytes of the room: history, versions of metadata and the state before TRANSFORM_FILE. */
   get heldBytes(): number {
-    return this.log.allocatedBytes + this.metaBytes;
+    return this.log.allocatedBytes + this.metaBytes + (this.untransformed?.length ?? 0);
   }
 
   /**
@@ -146,6 +149,12 @@ export class MemoryRoom implements RoomOrigin {
     };
   }
 
+  base(): TelemetryBase | null {
+    const { untransformed } = this;
+    const shown = this.newest()?.payload;
+    return shown === undefined ? null : { shown, untransformed, current: untransformed !== null };
+  }
+
   state(): RoomState {
     return {
       deviceId: this.deviceId,
@@ -189,10 +198,11 @@ export class MemoryHistory {
   }
 
   /** Stores the next publication of a room. */
-  append(room: MemoryRoom, { payload, receivedAt, packetId }: DeviceMessage): void {
+  append(room: MemoryRoom, { payload, receivedAt, packetId, untransformed }: DeviceMessage): void {
     const { log } = room;
     const before = room.heldBytes;
     log.append(payload, receivedAt, room.metaVersion, packetId, this.limits);
+    room.untransformed = untransformed ?? null;
     room.dropMetas();
     this.account(room, before);
   }

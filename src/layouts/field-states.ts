@@ -1,0 +1,645 @@
+import type { Config } from '../config/config.js';
+import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
+import { background, contain, walled } from '../logging/walls.js';
+import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
+import type { MessageOutcome } from '../mqtt/ingest-counters.js';
+import type { DeviceMemo, DeviceMessage, IngestOutcome, TelemetryBase } from '../rooms/broadcast-adapter.js';
+import {
+  type Change,
+  DEVICE_BYTES,
+  DeviceFields,
+  FIELD_BYTES,
+  mapOf,
+  objectOf,
+  over,
+  type Reading,
+  setField,
+  type Waiting,
+} from './device-fields.js';
+import { membersOf } from './json-members.js';
+
+export type { Reading } from './device-fields.js';
+
+/** TRANSFORM_FILE, as it applies to what is published. */
+export interface TelemetryTransform {
+  /** @returns the same buffer if no rule applies */
+  payload(deviceId: string, payload: Buffer): Buffer;
+  /** Whether a rule may apply to what this device publishes, now or when more of it is known. */
+  concerns(deviceId: string): boolean;
+}
+
+/** What a retained value may change; see RetainedState. */
+export interface RetainedRule {
+  /** It only fills what is not known; false while retained messages are read after others may have been missed. */
+  readonly onlyIfUnknown: boolean;
+  /** Grows with every time that they are read. */
+  readonly pass: number;
+}
+
+/** What bounds the states of one session. */
+export interface FieldLimits {
+  /** Fields of a device. */
+  readonly maxFields: number;
+  /** Bytes of a publication before TRANSFORM_FILE: MQTT_MAX_PAYLOAD_BYTES. */
+  readonly maxPayloadBytes: number;
+  /** States in memory: MAX_DEVICES. One that is idle is forgotten for a new one; the store has it. */
+  readonly maxDevices: number;
+  /** The same in bytes, estimated. */
+  readonly maxBytes: number;
+  /** Readings that wait for the store to say where their devices stand, and their bytes. */
+  readonly maxWaiting: number;
+  readonly maxWaitingBytes: number;
+  /** Readings in open windows; from there on windows end early. */
+  readonly maxOpen: number;
+  /** A device that was silent for so long is unknown again: DEVICE_EXPIRY_S. */
+  readonly expiryMs: number;
+}
+
+/** The limits of this configuration. */
+export function fieldLimits({ rooms, mqtt }: Pick<Config, 'rooms' | 'mqtt'>): FieldLimits {
+  return {
+    maxFields: 1_000,
+    maxPayloadBytes: mqtt.maxPayloadBytes,
+    maxDevices: rooms.maxDevices,
+    maxBytes: 512 * 1024 * 1024,
+    maxWaiting: 65_536,
+    maxWaitingBytes: 64 * 1024 * 1024,
+    maxOpen: 8_192,
+    expiryMs: rooms.deviceExpiryS * 1000,
+  };
+}
+
+/** Retained values of one device come one after the other: they become one value, not one each. */
+const RETAINED_WINDOW_MS = 100;
+/** QoS 1 readings in windows at which a broker may be waiting for acknowledgements (Mosquitto with MQTT 3.1.1 sends 20 ahead) … */
+const AWAITED_ACKS = 20;
+/** … and does so if nothing came for this time: then windows end early. */
+const STALLED_MS = 10;
+/** States looked at in search of one that may be forgotten. */
+const MAX_TRIES = 64;
+/** Names of fields that devices share. */
+const MAX_SHARED_NAMES = 16_384;
+
+/** A whole state on its way into the rooms. */
+class StatePublication implements DeviceMessage {
+  readonly deviceId: string;
+  readonly memo: DeviceMemo;
+  readonly receivedAt: number;
+  readonly receivedMono: number;
+  /** The store recognises no redelivery of a state: it is the readings that are delivered again. */
+  readonly dup = false;
+
+  constructor(
+    private readonly states: FieldStates,
+    private readonly device: DeviceFields,
+    private readonly readings: readonly Reading[],
+    readonly payload: Buffer,
+    readonly untransformed: Buffer | undefined,
+    readonly packetId: number,
+  ) {
+    this.deviceId = device.deviceId;
+    this.memo = device.memo;
+    this.receivedAt = device.receivedAt;
+    this.receivedMono = device.receivedMono;
+  }
+
+  settle(outcome: IngestOutcome): void {
+    this.states.stored(this.device, this.readings, outcome);
+  }
+}
+
+/**
+ * The newest value of every field, for one session and its sink. A device says a field now and another then; what is published is the whole
+ * state each time, so that a snapshot, the mode `latest` and a resume are never without a field (docs/decisions/024).
+ *
+ * Nothing is parsed: a state is a map from names to the bytes of their values, a publication is those bytes in a row. It begins with what
+ * the store shows (a restart, a takeover); readings wait meanwhile. The state is that before TRANSFORM_FILE, which applies to what is
+ * published; where only a transformed value is known, it is shown until the device says the field again.
+ */
+export class FieldStates {
+  private readonly devices = new Map<string, DeviceFields>();
+  /** Devices with an open window, by its length: the one that ends first comes first. */
+  private readonly windows = new Map<number, Set<DeviceFields>>();
+  private timer: NodeJS.Timeout | undefined;
+  private timerAt = Infinity;
+  private names = new Map<string, string>();
+  private bytes = 0;
+  private waiting = 0;
+  private waitingBytes = 0;
+  /** Readings in open windows, and those of them with QoS 1. */
+  private open = 0;
+  private openAcks = 0;
+  private lastReadingMono = 0;
+  private stopped = false;
+
+  /** @param now performance.now(); replaced in tests */
+  constructor(
+    private readonly sink: Pick<DeviceSink, 'publish' | 'fillTelemetry' | 'base'>,
+    private readonly retained: RetainedRule,
+    private readonly transform: TelemetryTransform,
+    private readonly limits: FieldLimits,
+    private readonly metrics: Metrics,
+    private readonly now: () => number = () => performance.now(),
+  ) {}
+
+  apply(reading: Reading): void {
+    if (this.stopped) {
+      return; // not settled: the broker delivers it again to the next session
+    }
+    const { deviceId } = reading;
+    let device = this.devices.get(deviceId);
+    if (
+      device !== undefined &&
+      reading.receivedAt - device.receivedAt > this.limits.expiryMs &&
+      device.idle
+    ) {
+      this.forget(device);
+      device = undefined;
+    }
+    if (device === undefined) {
+      if (this.devices.size >= this.limits.maxDevices && !this.makeRoom('devices', 0)) {
+        reading.settle('refused');
+        return;
+      }
+      device = this.begin(deviceId, reading.receivedAt);
+    }
+    const changes = this.changesOf(reading);
+    if (device.waiting === null) {
+      this.take(device, reading, changes);
+    } else {
+      this.wait(device, reading, changes);
+    }
+  }
+
+  /** Publishes what is in open windows. */
+  flush(): void {
+    for (const window of this.windows.values()) {
+      for (const device of window) {
+        this.publish(device);
+      }
+    }
+  }
+
+  /** The session has ended: what is not published stays unsettled, for the next one. */
+  stop(): void {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    this.devices.clear();
+    this.windows.clear();
+    this.bytes = this.waiting = this.waitingBytes = this.open = this.openAcks = 0;
+  }
+
+  /** Totals of this session, for {@link FieldTotals}. */
+  get totals(): { devices: number; bytes: number; waiting: number } {
+    return { devices: this.devices.size, bytes: this.bytes, waiting: this.waiting };
+  }
+
+  /** The store's answer to a publication. */
+  stored(device: DeviceFields, readings: readonly Reading[], outcome: IngestOutcome): void {
+    device.unstored -= 1;
+    if (outcome !== 'refused') {
+      device.stored = true;
+    } else if (!device.stored && device.idle) {
+      this.forget(device); // MAX_DEVICES is reached: a device that the store does not take needs no state
+    }
+    settleAll(readings, outcome);
+  }
+
+  // The base
+
+  private begin(deviceId: string, receivedAt: number): DeviceFields {
+    const device = new DeviceFields(deviceId);
+    device.receivedAt = receivedAt;
+    this.devices.set(deviceId, device);
+    this.bytes += device.memory;
+    const base = this.sink.base(deviceId);
+    if (base instanceof Promise) {
+      background(
+        'device',
+        base.then(
+          (known) => this.goOnFrom(device, known),
+          (error: unknown) => this.lost(device, error),
+        ),
+      );
+    } else {
+      this.load(device, base);
+      device.waiting = null;
+    }
+    return device;
+  }
+
+  private goOnFrom(device: DeviceFields, base: TelemetryBase | null): void {
+    const { waiting } = device;
+    if (this.devices.get(device.deviceId) !== device || waiting === null) {
+      return;
+    }
+    this.load(device, base);
+    device.waiting = null;
+    for (const one of waiting) {
+      this.waited(one);
+      try {
+        this.take(device, one.reading, one.changes);
+      } catch (error) {
+        contain('device', error);
+        one.reading.settle('failed');
+      }
+    }
+  }
+
+  /** Where a state before TRANSFORM_FILE is the newest, it is the base; else what is shown, as it is shown. */
+  private load(device: DeviceFields, base: TelemetryBase | null): void {
+    if (base === null) {
+      return;
+    }
+    device.stored = true;
+    const concerned = this.transform.concerns(device.deviceId);
+    const before = base.untransformed;
+    this.bytes -= device.memory;
+    if (before !== null && (base.current || concerned)) {
+      this.fill(device, before);
+    }
+    if (!base.current && concerned) {
+      device.shown = mapOf(base.shown);
+    } else if (!base.current) {
+      this.fill(device, base.shown);
+    }
+    this.bytes += device.memory;
+    if (this.bytes > this.limits.maxBytes) {
+      this.makeRoom('bytes', 0, device);
+    }
+  }
+
+  private fill(device: DeviceFields, json: Buffer): void {
+    for (const [name, value] of membersOf(json) ?? []) {
+      setField(device, this.nameOf(name), value.toString('latin1'));
+    }
+  }
+
+  /** The base cannot be read: of a lost store, readings are delivered again. */
+  private lost(device: DeviceFields, error: unknown): void {
+    const waiting = device.waiting ?? [];
+    const lost = error instanceof StoreLostError;
+    if (!lost) {
+      contain('device', error);
+    }
+    if (this.devices.get(device.deviceId) === device) {
+      this.forget(device);
+      waiting.forEach((one) => this.waited(one));
+    }
+    if (!lost) {
+      settleAll(
+        waiting.map(({ reading }) => reading),
+        'failed',
+      );
+    }
+  }
+
+  private wait(device: DeviceFields, reading: Reading, changes: readonly Change[]): void {
+    let bytes = 0;
+    for (const [name, value] of changes) {
+      bytes += name.length + (value?.length ?? 0);
+    }
+    if (this.waiting >= this.limits.maxWaiting || this.waitingBytes + bytes > this.limits.maxWaitingBytes) {
+      reading.settle('refused');
+      return;
+    }
+    this.waiting += 1;
+    this.waitingBytes += bytes;
+    device.waiting?.push({ reading, changes, bytes });
+  }
+
+  private waited({ bytes }: Waiting): void {
+    this.waiting -= 1;
+    this.waitingBytes -= bytes;
+  }
+
+  // Values
+
+  private take(device: DeviceFields, reading: Reading, changes: readonly Change[]): void {
+    device.receivedAt = reading.receivedAt;
+    device.receivedMono = reading.receivedMono;
+    if (reading.retained) {
+      this.takeRetained(device, reading, changes);
+      return;
+    }
+    if (!this.retained.onlyIfUnknown) {
+      this.sawLive(device, changes);
+    }
+    const replaces = reading.replaces === true;
+    let changed = replaces || changes.length === 0;
+    let removes = device.shown === null;
+    for (const [name, value] of changes) {
+      changed ||= (device.fields.get(name) ?? null) !== value;
+      removes &&= value === null;
+    }
+    if (!changed && (removes || (reading.dup && device.idle))) {
+      this.letGoIfNew(device);
+      reading.settle(removes ? 'accepted' : 'duplicate');
+      return;
+    }
+    const refused = this.refusal(device, changes, replaces);
+    if (refused !== null) {
+      this.letGoIfNew(device);
+      reading.settle(refused);
+      return;
+    }
+    this.set(device, changes, replaces);
+    device.open.push(reading);
+    this.open += 1;
+    this.openAcks += reading.packetId === 0 ? 0 : 1;
+    this.publishWithin(device, reading.windowMs);
+  }
+
+  private sawLive(device: DeviceFields, changes: readonly Change[]): void {
+    const { pass } = this.retained;
+    if (device.live === null || device.livePass !== pass) {
+      device.live = new Set();
+      device.livePass = pass;
+    }
+    for (const [name] of changes) {
+      device.live.add(name);
+    }
+  }
+
+  private takeRetained(device: DeviceFields, reading: Reading, changes: readonly Change[]): void {
+    const news = changes.filter((change) => this.admitsRetained(device, change));
+    const refused = news.length === 0 ? null : this.refusal(device, news, false);
+    if (refused !== null || news.length === 0) {
+      this.letGoIfNew(device);
+      reading.settle(refused ?? 'retained');
+      return;
+    }
+    this.set(device, news, false);
+    this.publishWithin(device, Math.max(reading.windowMs, RETAINED_WINDOW_MS));
+    reading.settle('retained');
+  }
+
+  /** A retained value fills what is not known. Where messages may have been missed it is newer than what is known, unless that came live. */
+  private admitsRetained(device: DeviceFields, [name, value]: Change): boolean {
+    const { onlyIfUnknown, pass } = this.retained;
+    if (value === null || device.fields.get(name) === value) {
+      return false;
+    }
+    if (!onlyIfUnknown) {
+      return device.livePass !== pass || device.live?.has(name) !== true;
+    }
+    const { shown } = device;
+    return (
+      !device.fields.has(name) &&
+      (shown === null || !this.shownNames(device, name, value).some((each) => shown.has(each)))
+    );
+  }
+
+  /** Why a device must not get these values; null when it may. */
+  private refusal(
+    device: DeviceFields,
+    changes: readonly Change[],
+    replaces: boolean,
+  ): MessageOutcome | null {
+    const { fields } = device;
+    const { maxFields, maxPayloadBytes, maxBytes } = this.limits;
+    let count = fields.size + changes.length;
+    let bytes = device.bytes;
+    for (const [name, value] of changes) {
+      bytes += name.length + (value?.length ?? 0);
+    }
+    const atMost = this.bytes + changes.length * FIELD_BYTES + bytes - device.bytes;
+    if (count <= maxFields && bytes < maxPayloadBytes && atMost <= maxBytes) {
+      return null; // even if all of them are new
+    }
+    count = replaces ? 0 : fields.size;
+    bytes = replaces ? 0 : device.bytes;
+    // A name twice in one message: only the last counts.
+    for (const [name, value] of new Map(changes)) {
+      const known = replaces ? undefined : fields.get(name);
+      if (known !== undefined) {
+        count -= 1;
+        bytes -= name.length + known.length;
+      }
+      if (value !== null) {
+        count += 1;
+        bytes += name.length + value.length;
+      }
+    }
+    if (count > maxFields && (replaces || count > fields.size)) {
+      return 'too_many_fields';
+    }
+    if (bytes >= maxPayloadBytes && (replaces || bytes > device.bytes)) {
+      return 'too_large';
+    }
+    const more = DEVICE_BYTES + count * FIELD_BYTES + bytes - device.memory;
+    return more <= 0 || this.bytes + more <= maxBytes || this.makeRoom('bytes', more, device)
+      ? null
+      : 'refused';
+  }
+
+  private set(device: DeviceFields, changes: readonly Change[], replaces: boolean): void {
+    this.bytes -= device.memory;
+    if (replaces) {
+      device.fields = new Map();
+      device.bytes = 0;
+      device.shown = null;
+    }
+    for (const [name, value] of changes) {
+      setField(device, name, value);
+      this.hideShown(device, name, value);
+    }
+    this.bytes += device.memory;
+  }
+
+  /** The device has said the field: its transformed value of before is no longer the newest. */
+  private hideShown(device: DeviceFields, name: string, value: string | null): void {
+    if (device.shown !== null) {
+      for (const shown of this.shownNames(device, name, value)) {
+        device.shown.delete(shown);
+      }
+      if (device.shown.size === 0) {
+        device.shown = null;
+      }
+    }
+  }
+
+  /** What a field is called after TRANSFORM_FILE. */
+  private shownNames({ deviceId }: DeviceFields, name: string, value: string | null): string[] {
+    const said = objectOf([[name, value ?? 'null']]);
+    return [...mapOf(this.transform.payload(deviceId, said)).keys()];
+  }
+
+  // Publications
+
+  private publishWithin(device: DeviceFields, windowMs: number): void {
+    this.lastReadingMono = this.now();
+    if (windowMs === 0) {
+      this.publish(device);
+      return;
+    }
+    if (!device.due) {
+      let window = this.windows.get(windowMs);
+      if (window === undefined) {
+        window = new Set();
+        this.windows.set(windowMs, window);
+      }
+      device.due = true;
+      device.dueMono = this.lastReadingMono + windowMs;
+      device.window = window;
+      window.add(device);
+    }
+    if (this.open >= this.limits.maxOpen) {
+      this.flush();
+      return;
+    }
+    this.wakeAt(
+      this.openAcks < AWAITED_ACKS
+        ? device.dueMono
+        : Math.min(device.dueMono, this.lastReadingMono + STALLED_MS),
+    );
+  }
+
+  private wakeAt(mono: number): void {
+    if (mono < this.timerAt) {
+      clearTimeout(this.timer);
+      this.timerAt = mono;
+      this.timer = setTimeout(this.wake, Math.max(0, Math.ceil(mono - this.now())));
+    }
+  }
+
+  private readonly wake = walled('device', (): void => {
+    this.timerAt = Infinity;
+    const now = this.now();
+    const stalledAt = this.openAcks < AWAITED_ACKS ? Infinity : this.lastReadingMono + STALLED_MS;
+    if (now >= stalledAt) {
+      this.flush();
+      return;
+    }
+    let next = stalledAt;
+    for (const window of this.windows.values()) {
+      for (const device of window) {
+        if (device.dueMono > now) {
+          next = Math.min(next, device.dueMono);
+          break;
+        }
+        this.publish(device);
+      }
+    }
+    if (next !== Infinity) {
+      this.wakeAt(next);
+    }
+  });
+
+  private publish(device: DeviceFields): void {
+    device.window?.delete(device);
+    device.window = null;
+    device.due = false;
+    const readings = device.open;
+    device.open = [];
+    this.open -= readings.length;
+    let packetId = 0;
+    for (const reading of readings) {
+      if (reading.packetId !== 0) {
+        packetId = reading.packetId;
+        this.openAcks -= 1;
+      }
+    }
+    try {
+      const state = device.text();
+      const transformed = this.transform.payload(device.deviceId, state);
+      const payload = device.shown === null ? transformed : over(transformed, device.shown);
+      if (readings.length === 0 && !device.stored) {
+        // Only retained values, of a device of which nothing was known: a value, but no publication.
+        device.stored = true;
+        this.sink.fillTelemetry(device.deviceId, payload, device.receivedAt);
+        return;
+      }
+      // While some fields are known only as shown, the state before TRANSFORM_FILE is not whole and must not be gone on from.
+      const before = transformed === state || device.shown !== null ? undefined : state;
+      device.unstored += 1;
+      this.sink.publish(new StatePublication(this, device, readings, payload, before, packetId));
+    } catch (error) {
+      contain('device', error);
+      settleAll(readings, 'failed');
+    }
+  }
+
+  // Bounds
+
+  private letGoIfNew(device: DeviceFields): void {
+    if (device.fields.size === 0 && device.shown === null && !device.stored && device.idle) {
+      this.forget(device);
+    }
+  }
+
+  /** Forgets idle states, the oldest first, until one more device or `bytes` more have room. */
+  private makeRoom(reason: 'devices' | 'bytes', bytes: number, except?: DeviceFields): boolean {
+    let tries = 0;
+    for (const device of this.devices.values()) {
+      if (device !== except && device.idle) {
+        this.forget(device);
+        this.metrics.fieldStatesForgotten.inc({ reason });
+      } else if ((tries += 1) > MAX_TRIES) {
+        return false;
+      }
+      if (this.devices.size < this.limits.maxDevices && this.bytes + bytes <= this.limits.maxBytes) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  private forget(device: DeviceFields): void {
+    this.devices.delete(device.deviceId);
+    this.bytes -= device.memory;
+  }
+
+  private changesOf({ fields }: Reading): Change[] {
+    const changes: Change[] = [];
+    for (const [name, value] of fields) {
+      changes.push([this.nameOf(name), value === null ? null : value.toString('latin1')]);
+    }
+    return changes;
+  }
+
+  /** One string for all devices with the field, as long as it is remembered. */
+  private nameOf(name: Buffer): string {
+    const text = name.toString('latin1');
+    let shared = this.names.get(text);
+    if (shared === undefined) {
+      if (this.names.size >= MAX_SHARED_NAMES) {
+        this.names = new Map();
+      }
+      shared = Buffer.from(`,${text}:`, 'latin1').toString('latin1');
+      this.names.set(text, shared);
+    }
+    return shared;
+  }
+}
+
+/** What the sessions of this process keep together, for the metrics. */
+export class FieldTotals {
+  private readonly sessions = new Set<FieldStates>();
+
+  constructor(metrics: Metrics) {
+    const sum = (of: (states: FieldStates) => number): number =>
+      [...this.sessions].reduce((total, states) => total + of(states), 0);
+    mirrorGauge(metrics.fieldStates, () => sum(({ totals }) => totals.devices));
+    mirrorGauge(metrics.fieldStateBytes, () => sum(({ totals }) => totals.bytes));
+    mirrorGauge(metrics.fieldReadingsWaiting, () => sum(({ totals }) => totals.waiting));
+  }
+
+  add(states: FieldStates): void {
+    this.sessions.add(states);
+  }
+
+  remove(states: FieldStates): void {
+    this.sessions.delete(states);
+  }
+}
+
+function settleAll(readings: readonly Reading[], outcome: MessageOutcome): void {
+  for (const reading of readings) {
+    try {
+      reading.settle(outcome);
+    } catch (error) {
+      contain('device', error); // the others of the publication are stored all the same
+    }
+  }
+}
