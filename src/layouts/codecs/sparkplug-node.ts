@@ -1,0 +1,165 @@
+import { type EdgeNodeChange } from '../../rooms/edge-nodes.js';
+import { MetricTable, type StoredMetric } from './sparkplug-metrics.js';
+import type { SparkplugPayload } from './sparkplug-payload.js';
+
+export type Verb = 'NBIRTH' | 'DBIRTH' | 'NDATA' | 'DDATA' | 'NDEATH' | 'DDEATH';
+
+/** One message of an edge node, read. `device` is '' for the node itself. */
+export interface NodeMessage<Source> {
+  readonly verb: Verb;
+  readonly device: string;
+  readonly payload: SparkplugPayload;
+  readonly bytes: number;
+  readonly source: Source;
+}
+
+/** The node itself (''), or one of its devices. */
+export interface Part {
+  table: MetricTable;
+  /** Born under an earlier birth of the node, and not under this one yet. */
+  awaiting: boolean;
+}
+
+/** Names under which a node is stored: its head, and one for each part. */
+const HEAD = 'h';
+const PART = 'd';
+const FORMAT = 1;
+
+interface StoredHead {
+  readonly v: number;
+  readonly alive: boolean;
+  readonly bdSeq?: string | undefined;
+  readonly dead?: string | undefined;
+  readonly next?: number | undefined;
+}
+
+/** What is known of one edge node. The rules are in sparkplug-nodes.ts. */
+export class EdgeNode<Source> {
+  /** `unknown` until its first birth; `loading` while the store is asked. */
+  phase: 'loading' | 'unknown' | 'alive' | 'dead' = 'loading';
+  bdSeq: string | undefined;
+  /** Life that ended last, and when (monotonic ms): its birth may still be on the way. */
+  deadBdSeq: string | undefined;
+  deadAt = -Infinity;
+  /** Sequence number of the next message. */
+  next: number | undefined;
+  /** Time of the last message that was in order, to recognise one that comes twice. */
+  lastTimestamp: number | undefined;
+  /** Something is missing that only a birth brings back. */
+  gapOpen = false;
+  readonly parts = new Map<string, Part>();
+  /** Of all parts together; memory is estimated. */
+  metrics = 0;
+  bytes = 0;
+  /** Its last birth was refused: asking for it again does not help. */
+  isRefused = false;
+  /** Out of order, or waiting for the store. */
+  held: NodeMessage<Source>[] = [];
+  heldBirth: NodeMessage<Source> | null = null;
+  /** Deadlines, monotonic ms. */
+  gapAt = Infinity;
+  birthAt = Infinity;
+  awaitAt = Infinity;
+  /** Writes that are not confirmed. */
+  saving: Promise<void> | null = null;
+  /** The store does not have all of it. */
+  unsaved = true;
+  /** The sequence has moved since the last write. */
+  moved = false;
+
+  /** @param key `{group}/{node}` */
+  constructor(readonly key: string) {}
+
+  get hasDeadline(): boolean {
+    return this.gapAt !== Infinity || this.birthAt !== Infinity || this.awaitAt !== Infinity;
+  }
+
+  /** Messages between this one and the one that is expected, 0 to 255; over 127 it is more likely one of the past. */
+  distance(seq: number): number {
+    return (seq - (this.next ?? seq)) & 0xff;
+  }
+
+  /** Replaces what is known of a part; null forgets it. */
+  put(device: string, part: Part | null): void {
+    const before = this.parts.get(device);
+    if (before !== undefined) {
+      this.metrics -= before.table.byName.size;
+      this.bytes -= before.table.bytes;
+      this.parts.delete(device);
+    }
+    if (part !== null) {
+      this.metrics += part.table.byName.size;
+      this.bytes += part.table.bytes;
+      this.parts.set(device, part);
+    }
+  }
+
+  // The form in which it is stored
+
+  headText(): string {
+    const { bdSeq, deadBdSeq: dead, next } = this;
+    const head: StoredHead = { v: FORMAT, alive: this.phase === 'alive', bdSeq, dead, next };
+    return JSON.stringify(head);
+  }
+
+  /** All of it. */
+  whole(): EdgeNodeChange {
+    const parts = new Map([[HEAD, this.headText()]]);
+    for (const device of this.parts.keys()) {
+      parts.set(PART + device, this.partText(device) as string);
+    }
+    return { replace: true, parts };
+  }
+
+  /** The head, and parts that have changed. */
+  change(devices: readonly string[]): EdgeNodeChange {
+    const parts = new Map<string, string | null>([[HEAD, this.headText()]]);
+    for (const device of devices) {
+      parts.set(PART + device, this.partText(device));
+    }
+    return { replace: false, parts };
+  }
+
+  private partText(device: string): string | null {
+    const part = this.parts.get(device);
+    return part === undefined ? null : JSON.stringify(part.awaiting ? null : part.table.stored());
+  }
+
+  /** Takes what the store has; a text that cannot be read counts as missing. */
+  load(stored: ReadonlyMap<string, string> | null): void {
+    const head = parsed(stored?.get(HEAD)) as StoredHead | null;
+    if (stored === null || head?.v !== FORMAT) {
+      this.phase = 'unknown';
+      return;
+    }
+    this.phase = head.alive ? 'alive' : 'dead';
+    this.bdSeq = head.bdSeq;
+    this.deadBdSeq = head.dead;
+    this.next = head.next;
+    this.unsaved = false;
+    for (const [name, text] of stored) {
+      if (name.startsWith(PART)) {
+        const metrics = parsed(text);
+        this.put(name.slice(PART.length), {
+          table: MetricTable.of(metrics),
+          awaiting: metrics === null,
+        });
+      }
+    }
+  }
+}
+
+function parsed(text: string | undefined): unknown {
+  try {
+    return text === undefined ? null : JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** The metrics of a part in what the store has of its node; null when it has none, or the node is dead. */
+export function storedTable(stored: ReadonlyMap<string, string> | null, device: string): MetricTable | null {
+  const head = parsed(stored?.get(HEAD)) as StoredHead | null;
+  const metrics = parsed(stored?.get(PART + device)) as StoredMetric[] | null;
+  return head?.v === FORMAT && head.alive && Array.isArray(metrics) ? MetricTable.of(metrics) : null;
+}
