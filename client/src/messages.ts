@@ -103,7 +103,15 @@ export type ServerMessage =
       readonly type: 'command_sent';
       readonly id?: number;
       readonly deviceId: string;
-      readonly delivered?: false;
+      readonly delivered?: boolean;
+    }
+  | {
+      readonly type: 'command_result';
+      readonly id?: number;
+      readonly deviceId: string;
+      readonly outcome: 'replied' | 'timeout';
+      readonly payload?: unknown;
+      readonly serverTs: number;
     }
   | { readonly type: 'pong'; readonly id?: number; readonly serverTs: number }
   | {

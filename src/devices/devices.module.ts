@@ -6,7 +6,9 @@ import { RetainedState } from '../ingest/retained-state.js';
 import { Upstream } from '../ingest/upstream.js';
 import { Metrics } from '../metrics/metrics.js';
 import { brokerSettings } from '../mqtt/broker-connection.js';
+import { BuiltInCommandRoutes } from '../mqtt/built-in-commands.js';
 import { CommandPublisher } from '../mqtt/command-publisher.js';
+import { CommandRoutes } from '../mqtt/command-routes.js';
 import { DeviceTrace, IngestCounters } from '../mqtt/ingest-counters.js';
 import { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
 import { TransformModule } from '../transform/transform.module.js';
@@ -42,6 +44,7 @@ export class DevicesModule {
         },
         MqttTransport,
         CommandPublisher,
+        { provide: CommandRoutes, useClass: BuiltInCommandRoutes },
         Upstream,
         IngestCounters,
         DeviceTrace,
@@ -49,7 +52,7 @@ export class DevicesModule {
         StaticMetadata,
         DeviceMessages,
       ],
-      exports: [MqttTransport, CommandPublisher, Upstream],
+      exports: [MqttTransport, CommandPublisher, CommandRoutes, Upstream],
     };
   }
 }

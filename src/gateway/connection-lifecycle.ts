@@ -260,6 +260,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     this.leavePresence(connection);
     if (connection.inbound !== null) {
       connection.inbound.waiting = null;
+      connection.inbound.commands?.leave();
     }
   }
 

@@ -2,6 +2,7 @@ import { type DynamicModule, Module, type Provider } from '@nestjs/common';
 import { AuthModule } from '../auth/auth.module.js';
 import { CONFIG, type Config } from '../config/config.js';
 import { Metrics } from '../metrics/metrics.js';
+import { CommandKeys, OwnCommandKeys } from './commands/command-keys.js';
 import { Admission } from './door/admission.js';
 import { ClientAddress, Door, DOOR_LIMITS, doorLimits } from './door/door.js';
 import { CommandsService } from './messages/commands.service.js';
@@ -22,8 +23,14 @@ import { WorkLimit } from './messages/limits.js';
 /** WebSocket connections of dashboards, with the presence that the composition root chose. Needs `app.useWebSocketAdapter(new SluiceWsAdapter(app))`. */
 @Module({})
 export class GatewayModule {
-  /** @param presence provider of {@link Presence} */
-  static withPresence(presence: Provider<Presence>): DynamicModule {
+  /**
+   * @param presence provider of {@link Presence}
+   * @param keys provider of {@link CommandKeys}; by default those of one instance alone
+   */
+  static withPresence(
+    presence: Provider<Presence>,
+    keys: Provider<CommandKeys> = { provide: CommandKeys, useClass: OwnCommandKeys },
+  ): DynamicModule {
     return {
       module: GatewayModule,
       imports: [AuthModule],
@@ -41,6 +48,7 @@ export class GatewayModule {
         },
         { provide: Admission, inject: [CONFIG], useFactory: ({ ws }: Config) => new Admission(ws) },
         presence,
+        keys,
         CommandsService,
         ConnectionCloser,
         ConnectionLifecycle,
@@ -57,7 +65,7 @@ export class GatewayModule {
         UpstreamAnnouncer,
         WorkLimit,
       ],
-      exports: [DrainService, ConnectionLifecycle, UpgradeHandler],
+      exports: [DrainService, ConnectionLifecycle, UpgradeHandler, CommandsService],
     };
   }
 }

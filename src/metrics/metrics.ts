@@ -7,6 +7,8 @@ const PREFIX = 'sluice_';
 const LAG_PRECISION_MS = 20;
 /** Seconds; from a local hop to what users would call broken. */
 const LATENCY_BUCKETS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+/** Seconds; devices answer in milliseconds, or after the work is done. */
+const REPLY_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const BROADCAST_BUCKETS_S = [
   0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05,
 ];
@@ -188,9 +190,26 @@ export class Metrics {
   );
   readonly commands = this.counter(
     'commands_total',
-    'Commands by outcome: sent, undelivered, forbidden, unavailable, too_large, invalid',
+    'Commands by outcome: sent, undelivered, repeated (a key that was published before), forbidden, unavailable, too_large, invalid, rate_limited, too_many, key_conflict, keys_unavailable',
     ['outcome'],
   );
+  readonly commandResults = this.counter(
+    'command_results_total',
+    'Ends of commands that somebody waited for by outcome: replied, timeout, abandoned (the connection ended first)',
+    ['outcome'],
+  );
+  readonly commandReplies = this.counter(
+    'command_replies_total',
+    'Answers of devices by outcome: replied, late (the first had come, or nobody waited any longer), unasked, not_json, too_deep, too_large',
+    ['outcome'],
+  );
+  readonly commandReplyDuration = this.histogram(
+    'command_reply_seconds',
+    'Time from the publication of a command to the answer of its device',
+    REPLY_BUCKETS_S,
+  );
+  readonly commandsWaiting = this.gauge('commands_waiting', 'Commands that wait for the answer of a device');
+  readonly commandKeys = this.gauge('command_keys', 'Keys of commands that this instance keeps');
 
   readonly redisConnected = this.gauge(
     'redis_connected',

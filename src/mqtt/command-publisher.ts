@@ -4,15 +4,33 @@ import { CONFIG, type Config } from '../config/config.js';
 import { walled } from '../logging/walls.js';
 import { isDeviceId } from '../protocol/device-id.js';
 import { ProtocolError } from '../protocol/errors.js';
-import { BrokerConnection, type BrokerSettings } from './broker-connection.js';
+import { BrokerConnection, type BrokerSettings, type ClientSubscribeCallback } from './broker-connection.js';
 import { adviceFor, NO_MATCHING_SUBSCRIBERS, PACKET_REFUSED } from './broker-answers.js';
+import { CommandRoutes } from './command-routes.js';
+import { type ReplyListener, ReplyReader } from './reply-reader.js';
 
-/** The broker's answer: somebody was subscribed, or nobody (known by MQTT 5 brokers only). */
-export type CommandOutcome = 'delivered' | 'undelivered';
+/** The broker's answer: somebody was subscribed, or nobody; MQTT 3.1.1, and QoS 0, cannot tell. */
+export type CommandOutcome = 'delivered' | 'undelivered' | 'unknown';
+
+/** How a command goes out, where its device's layout says so; by default to `devices/{deviceId}/commands` at QoS 1. */
+export interface CommandWay {
+  readonly topic: string;
+  readonly qos: 0 | 1;
+  /** MQTT 5 Correlation Data, ASCII: whoever can show it has got the command. */
+  readonly correlation?: string;
+}
+
+/** broker_unavailable where it is certain that the command was not published. */
+export class UnsentError extends ProtocolError {
+  constructor(why: string) {
+    super('broker_unavailable', why);
+  }
+}
 
 interface PendingCommand {
   readonly deviceId: string;
   readonly payload: Buffer;
+  readonly way: CommandWay;
   readonly timer: NodeJS.Timeout;
   readonly refusal: () => ProtocolError | null;
   /** Time of the publish; undefined while it waits. */
@@ -22,8 +40,14 @@ interface PendingCommand {
 
 /** Time a command waits for the first connection after the start. */
 const START_WAIT_MS = 1_000;
-/** Most bytes that a PUBLISH adds to topic and payload: fixed header, topic length, packet id, properties. */
-const PUBLISH_OVERHEAD_BYTES = 20;
+/** Most bytes that a PUBLISH adds to topics, correlation and payload: fixed header, their lengths, packet id, properties. */
+const PUBLISH_OVERHEAD_BYTES = 26;
+/** MQTT 5: the broker keeps answers of devices for this time while the connection is made anew. */
+const SESSION_EXPIRY_S = 60;
+/** AWS IoT Core takes no more filters in one SUBSCRIBE. */
+const FILTERS_PER_SUBSCRIBE = 8;
+/** A broker that ended the connection over the subscription to answers is asked again after this time. */
+const SUBSCRIBE_AGAIN_MS = 60_000;
 const ERROR_LOG_INTERVAL_MS = 5_000;
 /** A connection that ends this soon after a publish may have ended because of it. */
 const BLAME_WITHIN_MS = 1_000;
@@ -32,6 +56,9 @@ const BLAME_WITHIN_MS = 1_000;
  * Sends commands to devices at QoS 1 and reports the broker's acknowledgement. A command belongs to one connection: when that is lost or
  * silent, unacknowledged commands are refused and never sent again, since a machine must not act on a command whose sender was told that it
  * failed. The connection is reset, so that nothing in a socket buffer arrives later either.
+ *
+ * The answers of devices come in on the same connection, so that a subscription to them is always there before a command. Every instance
+ * reads all of them: the one that asked knows its own by itself, without Redis, and another can take over what it knows the secret of.
  */
 @Injectable()
 export class CommandPublisher {
@@ -53,8 +80,27 @@ export class CommandPublisher {
   private startTimer: NodeJS.Timeout | undefined;
   private idle: (() => void) | undefined;
   private lastErrorLogAt = -Infinity;
+  private replies: ReplyListener | undefined;
+  /** The SUBSCRIBE of this connection is not answered. */
+  private subscribing = false;
+  private subscribeAfter = -Infinity;
+  private subscribeRefusalSaid = false;
 
-  constructor(@Inject(CONFIG) private readonly config: Config) {}
+  constructor(
+    @Inject(CONFIG) private readonly config: Config,
+    private readonly routes: CommandRoutes,
+  ) {}
+
+  /** Where devices answer that speak MQTT 5; undefined where Sluice does not. */
+  get responseTopic(): string | undefined {
+    const { mqtt, redis } = this.config;
+    return mqtt.protocolVersion === '5' ? `${redis.namespace}/replies` : undefined;
+  }
+
+  /** @param listener told of every answer of a device, whichever instance asked */
+  listen(listener: ReplyListener): void {
+    this.replies = listener;
+  }
 
   /** Connects in the background. */
   open(broker: BrokerSettings, clientId: string): void {
@@ -66,8 +112,17 @@ export class CommandPublisher {
     this.connection = new BrokerConnection(broker, {
       name: 'commands',
       clientId,
-      clean: true,
-      sessionExpiryS: 0,
+      // Sessions of MQTT 3.1.1 never expire.
+      clean: broker.protocolVersion !== 5,
+      sessionExpiryS: SESSION_EXPIRY_S,
+      wrap: (network) =>
+        new ReplyReader(
+          {
+            reply: (...reply) => this.replies?.reply(...reply),
+            oversized: () => this.replies?.oversized(),
+          },
+          { protocolVersion: broker.protocolVersion, maxPayloadBytes: this.config.mqtt.maxPayloadBytes },
+        ).attach(network),
       onUp: (client, connack) => this.up(client, connack),
       onDown: (_reason, code) => this.down(code),
     });
@@ -79,36 +134,45 @@ export class CommandPublisher {
    * @param payload the command as JSON, exactly what the device gets
    * @param refusal called in the step that publishes: why the command may not be sent any more, if it had to wait; null if it may
    * @returns once the broker has acknowledged it
-   * @throws {ProtocolError} broker_unavailable: not acknowledged, and never sent again; payload_too_large; the error of `refusal`
+   * @throws {ProtocolError} broker_unavailable: not acknowledged, and never sent again ({@link UnsentError} where it certainly was not
+   * published); payload_too_large; the error of `refusal`
    */
   send(
     deviceId: string,
     payload: Buffer,
     refusal: () => ProtocolError | null = () => null,
+    way: CommandWay = { topic: `devices/${deviceId}/commands`, qos: 1 },
   ): Promise<CommandOutcome> {
     const { maxPayloadBytes, outboxMax, timeoutMs } = this.config.commands;
     if (!isDeviceId(deviceId)) {
       return Promise.reject(new ProtocolError('invalid_message', 'deviceId is not a legal device id'));
     }
-    const packetBytes = payload.length + Buffer.byteLength(topicOf(deviceId)) + PUBLISH_OVERHEAD_BYTES;
+    const { topic, correlation = '' } = way;
+    const packetBytes =
+      payload.length +
+      Buffer.byteLength(topic) +
+      Buffer.byteLength(this.responseTopic ?? '') +
+      correlation.length +
+      PUBLISH_OVERHEAD_BYTES;
     if (payload.length > maxPayloadBytes || packetBytes > this.maxPacketBytes) {
       return Promise.reject(
         new ProtocolError('payload_too_large', `A command may have at most ${maxPayloadBytes} bytes`),
       );
     }
     if ((this.client === undefined && !this.starting) || this.closing) {
-      return Promise.reject(unavailable('The broker is not connected'));
+      return Promise.reject(new UnsentError('The broker is not connected'));
     }
     if (this.suspects.holds(deviceId)) {
-      return Promise.reject(unavailable('The broker ends the connection over commands to this device'));
+      return Promise.reject(new UnsentError('The broker ends the connection over commands to this device'));
     }
     if (this.pending.size >= outboxMax) {
-      return Promise.reject(unavailable('Too many commands are waiting for the broker'));
+      return Promise.reject(new UnsentError('Too many commands are waiting for the broker'));
     }
     return new Promise((resolve, reject) => {
       const command: PendingCommand = {
         deviceId,
         payload,
+        way,
         refusal,
         sentAt: undefined,
         timer: setTimeout(
@@ -147,7 +211,7 @@ export class CommandPublisher {
         this.idle = resolve;
       });
     }
-    await this.connection?.close();
+    await this.connection?.close({ discardSession: true });
   }
 
   private up(client: MqttClient, connack: IConnackPacket): void {
@@ -174,11 +238,72 @@ export class CommandPublisher {
     this.window = receiveMaximum;
     this.maxPacketBytes = maximumPacketSize;
     this.inFlight = 0;
+    this.subscribe(client);
     this.pump();
   }
 
+  /** Asks for the answers of devices. Commands need not wait: a broker handles the packets of a connection in order. */
+  private subscribe(client: MqttClient): void {
+    if (performance.now() < this.subscribeAfter) {
+      return;
+    }
+    const { responseTopic } = this;
+    const filters = [
+      ...new Set([
+        ...(responseTopic === undefined ? [] : [responseTopic]),
+        ...this.routes.replies.map(({ filter }) => filter),
+      ]),
+    ];
+    let open = 0;
+    for (let at = 0; at < filters.length; at += FILTERS_PER_SUBSCRIBE) {
+      const some = filters.slice(at, at + FILTERS_PER_SUBSCRIBE);
+      open += 1;
+      this.subscribing = true;
+      const answered: ClientSubscribeCallback = walled('mqtt', (_error, _asked, packet) => {
+        open -= 1;
+        if (this.client === client && client.connected) {
+          this.subscribing = open > 0;
+          this.subscribed(some, packet?.granted ?? []);
+        }
+      });
+      // No retained messages (rh): they were there before any question.
+      client.subscribe(
+        Object.fromEntries(some.map((filter) => [filter, { qos: 1, ...(responseTopic && { rh: 2 }) }])),
+        answered,
+      );
+    }
+  }
+
+  private subscribed(filters: readonly string[], codes: readonly unknown[]): void {
+    const refused = filters.filter((_filter, at) => {
+      const code = codes[at];
+      return typeof code !== 'number' || code >= 0x80;
+    });
+    if (refused.length > 0 && !this.subscribeRefusalSaid) {
+      this.subscribeRefusalSaid = true;
+      this.logger.error(
+        `The broker refuses the subscription to answers of devices: allow this user to read ${refused.join(', ')}. Until then commands end without an answer`,
+      );
+    }
+  }
+
+  /** Some brokers end the connection over a subscription that they do not allow: commands matter more than their answers. */
+  private giveUpSubscribing(): void {
+    this.subscribing = false;
+    if (!this.closing && !this.resetting) {
+      this.subscribeAfter = performance.now() + SUBSCRIBE_AGAIN_MS;
+      this.logger.error(
+        'The broker ended the connection instead of answering the subscription to answers of devices: commands go on without them for a minute',
+      );
+    }
+  }
+
   private down(code: number | undefined): boolean {
-    this.blame(code);
+    if (this.subscribing) {
+      this.giveUpSubscribing();
+    } else {
+      this.blame(code);
+    }
     this.client = undefined;
     this.inFlight = 0;
     this.refuseAll('The broker did not acknowledge the command');
@@ -230,39 +355,58 @@ export class CommandPublisher {
 
   private publish(client: MqttClient, command: PendingCommand): void {
     const { expiryS } = this.config.commands;
+    const { topic, qos, correlation } = command.way;
+    const { responseTopic } = this;
     client.publish(
-      topicOf(command.deviceId),
+      topic,
       command.payload,
-      { qos: 1, retain: false, properties: { messageExpiryInterval: expiryS } },
+      {
+        qos,
+        retain: false,
+        properties: {
+          messageExpiryInterval: expiryS,
+          ...(responseTopic !== undefined &&
+            correlation !== undefined && { responseTopic, correlationData: Buffer.from(correlation) }),
+        },
+      },
       walled('mqtt', (error) => {
         if (this.client !== client) {
           return;
         }
         this.inFlight--;
-        command.settle(this.outcomeOf(error));
+        command.settle(qos === 0 && !error ? 'unknown' : this.outcomeOf(error, command));
         this.pump();
       }),
     );
   }
 
-  private outcomeOf(error: Error | undefined | null): CommandOutcome | ProtocolError {
+  private outcomeOf(
+    error: Error | undefined | null,
+    { deviceId, way }: PendingCommand,
+  ): CommandOutcome | ProtocolError {
     const code = this.lastPubackCode;
     if (!error && code < 0x80) {
+      if (this.responseTopic === undefined) {
+        return 'unknown';
+      }
       return code === NO_MATCHING_SUBSCRIBERS ? 'undelivered' : 'delivered';
     }
     const now = performance.now();
     if (now - this.lastErrorLogAt >= ERROR_LOG_INTERVAL_MS) {
       this.lastErrorLogAt = now;
       this.logger.error(
-        `The broker refused a command${adviceFor(code)}: allow this user to publish to devices/+/commands`,
+        `The broker refused a command${adviceFor(code)}: allow this user to publish to ${way.topic.replace(deviceId, '+')}`,
       );
     }
-    return unavailable('The broker refused the command');
+    return code < 0x80
+      ? unavailable('The broker refused the command')
+      : new UnsentError('The broker refused the command');
   }
 
   /** One unanswered command makes the connection suspect: it is reset, with everything still in it. */
   private timedOut(command: PendingCommand): void {
-    command.settle(unavailable('The broker did not acknowledge the command in time'));
+    const why = 'The broker did not acknowledge the command in time';
+    command.settle(command.sentAt === undefined ? new UnsentError(why) : unavailable(why));
     if (command.sentAt !== undefined) {
       this.resetting = true;
       this.connection?.reset('a command was not acknowledged in time');
@@ -282,13 +426,9 @@ export class CommandPublisher {
   private refuseAll(why: string): void {
     this.waiting.length = 0;
     for (const command of [...this.pending]) {
-      command.settle(unavailable(why));
+      command.settle(command.sentAt === undefined ? new UnsentError(why) : unavailable(why));
     }
   }
-}
-
-function topicOf(deviceId: string): string {
-  return `devices/${deviceId}/commands`;
 }
 
 function unavailable(why: string): ProtocolError {

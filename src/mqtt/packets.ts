@@ -32,6 +32,49 @@ function afterProperties(buffer: Buffer, start: number, end: number): number {
   throw new MalformedStreamError('a PUBLISH with broken properties');
 }
 
+/** Bytes of the values of the properties that a PUBLISH may have (MQTT 5, 2.2.2.2), where they are fixed. */
+const FIXED_PROPERTIES = new Map([
+  [0x01, 1], // payload format indicator
+  [0x02, 4], // message expiry interval
+  [0x23, 2], // topic alias
+]);
+const CORRELATION_DATA = 0x09;
+const SUBSCRIPTION_IDENTIFIER = 0x0b;
+const USER_PROPERTY = 0x26;
+
+/** @param start of the properties of a PUBLISH, their length first. @returns its Correlation Data as Latin-1 text; empty without */
+export function correlationOf(buffer: Buffer, start: number, end: number): string {
+  let pos = start;
+  while (pos < end && buffer[pos]! >= 0x80) {
+    pos++;
+  }
+  pos++;
+  while (pos < end) {
+    const property = buffer[pos++]!;
+    const fixed = FIXED_PROPERTIES.get(property);
+    if (fixed !== undefined) {
+      pos += fixed;
+    } else if (property === SUBSCRIPTION_IDENTIFIER) {
+      while (pos < end && buffer[pos]! >= 0x80) {
+        pos++;
+      }
+      pos++;
+    } else {
+      for (let texts = property === USER_PROPERTY ? 2 : 1; texts > 0; texts--) {
+        if (pos + 2 > end) {
+          return '';
+        }
+        const valueStart = pos + 2;
+        pos = valueStart + buffer.readUInt16BE(pos);
+        if (property === CORRELATION_DATA) {
+          return pos > end ? '' : buffer.toString('latin1', valueStart, pos);
+        }
+      }
+    }
+  }
+  return '';
+}
+
 /** A packet whose fixed header was split off, joined again. */
 function withHeader(first: number, body: Buffer): Buffer {
   const header = [first];

@@ -43,6 +43,10 @@ export interface CommandMessage {
   /** The text of `command`, any JSON value, exactly as the client wrote it. */
   json: string;
   id?: MessageId;
+  /** 1 to 128 characters: a command of the same user, device and key is not published twice. */
+  key?: string;
+  /** Time for which the device's answer is awaited, from `command_sent` on. */
+  waitMs?: number;
 }
 
 export interface AuthMessage {

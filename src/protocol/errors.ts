@@ -8,6 +8,9 @@ export type ErrorCode =
   | 'too_many_rooms'
   | 'broker_unavailable'
   | 'payload_too_large'
+  | 'too_many_commands'
+  | 'key_conflict'
+  | 'keys_unavailable'
   | 'internal';
 
 /** A refusal that becomes an `error` message; the connection stays open. */
@@ -20,5 +23,10 @@ export class ProtocolError extends Error {
   ) {
     super(message);
     this.name = 'ProtocolError';
+  }
+
+  /** Whether it counts towards the close of a client that does not keep to its rate. */
+  get isSendersFault(): boolean {
+    return this.code === 'rate_limited';
   }
 }

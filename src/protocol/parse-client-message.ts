@@ -15,6 +15,10 @@ import { rawMember } from './raw-member.js';
 
 const MAX_ID_LENGTH = 128;
 const MAX_REWIND_COUNT = 1_000;
+/** Longest `key` of a command, in UTF-16 code units. */
+export const MAX_KEY_LENGTH = 128;
+/** Longest `waitMs` of a command. */
+export const MAX_WAIT_MS = 60_000;
 /** Length to which client text quoted in an error is cut. */
 const MAX_QUOTED_LENGTH = 32;
 
@@ -196,7 +200,31 @@ function parseCommand(
   if (json === undefined) {
     throw refused('command must be there; it may be any JSON value');
   }
-  return { type: 'command', deviceId, json, ...(echo.id !== undefined && { id: echo.id }) };
+  const { key, waitMs } = fields;
+  if (key !== undefined && !isCommandKey(key)) {
+    throw refused(`key must be a string of 1 to ${MAX_KEY_LENGTH} characters`);
+  }
+  if (waitMs !== undefined && !isWaitMs(waitMs)) {
+    throw refused(`waitMs must be a whole number from 1 to ${MAX_WAIT_MS}`);
+  }
+  return {
+    type: 'command',
+    deviceId,
+    json,
+    ...(echo.id !== undefined && { id: echo.id }),
+    ...(key !== undefined && { key }),
+    ...(waitMs !== undefined && { waitMs }),
+  };
+}
+
+/** Whether `value` may be the `key` of a command. */
+export function isCommandKey(value: unknown): value is string {
+  return typeof value === 'string' && value.length >= 1 && value.length <= MAX_KEY_LENGTH;
+}
+
+/** Whether `value` may be the `waitMs` of a command. */
+export function isWaitMs(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= MAX_WAIT_MS;
 }
 
 function refused(sentence: string): ProtocolError {

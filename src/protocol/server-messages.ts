@@ -38,8 +38,19 @@ export interface CommandSentMessage {
   type: 'command_sent';
   deviceId: string;
   id?: MessageId;
-  /** `false` when the broker said that nobody was subscribed. */
-  delivered?: false;
+  /** Whether somebody took it, where the broker tells (MQTT 5). */
+  delivered?: boolean;
+}
+
+/** What became of a command with `waitMs`, after its `command_sent`. Framed from bytes: `payload` is what the device wrote. */
+export interface CommandResultMessage {
+  type: 'command_result';
+  deviceId: string;
+  id?: MessageId;
+  outcome: 'replied' | 'timeout';
+  /** With `replied`; left out where the answer is no longer kept. */
+  payload?: unknown;
+  serverTs: number;
 }
 
 export interface AuthenticatedMessage {

@@ -7,7 +7,10 @@ import { CLOCK } from '../../src/time/clock.js';
 import { CONFIG, type Config } from '../../src/config/config.js';
 import { ConfigModule } from '../../src/config/config.module.js';
 import { testConfig } from '../support/test-config.js';
-import { CommandPublisher } from '../../src/mqtt/command-publisher.js';
+import { BuiltInCommandRoutes } from '../../src/mqtt/built-in-commands.js';
+import { type CommandOutcome, CommandPublisher, type CommandWay } from '../../src/mqtt/command-publisher.js';
+import { CommandRoutes } from '../../src/mqtt/command-routes.js';
+import type { ReplyListener } from '../../src/mqtt/reply-reader.js';
 import { MqttTransport } from '../../src/devices/mqtt-transport.js';
 import { Upstream } from '../../src/ingest/upstream.js';
 import { Admission } from '../../src/gateway/door/admission.js';
@@ -32,7 +35,11 @@ import { TEST_SECRET } from '../support/tokens.js';
 /** What the gateway sent to devices; a test decides when and how the broker answers. */
 export class FakeCommandPublisher {
   readonly sent: { deviceId: string; payload: string }[] = [];
-  answer: () => Promise<'delivered' | 'undelivered'> = () => Promise.resolve('delivered');
+  answer: () => Promise<CommandOutcome> = () => Promise.resolve('delivered');
+  /** The Correlation Data of each. */
+  readonly correlations: string[] = [];
+  readonly responseTopic = 'sluice/replies';
+  private listener: ReplyListener | undefined;
 
   /** What the real one asks when it publishes, of the last commands: each holds its connection. */
   readonly refusals: (() => ProtocolError | null)[] = [];
@@ -41,12 +48,24 @@ export class FakeCommandPublisher {
     deviceId: string,
     payload: Buffer,
     refusal: () => ProtocolError | null,
-  ): Promise<'delivered' | 'undelivered'> {
+    way: CommandWay,
+  ): Promise<CommandOutcome> {
+    this.correlations.push(way.correlation ?? '');
     if (this.refusals.push(refusal) > 16) {
       this.refusals.shift();
     }
     this.sent.push({ deviceId, payload: payload.toString() });
     return this.answer();
+  }
+
+  listen(listener: ReplyListener): void {
+    this.listener = listener;
+  }
+
+  /** A device answers. */
+  reply(topic: string, payload: string, correlation = ''): void {
+    const bytes = Buffer.from(payload);
+    this.listener?.reply(topic, correlation, bytes, 0, bytes.length);
   }
 
   close(): Promise<void> {
@@ -69,9 +88,10 @@ export class FakeTransport {
   providers: [
     Upstream,
     { provide: CommandPublisher, useClass: FakeCommandPublisher },
+    { provide: CommandRoutes, useClass: BuiltInCommandRoutes },
     { provide: MqttTransport, useClass: FakeTransport },
   ],
-  exports: [Upstream, CommandPublisher, MqttTransport],
+  exports: [Upstream, CommandPublisher, CommandRoutes, MqttTransport],
 })
 class FakeDevicesModule {}
 

@@ -135,9 +135,18 @@ describe('messages of a client', () => {
       client.sendRaw(
         '{"type":"command", "id":"c1", "command": {"n": 1.0, "big":12345678901234567890} ,"deviceId":"a"}',
       );
-      expect(await client.next('command_sent')).toEqual({ type: 'command_sent', deviceId: 'a', id: 'c1' });
+      expect(await client.next('command_sent')).toEqual({
+        type: 'command_sent',
+        deviceId: 'a',
+        id: 'c1',
+        delivered: true,
+      });
       client.send({ type: 'command', deviceId: 'a', command: null });
-      expect(await client.next('command_sent')).toEqual({ type: 'command_sent', deviceId: 'a' });
+      expect(await client.next('command_sent')).toEqual({
+        type: 'command_sent',
+        deviceId: 'a',
+        delivered: true,
+      });
       expect(app.commands.sent).toEqual([
         { deviceId: 'a', payload: '{"n": 1.0, "big":12345678901234567890}' },
         { deviceId: 'a', payload: 'null' },

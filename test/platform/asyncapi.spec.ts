@@ -145,8 +145,9 @@ describe('/asyncapi.yaml', () => {
     client.send({ type: 'subscribe', deviceIds: ['pump-1', 'other'], id: 'again', since: {} });
     await client.next('subscribed');
     await client.next('snapshot');
-    client.send({ type: 'command', deviceId: 'pump-1', command: { go: true }, id: 1 });
+    client.send({ type: 'command', deviceId: 'pump-1', command: { go: true }, id: 1, key: 'k', waitMs: 1 });
     await client.next('command_sent');
+    await client.next('command_result');
     client.send({ type: 'command', deviceId: 'other', command: 1, id: 2 });
     await client.next('error');
     client.sendRaw('{');

@@ -65,7 +65,16 @@ export interface CommandSent {
   type: 'command_sent';
   deviceId: string;
   id?: string | number;
-  delivered?: false;
+  delivered?: boolean;
+}
+
+export interface CommandResult {
+  type: 'command_result';
+  deviceId: string;
+  id?: string | number;
+  outcome: 'replied' | 'timeout';
+  payload?: unknown;
+  serverTs: number;
 }
 
 export interface Authenticated {
@@ -110,6 +119,7 @@ export type WireMessage =
   | Subscribed
   | Unsubscribed
   | CommandSent
+  | CommandResult
   | Authenticated
   | Pong
   | Upstream

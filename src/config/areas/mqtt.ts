@@ -101,11 +101,43 @@ export const commandsSettings = {
     [1, 3_600],
     'Message Expiry Interval of a command (MQTT 5): older ones never reach the machine',
   ),
+  keyTtlMs: int(
+    'COMMAND_KEY_TTL_MS',
+    60_000,
+    [1_000, 3_600_000],
+    'Time for which a command with the same key is not published a second time, and its answers are given again',
+  ),
+  maxPerSecond: int(
+    'COMMAND_MAX_PER_SECOND',
+    100,
+    [1, 100_000],
+    'Commands a second of one connection, twice as many at once; more are answered rate_limited',
+  ),
+  deviceMaxPerSecond: int(
+    'COMMAND_DEVICE_MAX_PER_SECOND',
+    100,
+    [1, 100_000],
+    'Commands a second to one device through this instance, twice as many at once, whoever sends them; more are answered rate_limited',
+  ),
+  maxWaitingPerConnection: int(
+    'COMMAND_MAX_WAITING_PER_CONNECTION',
+    100,
+    [1, 10_000],
+    'Commands of one connection that wait for the answer of a device (waitMs); more are answered too_many_commands',
+  ),
+  maxWaiting: int(
+    'COMMAND_MAX_WAITING',
+    10_000,
+    [1, 1_000_000],
+    'Commands of this instance that wait for the answer of a device; more are answered too_many_commands',
+  ),
 };
 
 export const commandsConstants = {
   /** Commands of this instance that wait for PUBACK, more are answered broker_unavailable: far more than people send while a broker answers. */
   outboxMax: constant('COMMAND_OUTBOX_MAX', 1_000),
+  /** Keys of commands that an instance keeps, one user a tenth of them, more are answered too_many_commands: some 300 bytes each. */
+  maxKeys: constant('COMMAND_MAX_KEYS', 100_000),
 };
 
 export const demoSettings = {

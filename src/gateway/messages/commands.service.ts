@@ -1,87 +1,597 @@
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { createHash, randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import { CONFIG, type Config } from '../../config/config.js';
-import { walled } from '../../logging/walls.js';
-import { Metrics } from '../../metrics/metrics.js';
-import { CommandPublisher } from '../../mqtt/command-publisher.js';
-import type { CommandMessage } from '../../protocol/client-messages.js';
+import { background, walled } from '../../logging/walls.js';
+import { Metrics, mirrorGauge } from '../../metrics/metrics.js';
+import { CommandPublisher, UnsentError } from '../../mqtt/command-publisher.js';
+import { CommandRoutes, type OutgoingCommand } from '../../mqtt/command-routes.js';
+import type { MessageId } from '../../protocol/client-messages.js';
 import { ProtocolError } from '../../protocol/errors.js';
-import type { CommandSentMessage } from '../../protocol/server-messages.js';
+import { CommandKeys, type KeyedRecord, keysUnavailable, type OwnRecord } from '../commands/command-keys.js';
+import { CommandQuota } from '../commands/command-quota.js';
+import { DeviceRates } from '../commands/device-rates.js';
+import { type CommandResult, Exchange } from '../commands/exchange.js';
+import { PendingReplies } from '../commands/pending-replies.js';
 import type { Connection } from '../socket/connection.js';
+import { RateLimit } from './limits.js';
+
+/** Who sends a command: a user by a connection (see {@link userOf}), or a backend by the API. */
+export interface CommandSender {
+  /** The user, in the audit line and for keys; undefined for a backend. */
+  readonly userId?: string;
+  readonly connectionId?: string;
+  /** The backend, in the audit line: all backends share their keys. */
+  readonly api?: string;
+  /** Counts what the connection has under way; null for a backend, which has only the limits of the instance. */
+  readonly quota: CommandQuota | null;
+  /** Why it may not command the device now; asked again in the step that publishes. */
+  refusal(deviceId: string): ProtocolError | null;
+}
+
+/** A command as it is asked for; `key` and `waitMs` as in a client's message. */
+export interface CommandRequest {
+  readonly deviceId: string;
+  /** The command's text, any JSON value. */
+  readonly json: string;
+  readonly id?: MessageId;
+  readonly key?: string;
+  readonly waitMs?: number;
+}
+
+/** A command that the broker has acknowledged, now or when its key was used first. */
+export interface SentCommand {
+  /** Whether somebody took it; undefined where the broker cannot tell. */
+  readonly delivered: boolean | undefined;
+  /** With `waitMs`: resolves once, and never rejects. Null without. */
+  readonly result: Promise<CommandResult> | null;
+}
 
 /** The `outcome` label of `sluice_commands_total`, and of the audit line. */
-type CommandOutcome = 'sent' | 'undelivered' | 'forbidden' | 'unavailable' | 'too_large' | 'invalid';
+type CommandOutcome =
+  | 'sent'
+  | 'undelivered'
+  | 'repeated'
+  | 'forbidden'
+  | 'unavailable'
+  | 'too_large'
+  | 'invalid'
+  | 'rate_limited'
+  | 'too_many'
+  | 'key_conflict'
+  | 'keys_unavailable';
 
-/** Outcomes of commands that were not given to the broker. */
-const REFUSED: ReadonlySet<CommandOutcome> = new Set(['forbidden', 'too_large', 'invalid']);
+/** Outcomes of commands that were not given to the broker: their lines are sampled. */
+const SAMPLED: ReadonlySet<CommandOutcome> = new Set([
+  'repeated',
+  'forbidden',
+  'too_large',
+  'invalid',
+  'rate_limited',
+  'too_many',
+  'key_conflict',
+  'keys_unavailable',
+]);
 
-/** Commands of people to machines: checked, published, answered, and each one logged with its sender. */
+/** 16 bytes as text: devices whose libraries take Correlation Data for a string give it back unchanged. */
+const CORRELATION_BYTES = 16;
+/** One user may have this part of the keys of an instance. */
+const SHARE_OF_USER = 0.1;
+/** Answers kept for those who ask again, over all keys; beyond them an answer is given once. */
+export const MAX_KEPT_REPLY_BYTES = 32 * 1024 * 1024;
+/** By this a key outlives a wait, where its own life is not shorter. */
+const AFTER_WAIT_MS = 10_000;
+/** First and longest pause between two looks at a command of another instance. */
+const FIRST_LOOK_MS = 20;
+const LONGEST_LOOK_MS = 500;
+/** An instance has this and COMMAND_TIMEOUT_MS to say what became of a command that it has claimed. */
+const CLAIM_SLACK_MS = 1_500;
+/** Attempts to get a key that others claim and let go. */
+const MAX_ATTEMPTS = 3;
+
+/** The first with this key was certainly not sent, and its key is free again. */
+class FreedError extends Error {}
+
+/**
+ * Commands of people and backends to machines: checked, published, answered, and each one logged with its sender. With `waitMs` the answer
+ * of the device is awaited; with `key` a command is published once, whatever instance is asked and however often. Nothing is ever published
+ * later: who waits, waits for an answer alone.
+ */
 @Injectable()
-export class CommandsService {
+export class CommandsService implements OnModuleDestroy {
   private readonly audit = new Logger('CommandAudit');
   private readonly refusals = new RefusalLog();
+  private readonly pending: PendingReplies;
+  private readonly rate: RateLimit;
+  private readonly deviceRates: DeviceRates;
+  /** By id: the keys of commands that this instance has published, or follows for somebody who asks. */
+  private readonly keyed = new Map<string, Exchange>();
+  /** Keys by whose they are. */
+  private readonly keysOf = new Map<string, number>();
+  private keptReplyBytes = 0;
+  /** Commands with `waitMs`, from their arrival to their end. */
+  private waiting = 0;
+  private isStopping = false;
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     private readonly publisher: CommandPublisher,
     private readonly metrics: Metrics,
-  ) {}
+    private readonly routes: CommandRoutes,
+    private readonly keys: CommandKeys,
+  ) {
+    const { maxPerSecond, deviceMaxPerSecond } = config.commands;
+    this.rate = new RateLimit(maxPerSecond, 2 * maxPerSecond);
+    this.deviceRates = new DeviceRates(deviceMaxPerSecond);
+    this.pending = new PendingReplies(() => publisher.responseTopic, routes.replies, metrics);
+    publisher.listen(this.pending);
+    keys.start(() => this.ownRecords());
+    mirrorGauge(metrics.commandsWaiting, () => this.waiting);
+    mirrorGauge(metrics.commandKeys, () => this.keyed.size);
+  }
+
+  /** Whoever still waits is told nothing: connections are closed by now, and calls of the API are answered as their server ends them. */
+  onModuleDestroy(): void {
+    this.isStopping = true;
+    for (const exchange of this.keyed.values()) {
+      this.forget(exchange);
+    }
+  }
 
   /**
-   * @returns once the broker has acknowledged it
-   * @throws {ProtocolError} forbidden, payload_too_large, broker_unavailable
+   * Sends a command, or joins the one that was sent with the same key.
+   * @returns once the broker has acknowledged it. The device's answer is `result`
+   * @throws {ProtocolError} forbidden, invalid_message, payload_too_large, rate_limited, too_many_commands, key_conflict, keys_unavailable:
+   * certainly not published, and the key is free; broker_unavailable: not acknowledged, with a key also for those who ask again
    */
-  async send(connection: Connection, message: CommandMessage): Promise<CommandSentMessage> {
-    const { deviceId, id } = message;
-    // Checked again in the step that publishes: while a command waits for the broker, a narrower token may come or the connection may end.
-    const refusal = (): ProtocolError | null =>
-      connection.isOpen && connection.auth?.grants.canCommand(deviceId) === true
-        ? null
-        : new ProtocolError('forbidden', 'Forbidden');
-    const refused = refusal();
-    if (refused !== null) {
-      this.record(connection, message, 'forbidden');
-      throw refused;
-    }
-    const payload = Buffer.from(message.json);
-    const { maxPayloadBytes } = this.config.commands;
-    if (payload.length > maxPayloadBytes) {
-      this.record(connection, message, 'too_large');
-      throw new ProtocolError('payload_too_large', `A command may have ${maxPayloadBytes} bytes at most`);
-    }
-    let outcome: 'delivered' | 'undelivered';
+  async send(sender: CommandSender, request: CommandRequest): Promise<SentCommand> {
+    let place: Place | null = null;
     try {
-      outcome = await this.publisher.send(deviceId, payload, refusal);
+      const refusal = (): ProtocolError | null => sender.refusal(request.deviceId);
+      throwIf(refusal());
+      const { maxPayloadBytes } = this.config.commands;
+      const outgoing = this.routes.resolve(request.deviceId, request.json);
+      if (outgoing.payload.length > maxPayloadBytes) {
+        throw new ProtocolError('payload_too_large', `A command may have ${maxPayloadBytes} bytes at most`);
+      }
+      this.takeRate(sender.quota);
+      place = request.waitMs === undefined ? null : this.takePlace(sender.quota);
+      return request.key === undefined
+        ? await this.sendOnce(sender, request, outgoing, place)
+        : await this.sendByKey(sender, request, request.key, outgoing, place);
     } catch (error) {
-      this.record(connection, message, outcomeOf(error));
+      place?.release();
+      this.record(sender, request, outcomeOf(error));
       throw error;
     }
-    this.record(connection, message, outcome === 'delivered' ? 'sent' : 'undelivered');
+  }
+
+  private async sendOnce(
+    sender: CommandSender,
+    request: CommandRequest,
+    outgoing: OutgoingCommand,
+    place: Place | null,
+  ): Promise<SentCommand> {
+    const exchange = new Exchange('', '', newCorrelation(), '');
+    this.deviceRates.take(request.deviceId);
+    if (place !== null) {
+      this.listen(exchange, request.deviceId, outgoing);
+    }
+    try {
+      await this.publish(exchange, sender, request.deviceId, outgoing);
+    } catch (error) {
+      exchange.stopListening?.();
+      throw error;
+    }
+    this.record(sender, request, exchange.delivered === false ? 'undelivered' : 'sent');
+    return this.sentCommand(exchange, sender, request, outgoing, place);
+  }
+
+  private async sendByKey(
+    sender: CommandSender,
+    request: CommandRequest,
+    key: string,
+    outgoing: OutgoingCommand,
+    place: Place | null,
+  ): Promise<SentCommand> {
+    const { userId, api } = sender;
+    const keySpace = userId === undefined ? 'api' : `user ${userId}`;
+    // JSON keeps the parts apart and lone surrogates different.
+    const id = digestOf(JSON.stringify([keySpace, request.deviceId, key]));
+    const digest = digestOf(request.json);
+    for (let attempt = 1; ; attempt += 1) {
+      let exchange = this.keyed.get(id);
+      const isFirst = exchange === undefined;
+      if (exchange !== undefined && exchange.digest !== digest) {
+        throw keyConflict();
+      }
+      if (exchange === undefined) {
+        exchange = this.enter(id, digest, keySpace, api !== undefined);
+        exchange.sent = this.begin(exchange, sender, request, outgoing);
+      }
+      exchange.askers += 1;
+      try {
+        await exchange.sent;
+        if (isFirst && exchange.publishedAt !== undefined) {
+          this.record(sender, request, exchange.delivered === false ? 'undelivered' : 'sent');
+        } else {
+          this.record(sender, request, 'repeated');
+        }
+        return this.sentCommand(exchange, sender, request, outgoing, place);
+      } catch (error) {
+        if (!(error instanceof FreedError)) {
+          throw error;
+        }
+        if (attempt === MAX_ATTEMPTS) {
+          throw keysUnavailable();
+        }
+      } finally {
+        exchange.askers -= 1;
+        this.leaveFollowed(exchange);
+      }
+    }
+  }
+
+  private enter(id: string, digest: string, keySpace: string, isBackend: boolean): Exchange {
+    const { maxKeys } = this.config.commands;
+    const own = this.keysOf.get(keySpace) ?? 0;
+    if (this.keyed.size >= maxKeys || (!isBackend && own >= Math.max(1, maxKeys * SHARE_OF_USER))) {
+      throw new ProtocolError('too_many_commands', 'Too many keys are in use; this command was not sent');
+    }
+    const exchange = new Exchange(id, digest, newCorrelation(), keySpace);
+    this.keyed.set(id, exchange);
+    this.keysOf.set(keySpace, own + 1);
+    return exchange;
+  }
+
+  /** Claims the key, and publishes or follows. */
+  private async begin(
+    exchange: Exchange,
+    sender: CommandSender,
+    request: CommandRequest,
+    outgoing: OutgoingCommand,
+  ): Promise<boolean | undefined> {
+    const { keyTtlMs, timeoutMs } = this.config.commands;
+    const { deviceId, waitMs = 0 } = request;
+    exchange.expiresAt = performance.now() + keyTtlMs + timeoutMs + waitMs + CLAIM_SLACK_MS;
+    let known: KeyedRecord | null;
+    try {
+      known = await this.keys.claim(recordOf(exchange));
+      if (known !== null) {
+        return await this.follow(exchange, known);
+      }
+    } catch (error) {
+      this.forget(exchange);
+      throw error;
+    }
+    try {
+      throwIf(sender.refusal(deviceId));
+      this.deviceRates.take(deviceId);
+      this.listen(exchange, deviceId, outgoing);
+      await this.publish(exchange, sender, deviceId, outgoing);
+      exchange.state = 'sent';
+      this.extend(exchange, this.lifeMs(waitMs));
+      return exchange.delivered;
+    } catch (error) {
+      exchange.stopListening?.();
+      if (isCertain(error)) {
+        this.forget(exchange);
+        this.keys.free(exchange.id, exchange.correlation);
+      } else {
+        exchange.state = 'failed';
+        this.extend(exchange, keyTtlMs);
+      }
+      throw error;
+    }
+  }
+
+  private async publish(
+    exchange: Exchange,
+    sender: CommandSender,
+    deviceId: string,
+    { topic, qos, payload }: OutgoingCommand,
+  ): Promise<void> {
+    exchange.publishedAt = performance.now();
+    const refusal = (): ProtocolError | null => sender.refusal(deviceId);
+    const { correlation } = exchange;
+    const outcome = await this.publisher.send(deviceId, payload, refusal, { topic, qos, correlation });
+    exchange.delivered = outcome === 'unknown' ? undefined : outcome === 'delivered';
+  }
+
+  /** Another instance was first: what it says of the command, as soon as it says it. */
+  private async follow(exchange: Exchange, known: KeyedRecord): Promise<boolean | undefined> {
+    if (known.digest !== exchange.digest) {
+      throw keyConflict();
+    }
+    const deadline = performance.now() + this.config.commands.timeoutMs + CLAIM_SLACK_MS;
+    let record: KeyedRecord | undefined = known;
+    for (let pauseMs = FIRST_LOOK_MS; record.state === 'claimed'; pauseMs = nextPauseMs(pauseMs)) {
+      if (performance.now() > deadline) {
+        break; // its instance has ended, and the command may have been published
+      }
+      await delay(pauseMs);
+      record = await this.keys.read(exchange.id);
+      if (record?.correlation !== known.correlation) {
+        throw new FreedError();
+      }
+    }
+    if (record.state !== 'sent') {
+      throw new ProtocolError(
+        'broker_unavailable',
+        'The broker did not acknowledge the command with this key',
+      );
+    }
+    exchange.correlation = record.correlation;
+    exchange.state = 'sent';
+    exchange.delivered = record.delivered;
+    if (record.reply !== undefined) {
+      exchange.answered(record.reply);
+    }
+    return exchange.delivered;
+  }
+
+  private sentCommand(
+    exchange: Exchange,
+    sender: CommandSender,
+    request: CommandRequest,
+    outgoing: OutgoingCommand,
+    place: Place | null,
+  ): SentCommand {
+    const { delivered } = exchange;
+    if (place === null || request.waitMs === undefined) {
+      return { delivered, result: null };
+    }
+    const waitMs = Math.min(request.waitMs, outgoing.reply?.withinMs ?? Infinity);
+    const isFollowed = exchange.id !== '' && exchange.publishedAt === undefined;
+    exchange.askers += 1;
+    const result = exchange.wait(waitMs, sender.quota).then((end) => {
+      place.release();
+      exchange.askers -= 1;
+      this.leaveFollowed(exchange);
+      if (exchange.id === '') {
+        exchange.stopListening?.();
+      }
+      this.metrics.commandResults.inc({ outcome: end.outcome });
+      this.audit.log({ msg: 'command', ...lineOf(sender, request), outcome: end.outcome });
+      return end;
+    });
+    if (isFollowed) {
+      this.watch(exchange, request.deviceId, outgoing);
+    } else if (exchange.id !== '' && exchange.expiresAt < performance.now() + waitMs) {
+      this.extend(exchange, this.lifeMs(waitMs));
+    }
+    return { delivered, result };
+  }
+
+  /** The answer to a command of another instance: it comes here too, and its instance may have ended; or it is stored already. */
+  private watch(exchange: Exchange, deviceId: string, outgoing: OutgoingCommand): void {
+    if (exchange.stopListening !== undefined || exchange.reply !== undefined) {
+      return;
+    }
+    this.listen(exchange, deviceId, outgoing);
+    const look = async (): Promise<void> => {
+      for (let pauseMs = FIRST_LOOK_MS; exchange.isAwaited; pauseMs = nextPauseMs(pauseMs)) {
+        const record = await this.keys.read(exchange.id).catch(() => undefined);
+        if (record?.correlation === exchange.correlation && record.reply !== undefined) {
+          exchange.answered(record.reply);
+        }
+        await delay(pauseMs, undefined, { ref: false });
+      }
+    };
+    background('connection', look());
+  }
+
+  private listen(exchange: Exchange, deviceId: string, { reply, payload }: OutgoingCommand): void {
+    const { correlation } = exchange;
+    const answered = (answer: Buffer): void => this.answered(exchange, answer);
+    exchange.stopListening = this.pending.expect(
+      { deviceId, correlation, reply, answered },
+      payload.toString(),
+    );
+  }
+
+  private answered(exchange: Exchange, payload: Buffer): void {
+    exchange.stopListening?.();
+    if (exchange.reply !== undefined) {
+      return;
+    }
+    if (exchange.publishedAt !== undefined) {
+      this.metrics.commandReplyDuration.observe((performance.now() - exchange.publishedAt) / 1000);
+    }
+    if (exchange.id === '') {
+      exchange.answered(payload);
+    } else if (exchange.publishedAt !== undefined) {
+      const isKept = this.keptReplyBytes + payload.length <= MAX_KEPT_REPLY_BYTES;
+      this.keptReplyBytes += isKept ? payload.length : 0;
+      exchange.answered(payload, isKept ? payload : null);
+      this.extend(exchange, this.config.commands.keyTtlMs);
+    } else {
+      // What its own instance has stored before is the first answer.
+      const stored = this.keys
+        .put({ ...recordOf(exchange), reply: payload, lifeMs: this.config.commands.keyTtlMs })
+        .then(
+          ({ reply = payload }) => exchange.answered(reply),
+          () => exchange.answered(payload),
+        );
+      background('connection', stored);
+    }
+  }
+
+  /** A key outlives the wait for its answer, so that who lost the connection at its end can ask again. */
+  private lifeMs(waitMs: number): number {
+    const { keyTtlMs } = this.config.commands;
+    return Math.max(keyTtlMs, waitMs + Math.min(keyTtlMs, AFTER_WAIT_MS));
+  }
+
+  /** The key of this exchange lives for so long from now on, or as long as it does already; what is known of it is stored. */
+  private extend(exchange: Exchange, lifeMs: number): void {
+    if (this.isStopping) {
+      return;
+    }
+    const now = performance.now();
+    exchange.expiresAt = now + lifeMs;
+    clearTimeout(exchange.expiry);
+    exchange.expiry = setTimeout(
+      walled('connection', () => this.forget(exchange)),
+      lifeMs,
+    ).unref();
+    const stored = this.keys.put(recordOf(exchange)).then(
+      () => undefined,
+      () => undefined, // it is stored as soon as that is possible
+    );
+    background('connection', stored);
+  }
+
+  /** A command of another instance is remembered here only while somebody asks for it. */
+  private leaveFollowed(exchange: Exchange): void {
+    if (exchange.id !== '' && exchange.askers === 0 && exchange.publishedAt === undefined) {
+      this.forget(exchange);
+    }
+  }
+
+  private forget(exchange: Exchange): void {
+    if (this.keyed.get(exchange.id) !== exchange) {
+      return;
+    }
+    this.keyed.delete(exchange.id);
+    clearTimeout(exchange.expiry);
+    exchange.stopListening?.();
+    if (exchange.publishedAt !== undefined) {
+      this.keptReplyBytes -= exchange.reply?.length ?? 0;
+    }
+    const left = (this.keysOf.get(exchange.keySpace) ?? 1) - 1;
+    if (left > 0) {
+      this.keysOf.set(exchange.keySpace, left);
+    } else {
+      this.keysOf.delete(exchange.keySpace);
+    }
+  }
+
+  /** What this instance has claimed, to be written again where it was lost. */
+  private *ownRecords(): Iterable<OwnRecord> {
+    for (const exchange of this.keyed.values()) {
+      if (exchange.publishedAt !== undefined) {
+        yield recordOf(exchange);
+      }
+    }
+  }
+
+  private takeRate(quota: CommandQuota | null): void {
+    if (quota === null) {
+      return;
+    }
+    const due = this.rate.take(quota.rateDue, performance.now());
+    if (due < 0) {
+      throw new ProtocolError(
+        'rate_limited',
+        `More than ${this.config.commands.maxPerSecond} commands a second; this one was not sent`,
+        { retryAfterMs: Math.max(1, Math.ceil(-due)) },
+      );
+    }
+    quota.rateDue = due;
+  }
+
+  private takePlace(quota: CommandQuota | null): Place {
+    const { maxWaiting, maxWaitingPerConnection } = this.config.commands;
+    if (this.waiting >= maxWaiting || (quota !== null && quota.waiting >= maxWaitingPerConnection)) {
+      throw new ProtocolError(
+        'too_many_commands',
+        'Too many commands wait for an answer; this one was not sent',
+      );
+    }
+    this.waiting += 1;
+    if (quota !== null) {
+      quota.waiting += 1;
+    }
+    let isTaken = true;
     return {
-      type: 'command_sent',
-      deviceId,
-      ...(id !== undefined && { id }),
-      ...(outcome === 'undelivered' && { delivered: false as const }),
+      release: () => {
+        if (isTaken) {
+          isTaken = false;
+          this.waiting -= 1;
+          if (quota !== null) {
+            quota.waiting -= 1;
+          }
+        }
+      },
     };
   }
 
   /**
-   * Logs one line for each command that may have reached a device, and samples the refused ones: the user, the device, the outcome. Never
-   * the content.
+   * Logs one line for each command that may have reached a device, and samples the others: who, the device, the outcome. Never the
+   * content.
    */
-  private record(
-    { userId, id: connectionId }: Connection,
-    message: CommandMessage,
-    outcome: CommandOutcome,
-  ): void {
-    const { deviceId, id } = message;
+  private record(sender: CommandSender, request: CommandRequest, outcome: CommandOutcome): void {
     this.metrics.commands.inc({ outcome });
-    const line = { userId, connectionId, deviceId, id, outcome };
-    if (REFUSED.has(outcome)) {
+    const line = { ...lineOf(sender, request), outcome };
+    if (SAMPLED.has(outcome)) {
       this.refusals.record(line);
     } else {
       this.audit.log({ msg: 'command', ...line });
     }
   }
+}
+
+/** A user at a connection, whose token is asked again while a command waits for the broker: a narrower one may have come. */
+export function userOf(connection: Connection): CommandSender {
+  const { userId, id: connectionId, inbound } = connection;
+  return {
+    userId,
+    connectionId,
+    quota: inbound === null ? null : (inbound.commands ??= new CommandQuota()),
+    refusal: (deviceId) =>
+      connection.isOpen && connection.auth?.grants.canCommand(deviceId) === true
+        ? null
+        : new ProtocolError('forbidden', 'Forbidden'),
+  };
+}
+
+/** A place among the commands that wait for an answer. */
+interface Place {
+  /** May be called more than once. */
+  release(): void;
+}
+
+function lineOf(
+  { userId, connectionId, api }: CommandSender,
+  { deviceId, id }: CommandRequest,
+): Omit<AuditLine, 'outcome'> {
+  return api === undefined ? { userId, connectionId, deviceId, id } : { api, deviceId, id };
+}
+
+function recordOf(exchange: Exchange): OwnRecord {
+  const { id, digest, correlation, state, delivered, reply, expiresAt } = exchange;
+  const lifeMs = Math.max(1, Math.round(expiresAt - performance.now()));
+  return { id, digest, correlation, state, delivered, reply, lifeMs };
+}
+
+function newCorrelation(): string {
+  return randomBytes(CORRELATION_BYTES).toString('base64url');
+}
+
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('base64url');
+}
+
+function nextPauseMs(pauseMs: number): number {
+  return Math.min(2 * pauseMs, LONGEST_LOOK_MS);
+}
+
+function keyConflict(): ProtocolError {
+  return new ProtocolError('key_conflict', 'This key was used with another command; this one was not sent');
+}
+
+function throwIf(error: ProtocolError | null): void {
+  if (error !== null) {
+    throw error;
+  }
+}
+
+/** Whether a command that ended so was certainly not published. */
+function isCertain(error: unknown): boolean {
+  return (
+    error instanceof UnsentError || (error instanceof ProtocolError && error.code !== 'broker_unavailable')
+  );
 }
 
 /** The publisher also refuses what exceeds the broker's own limits. */
@@ -93,6 +603,14 @@ function outcomeOf(error: unknown): CommandOutcome {
       return 'invalid';
     case 'forbidden':
       return 'forbidden';
+    case 'rate_limited':
+      return 'rate_limited';
+    case 'too_many_commands':
+      return 'too_many';
+    case 'key_conflict':
+      return 'key_conflict';
+    case 'keys_unavailable':
+      return 'keys_unavailable';
     default:
       return 'unavailable';
   }
@@ -103,12 +621,14 @@ const EVERY_MS = 1_000;
 /** Users and outcomes with lines of their own; beyond them all users share one line per outcome. */
 export const MAX_REFUSED_USERS = 10_000;
 
-/** Logged of a refused command. */
-interface RefusedCommand {
-  userId: string;
-  connectionId: string;
+/** Logged of a command. */
+interface AuditLine {
+  userId?: string;
+  connectionId?: string;
+  /** The backend that sent it, in place of a user. */
+  api?: string;
   deviceId: string;
-  id?: string | number;
+  id?: MessageId;
   outcome: string;
 }
 
@@ -118,7 +638,7 @@ interface RefusedCommand {
  */
 export class RefusalLog {
   private readonly logger = new Logger('CommandAudit');
-  private readonly open = new Map<string, { last: RefusedCommand | null; leftOut: number }>();
+  private readonly open = new Map<string, { last: AuditLine | null; leftOut: number }>();
 
   /** @param after calls back later; replaced in tests */
   constructor(private readonly after: (ms: number, run: () => void) => void = afterwards) {}
@@ -128,8 +648,8 @@ export class RefusalLog {
     return this.open.size;
   }
 
-  record(command: RefusedCommand): void {
-    const own = `${command.outcome} ${command.userId}`;
+  record(command: AuditLine): void {
+    const own = `${command.outcome} ${command.userId ?? ''}`;
     // Outcomes contain no space, so no user's key equals the shared one.
     const key = this.open.size < MAX_REFUSED_USERS || this.open.has(own) ? own : command.outcome;
     const entry = this.open.get(key);

@@ -121,7 +121,7 @@ export class InboundDispatcher {
   refuse(connection: Connection, error: ProtocolError, type: string, echo: Echo = {}): void {
     const { inbound } = connection;
     if (
-      error.code !== 'rate_limited' ||
+      !error.isSendersFault ||
       inbound === null ||
       this.isForgiven(connection, inbound, performance.now())
     ) {

@@ -6,6 +6,7 @@ import type { Outbound, OutboundOwner } from '../../delivery/outbound.js';
 import { contain, walled } from '../../logging/walls.js';
 import { CloseCode } from '../../protocol/close-codes.js';
 import { type Member, MemberRooms } from '../../rooms/room.js';
+import type { CommandQuota } from '../commands/command-quota.js';
 import type { PendingPlace } from '../door/pending-places.js';
 import { CloseReason } from '../replies.js';
 import type { Beating, Expiring } from './deadlines.js';
@@ -276,6 +277,8 @@ export class InboundState {
   waiting: WaitingFrame[] | null = null;
   /** Close frame to send when no message is in work; until then no new ones are accepted. */
   closeWhenIdle: { code: number; reason: string } | null = null;
+  /** What it has under way in commands; created with its first one. */
+  commands: CommandQuota | null = null;
   /** Bound by Nest while messages are in work. */
   handlers: Map<string, Handler> | null = null;
 }
