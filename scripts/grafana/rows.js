@@ -117,6 +117,20 @@ export const rows = {
       [sum(rate('sluice_delivery_slow_consumers_total'), 'instance'), 'closed {{instance}}'],
     ]),
     graph('Commands by outcome', 'ops', [[sum(rate('sluice_commands_total'), 'outcome'), '{{outcome}}']]),
+    graph('Commands that were waited for, by end', 'ops', [
+      [sum(rate('sluice_command_results_total'), 'outcome'), '{{outcome}}'],
+    ]),
+    graph('Answers of devices by outcome', 'ops', [
+      [sum(rate('sluice_command_replies_total'), 'outcome'), '{{outcome}}'],
+    ]),
+    graph('Time to the answer of a device', 's', [
+      [quantile(0.5, 'sluice_command_reply_seconds'), 'p50'],
+      [quantile(0.99, 'sluice_command_reply_seconds'), 'p99'],
+    ]),
+    graph('Commands that wait, and keys', 'short', [
+      [sum(select('sluice_commands_waiting')), 'wait'],
+      [sum(select('sluice_command_keys')), 'keys'],
+    ]),
   ],
   'Broker, Redis, keys': [
     graph('Connection to the broker', 'bool_on_off', [[select('sluice_mqtt_connected'), '{{instance}}']], {

@@ -150,7 +150,7 @@ export class CommandsService implements OnModuleDestroy {
       const refusal = (): ProtocolError | null => sender.refusal(request.deviceId);
       throwIf(refusal());
       const { maxPayloadBytes } = this.config.commands;
-      const outgoing = this.routes.resolve(request.deviceId, request.json);
+      const outgoing = await this.routes.resolve(request.deviceId, request.json);
       if (outgoing.payload.length > maxPayloadBytes) {
         throw new ProtocolError('payload_too_large', `A command may have ${maxPayloadBytes} bytes at most`);
       }
