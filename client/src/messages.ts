@@ -40,6 +40,8 @@ export interface DeviceStatus {
   /** Unix ms, from the device if it sends one. */
   readonly lastSeen: number;
   readonly serverTs: number;
+  /** Of an offline device that did not say so: it sent nothing for as long as its layout allows. */
+  readonly reason?: 'silence';
 }
 
 export interface DeviceMeta {

@@ -112,6 +112,11 @@ export const rows = {
       [sum(select('sluice_field_readings_waiting'), 'instance'), 'waiting {{instance}}'],
       [sum(rate('sluice_field_states_forgotten_total'), 'reason'), 'forgotten: {{reason}}'],
     ]),
+    graph('Silence: devices watched, made offline, messages of others', 'short', [
+      [sum(select('sluice_silence_watched_devices'), 'instance'), 'watched {{instance}}'],
+      [sum(rate('sluice_silence_offline_total')), 'made offline'],
+      [sum(rate('sluice_silence_unwatched_total')), 'not watched'],
+    ]),
     graph('Slow connections: eased, closed (4008)', 'cps', [
       [sum(rate('sluice_delivery_eased_total')), 'eased'],
       [sum(rate('sluice_delivery_slow_consumers_total'), 'instance'), 'closed {{instance}}'],

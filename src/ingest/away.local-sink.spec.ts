@@ -21,6 +21,7 @@ describe('LocalSink', () => {
       },
       fillTelemetry: (deviceId, payload) => void shown.push(`${deviceId} fill ${payload.toString()}`),
       base: () => null,
+      eachDevice: async () => undefined,
       setStatus: async (deviceId, { isOnline }) => void shown.push(`${deviceId} ${String(isOnline)}`),
       setMeta: async (deviceId, meta) => void shown.push(`${deviceId} meta ${String(meta)}`),
     };

@@ -1,7 +1,13 @@
 import { Logger } from '@nestjs/common';
 import { background } from '../logging/walls.js';
 import { IngestSession } from '../mqtt/ingest-session.js';
-import type { DeviceMessage, DeviceStatus, MetaBytes, TelemetryBase } from '../rooms/broadcast-adapter.js';
+import type {
+  DeviceMessage,
+  DeviceStatus,
+  LastHeard,
+  MetaBytes,
+  TelemetryBase,
+} from '../rooms/broadcast-adapter.js';
 import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
 import { type DeviceSink, ReturnLostError, type SharedStore, type StoreMode } from './ports.js';
@@ -267,6 +273,10 @@ export class LocalSink implements DeviceSink {
         background('ingest', Promise.resolve(this.rooms.base(deviceId)).then(resolve, reject));
       this.take({ deviceId, show, drop: () => resolve(null) });
     });
+  }
+
+  eachDevice(take: (device: LastHeard) => void): Promise<void> {
+    return this.rooms.eachDevice(take);
   }
 
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {

@@ -1,4 +1,10 @@
-import type { DeviceMessage, DeviceStatus, MetaBytes, TelemetryBase } from '../rooms/broadcast-adapter.js';
+import type {
+  DeviceMessage,
+  DeviceStatus,
+  LastHeard,
+  MetaBytes,
+  TelemetryBase,
+} from '../rooms/broadcast-adapter.js';
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
 
 /** Where rooms are served from: the store that all instances share, or this process while the store is away. */
@@ -33,6 +39,8 @@ export interface DeviceSink {
   fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void;
   /** The newest telemetry of a device, with all that was published through this sink before the call. At once where it is in memory. */
   base(deviceId: string): TelemetryBase | null | Promise<TelemetryBase | null>;
+  /** Every device that is known; rejects when the store is lost or does not answer. */
+  eachDevice(take: (device: LastHeard) => void): Promise<void>;
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void>;
   setMeta(deviceId: string, meta: MetaBytes): Promise<void>;
   /** What Sparkplug's edge nodes said of themselves, stored where the devices are. */

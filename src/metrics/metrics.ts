@@ -112,6 +112,18 @@ export class Metrics {
     'field_readings_waiting',
     'Messages that wait for the store to say what the fields of their device are',
   );
+  readonly silenceWatched = this.gauge(
+    'silence_watched_devices',
+    'Online devices that become offline when they send nothing for the silence of their layout; on the instance that reads',
+  );
+  readonly silenceOffline = this.counter(
+    'silence_offline_total',
+    'Devices that became offline because they sent nothing for the silence of their layout',
+  );
+  readonly silenceUnwatched = this.counter(
+    'silence_unwatched_total',
+    'Messages of devices whose silence is not watched, since MAX_DEVICES are',
+  );
   readonly transformBytes = this.gauge(
     'transform_bytes',
     'Bytes of rules from metadata (TRANSFORM_FROM_META), estimated',

@@ -2,7 +2,7 @@ import type { Config } from '../config/config.js';
 import { ReturnLostError, type StoreMode } from '../ingest/ports.js';
 import { background } from '../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
-import type { BroadcastReceiver, RoomState } from '../rooms/broadcast-adapter.js';
+import type { BroadcastReceiver, LastHeard, RoomState } from '../rooms/broadcast-adapter.js';
 import { MemoryBroadcastAdapter } from '../rooms/memory/memory-adapter.js';
 import type { AttachedRoom } from './attached-room.js';
 import type { AttachedRooms } from './attached-rooms.js';
@@ -94,6 +94,11 @@ export class ModeSwitch {
   /** The room's local adapter; null when the room is in the store. */
   localFor(deviceId: string): MemoryBroadcastAdapter | null {
     return this.returning && this.rooms.isKnown(deviceId) ? null : this.local;
+  }
+
+  /** Every device that is known in local mode. */
+  eachLocal(take: (device: LastHeard) => void): Promise<void> {
+    return this.local?.eachDevice(take) ?? Promise.resolve();
   }
 
   attach(deviceIds: readonly string[]): Promise<RoomState[]> {

@@ -159,10 +159,10 @@ function writeChange(bytes: Buffer, at: number, { change }: StateChange): number
   const body = at + OP_HEAD_BYTES;
   switch (change.kind) {
     case 'status': {
-      const { isOnline, lastSeen, serverTs } = change.status;
+      const { isOnline, lastSeen, serverTs, reason } = change.status;
       bytes.writeDoubleLE(lastSeen, body);
       bytes.writeDoubleLE(serverTs, body + 8);
-      const flags = (isOnline ? 1 : 0) + (change.onlyIfUnknown ? 2 : 0);
+      const flags = (isOnline ? 1 : 0) + (change.onlyIfUnknown ? 2 : 0) + (reason === 'silence' ? 4 : 0);
       return writeHead(bytes, at, OP_STATUS, flags, 1, 16, 0, 0);
     }
     case 'meta': {

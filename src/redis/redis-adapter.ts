@@ -11,6 +11,7 @@ import {
   type DeviceMessage,
   type DeviceStatus,
   type HistoryPage,
+  type LastHeard,
   type MetaBytes,
   type RoomState,
   type TelemetryBase,
@@ -234,6 +235,10 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
 
   base(deviceId: string): TelemetryBase | null | Promise<TelemetryBase | null> {
     return this.sinkFor(deviceId).base(deviceId);
+  }
+
+  eachDevice(take: (device: LastHeard) => void): Promise<void> {
+    return this.modes.mode === 'local' ? this.modes.eachLocal(take) : this.store.eachDevice(take);
   }
 
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {

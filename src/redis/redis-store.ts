@@ -9,6 +9,7 @@ import type {
   DeviceMessage,
   DeviceStatus,
   HistoryPage,
+  LastHeard,
   MetaBytes,
   TelemetryBase,
 } from '../rooms/broadcast-adapter.js';
@@ -17,8 +18,10 @@ import { historyLimits } from '../rooms/memory/history-log.js';
 import { BaseReads } from './base-reads.js';
 import {
   decodeBase,
+  decodeLastHeard,
   decodeState,
   isUnreadable,
+  LAST_HEARD_BYTES,
   readHistoryPage,
   readRewind,
   type StoredState,
@@ -34,6 +37,8 @@ import type { StorePlace } from './scripts.js';
 const RETRY_MS = 50;
 /** Rooms read by one call: bounds the time for which one call keeps Redis busy. */
 const MAX_ROOMS_PER_READ = 64;
+/** The same where a few bytes of each are read. */
+const MAX_HEARD_PER_READ = 512;
 
 /** Calls to Redis: writes, in batches per partition, and reads. */
 export class RedisStore {
@@ -168,6 +173,25 @@ export class RedisStore {
     return states;
   }
 
+  /** Every device that is known, with when it was heard last. @throws when the store does not answer */
+  async eachDevice(take: (device: LastHeard) => void): Promise<void> {
+    for (const partition of this.partitions.all) {
+      const ids = await this.devicesOf(partition);
+      for (let from = 0; from < ids.length; from += MAX_HEARD_PER_READ) {
+        const some = ids.slice(from, from + MAX_HEARD_PER_READ);
+        const answer = await this.call(partition, (redis) =>
+          redis.sluiceHeardBuffer(partition.headKey, String(LAST_HEARD_BYTES - 1), ...some),
+        );
+        some.forEach((deviceId, at) => {
+          const heard = this.readable(() => decodeLastHeard(deviceId, answer[at] as Buffer));
+          if (heard !== null) {
+            take(heard);
+          }
+        });
+      }
+    }
+  }
+
   private async readBases(
     partition: Partition,
     deviceIds: readonly string[],
@@ -259,13 +283,13 @@ export class RedisStore {
 
   /** Devices of which something is known. */
   async listDevices(): Promise<string[]> {
-    const oldest = Date.now() - this.config.rooms.deviceExpiryS * 1000 * (9 / 8);
-    const lists = await Promise.all(
-      this.partitions.all.map((partition) =>
-        this.call(partition, (redis) => redis.zrangebyscore(partition.devicesChannel, oldest, '+inf')),
-      ),
-    );
+    const lists = await Promise.all(this.partitions.all.map((partition) => this.devicesOf(partition)));
     return lists.flat();
+  }
+
+  private devicesOf(partition: Partition): Promise<string[]> {
+    const oldest = Date.now() - this.config.rooms.deviceExpiryS * 1000 * (9 / 8);
+    return this.call(partition, (redis) => redis.zrangebyscore(partition.devicesChannel, oldest, '+inf'));
   }
 
   /** What is kept of an edge node; see {@link EdgeNodes}. */
@@ -402,6 +426,10 @@ export class StoreWriter {
 
   base(deviceId: string): Promise<TelemetryBase | null> {
     return this.store.base(deviceId);
+  }
+
+  eachDevice(take: (device: LastHeard) => void): Promise<void> {
+    return this.store.eachDevice(take);
   }
 
   /** @throws {StoreLostError} when the store is lost before it answered */

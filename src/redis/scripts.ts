@@ -13,6 +13,7 @@ const PARTS = {
   sluicePublish: ['room-state', 'room-history', 'publish'],
   sluiceAttach: ['room-state', 'attach'],
   sluiceBase: ['room-state', 'base'],
+  sluiceHeard: ['room-state', 'heard'],
   sluiceHistory: ['room-state', 'history'],
   sluiceRewind: ['room-state', 'rewind'],
   sluiceForget: ['room-state', 'forget'],
@@ -32,6 +33,7 @@ export interface ScriptedRedis extends Redis {
   sluicePublish: Script<string>;
   sluiceAttachBuffer: Script<Buffer[]>;
   sluiceBaseBuffer: Script<Buffer[]>;
+  sluiceHeardBuffer: Script<Buffer[]>;
   sluiceHistoryBuffer: Script<(Buffer | number | null)[] | null>;
   sluiceRewindBuffer: Script<Buffer[]>;
   sluiceForget: Script<number>;

@@ -2,6 +2,7 @@ import type { Position, Rewind } from '../protocol/client-messages.js';
 import type {
   DeviceStatus,
   HistoryPage,
+  LastHeard,
   MetaBytes,
   Publication,
   TelemetryBase,
@@ -16,6 +17,8 @@ export const RECORD_HEAD_BYTES = 18;
 const HAS_STATUS = 1;
 const ONLINE = 2;
 const HAS_TELEMETRY = 4;
+/** Offline by silence. An earlier release leaves it as it is, also with a status of its own. */
+const SILENT = 16;
 const EPOCH_AT = 80;
 
 /** Stored or fanned-out bytes in a format this release cannot read. */
@@ -102,16 +105,45 @@ export function decodeState(
     bytes: bytes.readDoubleLE(24),
     metaVersion,
     revision: bytes.readUInt32LE(12),
-    status:
-      (flags & HAS_STATUS) === 0
-        ? null
-        : {
-            isOnline: (flags & ONLINE) !== 0,
-            lastSeen: bytes.readDoubleLE(32),
-            serverTs: bytes.readDoubleLE(40),
-          },
+    status: readStatus(bytes),
     meta: currentMeta,
     telemetry,
+  };
+}
+
+function readStatus(bytes: Buffer): DeviceStatus | null {
+  const flags = bytes[1] as number;
+  return (flags & HAS_STATUS) === 0
+    ? null
+    : statusOf(
+        (flags & ONLINE) !== 0,
+        (flags & SILENT) !== 0,
+        bytes.readDoubleLE(32),
+        bytes.readDoubleLE(40),
+      );
+}
+
+function statusOf(isOnline: boolean, silent: boolean, lastSeen: number, serverTs: number): DeviceStatus {
+  const said = { isOnline, lastSeen, serverTs };
+  return silent && !isOnline ? { ...said, reason: 'silence' } : said;
+}
+
+/** Bytes of a room that {@link decodeLastHeard} needs: its head, and that of its newest telemetry. */
+export const LAST_HEARD_BYTES = 104 + RECORD_HEAD_BYTES;
+
+/** Decodes the beginning of a room; null when nothing is known of the device. */
+export function decodeLastHeard(deviceId: string, bytes: Buffer): LastHeard | null {
+  if (bytes.length === 0) {
+    return null;
+  }
+  checkFormat(bytes, 0);
+  const flags = bytes[1] as number;
+  const headBytes = bytes[2] as number;
+  const hasTelemetry = (flags & HAS_TELEMETRY) !== 0 && bytes.length >= headBytes + RECORD_HEAD_BYTES;
+  return {
+    deviceId,
+    telemetryAt: hasTelemetry ? bytes.readDoubleLE(headBytes + 10) : 0,
+    status: readStatus(bytes),
   };
 }
 
@@ -265,11 +297,16 @@ export function readFrames(bytes: Buffer, sink: FrameSink): void {
         sink.onBlock(new Block(bytes, at));
         break;
       case FRAME_STATUS:
-        sink.onStatus(readEpoch(bytes, at + 24), bytes.readUInt32LE(at + 4), {
-          isOnline: bytes[at + 3] === 1,
-          lastSeen: bytes.readDoubleLE(at + 8),
-          serverTs: bytes.readDoubleLE(at + 16),
-        });
+        sink.onStatus(
+          readEpoch(bytes, at + 24),
+          bytes.readUInt32LE(at + 4),
+          statusOf(
+            bytes[at + 3] === 1,
+            bytes[at + 3] === 2,
+            bytes.readDoubleLE(at + 8),
+            bytes.readDoubleLE(at + 16),
+          ),
+        );
         break;
       case FRAME_META:
         sink.onMeta(readEpoch(bytes, at + 8), bytes.readUInt32LE(at + 4), bytes.subarray(body, next));

@@ -11,6 +11,26 @@ export interface DeviceStatus {
   readonly lastSeen: number;
   /** Unix ms at which Sluice took it in. */
   readonly serverTs: number;
+  /** Of an offline device that did not say so: it sent nothing for the `silence` of its layout. */
+  readonly reason?: 'silence';
+}
+
+/** What a store knows of when a device was heard last. */
+export interface LastHeard {
+  readonly deviceId: string;
+  /** Unix ms of its newest telemetry; 0 without any. */
+  readonly telemetryAt: number;
+  readonly status: DeviceStatus | null;
+}
+
+/** Whether a status says nothing that is not known. */
+export function isRepeat(known: DeviceStatus | null, status: DeviceStatus): boolean {
+  return (
+    known !== null &&
+    known.isOnline === status.isOnline &&
+    known.lastSeen === status.lastSeen &&
+    known.reason === status.reason
+  );
 }
 
 /** All that is known of a device at one moment. */
@@ -143,7 +163,12 @@ export abstract class BroadcastAdapter {
   abstract base(deviceId: string): TelemetryBase | null | Promise<TelemetryBase | null>;
 
   /**
-   * Sets the device's status; an identical one (same isOnline and lastSeen) is not fanned out.
+   * Calls back for every device that is known. Rejects when the store is lost or does not answer; some may have been told by then.
+   */
+  abstract eachDevice(take: (device: LastHeard) => void): Promise<void>;
+
+  /**
+   * Sets the device's status; an identical one (same isOnline, lastSeen and reason) is not fanned out.
    * @param onlyIfUnknown for a retained status: set only if none is known
    * @returns once stored
    */

@@ -157,7 +157,7 @@ export class SnapshotSource implements PacedSource {
 /** A `device_status` message as JSON text. */
 export function statusJson(
   deviceId: string,
-  status: { isOnline: boolean; lastSeen: number; serverTs: number },
+  status: { isOnline: boolean; lastSeen: number; serverTs: number; reason?: 'silence' },
 ): string {
   return JSON.stringify({
     type: 'device_status',
@@ -165,6 +165,7 @@ export function statusJson(
     isOnline: status.isOnline,
     lastSeen: status.lastSeen,
     serverTs: status.serverTs,
+    reason: status.reason, // left out where there is none
   });
 }
 

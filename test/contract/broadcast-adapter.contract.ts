@@ -3,6 +3,7 @@ import type {
   BroadcastReceiver,
   DeviceMessage,
   DeviceStatus,
+  LastHeard,
   IngestOutcome,
   MetaBytes,
   Publication,
@@ -184,6 +185,41 @@ export function describeBroadcastAdapter(name: string, create: () => Promise<Ada
         ]);
         adapter.detach('d1');
       }
+    });
+
+    it('tells of every device when it was heard last', async () => {
+      const heard: LastHeard[] = [];
+      await adapter.attach(['watched']);
+      await publish(adapter, 'd1', 1, { receivedAt: 5 });
+      await publish(adapter, 'd1', 2, { receivedAt: 7 });
+      await adapter.setStatus('d1', { isOnline: true, lastSeen: 1, serverTs: 2 }, false);
+      await adapter.setStatus('d2', { isOnline: false, lastSeen: 3, serverTs: 4, reason: 'silence' }, false);
+      await adapter.setMeta('d3', Buffer.from('{}'));
+      await adapter.eachDevice((device) => heard.push(device));
+      expect(heard.sort((a, b) => a.deviceId.localeCompare(b.deviceId))).toEqual([
+        { deviceId: 'd1', telemetryAt: 7, status: { isOnline: true, lastSeen: 1, serverTs: 2 } },
+        {
+          deviceId: 'd2',
+          telemetryAt: 0,
+          status: { isOnline: false, lastSeen: 3, serverTs: 4, reason: 'silence' },
+        },
+        { deviceId: 'd3', telemetryAt: 0, status: null },
+      ]);
+    });
+
+    it('tells offline by silence from offline as the device said, in messages and in state', async () => {
+      await attach('d1');
+      const silent = { isOnline: false, lastSeen: 1, serverTs: 2, reason: 'silence' as const };
+      const said = { isOnline: false, lastSeen: 1, serverTs: 3 };
+      const online = { isOnline: true, lastSeen: 4, serverTs: 4 };
+      await adapter.setStatus('d1', silent, false);
+      expect((await attach('d1')).status).toEqual(silent);
+      await adapter.setStatus('d1', { ...silent, serverTs: 9 }, false); // an identical one
+      await adapter.setStatus('d1', said, false);
+      expect((await attach('d1')).status).toEqual(said);
+      await adapter.setStatus('d1', online, false);
+      await receiver.until(() => receiver.statuses.length === 3);
+      expect(receiver.statuses.map(({ status }) => status)).toEqual([silent, said, online]);
     });
 
     describe('the base of a device', () => {

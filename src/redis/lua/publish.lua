@@ -131,11 +131,13 @@ local function apply(id, key, stored, at, stop)
       local last_seen, status_at = unpack_bytes('<dd', input, body)
       local online = bits(flags, 1)
       local known = bits(room.flags, HAS_STATUS)
-      local repeated = known and bits(room.flags, ONLINE) == online and room.last_seen == last_seen
+      local silent = bits(flags, 4)
+      local repeated = known and bits(room.flags, ONLINE) == online and room.last_seen == last_seen and bits(room.flags, SILENT) == silent
       if not repeated and not (known and bits(flags, 2)) then
-        room.flags = room.flags - room.flags % 4 + HAS_STATUS + (online and ONLINE or 0)
+        room.flags = room.flags - room.flags % 4 - (bits(room.flags, SILENT) and SILENT or 0)
+          + HAS_STATUS + (online and ONLINE or 0) + (silent and SILENT or 0)
         room.last_seen, room.status_at, room.revision = last_seen, status_at, room.revision + 1
-        frames[#frames + 1] = frame(pack('<BBBBI4ddc24', FORMAT, 2, 48, online and 1 or 0, room.revision, last_seen, status_at, room.epoch))
+        frames[#frames + 1] = frame(pack('<BBBBI4ddc24', FORMAT, 2, 48, online and 1 or silent and 2 or 0, room.revision, last_seen, status_at, room.epoch))
         changed = true
       end
     elseif op == 4 then

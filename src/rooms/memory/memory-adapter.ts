@@ -10,6 +10,8 @@ import {
   type DeviceMessage,
   type DeviceStatus,
   type HistoryPage,
+  isRepeat,
+  type LastHeard,
   type MetaBytes,
   type RoomState,
   type TelemetryBase,
@@ -112,13 +114,21 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     return this.rooms.get(deviceId)?.base() ?? null;
   }
 
+  eachDevice(take: (device: LastHeard) => void): Promise<void> {
+    for (const room of this.rooms.values()) {
+      if (!room.empty) {
+        const { deviceId, status } = room;
+        take({ deviceId, status, telemetryAt: room.newest()?.serverTs ?? 0 });
+      }
+    }
+    return Promise.resolve();
+  }
+
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
     const room = this.roomOf(deviceId);
     if (room !== undefined) {
       const known = room.status;
-      const repeat =
-        known !== null && known.isOnline === status.isOnline && known.lastSeen === status.lastSeen;
-      if (!repeat && !(onlyIfUnknown && known !== null)) {
+      if (!isRepeat(known, status) && !(onlyIfUnknown && known !== null)) {
         this.becomesKnown(room);
         room.status = status;
         room.touchedAt = this.now();
