@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
  * Every folder may import itself and SHARED. A folder that is not listed here may import SHARED alone, so that a
  * new one has to be given its place.
  */
-const SHARED = ['protocol', 'config', 'logging', 'time', 'http', 'metrics', 'instances'];
+const SHARED = ['protocol', 'config', 'logging', 'time', 'http', 'metrics', 'instances', 'files'];
 const MAY_IMPORT = {
   auth: [],
   delivery: [],

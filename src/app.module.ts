@@ -7,6 +7,7 @@ import { ConfigModule } from './config/config.module.js';
 import { DevicesModule } from './devices/devices.module.js';
 import { Upstream } from './ingest/upstream.js';
 import { DrainService } from './gateway/drain.service.js';
+import { FilesModule } from './files/files.module.js';
 import { GatewayModule } from './gateway/gateway.module.js';
 import { MemoryPresence, Presence } from './gateway/door/presence.js';
 import { RedisRevocationStore } from './redis/revocations.js';
@@ -42,6 +43,7 @@ export class AppModule {
       imports: [
         ConfigModule.forRoot(config),
         MetricsModule,
+        FilesModule,
         AuthModule,
         ...(revocations === null ? [] : [RevocationStoreModule.withStore(revocations)]),
         RoomsModule.withAdapter(rooms),

@@ -1,5 +1,5 @@
 import { graph } from './panel.js';
-import { max, quantile, rate, select, sum } from './queries.js';
+import { max, min, quantile, rate, select, sum } from './queries.js';
 
 /**
  * What the dashboard shows: rows from top to bottom, panels from left to right.
@@ -194,6 +194,12 @@ export const rows = {
     ]),
     graph('JWKS fetches by outcome', 'ops', [
       [sum(rate('sluice_auth_jwks_fetches_total'), 'outcome'), '{{outcome}}'],
+    ]),
+    graph('Files read again by outcome', 'ops', [
+      [sum(rate('sluice_file_reloads_total'), 'file, outcome'), '{{file}} {{outcome}}'],
+    ]),
+    graph('Certificates expire', 'dateTimeAsIso', [
+      [`1000 * ${min(select('sluice_certificate_expires_seconds'), 'certificate')}`, '{{certificate}}'],
     ]),
     graph('Revocations', 'none', [
       [max(select('sluice_revocations')), 'held'],

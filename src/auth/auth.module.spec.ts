@@ -3,6 +3,7 @@ import { Injectable, Module } from '@nestjs/common';
 import { Test, type TestingModule } from '@nestjs/testing';
 import { ConfigModule } from '../config/config.module.js';
 import { loadConfig } from '../config/load-config.js';
+import { FilesModule } from '../files/files.module.js';
 import { MetricsModule } from '../metrics/metrics.module.js';
 import { AuthModule } from './auth.module.js';
 import { TokenSigner } from './token-signer.js';
@@ -26,7 +27,7 @@ describe(AuthModule.name, () => {
   let app: TestingModule | undefined;
   const start = async (env: Record<string, string>): Promise<Consumer> => {
     app = await Test.createTestingModule({
-      imports: [ConfigModule.forRoot(loadConfig(env)), MetricsModule, ConsumerModule],
+      imports: [ConfigModule.forRoot(loadConfig(env)), MetricsModule, FilesModule, ConsumerModule],
     }).compile();
     await app.init();
     return app.get(Consumer);

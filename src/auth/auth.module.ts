@@ -1,15 +1,13 @@
 import { type KeyObject, createSecretKey, randomBytes } from 'node:crypto';
 import { type DynamicModule, Module, type Provider } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
+import type { NamedKey } from '../config/jwks.js';
+import { Reloads } from '../files/reloads.js';
 import { Metrics, mirrorGauge } from '../metrics/metrics.js';
 import { CLOCK, type Clock, systemClock } from '../time/clock.js';
 import { JwksKeySet } from './jwks-key-set.js';
-import {
-  JwksSignatureVerifier,
-  PublicKeySignatureVerifier,
-  SecretSignatureVerifier,
-  SignatureVerifier,
-} from './signature-verifier.js';
+import { type KeyFile, KeyRing, type KeySetting, keysIn } from './key-ring.js';
+import { JwksSignatureVerifier, KeyRingVerifier, SignatureVerifier } from './signature-verifier.js';
 import { RevocationsService, RevocationStore } from './revocations.js';
 import { SECRET_KEY, TokenSigner } from './token-signer.js';
 import { TokenVerifier } from './token-verifier.js';
@@ -22,20 +20,20 @@ export function secretKey({ auth, production }: Config): KeyObject | undefined {
   if (auth.jwtSecret !== undefined) {
     return createSecretKey(Buffer.from(auth.jwtSecret, 'utf8'));
   }
-  const generated = !production && auth.jwtPublicKey === undefined && auth.jwtJwksUrl === undefined;
+  const others = [auth.jwtPublicKey, auth.jwtJwks, auth.jwtJwksUrl];
+  const generated = !production && others.every((source) => source === undefined);
   return generated ? createSecretKey(randomBytes(GENERATED_SECRET_BYTES)) : undefined;
 }
 
 /** The verifier of the one key source in the settings. */
 export function signatureVerifier(
-  { auth }: Config,
+  { auth, files }: Config,
   secret: KeyObject | undefined,
   clock: Clock,
   metrics: Metrics,
+  reloads: Reloads,
+  revocations: Pick<RevocationsService, 'tell'>,
 ): SignatureVerifier {
-  if (auth.jwtPublicKey !== undefined) {
-    return new PublicKeySignatureVerifier(auth.jwtPublicKey);
-  }
   if (auth.jwtJwksUrl !== undefined) {
     const options = {
       url: auth.jwtJwksUrl,
@@ -47,10 +45,24 @@ export function signatureVerifier(
     mirrorGauge(metrics.jwksAge, () => keySet.ageSeconds);
     return new JwksSignatureVerifier(keySet);
   }
+  const ring = (keys: readonly NamedKey[], file: KeyFile | null): KeyRingVerifier =>
+    new KeyRingVerifier(new KeyRing(keys, file, clock, reloads, () => revocations.tell()));
+  const settings = {
+    JWT_SECRET: auth.jwtSecret,
+    JWT_PUBLIC_KEY: auth.jwtPublicKey,
+    JWT_JWKS: auth.jwtJwks,
+  };
+  for (const [name, text] of Object.entries(settings)) {
+    if (text !== undefined) {
+      const setting = name as KeySetting;
+      const path = files[setting];
+      return ring(keysIn(setting, text).keys, path === undefined ? null : { setting, path, text });
+    }
+  }
   if (secret === undefined) {
     throw new Error('There is no key that could verify tokens');
   }
-  return new SecretSignatureVerifier(secret);
+  return ring([{ kid: undefined, algorithm: 'HS256', key: secret }], null);
 }
 
 /** Who may connect, and what they may read and command. Needs ConfigModule and MetricsModule. */
@@ -61,7 +73,7 @@ export function signatureVerifier(
     {
       provide: SignatureVerifier,
       useFactory: signatureVerifier,
-      inject: [CONFIG, { token: SECRET_KEY, optional: true }, CLOCK, Metrics],
+      inject: [CONFIG, { token: SECRET_KEY, optional: true }, CLOCK, Metrics, Reloads, RevocationsService],
     },
     RevocationsService,
     TokenVerifier,

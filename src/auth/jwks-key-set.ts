@@ -3,9 +3,11 @@ import { type IncomingMessage, request as requestClear } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { Logger } from '@nestjs/common';
 import { createLocalJWKSet, type JWK, type JWTVerifyGetKey } from 'jose';
+import { isForSignatures, namedAlgorithm, publicMembers } from '../config/jwks.js';
 import { algorithmOf } from '../config/public-key.js';
 import { background } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
+import { isObject } from '../protocol/json.js';
 import { AuthError } from './auth-error.js';
 import type { Clock } from '../time/clock.js';
 
@@ -256,44 +258,22 @@ function usableKeys(document: unknown): UsableKeys {
 }
 
 function usableKey(entry: unknown): JWK | undefined {
-  if (typeof entry !== 'object' || entry === null) {
+  if (!isObject(entry)) {
     return undefined;
   }
-  const { kid, use, key_ops: operations, alg, ...members } = entry as Record<string, unknown>;
-  const forSignatures =
-    (use === undefined || use === 'sig') &&
-    (operations === undefined || (Array.isArray(operations) && operations.includes('verify')));
-  if (!forSignatures || (kid !== undefined && typeof kid !== 'string')) {
-    return undefined;
-  }
-  const material = publicMembers(members);
-  if (material === undefined) {
+  const { kid, alg } = entry;
+  const material = publicMembers(entry);
+  if (!isForSignatures(entry) || (kid !== undefined && typeof kid !== 'string') || material === undefined) {
     return undefined;
   }
   try {
     const algorithm = algorithmOf(createPublicKey({ key: material, format: 'jwk' }));
-    // RFC 9864 calls EdDSA on this curve Ed25519 in keys; tokens say EdDSA.
-    const named = alg === 'Ed25519' ? 'EdDSA' : alg;
-    return named === undefined || named === algorithm
+    return alg === undefined || namedAlgorithm(alg) === algorithm
       ? { ...material, alg: algorithm, ...(kid === undefined ? {} : { kid }) }
       : undefined;
   } catch {
     return undefined;
   }
-}
-
-function publicMembers(members: Record<string, unknown>): JWK | undefined {
-  const { kty, n, e, crv, x, y } = members;
-  if (kty === 'RSA') {
-    return { kty, n, e } as JWK;
-  }
-  if (kty === 'EC' && crv === 'P-256') {
-    return { kty, crv, x, y } as JWK;
-  }
-  if (kty === 'OKP' && crv === 'Ed25519') {
-    return { kty, crv, x } as JWK;
-  }
-  return undefined;
 }
 
 /** A JWKS of 64 keys with certificate chains is smaller; bounds the memory a server can use. */

@@ -1,10 +1,10 @@
-import type { KeyObject } from 'node:crypto';
 import type { OnModuleDestroy, OnModuleInit } from '@nestjs/common';
 import { JwtService } from '@nestjs/jwt';
 import { compactVerify, errors } from 'jose';
-import { readPublicKey } from '../config/public-key.js';
 import { AuthError } from './auth-error.js';
+import type { TokenKey } from './claims.js';
 import type { JwksKeySet, UsableKeys } from './jwks-key-set.js';
+import type { KeyRing, RingKey } from './key-ring.js';
 
 /** Checks signatures with the configured source of keys. */
 export abstract class SignatureVerifier {
@@ -12,11 +12,18 @@ export abstract class SignatureVerifier {
   abstract readonly generation: number;
 
   /**
-   * @returns the claims of a token whose signature is good, as a promise if the keys may have to be fetched; the caller checks times and
-   * contents
+   * @returns the claims of a token whose signature is good, as a promise if the keys may have to be fetched, or the check is one; the
+   * caller checks times and contents
    * @throws {AuthError} `invalid`, or `unavailable` when the keys cannot be fetched now
    */
-  abstract claims(token: string): object | Promise<unknown>;
+  abstract claims(token: string): Signed | Promise<Signed>;
+}
+
+/** Claims whose signature is good. */
+export interface Signed {
+  readonly claims: unknown;
+  /** The key, where keys are taken back one by one. */
+  readonly key?: TokenKey;
 }
 
 const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
@@ -81,54 +88,69 @@ function badSignature(): AuthError {
   return new AuthError('invalid', 'The signature of the token is wrong');
 }
 
-const SECRET_ALGORITHMS = ['HS256'];
-
-/**
- * HS256 tokens. The key is a `KeyObject`: with a string, jsonwebtoken first tries to parse it as PEM for every token, which takes forty
- * times as long as the check itself (480 us instead of 10 us).
- */
-export class SecretSignatureVerifier extends SignatureVerifier {
-  readonly generation = 0;
-  private readonly jwt: JwtService;
-
-  constructor(key: KeyObject) {
+/** Tokens signed by a key of the settings, or of their files. The algorithm comes from the key alone. */
+export class KeyRingVerifier extends SignatureVerifier implements OnModuleInit, OnModuleDestroy {
+  constructor(private readonly ring: KeyRing) {
     super();
-    this.jwt = new JwtService({ secret: key });
   }
 
-  override claims(token: string): object {
-    readHeader(token, SECRET_ALGORITHMS);
-    try {
-      // Times are checked in claims.ts, equally for all kinds of keys and by the injected clock.
-      const options = { algorithms: ['HS256' as const], ignoreExpiration: true, ignoreNotBefore: true };
-      return this.jwt.verify<object>(token, options);
-    } catch {
-      throw badSignature();
-    }
+  override get generation(): number {
+    return this.ring.generation;
+  }
+
+  onModuleInit(): void {
+    this.ring.start();
+  }
+
+  onModuleDestroy(): void {
+    this.ring.stop();
+  }
+
+  override claims(token: string): Signed | Promise<Signed> {
+    const { alg, kid } = readHeader(token, this.ring.algorithms);
+    const keys = this.ring.keys.filter(
+      (key) => key.algorithm === alg && (kid === undefined || key.kid === undefined || key.kid === kid),
+    );
+    return alg === 'HS256' ? bySecret(token, keys) : byPublicKey(token, keys);
   }
 }
 
-/** RS256, ES256 or EdDSA tokens, depending on the configured public key. By jose, since jsonwebtoken has no EdDSA. */
-export class PublicKeySignatureVerifier extends SignatureVerifier {
-  readonly generation = 0;
-  private readonly key: KeyObject;
-  private readonly algorithms: string[];
-
-  /** @param pem SPKI, checked at start. @throws Error with advice when it cannot verify tokens */
-  constructor(pem: string) {
-    super();
-    const { key, algorithm } = readPublicKey(pem);
-    this.key = key;
-    this.algorithms = [algorithm];
+/**
+ * The key is a `KeyObject`: with a string, jsonwebtoken first tries to parse it as PEM for every token, which takes forty times as long as
+ * the check itself (480 us instead of 10 us).
+ */
+function bySecret(token: string, keys: readonly RingKey[]): Signed {
+  for (const key of keys) {
+    try {
+      // Times are checked in claims.ts, equally for all kinds of keys and by the injected clock.
+      const options = { algorithms: ['HS256' as const], ignoreExpiration: true, ignoreNotBefore: true };
+      return { claims: checkerOf(key).verify<object>(token, options), key };
+    } catch {
+      // Another key may fit.
+    }
   }
+  throw badSignature();
+}
 
-  override async claims(token: string): Promise<unknown> {
-    readHeader(token, this.algorithms);
-    const verified = await compactVerify(token, this.key, { algorithms: this.algorithms }).catch(() => {
-      throw badSignature();
-    });
-    return parseJson(verified.payload);
+/** By jose, since jsonwebtoken has no EdDSA. */
+async function byPublicKey(token: string, keys: readonly RingKey[]): Promise<Signed> {
+  for (const key of keys) {
+    try {
+      const { payload } = await compactVerify(token, key.key, { algorithms: [key.algorithm] });
+      return { claims: parseJson(payload), key };
+    } catch {
+      // Another key may fit.
+    }
   }
+  throw badSignature();
+}
+
+const checkers = new WeakMap<RingKey, JwtService>();
+
+function checkerOf(key: RingKey): JwtService {
+  const known = checkers.get(key) ?? new JwtService({ secret: key.key });
+  checkers.set(key, known);
+  return known;
 }
 
 const JWKS_ALGORITHMS = ['RS256', 'ES256', 'EdDSA'];
@@ -153,7 +175,7 @@ export class JwksSignatureVerifier extends SignatureVerifier implements OnModule
     this.keySet.stop();
   }
 
-  override async claims(token: string): Promise<unknown> {
+  override async claims(token: string): Promise<Signed> {
     const { kid } = readHeader(token, JWKS_ALGORITHMS);
     const hasKeyId = kid !== undefined;
     const keys = await this.keySet.current();
@@ -167,7 +189,7 @@ export class JwksSignatureVerifier extends SignatureVerifier implements OnModule
     if (typeof outcome === 'string') {
       throw badSignature();
     }
-    return parseJson(outcome.payload);
+    return { claims: parseJson(outcome.payload) };
   }
 }
 

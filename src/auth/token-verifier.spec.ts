@@ -5,7 +5,7 @@ import { testConfig } from '../../test/support/test-config.js';
 import { Metrics } from '../metrics/metrics.js';
 import { ManualClock } from '../../test/auth/manual-clock.js';
 import { AuthError } from './auth-error.js';
-import { SignatureVerifier } from './signature-verifier.js';
+import { type Signed, SignatureVerifier } from './signature-verifier.js';
 import { RevocationsService } from './revocations.js';
 import { TokenVerifier } from './token-verifier.js';
 
@@ -25,13 +25,13 @@ class FakeSignatures extends SignatureVerifier {
     this.open();
   }
 
-  override async claims(token: string): Promise<unknown> {
+  override async claims(token: string): Promise<Signed> {
     this.asked.push(token);
     await this.gate;
     if (this.failure !== undefined) {
       throw this.failure;
     }
-    return JSON.parse(token);
+    return { claims: JSON.parse(token) };
   }
 }
 

@@ -7,7 +7,7 @@ import { AuthError } from './auth-error.js';
 import { type ClaimRules, isExpired, readClaims, type VerifiedToken } from './claims.js';
 import { CLOCK, type Clock } from '../time/clock.js';
 import { RevocationsService } from './revocations.js';
-import { SignatureVerifier } from './signature-verifier.js';
+import { type Signed, SignatureVerifier } from './signature-verifier.js';
 
 /** Message of a refusal for an unexpected error. */
 const UNEXPECTED = 'The token cannot be verified';
@@ -154,13 +154,13 @@ export class TokenVerifier {
   private check(token: string, digest: TokenDigest): VerifiedToken | Promise<VerifiedToken> {
     // Read before the await: if a key is revoked meanwhile, the entry is outdated at once.
     const { generation } = this.signatures;
-    const claims = this.signatures.claims(token);
-    const accept = (all: unknown): VerifiedToken => {
-      const verified = readClaims(all, this.rules, this.clock.now());
+    const signed = this.signatures.claims(token);
+    const accept = ({ claims, key }: Signed): VerifiedToken => {
+      const verified = readClaims(claims, this.rules, this.clock.now(), key);
       this.cache.set(digest, generation, verified, token.length);
       return verified;
     };
-    return claims instanceof Promise ? claims.then(accept) : accept(claims);
+    return signed instanceof Promise ? signed.then(accept) : accept(signed);
   }
 }
 

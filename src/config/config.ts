@@ -10,6 +10,8 @@ export type Config = {
 } & {
   readonly [Area in keyof Constants]: ValuesOf<Constants[Area]>;
 } & {
+  /** Paths of the files that secrets were read from (`<NAME>_FILE`), by the secret's name: their content may change. */
+  readonly files: Readonly<Record<string, string>>;
   /** `NODE_ENV=production`: nothing embedded, nothing generated. */
   readonly production: boolean;
 };

@@ -1,9 +1,8 @@
 import type { Config } from './config.js';
+import { checkJwks, checkSecret } from './jwks.js';
 import { checkMetadataFile } from './metadata-file.js';
 import { checkTransformFile } from './transform-file.js';
 import { checkPublicKey } from './public-key.js';
-
-const MIN_SECRET_BYTES = 32;
 
 /**
  * Rules that hold between settings, and what production demands.
@@ -18,19 +17,18 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
     }
   };
   const { auth, metadata, mqtt, production, ws, redis, transform } = config;
-  const keySources = [auth.jwtSecret, auth.jwtPublicKey, auth.jwtJwksUrl].filter(
+  const keySources = [auth.jwtSecret, auth.jwtPublicKey, auth.jwtJwks, auth.jwtJwksUrl].filter(
     (source) => source !== undefined,
   );
   demand(
     keySources.length <= 1,
     'JWT_SECRET',
-    'set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL',
+    'set exactly one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL, or JWT_JWKS_FILE',
   );
-  demand(
-    auth.jwtSecret === undefined || Buffer.byteLength(auth.jwtSecret) >= MIN_SECRET_BYTES,
-    'JWT_SECRET',
-    `must be at least ${MIN_SECRET_BYTES} bytes long`,
-  );
+  const secretFault = auth.jwtSecret === undefined ? undefined : checkSecret(auth.jwtSecret);
+  demand(secretFault === undefined, 'JWT_SECRET', secretFault ?? '');
+  const jwksFault = auth.jwtJwks === undefined ? undefined : checkJwks(auth.jwtJwks);
+  demand(jwksFault === undefined, 'JWT_JWKS', jwksFault ?? '');
   const keyFault = auth.jwtPublicKey === undefined ? undefined : checkPublicKey(auth.jwtPublicKey);
   demand(keyFault === undefined, 'JWT_PUBLIC_KEY', keyFault ?? '');
   demand(
@@ -81,7 +79,7 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
     demand(
       keySources.length >= 1,
       'JWT_SECRET',
-      'set one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL (nothing is generated in production)',
+      'set one of JWT_SECRET, JWT_PUBLIC_KEY and JWT_JWKS_URL, or JWT_JWKS_FILE (nothing is generated in production)',
     );
     demand(
       auth.jwtJwksUrl === undefined || !isClear(auth.jwtJwksUrl),

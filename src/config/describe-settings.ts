@@ -67,7 +67,8 @@ export function settingsPage(): string {
     '`NODE_ENV=production` turns everything off that is there to try Sluice out: no embedded broker, no generated',
     'secret, no simulated fleet; what they stood for must then be set.',
     '',
-    'A **secret** is never logged, and may be read from a file: set `<NAME>_FILE` to its path instead of `<NAME>`.',
+    'A **secret** is never logged, and may be read from a file: set `<NAME>_FILE` to its path instead of `<NAME>`. What is in the file may',
+    'change: keys of tokens hold within ten seconds, everything else from the next connection on ([rotation](operations.md#rotation)).',
     'The unit of a number is the end of its name; the range is in brackets.',
   ];
   for (const { heading, settings: own } of areas) {

@@ -7,6 +7,7 @@ import type { Setting } from './setting.js';
 import { settings } from './settings.js';
 
 const SECRET = 'x'.repeat(32);
+const JWKS = `{"keys":[{"kty":"oct","k":"${'A'.repeat(43)}"}]}`;
 const PUBLIC_KEY = generateKeyPairSync('ed25519')
   .publicKey.export({ type: 'spki', format: 'pem' })
   .toString();
@@ -77,6 +78,12 @@ const ROWS: Record<string, Row> = {
     fallback: undefined,
     takes: [PUBLIC_KEY, PUBLIC_KEY],
     refuses: ['ssh-ed25519 AAAA', 'PEM'],
+  },
+  JWT_JWKS: {
+    path: 'auth.jwtJwks',
+    fallback: undefined,
+    takes: [JWKS, JWKS],
+    refuses: ['{"keys":[]}', 'no key that can verify tokens'],
   },
   JWT_JWKS_URL: {
     path: 'auth.jwtJwksUrl',

@@ -30,10 +30,15 @@ export function loadConfig(env: Environment): Config {
     redisCluster: isRedisCluster(rawValue(settings.redis.url, env, []) ?? ''),
   };
   const config: Record<string, Record<string, unknown>> = {};
+  const files: Record<string, string> = {};
   for (const [area, table] of Object.entries(settings)) {
     const values: Record<string, unknown> = (config[area] = {});
     for (const [name, setting] of Object.entries<Setting<unknown>>(table)) {
       values[name] = readSetting(setting, env, context, problems);
+      const file = fileOf(setting, env);
+      if (file !== undefined) {
+        files[setting.env] = file;
+      }
     }
   }
   for (const [area, table] of Object.entries(constants)) {
@@ -43,7 +48,7 @@ export function loadConfig(env: Environment): Config {
     }
   }
   Object.values(config).forEach(Object.freeze);
-  const loaded = Object.freeze({ production, ...config }) as unknown as Config;
+  const loaded = Object.freeze({ production, files: Object.freeze(files), ...config }) as unknown as Config;
   if (problems.length === 0) {
     problems.push(...crossChecks(loaded));
   } else {
@@ -80,9 +85,18 @@ function readSetting(
   return fallback();
 }
 
+function fileOf(setting: Setting<unknown>, env: Environment): string | undefined {
+  return setting.secret ? env[`${setting.env}_FILE`] || undefined : undefined;
+}
+
+/** The secret in a file's text: without the line ends that editors put after it. */
+export function secretIn(text: string): string {
+  return text.replace(/[\r\n]+$/, '');
+}
+
 function rawValue(setting: Setting<unknown>, env: Environment, problems: string[]): string | undefined {
   const direct = env[setting.env] || undefined;
-  const file = setting.secret ? env[`${setting.env}_FILE`] || undefined : undefined;
+  const file = fileOf(setting, env);
   if (file === undefined) {
     return direct;
   }
@@ -91,7 +105,7 @@ function rawValue(setting: Setting<unknown>, env: Environment, problems: string[
     return direct;
   }
   try {
-    const content = readFileSync(file, 'utf8').replace(/[\r\n]+$/, '');
+    const content = secretIn(readFileSync(file, 'utf8'));
     if (content === '') {
       problems.push(`${setting.env}: the file that ${setting.env}_FILE names is empty`);
     }

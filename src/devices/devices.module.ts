@@ -67,7 +67,7 @@ function ingestParts(
   counters: IngestCounters,
   trace: DeviceTrace,
 ): IngestParts {
-  const { mqtt } = config;
+  const { mqtt, files } = config;
   if (mqtt.url === undefined) {
     throw new Error('MQTT_URL is not set and there is no embedded broker');
   }
@@ -78,7 +78,7 @@ function ingestParts(
     messages,
     retained,
     rooms,
-    context: { broker: brokerSettings(mqtt, mqtt.url), limits: mqtt, counters, trace },
+    context: { broker: brokerSettings(mqtt, mqtt.url, files), limits: mqtt, counters, trace },
     instance: randomBytes(6).toString('hex'),
   };
 }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type INestApplicationContext, Inject, Injectable, Logger } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { MqttTransport } from '../devices/mqtt-transport.js';
+import { Reloads } from '../files/reloads.js';
 import { background, walled } from '../logging/walls.js';
 import { Metrics } from '../metrics/metrics.js';
 import { CloseCode } from '../protocol/close-codes.js';
@@ -145,13 +146,13 @@ export class DrainService {
 
 /** The part of `process` used here; tests inject their own. */
 export interface SignalSource {
-  on(signal: 'SIGTERM' | 'SIGINT', listener: () => void): unknown;
+  on(signal: 'SIGTERM' | 'SIGINT' | 'SIGHUP', listener: () => void): unknown;
   exit(code: number): void;
 }
 
 /**
  * SIGTERM and SIGINT drain the instance, close the application and exit with 0 within DRAIN_TIMEOUT_MS. A second signal exits
- * at once with 1.
+ * at once with 1. SIGHUP has the files read again that may change while it runs.
  */
 export function installSignalHandlers(app: INestApplicationContext, source: SignalSource = process): void {
   const logger = new Logger('Signals');
@@ -183,4 +184,11 @@ export function installSignalHandlers(app: INestApplicationContext, source: Sign
   };
   source.on('SIGTERM', () => stop('SIGTERM'));
   source.on('SIGINT', () => stop('SIGINT'));
+  source.on(
+    'SIGHUP',
+    walled('lifecycle', () => {
+      logger.log('SIGHUP: reading files again');
+      return app.get(Reloads).run();
+    }),
+  );
 }

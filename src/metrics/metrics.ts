@@ -71,6 +71,17 @@ export class Metrics {
   );
   readonly jwksAge = this.gauge('auth_jwks_age_seconds', 'Age of the JWKS in use; 0 when none is configured');
 
+  readonly fileReloads = this.counter(
+    'file_reloads_total',
+    'Files that were read again since they changed, or at SIGHUP, by file (its setting) and outcome: ok, refused (the old content goes on)',
+    ['file', 'outcome'],
+  );
+  readonly certificateExpires = this.gauge(
+    'certificate_expires_seconds',
+    'Unix time at which the first certificate of a file or variable expires, by its setting: MQTT_CA, MQTT_CERT, REDIS_CA, REDIS_CERT',
+    ['certificate'],
+  );
+
   readonly revocations = this.gauge('revocations', 'Revocations of tokens that this instance holds');
   readonly revocationsPending = this.gauge(
     'revocations_pending',
@@ -324,8 +335,8 @@ export class Metrics {
     return new Counter({ name: PREFIX + name, help, labelNames, registers: [this.registry] });
   }
 
-  private gauge(name: string, help: string): Gauge {
-    return new Gauge({ name: PREFIX + name, help, registers: [this.registry] });
+  private gauge(name: string, help: string, labelNames: string[] = []): Gauge {
+    return new Gauge({ name: PREFIX + name, help, labelNames, registers: [this.registry] });
   }
 
   private histogram(name: string, help: string, buckets: number[]): Histogram {

@@ -11,6 +11,7 @@ import {
 } from 'mqtt';
 import { createWebSocketStream, WebSocket } from 'ws';
 import type { Config } from '../config/config.js';
+import { SecretFiles } from '../files/secret-files.js';
 import { contain, walled } from '../logging/walls.js';
 import { Backoff } from '../time/backoff.js';
 import { adviceFor } from './broker-answers.js';
@@ -32,17 +33,31 @@ export interface BrokerSettings {
   readonly reconnectMaxMs: number;
 }
 
-export function brokerSettings(config: Config['mqtt'], url: string): BrokerSettings {
+/** @param files of secrets: they are read anew whenever a connection asks for what is in them */
+export function brokerSettings(
+  config: Config['mqtt'],
+  url: string,
+  files: Config['files'] = {},
+): BrokerSettings {
+  const secrets = new SecretFiles(files);
   const { protocol, host } = new URL(url);
   return {
     url,
     name: `${protocol}//${host}`,
     protocolVersion: config.protocolVersion === '5' ? 5 : 4,
     username: config.username,
-    password: config.password,
-    ca: config.ca,
-    cert: config.cert,
-    key: config.key,
+    get password() {
+      return secrets.current('MQTT_PASSWORD', config.password);
+    },
+    get ca() {
+      return secrets.current('MQTT_CA', config.ca);
+    },
+    get cert() {
+      return secrets.current('MQTT_CERT', config.cert);
+    },
+    get key() {
+      return secrets.current('MQTT_KEY', config.key);
+    },
     keepaliveS: config.keepaliveS,
     connectTimeoutMs: config.connectTimeoutMs,
     reconnectMinMs: config.reconnectMinMs,

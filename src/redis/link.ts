@@ -1,8 +1,10 @@
+import { Logger } from '@nestjs/common';
 import { Redis, type RedisOptions } from 'ioredis';
 import type { Config } from '../config/config.js';
+import { SecretFiles } from '../files/secret-files.js';
 import { background, walled } from '../logging/walls.js';
 import { Backoff } from '../time/backoff.js';
-import type { RedisAddress } from './redis-url.js';
+import { parseRedisUrl, type RedisAddress } from './redis-url.js';
 import type { ScriptedRedis } from './scripts.js';
 
 /** Interval of the kernel's keep-alive probes, so that middle boxes keep idle connections. */
@@ -14,16 +16,70 @@ export type Connect = () => Redis;
 /** Connect timeout; the user if the URL has none; with TLS, the trusted CA and the client certificate. */
 type ConnectSettings = Pick<Config['redis'], 'timeoutMs' | 'username' | 'password' | 'ca' | 'cert' | 'key'>;
 
+/** How Redis is reached now, asked for each connection: files of secrets may have changed. */
+export class RedisAccess {
+  private readonly logger = new Logger('Redis');
+  private readonly secrets: SecretFiles;
+  private url: string;
+  private last: RedisAddress;
+
+  /**
+   * @param url in place of REDIS_URL
+   * @throws when it cannot be parsed
+   */
+  constructor(
+    private readonly config: Pick<Config, 'redis' | 'files'>,
+    url?: string,
+  ) {
+    this.secrets = new SecretFiles(url === undefined ? config.files : {});
+    this.url = url ?? config.redis.url ?? '';
+    this.last = parseRedisUrl(this.url);
+  }
+
+  get address(): RedisAddress {
+    const url = this.secrets.current('REDIS_URL', this.url);
+    if (url !== this.url) {
+      this.url = url;
+      try {
+        const next = parseRedisUrl(url);
+        if (next.kind !== this.last.kind) {
+          throw new Error(`REDIS_URL: a ${next.kind} in place of a ${this.last.kind} needs a restart`);
+        }
+        this.last = next;
+      } catch (error) {
+        this.logger.error(`${(error as Error).message}; the address before goes on`);
+      }
+    }
+    return this.last;
+  }
+
+  get settings(): ConnectSettings {
+    const { redis } = this.config;
+    return {
+      timeoutMs: redis.timeoutMs,
+      username: redis.username,
+      password: this.secrets.current('REDIS_PASSWORD', redis.password),
+      ca: this.secrets.current('REDIS_CA', redis.ca),
+      cert: this.secrets.current('REDIS_CERT', redis.cert),
+      key: this.secrets.current('REDIS_KEY', redis.key),
+    };
+  }
+}
+
 /**
  * @param name shown by CLIENT LIST
  * @param at a node of Redis Cluster; absent for the server, or for the master named by the sentinels
  */
-export function connectTo(
+export function connectTo(access: RedisAccess, name: string, at?: { host: string; port: number }): Connect {
+  return () => new Redis(optionsOf(access.address, access.settings, name, at));
+}
+
+function optionsOf(
   address: RedisAddress,
   { timeoutMs, ca, cert, key, ...user }: ConnectSettings,
   name: string,
   at?: { host: string; port: number },
-): Connect {
+): RedisOptions {
   const { sentinelUsername, sentinelPassword, sentinelTls, tls, db } = address;
   // NODE_TLS_REJECT_UNAUTHORIZED only changes the default of this option: set explicitly, it cannot be turned off.
   const verified = { ca, cert, key, rejectUnauthorized: true };
@@ -59,7 +115,7 @@ export function connectTo(
   } else {
     Object.assign(options, at ?? address.hosts[0]);
   }
-  return () => new Redis(options);
+  return options;
 }
 
 /** Ends a connection at once: nothing waits for a server that may not answer. */

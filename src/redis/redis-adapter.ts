@@ -24,9 +24,8 @@ import { DeviceWatch } from './device-watch.js';
 import { RedisInstanceBus } from './instance-bus.js';
 import { RedisNode, type StoreNodesEvents } from './redis-node.js';
 import type { Partition } from './partitions.js';
-import { connectTo } from './link.js';
+import { connectTo, RedisAccess } from './link.js';
 import { RedisStore, StoreWriter } from './redis-store.js';
-import { parseRedisUrl } from './redis-url.js';
 import { scriptTexts, type StorePlace } from './scripts.js';
 import { checkServer } from './start-checks.js';
 
@@ -338,8 +337,10 @@ export function createRedisAdapter(
   logger: AdapterLog = new Logger('Redis'),
   subscriberUrl = config.redis.url,
 ): RedisBroadcastAdapter {
-  const address = parseRedisUrl(config.redis.url ?? '');
-  const subscriberAddress = parseRedisUrl(subscriberUrl ?? '');
+  const access = new RedisAccess(config);
+  const subscriberAccess =
+    subscriberUrl === config.redis.url ? access : new RedisAccess(config, subscriberUrl);
+  const { address } = access;
   const { timeoutMs, probeMs, namespace, partitions } = config.redis;
   const sharded = address.kind === 'cluster';
   const scripts = scriptTexts(config, sharded);
@@ -364,8 +365,8 @@ export function createRedisAdapter(
         {
           ...shared,
           instanceId: store.instanceId,
-          connect: connectTo(address, config.redis, `${namespace}-commands`, at),
-          connectSubscriber: connectTo(subscriberAddress, config.redis, `${namespace}-subscriber`, at),
+          connect: connectTo(access, `${namespace}-commands`, at),
+          connectSubscriber: connectTo(subscriberAccess, `${namespace}-subscriber`, at),
           home: () => places.find(serves),
           agreementKey: () => (serves(common) ? agreementKey : undefined),
           slotOf: sharded
@@ -382,7 +383,7 @@ export function createRedisAdapter(
       seeds: address.hosts,
       timeoutMs,
       createNode: (at, serves) => create(serves, at),
-      connect: (at) => connectTo(address, config.redis, `${namespace}-topology`, at)(),
+      connect: (at) => connectTo(access, `${namespace}-topology`, at)(),
       moved: (moved) => outer.partitionsMoved(new Set(moved)),
       taken: () => outer.serverChanged(),
     });

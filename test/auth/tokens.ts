@@ -8,6 +8,8 @@ import {
 import type { Config } from '../../src/config/config.js';
 import { testConfig } from '../support/test-config.js';
 import { secretKey, signatureVerifier } from '../../src/auth/auth.module.js';
+import type { SignatureVerifier } from '../../src/auth/signature-verifier.js';
+import { Reloads } from '../../src/files/reloads.js';
 import { RevocationsService } from '../../src/auth/revocations.js';
 import { TokenVerifier } from '../../src/auth/token-verifier.js';
 import { Metrics } from '../../src/metrics/metrics.js';
@@ -76,6 +78,8 @@ export const goodClaims = (clock: ManualClock): Record<string, unknown> => ({
 });
 
 export interface AuthUnderTest {
+  signatures: SignatureVerifier;
+  reloads: Reloads;
   verifier: TokenVerifier;
   config: Config;
   metrics: Metrics;
@@ -87,15 +91,13 @@ export interface AuthUnderTest {
 export function authUnderTest(env: Record<string, string>, clock: ManualClock): AuthUnderTest {
   const config = testConfig(env);
   const metrics = new Metrics();
-  const signatures = signatureVerifier(config, secretKey(config), clock, metrics);
+  const revocations = new RevocationsService(config, clock, metrics);
+  const reloads = new Reloads(metrics);
+  const signatures = signatureVerifier(config, secretKey(config), clock, metrics, reloads, revocations);
   return {
-    verifier: new TokenVerifier(
-      signatures,
-      metrics,
-      config,
-      clock,
-      new RevocationsService(config, clock, metrics),
-    ),
+    signatures,
+    reloads,
+    verifier: new TokenVerifier(signatures, metrics, config, clock, revocations),
     config,
     metrics,
     count: async (name, labels = {}) => {

@@ -18,6 +18,7 @@ import { ConnectionLifecycle } from '../../src/gateway/connection-lifecycle.js';
 import { ConnectionTimers } from '../../src/gateway/socket/connection-timers.js';
 import { DOOR_LIMITS, Door, type DoorLimits, doorLimits } from '../../src/gateway/door/door.js';
 import { DrainService } from '../../src/gateway/drain.service.js';
+import { FilesModule } from '../../src/files/files.module.js';
 import { GatewayModule } from '../../src/gateway/gateway.module.js';
 import { MemoryPresence, Presence } from '../../src/gateway/door/presence.js';
 import { SluiceWsAdapter } from '../../src/gateway/sluice-ws-adapter.js';
@@ -117,6 +118,7 @@ export class GatewayApp {
       imports: [
         ConfigModule.forRoot(config),
         MetricsModule,
+        FilesModule,
         RoomsModule.withAdapter({
           provide: BroadcastAdapter,
           inject: [CONFIG, Metrics],

@@ -9,6 +9,10 @@ export const authSettings = {
     'JWT_PUBLIC_KEY',
     'Public key (PEM, SPKI) in place of a secret: RSA means RS256, P-256 ES256, Ed25519 EdDSA',
   ),
+  jwtJwks: secret(
+    'JWT_JWKS',
+    'JWKS (JSON) with any number of keys in place of a secret or key: RSA, P-256 and Ed25519, and `oct` for HS256; as a file, JWT_JWKS_FILE, it may change',
+  ),
   jwtJwksUrl: optionalText(
     'JWT_JWKS_URL',
     'Address of a JWKS in place of a secret or key; in production https://, or http:// on this machine',
