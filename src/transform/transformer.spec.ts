@@ -1,8 +1,11 @@
+import { jest } from '@jest/globals';
+import { Logger } from '@nestjs/common';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { liveHeapBytes } from '../../test/support/live-heap.js';
 import { ConfigError, loadConfig } from '../config/load-config.js';
+import { Reloads } from '../files/reloads.js';
 import { Metrics } from '../metrics/metrics.js';
 import { MAX_META_RULES_BYTES, Transformer } from './transformer.js';
 
@@ -22,9 +25,15 @@ function settings(content: unknown, env: Record<string, string> = {}): Record<st
 
 function transformer(content: unknown, env: Record<string, string> = {}) {
   const metrics = new Metrics();
-  const subject = new Transformer(loadConfig(settings(content, env)), metrics);
+  const reloads = new Reloads(metrics);
+  const subject = new Transformer(loadConfig(settings(content, env)), metrics, reloads);
   return {
     metrics,
+    /** Writes the file anew, and has it read as at SIGHUP. */
+    reload: (next: unknown) => {
+      settings(next);
+      return reloads.run();
+    },
     payload: (deviceId: string, json: string) => subject.payload(deviceId, Buffer.from(json)).toString(),
     meta: (deviceId: string, meta: object | null) => {
       const bytes = subject.meta(deviceId, meta === null ? null : Buffer.from(JSON.stringify(meta)));
@@ -160,10 +169,72 @@ describe(Transformer.name, () => {
   });
 
   it('is off where nothing is configured', () => {
-    const subject = new Transformer(loadConfig({}), new Metrics());
+    const subject = new Transformer(loadConfig({}), new Metrics(), new Reloads(new Metrics()));
     const payload = Buffer.from('{"a":1}');
     expect(subject.active).toBe(false);
     expect(subject.payload('d', payload)).toBe(payload);
+  });
+
+  describe('whose file is read again', () => {
+    let logged: jest.Spied<typeof Logger.prototype.error>;
+    beforeEach(() => {
+      jest.spyOn(Logger.prototype, 'log').mockImplementation(() => undefined);
+      logged = jest.spyOn(Logger.prototype, 'error').mockImplementation(() => undefined);
+    });
+    afterEach(() => jest.restoreAllMocks());
+    const scaled = (scale: number) => ({ rules: [{ devices: 'a', fields: { t: { scale } } }] });
+
+    it('applies the new rules to the next message, also of devices with rules of their own', async () => {
+      const { payload, meta, reload, metrics } = transformer(scaled(2), { TRANSFORM_FROM_META: 'true' });
+      meta('own', { transform: { t: { offset: 1 } } });
+      meta('a', { transform: { u: { scale: 10 } } });
+      expect([payload('a', '{"t":1,"u":1}'), payload('own', '{"t":1}')]).toEqual([
+        '{"t":2,"u":10}',
+        '{"t":2}',
+      ]);
+      const bytes = await valueOf(metrics.transformBytes);
+      await reload(scaled(3));
+      expect([payload('a', '{"t":1,"u":1}'), payload('own', '{"t":1}')]).toEqual([
+        '{"t":3,"u":10}',
+        '{"t":2}',
+      ]);
+      expect(await valueOf(metrics.transformBytes)).toBe(bytes);
+      await reload({ rules: [] });
+      expect([payload('a', '{"t":1,"u":1}'), payload('own', '{"t":1}')]).toEqual([
+        '{"t":1,"u":10}',
+        '{"t":2}',
+      ]);
+      meta('a', null);
+      meta('own', null);
+      expect(await valueOf(metrics.transformBytes)).toBe(0);
+    });
+
+    it('turns on and off with the rules that there are', async () => {
+      const { payload, reload } = transformer({ rules: [] });
+      expect(payload('a', '{"t":1}')).toBe('{"t":1}');
+      await reload(scaled(2));
+      expect(payload('a', '{"t":1}')).toBe('{"t":2}');
+      await reload({ rules: [] });
+      expect(payload('a', '{"t":1}')).toBe('{"t":1}');
+    });
+
+    it.each([
+      ['{', 'must be JSON'],
+      [
+        { rules: [scaled(5).rules[0], { devices: 'a/b', fields: {} }] },
+        'rules.1.devices: is no device id or pattern',
+      ],
+    ])('keeps all rules before when the file is %j, and says why', async (content, said) => {
+      const { payload, reload, metrics } = transformer(scaled(2));
+      await reload(content);
+      expect(payload('a', '{"t":1}')).toBe('{"t":2}');
+      expect(logged.mock.calls).toEqual([
+        [`TRANSFORM_FILE is not taken, what was there before goes on: ${said}`],
+      ]);
+      expect((await metrics.fileReloads.get()).values).toMatchObject([
+        { labels: { file: 'TRANSFORM_FILE', outcome: 'refused' }, value: 1 },
+      ]);
+    });
   });
 
   it.each([

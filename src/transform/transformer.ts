@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Inject, Injectable, Logger } from '@nestjs/common';
+import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import {
   type FieldRules,
@@ -7,6 +7,8 @@ import {
   readTransformFile,
   type TransformRule,
 } from '../config/transform-file.js';
+import { Reloads } from '../files/reloads.js';
+import { tellEach } from '../logging/walls.js';
 import { Metrics, mirrorGauge } from '../metrics/metrics.js';
 import { IdPattern, normalPattern } from '../protocol/id-pattern.js';
 import { FieldTransform } from './field-transform.js';
@@ -22,21 +24,27 @@ interface CompiledRule {
 /** Rules of the file and of metadata, compiled once for all devices with equal rules. */
 interface OwnRules {
   readonly key: string;
+  /** Those of the metadata alone, to compile them with the rules of another file. */
+  readonly rules: FieldRules;
   readonly transform: FieldTransform;
+  /** The file that they were compiled with. */
+  readonly generation: number;
   users: number;
 }
 
 /**
  * The operator's transformation of payloads, before they are stored: per field rename, scale, offset, decimals and unit, from TRANSFORM_FILE
  * by device pattern and (TRANSFORM_FROM_META) from the `transform` member of a device's metadata, which wins field by field.
- * Where nothing is configured it is off: one comparison per message.
+ * Where nothing is configured it is off: one comparison per message. The file is read again at SIGHUP: its rules apply from the next message on.
  */
 @Injectable()
-export class Transformer {
+export class Transformer implements OnModuleDestroy {
   /** False if no rule can apply to any message. */
-  readonly active: boolean;
+  active: boolean;
   private readonly logger = new Logger(Transformer.name);
-  private readonly rules: CompiledRule[];
+  private rules: CompiledRule[];
+  /** How often the file was taken. */
+  private generation = 0;
   private readonly fromMeta: boolean;
   /** Of devices without rules of their own; null if no rule applies. Bounded by MAX_DEVICES. */
   private readonly byDevice = new Map<string, FieldTransform | null>();
@@ -49,16 +57,43 @@ export class Transformer {
   private ownBytes = 0;
   private readonly maxDevices: number;
   private told = false;
+  private readonly listeners = new Set<() => void>();
+  private readonly removeReload: (() => void) | undefined;
 
   constructor(
     @Inject(CONFIG) { transform, rooms }: Pick<Config, 'transform' | 'rooms'>,
     private readonly metrics: Metrics,
+    reloads: Reloads,
   ) {
     this.rules = transform.file === undefined ? [] : readTransformFile(transform.file).map(compile);
     this.fromMeta = transform.fromMeta === 'true';
     this.active = this.rules.length > 0 || this.fromMeta;
     this.maxDevices = rooms.maxDevices;
     mirrorGauge(metrics.transformBytes, () => this.ownBytes);
+    const { file } = transform;
+    this.removeReload =
+      file === undefined
+        ? undefined
+        : reloads.add('TRANSFORM_FILE', () => this.take(readTransformFile(file)));
+  }
+
+  onModuleDestroy(): void {
+    this.removeReload?.();
+  }
+
+  /** Called when other rules apply than before. @returns removes the listener */
+  onChange(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  private take(rules: readonly TransformRule[]): void {
+    this.rules = rules.map(compile);
+    this.generation += 1;
+    this.active = this.rules.length > 0 || this.fromMeta;
+    this.byDevice.clear();
+    this.shared.clear();
+    tellEach('lifecycle', [...this.listeners]);
   }
 
   /** @param payload valid JSON. @returns the same buffer if no rule applies */
@@ -93,9 +128,13 @@ export class Transformer {
       this.refuse('illegal');
       return;
     }
+    this.keepOwn(deviceId, rules);
+  }
+
+  private keepOwn(deviceId: string, rules: FieldRules): void {
     const matching = this.matching(deviceId);
     const key = createHash('sha256')
-      .update(`${this.keyOf(matching)}\n${JSON.stringify(rules)}`)
+      .update(`${this.generation} ${this.keyOf(matching)}\n${JSON.stringify(rules)}`)
       .digest('base64');
     const own = this.ownByRules.get(key) ?? this.compileOwn(key, matching, rules);
     if (
@@ -116,7 +155,7 @@ export class Transformer {
   private compileOwn(key: string, matching: readonly CompiledRule[], rules: FieldRules): OwnRules {
     const fields = this.merged(matching);
     merge(fields, rules);
-    return { key, transform: new FieldTransform(fields), users: 0 };
+    return { key, rules, transform: new FieldTransform(fields), generation: this.generation, users: 0 };
   }
 
   private forget(deviceId: string): void {
@@ -144,7 +183,12 @@ export class Transformer {
   }
 
   private of(deviceId: string): FieldTransform | null {
-    const own = this.own.get(deviceId);
+    let own = this.own.get(deviceId);
+    if (own !== undefined && own.generation !== this.generation) {
+      this.forget(deviceId);
+      this.keepOwn(deviceId, own.rules);
+      own = this.own.get(deviceId);
+    }
     if (own !== undefined) {
       return own.transform;
     }
