@@ -112,6 +112,20 @@ export const rows = {
       [sum(select('sluice_field_readings_waiting'), 'instance'), 'waiting {{instance}}'],
       [sum(rate('sluice_field_states_forgotten_total'), 'reason'), 'forgotten: {{reason}}'],
     ]),
+    graph('Edge nodes of Sparkplug', 'short', [
+      [sum(select('sluice_sparkplug_nodes'), 'instance'), '{{instance}}'],
+      [sum(select('sluice_sparkplug_held_messages')), 'messages that wait'],
+      [sum(select('sluice_sparkplug_rebirth_requests_waiting')), 'to be asked for a rebirth'],
+    ]),
+    graph('Sparkplug: gaps, rebirths, values left out', 'ops', [
+      [sum(rate('sluice_sparkplug_gaps_total')), 'gaps'],
+      [sum(rate('sluice_sparkplug_rebirth_requests_total')), 'rebirth requests'],
+      [sum(rate('sluice_sparkplug_values_dropped_total'), 'reason'), '{{reason}}'],
+      [sum(rate('sluice_codec_slow_calls_total'), 'limit'), 'codec modules: {{limit}}'],
+    ]),
+    graph('Bytes of what Sparkplug births said', 'bytes', [
+      [sum(select('sluice_sparkplug_metric_bytes'), 'instance'), '{{instance}}'],
+    ]),
     graph('Silence: devices watched, made offline, messages of others', 'short', [
       [sum(select('sluice_silence_watched_devices'), 'instance'), 'watched {{instance}}'],
       [sum(rate('sluice_silence_offline_total')), 'made offline'],

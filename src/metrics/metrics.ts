@@ -135,6 +135,40 @@ export class Metrics {
     'silence_unwatched_total',
     'Messages of devices whose silence is not watched, since MAX_DEVICES are',
   );
+  readonly sparkplugNodes = this.gauge(
+    'sparkplug_nodes',
+    'Edge nodes of Sparkplug that this instance keeps in memory',
+  );
+  readonly sparkplugBytes = this.gauge(
+    'sparkplug_metric_bytes',
+    'Bytes of what their births said of metrics (names, aliases, types), estimated',
+  );
+  readonly sparkplugHeld = this.gauge(
+    'sparkplug_held_messages',
+    'Messages of edge nodes that wait for others that are missing before them, or for the store',
+  );
+  readonly sparkplugGaps = this.counter(
+    'sparkplug_gaps_total',
+    'Gaps in the sequence of an edge node that did not close in time',
+  );
+  readonly sparkplugRebirths = this.counter(
+    'sparkplug_rebirth_requests_total',
+    'Rebirth requests that were sent',
+  );
+  readonly sparkplugRebirthsWaiting = this.gauge(
+    'sparkplug_rebirth_requests_waiting',
+    'Edge nodes that are to be asked for a rebirth: one in 30 s each, 10 a second in all',
+  );
+  readonly sparkplugDropped = this.counter(
+    'sparkplug_values_dropped_total',
+    'Values that are not shown by reason: historical, unknown_alias',
+    ['reason'],
+  );
+  readonly codecSlow = this.counter(
+    'codec_slow_calls_total',
+    "Calls of operators' codec modules by limit: slow (10 ms), refused (50 ms)",
+    ['limit'],
+  );
   readonly transformBytes = this.gauge(
     'transform_bytes',
     'Bytes of rules from metadata (TRANSFORM_FROM_META), estimated',

@@ -200,6 +200,15 @@ export class CommandPublisher {
     });
   }
 
+  /** Publishes at QoS 0, once or never: for what is asked again. @returns false when there is no connection */
+  tell(topic: string, payload: Buffer): boolean {
+    if (this.client === undefined || this.closing) {
+      return false;
+    }
+    this.client.publish(topic, payload, { qos: 0 });
+    return true;
+  }
+
   /** Accepts no more commands, waits for the answers of pending ones (each has its timeout), leaves. */
   async close(): Promise<void> {
     this.closing = true;

@@ -1,3 +1,6 @@
+import { rebirthPayload } from './sparkplug-commands.js';
+
+export const SPARKPLUG_NAMESPACE = 'spBv1.0';
 /** One request to a node in this time: a birth of thousands of metrics is no small thing. */
 export const REBIRTH_INTERVAL_MS = 30_000;
 /** Over all nodes: after a failure of the broker every node has a gap. */
@@ -17,19 +20,19 @@ export class RebirthRequests {
   private nextAt = -Infinity;
 
   /**
-   * @param send asks a node; false: it cannot be sent now
+   * @param send publishes at QoS 0; false: there is no connection
    * @param now monotonic ms
    */
   constructor(
-    private readonly send: (node: string) => boolean,
-    private readonly now: () => number,
+    private readonly send: (topic: string, payload: Buffer) => boolean,
+    private readonly now: () => number = () => performance.now(),
   ) {}
 
   get size(): number {
     return this.waiting.size;
   }
 
-  /** @returns false when too many wait already */
+  /** @param node `{group}/{node}` @returns false when too many wait already */
   ask(node: string): boolean {
     if (this.waiting.size >= MAX_WAITING_REBIRTHS && !this.waiting.has(node)) {
       return false;
@@ -60,7 +63,8 @@ export class RebirthRequests {
       if (this.asked.has(node)) {
         continue;
       }
-      if (!this.send(node)) {
+      const [group, name] = node.split('/') as [string, string];
+      if (!this.send(`${SPARKPLUG_NAMESPACE}/${group}/NCMD/${name}`, rebirthPayload(Date.now()))) {
         return;
       }
       this.waiting.delete(node);

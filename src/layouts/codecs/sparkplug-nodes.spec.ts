@@ -4,7 +4,7 @@ import type { UMetric, UPayload } from 'sparkplug-payload/lib/sparkplugbpayload.
 import { StoreLostError } from '../../ingest/ports.js';
 import type { MessageOutcome } from '../../mqtt/ingest-counters.js';
 import { type EdgeNodes, MemoryEdgeNodes } from '../../rooms/edge-nodes.js';
-import { REBIRTH_INTERVAL_MS } from './rebirth-requests.js';
+import { MAX_WAITING_REBIRTHS, REBIRTH_INTERVAL_MS, RebirthRequests } from './rebirth-requests.js';
 import {
   SPARKPLUG_LIMITS,
   type SparkplugHost,
@@ -36,6 +36,15 @@ class Session {
   gaps = 0;
   connected = true;
   readonly nodes: SparkplugNodes;
+  readonly rebirths = new RebirthRequests(
+    (topic, payload) => {
+      if (this.connected) {
+        this.asked.push({ topic, payload: decodePayload(payload) });
+      }
+      return this.connected;
+    },
+    () => this.now,
+  );
   private timestamp = 1_700_000_000_000;
 
   constructor(
@@ -60,22 +69,16 @@ class Session {
         this.seen.set(deviceId, lastSeen);
       },
       setMeta: async (deviceId, meta) => void this.meta.set(deviceId, JSON.parse(meta.toString())),
-      publish: (topic, payload) => {
-        if (this.connected) {
-          this.asked.push({ topic, payload: decodePayload(payload) });
-        }
-        return this.connected;
-      },
     };
     this.nodes = new SparkplugNodes(
       host,
       { rebirth, reorderMs, windowMs: 0 },
       { maxNodes: 1_000, ...SPARKPLUG_LIMITS, ...limits },
       {
-        rebirthAsked: () => undefined,
         dropped: (reason, count) => void (this.dropped[reason] += count),
         gap: () => void (this.gaps += 1),
       },
+      this.rebirths,
       () => this.now,
       () => 0,
     );
@@ -103,6 +106,7 @@ class Session {
     const [group, node, device = ''] = topic.split('/') as [string, string, string?];
     let outcome: MessageOutcome | undefined;
     this.nodes.take(verb, group, node, device, {
+      deviceId: topic.replaceAll('/', '.'),
       buffer,
       start: 0,
       end: buffer.length,
@@ -454,11 +458,24 @@ describe('rebirth requests', () => {
     expect(session.asked.length).toBe(39);
   });
 
+  it('wait for their turn in a bounded number', () => {
+    const requests = new RebirthRequests(
+      () => false,
+      () => 0,
+    );
+    const asked = Array.from({ length: MAX_WAITING_REBIRTHS + 2 }, (_, n) => requests.ask(`G/n${n}`));
+    expect([asked.filter(Boolean).length, requests.size]).toEqual([
+      MAX_WAITING_REBIRTHS,
+      MAX_WAITING_REBIRTHS,
+    ]);
+    expect(requests.ask('G/n0')).toBe(true);
+  });
+
   it('wait for a connection', async () => {
     session.connected = false;
     await cause('a');
     await session.pass(REORDER_MS);
-    expect(session.nodes.totals.rebirthsWaiting).toBe(1);
+    expect(session.rebirths.size).toBe(1);
     session.connected = true;
     await session.pass(100);
     expect(session.asked.length).toBe(1);

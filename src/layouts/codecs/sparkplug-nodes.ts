@@ -5,14 +5,15 @@ import type { DeviceStatus } from '../../rooms/broadcast-adapter.js';
 import type { EdgeNodeChange, EdgeNodes } from '../../rooms/edge-nodes.js';
 import type { SparkplugOptions } from '../layout.js';
 import { CodecError } from './codec.js';
-import { RebirthRequests } from './rebirth-requests.js';
-import { rebirthPayload } from './sparkplug-commands.js';
+import type { RebirthRequests } from './rebirth-requests.js';
 import { metadataOf, MetricTable, type MetricValues, readBirth, readValues } from './sparkplug-metrics.js';
 import { EdgeNode, type NodeMessage, type Part, type Verb } from './sparkplug-node.js';
 import { bdSeqOf, readPayload, type SparkplugPayload } from './sparkplug-payload.js';
 
 /** A message as it came from the broker; it is finished exactly once. */
 export interface SparkplugSource {
+  /** Of the topic. */
+  readonly deviceId: string;
   readonly buffer: Buffer;
   readonly start: number;
   readonly end: number;
@@ -48,13 +49,10 @@ export interface SparkplugHost {
   apply(reading: SparkplugReading): void;
   setStatus(deviceId: string, status: DeviceStatus): Promise<void>;
   setMeta(deviceId: string, meta: Buffer): Promise<void>;
-  /** Publishes at QoS 0. @returns false when there is no connection */
-  publish(topic: string, payload: Buffer): boolean;
 }
 
 /** What is counted, over all sessions. */
 export interface SparkplugCounters {
-  rebirthAsked(): void;
   /** Values that are not shown. */
   dropped(reason: 'historical' | 'unknown_alias', count: number): void;
   gap(): void;
@@ -85,7 +83,6 @@ export const SPARKPLUG_LIMITS: Omit<SparkplugLimits, 'maxNodes'> = {
   maxHeldOfNode: 128,
 };
 
-const NAMESPACE = 'spBv1.0';
 const TICK_MS = 100;
 /** Time a device has to be born again after its node: until then it keeps its status, so that a rebirth is no flicker. */
 const AWAIT_MS = 5_000;
@@ -114,7 +111,6 @@ export class SparkplugNodes {
   private older = new Map<string, Node>();
   private readonly deadlines = new Set<Node>();
   private readonly moved = new Set<Node>();
-  private readonly rebirths: RebirthRequests;
   private timer: NodeJS.Timeout | undefined;
   private stopped = false;
   /** Of all births. */
@@ -128,19 +124,18 @@ export class SparkplugNodes {
     private readonly options: SparkplugOptions & { readonly windowMs: number },
     private readonly limits: SparkplugLimits,
     private readonly counters: SparkplugCounters,
+    /** One for the process. */
+    private readonly rebirths: RebirthRequests,
     private readonly now: () => number = () => performance.now(),
     private readonly random: () => number = Math.random,
-  ) {
-    this.rebirths = new RebirthRequests((key) => this.requestRebirth(key), now);
-  }
+  ) {}
 
   /** Totals of this session, for metrics. */
-  get totals(): { nodes: number; bytes: number; held: number; rebirthsWaiting: number } {
+  get totals(): { nodes: number; bytes: number; held: number } {
     return {
       nodes: this.recent.size + this.older.size,
       bytes: this.bytes,
       held: this.held,
-      rebirthsWaiting: this.rebirths.size,
     };
   }
 
@@ -199,6 +194,7 @@ export class SparkplugNodes {
     clearTimeout(this.timer);
     const saved = [...this.moved].map((node) => this.saveMovedNode(node));
     await Promise.allSettled(saved);
+    [...this.recent.keys(), ...this.older.keys()].forEach((key) => this.rebirths.cancel(key));
     this.recent.clear();
     this.older.clear();
     this.deadlines.clear();
@@ -546,7 +542,7 @@ export class SparkplugNodes {
     } else if (values.values.size === 0 && values.historical > 0) {
       outcome = 'historical';
     }
-    this.show(node, message, values, false, (stored) => {
+    this.show(message, values, false, (stored) => {
       const told = stored === 'accepted' && outcome !== undefined ? outcome : stored;
       if (node.saving === null) {
         source.finish(told);
@@ -567,16 +563,11 @@ export class SparkplugNodes {
     special?: MessageOutcome,
   ): void {
     const { device, payload, source } = message;
-    const deviceId = this.deviceId(node, device);
     this.counters.dropped('historical', values.historical);
-    if (deviceId === undefined) {
-      this.finishAfter(source, [saved], 'bad_device_id');
-      return;
-    }
     const at = payload.timestamp ?? source.receivedAt;
     let shown: MessageOutcome = 'accepted';
     const telemetry = new Promise<void>((resolve) =>
-      this.show(node, message, values, true, (stored) => {
+      this.show(message, values, true, (stored) => {
         shown = stored;
         resolve();
       }),
@@ -585,23 +576,17 @@ export class SparkplugNodes {
       saved,
       telemetry,
       this.setStatus(node, device, true, at, source.receivedAt),
-      this.host.setMeta(deviceId, metadataOf(payload, table)),
+      this.host.setMeta(source.deviceId, metadataOf(payload, table)),
     ];
     this.finishAfter(source, told, () => (shown === 'accepted' && special !== undefined ? special : shown));
   }
 
   private show(
-    node: Node,
-    { device, source }: Message,
+    { source }: Message,
     { values }: MetricValues,
     replaces: boolean,
     settle: (outcome: MessageOutcome) => void,
   ): void {
-    const deviceId = this.deviceId(node, device);
-    if (deviceId === undefined) {
-      settle('bad_device_id');
-      return;
-    }
     if (values.size === 0 && !replaces) {
       settle('accepted');
       return;
@@ -611,7 +596,7 @@ export class SparkplugNodes {
       fields.push([Buffer.from(JSON.stringify(name)), Buffer.from(json)]);
     }
     this.host.apply({
-      deviceId,
+      deviceId: source.deviceId,
       fields,
       replaces,
       windowMs: this.options.windowMs,
@@ -665,15 +650,6 @@ export class SparkplugNodes {
       this.rebirths.ask(node.key);
       this.schedule();
     }
-  }
-
-  private requestRebirth(key: string): boolean {
-    const [group, name] = key.split('/') as [string, string];
-    const sent = this.host.publish(`${NAMESPACE}/${group}/NCMD/${name}`, rebirthPayload(Date.now()));
-    if (sent) {
-      this.counters.rebirthAsked();
-    }
-    return sent;
   }
 
   // Deadlines

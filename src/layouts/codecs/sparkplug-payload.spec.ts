@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import Long from 'long';
 import { get } from 'sparkplug-payload';
-import type { UMetric } from 'sparkplug-payload/lib/sparkplugbpayload.js';
+import type { UMetric, UPayload } from 'sparkplug-payload/lib/sparkplugbpayload.js';
 import { CodecError } from './codec.js';
 import { metadataOf, readBirth, readValues } from './sparkplug-metrics.js';
 import { MAX_METRICS, readPayload } from './sparkplug-payload.js';
@@ -289,6 +289,22 @@ describe('values of Sparkplug metrics', () => {
       types: { t: 'Float', u: 'Int8' },
       properties: { t: { engUnit: '°C', Quality: 192 } },
     });
+  });
+
+  it('bounds the metadata of a birth: properties, then types are left out', () => {
+    const birth = (count: number, label: string): Record<string, unknown> => {
+      const metrics = Array.from({ length: count }, (_, n) => ({
+        name: `metric ${n}`,
+        type: 'Float',
+        value: 1,
+        properties: { engUnit: { type: 'String', value: 'V' }, label: { type: 'String', value: label } },
+      }));
+      const payload = readPayload(encodePayload({ timestamp: 1, metrics } as UPayload), true);
+      return JSON.parse(metadataOf(payload, readBirth(payload).table).toString()) as Record<string, unknown>;
+    };
+    expect(Object.keys(birth(100, 'short'))).toEqual(['units', 'types', 'properties']);
+    expect(Object.keys(birth(100, 'x'.repeat(2_000)))).toEqual(['units', 'types']);
+    expect(Object.keys(birth(4_000, 'short'))).toEqual(['units']);
   });
 
   it('refuses properties with more keys than values (tck-id-payloads-propertyset-keys-array-size)', () => {
