@@ -4,11 +4,15 @@ import { readMetadataFile } from '../config/metadata-file.js';
 import type { SessionMessages } from '../ingest/ingest.js';
 import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
 import { RetainedState } from '../ingest/retained-state.js';
+import type { Reading } from '../layouts/field-states.js';
 import { background, contain } from '../logging/walls.js';
+import type { MessageOutcome } from '../mqtt/ingest-counters.js';
 import type { InboundMessage, Route } from '../mqtt/topic-router.js';
 import { BroadcastAdapter, type DeviceStatus, type MetaBytes } from '../rooms/broadcast-adapter.js';
 import { Transformer } from '../transform/transformer.js';
+import { mergedFields } from '../layouts/json-members.js';
 import { jsonValue } from './json-check.js';
+import { type SessionState, SessionStates } from './session-states.js';
 
 /** Metadata of METADATA_FILE, for devices that publish none. */
 @Injectable()
@@ -38,6 +42,33 @@ const OPEN_OBJECT = 0x7b;
 /** The largest time a Date can hold, Unix ms. */
 const MAX_TIME_MS = 8.64e15;
 
+/** What a message says of its device's fields. */
+class MessageReading implements Reading {
+  readonly deviceId: string;
+  readonly receivedAt: number;
+  readonly receivedMono: number;
+  readonly packetId: number;
+  readonly dup: boolean;
+  readonly retained: boolean;
+
+  constructor(
+    private readonly message: InboundMessage,
+    readonly fields: Reading['fields'],
+    readonly windowMs: number,
+  ) {
+    this.deviceId = message.deviceId;
+    this.receivedAt = message.receivedAt;
+    this.receivedMono = message.receivedMono;
+    this.packetId = message.packetId;
+    this.dup = message.dup;
+    this.retained = message.retained;
+  }
+
+  settle(outcome: MessageOutcome): void {
+    this.message.finish(outcome);
+  }
+}
+
 /**
  * What devices say, for one session: its messages go straight into the session's sink. The one that Nest makes belongs to the
  * session of memory mode. Each method ends its message exactly once, now or later: that is what acknowledges it to the broker.
@@ -50,12 +81,17 @@ export class DeviceMessages implements SessionMessages {
     { filter: META, kind: 'meta', qos: 1, handle: (message) => this.meta(message) },
   ];
 
+  private readonly state: SessionState;
+
   constructor(
     @Inject(BroadcastAdapter) private readonly sink: DeviceSink,
     private readonly retained: RetainedState,
     private readonly metadata: StaticMetadata,
     private readonly transformer: Transformer,
-  ) {}
+    private readonly states: SessionStates,
+  ) {
+    this.state = states.make(sink, retained, null);
+  }
 
   telemetry(message: InboundMessage): void {
     const json = jsonValue(message.buffer, message.start, message.end);
@@ -71,6 +107,52 @@ export class DeviceMessages implements SessionMessages {
       message.payload = payload;
       this.sink.publish(message);
     }
+  }
+
+  /** A value of one field, `null` removes it. @param name JSON text with its quotes */
+  field(message: InboundMessage, name: Buffer, value: Buffer | null, windowMs: number): void {
+    this.fields(message, [[name, value]], windowMs);
+  }
+
+  /** A JSON object whose members are fields. */
+  merge(message: InboundMessage, json: Buffer, windowMs: number): void {
+    const fields = mergedFields(json);
+    if (fields === null) {
+      message.finish('not_object');
+    } else {
+      this.fields(message, fields, windowMs);
+    }
+  }
+
+  private fields(message: InboundMessage, fields: Reading['fields'], windowMs: number): void {
+    this.state.fields.apply(new MessageReading(message, fields, windowMs));
+  }
+
+  /** A live message of a device whose layout has a silence. A status says so itself. */
+  heard({ deviceId, retained, receivedAt, receivedMono }: InboundMessage): void {
+    if (!retained) {
+      this.state.silence?.heard(deviceId, receivedAt, receivedMono);
+    }
+  }
+
+  connected(missed: boolean): void {
+    this.state.silence?.connected(missed);
+  }
+
+  caughtUp(): void {
+    this.state.silence?.upToDate();
+  }
+
+  disconnected(): void {
+    this.state.silence?.disconnected();
+  }
+
+  flush(): void {
+    this.state.fields.flush();
+  }
+
+  end(): void {
+    this.state.end();
   }
 
   /** `{"online":bool,"ts"?:number}`; in order of arrival, since a will carries the time of connecting and not that of its death. */
@@ -104,6 +186,16 @@ export class DeviceMessages implements SessionMessages {
       serverTs: receivedAt,
     };
     const onlyIfUnknown = retained && this.retained.onlyIfUnknown;
+    if (!onlyIfUnknown) {
+      const { receivedMono } = message;
+      this.state.silence?.said(
+        deviceId,
+        online,
+        retained ? status.lastSeen : receivedAt,
+        receivedMono,
+        !retained,
+      );
+    }
     this.finishAfter(message, this.sink.setStatus(deviceId, status, onlyIfUnknown));
   }
 
@@ -131,7 +223,7 @@ export class DeviceMessages implements SessionMessages {
   }
 
   into(sink: DeviceSink, retained: RetainedState): DeviceMessages {
-    return new DeviceMessages(sink, retained, this.metadata, this.transformer);
+    return new DeviceMessages(sink, retained, this.metadata, this.transformer, this.states);
   }
 
   async applyMetadataFile(): Promise<void> {

@@ -15,6 +15,7 @@ import { TransformModule } from '../transform/transform.module.js';
 import { DeviceController } from './device.controller.js';
 import { DeviceMessages, StaticMetadata } from './device-messages.js';
 import { MqttTransport } from './mqtt-transport.js';
+import { SessionStates } from './session-states.js';
 
 /** The broker's side: device messages in, commands out. Reads by the {@link Ingest} that the composition root chose. */
 @Module({})
@@ -50,6 +51,7 @@ export class DevicesModule {
         DeviceTrace,
         RetainedState,
         StaticMetadata,
+        SessionStates,
         DeviceMessages,
       ],
       exports: [MqttTransport, CommandPublisher, CommandRoutes, Upstream],

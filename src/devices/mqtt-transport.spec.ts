@@ -5,6 +5,7 @@ import { Metrics } from '../metrics/metrics.js';
 import type { CommandPublisher } from '../mqtt/command-publisher.js';
 import type { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
 import type { Transformer } from '../transform/transformer.js';
+import type { SessionStates } from './session-states.js';
 import { DeviceMessages, META, STATUS, type StaticMetadata, TELEMETRY } from './device-messages.js';
 import { MqttTransport } from './mqtt-transport.js';
 
@@ -30,6 +31,7 @@ function transportWith(patterns: readonly string[]) {
     {} as RetainedState,
     {} as StaticMetadata,
     {} as Transformer,
+    { make: () => ({}) } as unknown as SessionStates,
   );
   const metrics = new Metrics();
   const parts = {

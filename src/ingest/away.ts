@@ -163,7 +163,7 @@ class LocalIngest {
       parts,
       this.sink,
       `${config.redis.namespace}-local-retained-${instance}`,
-      () => undefined,
+      () => this.retained.messages.caughtUp(),
     );
     const context = contextFor(parts, this.retained.messages.routes);
     this.session = new IngestSession(
@@ -181,6 +181,7 @@ class LocalIngest {
         up: () => this.up(),
         down: () => {
           background('ingest', this.retained.stop());
+          this.retained.messages.disconnected();
           this.changed();
         },
       },
@@ -193,6 +194,7 @@ class LocalIngest {
 
   async stop(): Promise<void> {
     this.sink.drop();
+    this.retained.messages.end();
     await Promise.all([this.retained.stop(), this.session.end()]);
   }
 

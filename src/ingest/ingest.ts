@@ -70,4 +70,15 @@ export interface SessionMessages {
   into(sink: DeviceSink, retained: RetainedState): SessionMessages;
   /** Sets the metadata of METADATA_FILE for devices without other metadata. */
   applyMetadataFile(): Promise<void>;
+
+  /** The session is connected, and no message has come through it. @param missed messages may have been missed */
+  connected(missed: boolean): void;
+  /** All that the broker had queued and retained was read. */
+  caughtUp(): void;
+  /** The connection is lost. */
+  disconnected(): void;
+  /** Publishes what waits for more of its device: reading is about to end. */
+  flush(): void;
+  /** The session has ended. What is not stored stays with the broker. */
+  end(): void;
 }

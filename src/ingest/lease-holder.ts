@@ -138,6 +138,7 @@ export class IngestHolder {
   /** Hands over: lets pending messages be stored, then releases session and lease and sends a note. */
   async handOver(reason: string): Promise<void> {
     this.session.pause(true);
+    this.retained.messages.flush();
     const deadline = performance.now() + SETTLE_TIMEOUT_MS;
     while (this.session.unacknowledged > 0 && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, SETTLE_LOOK_MS));
@@ -156,6 +157,7 @@ export class IngestHolder {
     clearInterval(this.renewTimer);
     this.markers.stop();
     this.forgets.forEach((forget) => forget());
+    this.retained.messages.end();
     // Even if a step fails, this holder has ended: the next one may begin.
     try {
       await Promise.all([this.retained.stop(), this.session.end()]);
@@ -174,6 +176,9 @@ export class IngestHolder {
       return;
     }
     this.phase = phase;
+    if (phase === 'caught-up') {
+      this.retained.messages.caughtUp();
+    }
     if (phase !== 'claimed') {
       this.notes.tell({ event: phase, token: this.token });
     }

@@ -29,6 +29,7 @@ export class RetainedPass {
   /** The live session is connected, and no message has come through it. @param missed messages may have been missed */
   begin(missed: boolean): void {
     this.state.begin(missed);
+    this.messages.connected(missed);
   }
 
   /** The live session is up: reads the retained messages. */
@@ -52,7 +53,7 @@ export class RetainedPass {
   /** Reads again, since the store may have older data than before. */
   readAgain(): void {
     this.state.forget();
-    this.begin(true);
+    this.state.begin(true, true);
     this.read();
   }
 

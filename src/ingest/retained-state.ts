@@ -10,8 +10,8 @@ import { CONFIG, type Config } from '../config/config.js';
 export class RetainedState {
   private reading = false;
   private missed = false;
-  /** Grows with every time that retained messages are read. */
-  pass = 0;
+  /** Connections of the session so far: what came live on this one is newer than anything retained. */
+  connections = 0;
   private readonly liveStatus = new Set<string>();
   private readonly liveMeta = new Set<string>();
   /** Devices that have published metadata of their own and not deleted it since. */
@@ -21,11 +21,15 @@ export class RetainedState {
 
   constructor(@Inject(CONFIG) private readonly config: Config) {}
 
-  /** Connected, and retained messages will be read. @param missed the broker kept no session for us */
-  begin(missed: boolean): void {
+  /**
+   * Connected, and retained messages will be read.
+   * @param missed the broker kept no session for us
+   * @param again they are read once more on the same connection
+   */
+  begin(missed: boolean, again = false): void {
     this.reading = true;
     this.missed = missed;
-    this.pass += 1;
+    this.connections += again ? 0 : 1;
     this.liveStatus.clear();
     this.liveMeta.clear();
   }

@@ -63,6 +63,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
           parts.metrics.mqttConnected.set(1);
           warnOfGrants(this.logger, connack, { sessionExpiryS: SESSION_EXPIRY_S, shared: false });
           this.retained.begin(!sessionPresent);
+          parts.messages.connected(!sessionPresent);
         },
         up: () => this.up(),
         down: () => this.down(),
@@ -79,6 +80,8 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
 
   async stop(): Promise<void> {
     this.stopped = true;
+    this.parts.messages.flush();
+    this.parts.messages.end();
     await Promise.all([this.retainedReader?.stop(), this.session?.end({ discardSession: true })]);
   }
 
@@ -87,12 +90,16 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
     this.logger.log(`Reading device topics from ${context.broker.name}`);
     parts.upstream.set(true);
     const clientId = `${parts.config.redis.namespace}-retained-${parts.instance}`;
-    this.retainedReader = new RetainedReader(context, clientId, () => this.retained.end());
+    this.retainedReader = new RetainedReader(context, clientId, () => {
+      this.retained.end();
+      parts.messages.caughtUp();
+    });
     this.retainedReader.start();
   }
 
   private down(): void {
-    const { metrics, upstream } = this.parts;
+    const { messages, metrics, upstream } = this.parts;
+    messages.disconnected();
     metrics.mqttConnected.set(0);
     if (!this.stopped) {
       metrics.mqttReconnects.inc();

@@ -54,7 +54,9 @@ export class DeviceFields {
   shown: Map<string, string> | null = null;
   /** Fields seen live while retained ones are read that may replace known ones. */
   live: Set<string> | null = null;
-  livePass = 0;
+  liveOn = 0;
+  /** The connection of its last live reading. */
+  heardOn = 0;
   /** Readings that wait for the base; null when it is known. */
   waiting: Waiting[] | null = [];
   /** Readings that the next publication settles. */

@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.js';
 import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
 import { background, contain, walled } from '../logging/walls.js';
-import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
+import type { Metrics } from '../metrics/metrics.js';
 import type { MessageOutcome } from '../mqtt/ingest-counters.js';
 import type { DeviceMemo, DeviceMessage, IngestOutcome, TelemetryBase } from '../rooms/broadcast-adapter.js';
 import {
@@ -32,8 +32,8 @@ export interface TelemetryTransform {
 export interface RetainedRule {
   /** It only fills what is not known; false while retained messages are read after others may have been missed. */
   readonly onlyIfUnknown: boolean;
-  /** Grows with every time that they are read. */
-  readonly pass: number;
+  /** Connections so far: what came live on this one is newer than anything retained. */
+  readonly connections: number;
 }
 
 /** What bounds the states of one session. */
@@ -189,7 +189,7 @@ export class FieldStates {
     this.bytes = this.waiting = this.waitingBytes = this.open = this.openAcks = 0;
   }
 
-  /** Totals of this session, for {@link FieldTotals}. */
+  /** For the metrics. */
   get totals(): { devices: number; bytes: number; waiting: number } {
     return { devices: this.devices.size, bytes: this.bytes, waiting: this.waiting };
   }
@@ -322,9 +322,11 @@ export class FieldStates {
       this.takeRetained(device, reading, changes);
       return;
     }
-    if (!this.retained.onlyIfUnknown) {
-      this.sawLive(device, changes);
+    const { onlyIfUnknown, connections } = this.retained;
+    if (!onlyIfUnknown) {
+      this.sawLive(device, changes, device.heardOn);
     }
+    device.heardOn = connections;
     const replaces = reading.replaces === true;
     let changed = replaces || changes.length === 0;
     let removes = device.shown === null;
@@ -350,11 +352,13 @@ export class FieldStates {
     this.publishWithin(device, reading.windowMs);
   }
 
-  private sawLive(device: DeviceFields, changes: readonly Change[]): void {
-    const { pass } = this.retained;
-    if (device.live === null || device.livePass !== pass) {
-      device.live = new Set();
-      device.livePass = pass;
+  /** @param before the connection on which the device was heard last */
+  private sawLive(device: DeviceFields, changes: readonly Change[], before: number): void {
+    const { connections } = this.retained;
+    if (device.live === null || device.liveOn !== connections) {
+      // Heard on this connection already, when nothing retained was read: all of it counts as live.
+      device.live = new Set(before === connections ? device.fields.keys() : []);
+      device.liveOn = connections;
     }
     for (const [name] of changes) {
       device.live.add(name);
@@ -376,12 +380,15 @@ export class FieldStates {
 
   /** A retained value fills what is not known. Where messages may have been missed it is newer than what is known, unless that came live. */
   private admitsRetained(device: DeviceFields, [name, value]: Change): boolean {
-    const { onlyIfUnknown, pass } = this.retained;
+    const { onlyIfUnknown, connections } = this.retained;
     if (value === null || device.fields.get(name) === value) {
       return false;
     }
-    if (!onlyIfUnknown) {
-      return device.livePass !== pass || device.live?.has(name) !== true;
+    if (!onlyIfUnknown && device.heardOn !== connections) {
+      return true;
+    }
+    if (!onlyIfUnknown && device.liveOn === connections) {
+      return device.live?.has(name) !== true;
     }
     const { shown } = device;
     return (
@@ -610,27 +617,6 @@ export class FieldStates {
       this.names.set(text, shared);
     }
     return shared;
-  }
-}
-
-/** What the sessions of this process keep together, for the metrics. */
-export class FieldTotals {
-  private readonly sessions = new Set<FieldStates>();
-
-  constructor(metrics: Metrics) {
-    const sum = (of: (states: FieldStates) => number): number =>
-      [...this.sessions].reduce((total, states) => total + of(states), 0);
-    mirrorGauge(metrics.fieldStates, () => sum(({ totals }) => totals.devices));
-    mirrorGauge(metrics.fieldStateBytes, () => sum(({ totals }) => totals.bytes));
-    mirrorGauge(metrics.fieldReadingsWaiting, () => sum(({ totals }) => totals.waiting));
-  }
-
-  add(states: FieldStates): void {
-    this.sessions.add(states);
-  }
-
-  remove(states: FieldStates): void {
-    this.sessions.delete(states);
   }
 }
 
