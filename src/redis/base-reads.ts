@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { StoreLostError } from '../ingest/ports.js';
-import { background } from '../logging/walls.js';
+import { walled } from '../logging/walls.js';
 import type { TelemetryBase } from '../rooms/broadcast-adapter.js';
 
 /** Wait before a read that failed is tried again. */
@@ -39,7 +39,7 @@ export class BaseReads {
       if (!this.reading) {
         this.reading = true;
         // In a turn of its own, with all that this one asks for.
-        setImmediate(() => background('redis', this.readAll()));
+        setImmediate(walled('redis', () => this.readAll()));
       }
     });
   }
