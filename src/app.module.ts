@@ -9,8 +9,10 @@ import { Upstream } from './ingest/upstream.js';
 import { DrainService } from './gateway/drain.service.js';
 import { FilesModule } from './files/files.module.js';
 import { GatewayModule } from './gateway/gateway.module.js';
+import { CommandKeys, OwnCommandKeys } from './gateway/commands/command-keys.js';
 import { MemoryPresence, Presence } from './gateway/door/presence.js';
 import { RedisRevocationStore } from './redis/revocations.js';
+import { RedisCommandKeys } from './redis/command-keys.js';
 import { RedisPresence } from './redis/presence.js';
 import { HealthModule } from './health/health.module.js';
 import type { HealthSources } from './health/readiness.js';
@@ -35,9 +37,9 @@ import { ShutdownSteps } from './shutdown-steps.js';
 @Module({})
 export class AppModule {
   static forRoot(config: Config): DynamicModule {
-    const { rooms, ingest, presence, bus, revocations } =
+    const { rooms, ingest, presence, commandKeys, bus, revocations } =
       config.redis.url === undefined ? alone() : several(config);
-    const gateway = GatewayModule.withPresence(presence);
+    const gateway = GatewayModule.withPresence(presence, commandKeys);
     return {
       module: AppModule,
       imports: [
@@ -68,6 +70,7 @@ interface Choice {
   readonly rooms: Provider<BroadcastAdapter>;
   readonly ingest: Provider<Ingest>;
   readonly presence: Provider<Presence>;
+  readonly commandKeys: Provider<CommandKeys>;
   readonly bus: Provider<InstanceBus>;
   readonly revocations: Provider<RevocationStore> | null;
 }
@@ -90,6 +93,7 @@ function alone(): Choice {
       inject: [CONFIG],
       useFactory: ({ ws }: Config) => new MemoryPresence(ws.maxConnectionsPerUser),
     },
+    commandKeys: { provide: CommandKeys, useClass: OwnCommandKeys },
     bus: {
       provide: InstanceBus,
       inject: [Metrics],
@@ -133,6 +137,11 @@ function several({ mqtt, redis, ws }: Config): Choice {
           expiryMs: redis.presenceExpiryMs,
           timeoutMs: redis.timeoutMs,
         }),
+    },
+    commandKeys: {
+      provide: CommandKeys,
+      inject: [BroadcastAdapter],
+      useFactory: ({ places }: RedisBroadcastAdapter) => new RedisCommandKeys(places, redis.timeoutMs),
     },
     bus: {
       provide: InstanceBus,

@@ -232,6 +232,8 @@ export class RedisNode {
       this.events.serverChanged();
     }
     this.runId = runId;
+    const upS = Number(/uptime_in_seconds:(\d+)/.exec(info)?.[1] ?? 0);
+    redis.server = { runId, upMs: upS * 1000, at: performance.now() };
     try {
       await this.heartbeat.beat(redis);
     } catch (error) {

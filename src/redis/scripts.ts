@@ -24,12 +24,19 @@ const PARTS = {
   sluicePresence: ['presence'],
   sluiceBus: ['bus'],
   sluiceRevocations: ['revocations'],
+  sluiceCommandKey: ['command-key'],
 } as const;
 
 type Script<Reply> = (key: string, ...args: (string | Buffer)[]) => Promise<Reply>;
 
 /** A connection with the scripts of this service defined on it; replies are bytes if they contain stored bytes. */
 export interface ScriptedRedis extends Redis {
+  /** The server process at its other end, which stays the same as long as the connection. */
+  server: {
+    readonly runId: string;
+    /** For so long it was up, at the monotonic ms `at`. */ readonly upMs: number;
+    readonly at: number;
+  };
   sluicePublish: Script<string>;
   sluiceAttachBuffer: Script<Buffer[]>;
   sluiceBaseBuffer: Script<Buffer[]>;
@@ -43,6 +50,7 @@ export interface ScriptedRedis extends Redis {
   sluiceAgree: Script<number>;
   sluicePresence: Script<[before: number, after: number, answers: string]>;
   sluiceBus: Script<string[]>;
+  sluiceCommandKeyBuffer: Script<(Buffer | null)[] | null>;
   sluiceRevocations: Script<
     [anew: number, sequence: string, change: string, complete: number, full: string[], ...changes: string[]]
   >;
