@@ -1,5 +1,5 @@
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, isAbsolute, join } from 'node:path';
 import { root } from './paths.js';
 import { runCommand } from './run-command.js';
 
@@ -9,7 +9,7 @@ const ADMIN_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
 /**
  * One program that tests need.
  * @typedef {object} SystemPackage
- * @property {string} command name on the PATH
+ * @property {string} command name on the PATH, or the path of a file where it is no program
  * @property {string[]} [apt] Debian packages that bring it
  * @property {string} [script] plain Node script that gets it where no package does; exit 0 means it is there
  * @property {string} for what it is needed for
@@ -79,6 +79,9 @@ export async function getCommands(commands) {
 }
 
 function onPath(command) {
+  if (isAbsolute(command)) {
+    return existsSync(command);
+  }
   return (process.env['PATH'] ?? '').split(delimiter).some((folder) => {
     try {
       accessSync(join(folder, command), constants.X_OK);
