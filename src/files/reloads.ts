@@ -24,6 +24,9 @@ export class Reloads {
       throw new Error(`${setting} is read again by somebody else already`);
     }
     this.files.set(setting, reload);
+    for (const outcome of ['ok', 'refused']) {
+      this.metrics.fileReloads.inc({ file: setting, outcome }, 0); // so that the first one is seen as an increase
+    }
     return () => this.files.delete(setting);
   }
 

@@ -309,6 +309,14 @@ describe('the settings', () => {
       ),
     );
     expect(files.map(({ value }) => value)).toEqual(mounted);
+    // The kubelet never swaps what is mounted by subPath: an updated Secret would need a restart.
+    expect((container.volumeMounts ?? []).filter((mount) => 'subPath' in mount)).toEqual([]);
+  });
+
+  it('take a JWKS of any number of keys from a Secret', async () => {
+    const { container } = await deployed({ values: 'production', set: ['jwt.kind=jwks'] });
+    expect(container.env).toContainEqual({ name: 'JWT_JWKS_FILE', value: '/etc/sluice/jwt/key' });
+    expect((container.env ?? []).map(({ name }) => name)).not.toContain('JWT_PUBLIC_KEY_FILE');
   });
 });
 

@@ -72,6 +72,11 @@ const combinations: [string, string[], string][] = [
     'jwt.kind is publicKey but there is no key: name the Secret',
   ],
   [
+    'a JWKS without a Secret',
+    ['jwt.kind=jwks', 'jwt.existingSecret=', 'secret.create=true'],
+    'jwt.kind is jwks but there are no keys: name the Secret',
+  ],
+  [
     'a short key',
     ['jwt.existingSecret=', 'secret.create=true', 'secret.jwtSecret=short'],
     'secret.jwtSecret is shorter than 32 bytes',

@@ -13,6 +13,7 @@ so that one run names every mistake, each with what to change.
 {{- if not (or (include "sluice.jwtSecretName" .) $v.jwt.jwksUrl) }}{{ $missing = append $missing "nothing checks tokens: set jwt.existingSecret (a Secret with the key) or jwt.jwksUrl, or secret.create=true to have a key generated" }}{{ end -}}
 {{- if and $v.jwt.existingSecret $v.jwt.jwksUrl }}{{ $problems = append $problems "jwt.existingSecret and jwt.jwksUrl are both set: tokens are checked by one of them, remove the other" }}{{ end -}}
 {{- if and (eq $v.jwt.kind "publicKey") (not $v.jwt.existingSecret) }}{{ $problems = append $problems "jwt.kind is publicKey but there is no key: name the Secret with the PEM in jwt.existingSecret" }}{{ end -}}
+{{- if and (eq $v.jwt.kind "jwks") (not $v.jwt.existingSecret) }}{{ $problems = append $problems "jwt.kind is jwks but there are no keys: name the Secret with the JWKS in jwt.existingSecret" }}{{ end -}}
 {{- if and $v.secret.create $v.secret.jwtSecret (lt (len $v.secret.jwtSecret) 32) }}{{ $problems = append $problems "secret.jwtSecret is shorter than 32 bytes: make it longer, or leave it empty to have one generated" }}{{ end -}}
 {{- if not (include "sluice.allowedOrigins" .) }}{{ $missing = append $missing "no page may connect: set websocket.allowedOrigins to a list of origins (or ['*']), or give ingress.hosts or httpRoute.hostnames" }}{{ end -}}
 {{- if and (include "sluice.mqttSecretName" .) (not $v.mqtt.username) }}{{ $problems = append $problems "there is a password for the broker but no user: set mqtt.username" }}{{ end -}}

@@ -46,7 +46,7 @@ Secrets and certificates, which reach the process as files: a list of
 {{- $v := .Values -}}
 {{- $files := list -}}
 {{- with include "sluice.jwtSecretName" . -}}
-{{- $setting := ternary "JWT_PUBLIC_KEY" "JWT_SECRET" (eq $v.jwt.kind "publicKey") -}}
+{{- $setting := get (dict "secret" "JWT_SECRET" "publicKey" "JWT_PUBLIC_KEY" "jwks" "JWT_JWKS") $v.jwt.kind -}}
 {{- $key := ternary $v.jwt.secretKey "jwt-secret" (ne $v.jwt.existingSecret "") -}}
 {{- $files = append $files (dict "volume" "jwt" "secret" . "items" (list (dict "key" $key "path" "key" "setting" $setting))) -}}
 {{- end -}}
