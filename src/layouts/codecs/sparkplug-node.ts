@@ -66,6 +66,8 @@ export class EdgeNode<Source> {
   unsaved = true;
   /** The sequence has moved since the last write. */
   moved = false;
+  /** The number that was written last. */
+  savedNext: number | undefined;
 
   /** @param key `{group}/{node}` */
   constructor(readonly key: string) {}
@@ -135,7 +137,7 @@ export class EdgeNode<Source> {
     this.phase = head.alive ? 'alive' : 'dead';
     this.bdSeq = head.bdSeq;
     this.deadBdSeq = head.dead;
-    this.next = head.next;
+    this.next = this.savedNext = head.next;
     this.unsaved = false;
     for (const [name, text] of stored) {
       if (name.startsWith(PART)) {

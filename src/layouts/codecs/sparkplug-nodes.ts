@@ -116,6 +116,8 @@ export class SparkplugNodes {
   /** Of all births. */
   private bytes = 0;
   private held = 0;
+  private savesLeft = SAVES_PER_TICK;
+  private savesSince = -Infinity;
   private heldBytes = 0;
 
   /** @param now monotonic ms; replaced in tests, which call {@link tick} themselves */
@@ -418,16 +420,12 @@ export class SparkplugNodes {
   private advance(node: Node, message: Message, special?: MessageOutcome): void {
     node.next = ((node.next ?? 0) + 1) & 0xff;
     node.lastTimestamp = message.payload.timestamp;
-    if (!node.moved) {
-      node.moved = true;
-      this.moved.add(node);
-      this.schedule();
-    }
     try {
       this.apply(node, message, special ?? (node.gapOpen ? 'sequence_gap' : undefined));
     } catch (error) {
       message.source.finish(outcomeOf(error));
     }
+    this.saveProgress(node);
   }
 
   private waitInOrder(node: Node, message: Message): void {
@@ -730,6 +728,7 @@ export class SparkplugNodes {
     const whole = node.unsaved;
     const change = whole ? node.whole() : node.change(devices);
     node.unsaved = false;
+    node.savedNext = node.next;
     this.unmove(node);
     const saving = (node.saving ?? Promise.resolve()).then(() => this.write(node, change));
     node.saving = saving;
@@ -754,6 +753,26 @@ export class SparkplugNodes {
         throw error;
       }
       contain('device', error); // served without: only a takeover would ask for births
+    }
+  }
+
+  /** How far the sequence is: at once while few move, so that a kill forgets little; else with the next tick. */
+  private saveProgress(node: Node): void {
+    if (node.moved || node.savedNext === node.next) {
+      return;
+    }
+    const now = this.now();
+    if (now - this.savesSince >= TICK_MS) {
+      this.savesSince = now;
+      this.savesLeft = SAVES_PER_TICK;
+    }
+    if (node.saving === null && this.savesLeft > 0) {
+      this.savesLeft -= 1;
+      background('device', this.saveMovedNode(node));
+    } else {
+      node.moved = true;
+      this.moved.add(node);
+      this.schedule();
     }
   }
 
