@@ -1,4 +1,4 @@
-import { type IClientOptions, type MqttClient, connect } from 'mqtt';
+import { type IClientOptions, type IPublishPacket, type MqttClient, connect } from 'mqtt';
 import { walled } from '../logging/walls.js';
 import type { DeviceModel, Random } from './device-kinds.js';
 import type { PlannedDevice } from './fleet-plan.js';
@@ -47,7 +47,9 @@ export class SimulatedDevice {
     );
     this.client.on(
       'message',
-      walled('embedded', (_topic: string, payload: Buffer) => this.onCommand(payload)),
+      walled('embedded', (_topic: string, payload: Buffer, packet: IPublishPacket) =>
+        this.onCommand(payload, packet.properties),
+      ),
     );
     // Without a broker the fleet only waits; its own errors would fill the log.
     this.client.on('error', () => undefined);
@@ -98,15 +100,31 @@ export class SimulatedDevice {
     this.publishReading();
   }
 
-  private onCommand(payload: Buffer): void {
+  private onCommand(payload: Buffer, properties: IPublishPacket['properties']): void {
     let command: unknown;
     try {
       command = JSON.parse(payload.toString());
     } catch {
       return;
     }
-    if (typeof command === 'object' && command !== null && this.model.command({ ...command })) {
+    const isObject = typeof command === 'object' && command !== null && !Array.isArray(command);
+    const { id, ...wanted } = isObject ? (command as Record<string, unknown>) : {};
+    const obeyed = this.model.command(wanted);
+    if (obeyed) {
       this.publishReading();
+    }
+    const answer = obeyed ? { ok: true, state: this.model.read() } : { ok: false, error: 'unknown command' };
+    this.answer(id, answer, properties);
+  }
+
+  /** By MQTT 5 where the command says where to, else on the device's own topic, which needs an id in the command. */
+  private answer(id: unknown, answer: object, properties: IPublishPacket['properties']): void {
+    const text = JSON.stringify(id === undefined ? answer : { id, ...answer });
+    const { responseTopic, correlationData } = properties ?? {};
+    if (responseTopic !== undefined) {
+      this.client.publish(responseTopic, text, { qos: 1, properties: { correlationData } });
+    } else if (id !== undefined) {
+      this.client.publish(this.topic('replies'), text, { qos: 1 });
     }
   }
 
@@ -129,7 +147,7 @@ export class SimulatedDevice {
     return { topic: this.topic('status'), payload, qos: 1, retain: true };
   }
 
-  private topic(kind: 'telemetry' | 'status' | 'meta' | 'commands'): string {
+  private topic(kind: 'telemetry' | 'status' | 'meta' | 'commands' | 'replies'): string {
     return `devices/${this.plan.deviceId}/${kind}`;
   }
 }

@@ -126,6 +126,15 @@ describe(SimulatedDevice.name, () => {
     await reader.publishAsync(`devices/${plan.deviceId}/commands`, '{"action":"stop"}', { qos: 1 });
     await stopped;
 
+    const command = (json: string): Promise<unknown> =>
+      reader.publishAsync(`devices/${plan.deviceId}/commands`, json, { qos: 1 });
+    const refused = next('replies');
+    await command('{"id":"a","action":"explode"}');
+    expect(JSON.parse(await refused)).toEqual({ id: 'a', ok: false, error: 'unknown command' });
+    const obeyed = next('replies');
+    await command('{"id":7,"action":"start"}');
+    expect(JSON.parse(await obeyed)).toMatchObject({ id: 7, ok: true, state: { running: true } });
+
     const will = next('status', (text) => text.includes('false'));
     device.tick(1_000_000);
     await will;

@@ -46,7 +46,7 @@ const PUBLISH_OVERHEAD_BYTES = 26;
 const SESSION_EXPIRY_S = 60;
 /** AWS IoT Core takes no more filters in one SUBSCRIBE. */
 const FILTERS_PER_SUBSCRIBE = 8;
-/** A broker that ended the connection over the subscription to answers is asked again after this time. */
+/** A broker that refused the subscription to answers, or ended the connection over it, is asked again after this time. */
 const SUBSCRIBE_AGAIN_MS = 60_000;
 const ERROR_LOG_INTERVAL_MS = 5_000;
 /** A connection that ends this soon after a publish may have ended because of it. */
@@ -83,8 +83,11 @@ export class CommandPublisher {
   private replies: ReplyListener | undefined;
   /** The SUBSCRIBE of this connection is not answered. */
   private subscribing = false;
-  private subscribeAfter = -Infinity;
+  /** Runs while answers are not asked for. */
+  private subscribeTimer: NodeJS.Timeout | undefined;
   private subscribeRefusalSaid = false;
+  /** Replaced in tests. */
+  private readonly subscribeAgainMs: number = SUBSCRIBE_AGAIN_MS;
 
   constructor(
     @Inject(CONFIG) private readonly config: Config,
@@ -213,6 +216,7 @@ export class CommandPublisher {
   async close(): Promise<void> {
     this.closing = true;
     clearTimeout(this.startTimer);
+    clearTimeout(this.subscribeTimer);
     if (this.client === undefined) {
       this.refuseAll('Sluice is stopping');
     } else if (this.pending.size > 0) {
@@ -253,7 +257,7 @@ export class CommandPublisher {
 
   /** Asks for the answers of devices. Commands need not wait: a broker handles the packets of a connection in order. */
   private subscribe(client: MqttClient): void {
-    if (performance.now() < this.subscribeAfter) {
+    if (this.subscribeTimer !== undefined) {
       return;
     }
     const { responseTopic } = this;
@@ -288,7 +292,12 @@ export class CommandPublisher {
       const code = codes[at];
       return typeof code !== 'number' || code >= 0x80;
     });
-    if (refused.length > 0 && !this.subscribeRefusalSaid) {
+    if (refused.length === 0) {
+      this.subscribeRefusalSaid = false;
+      return;
+    }
+    this.subscribeLater();
+    if (!this.subscribeRefusalSaid) {
       this.subscribeRefusalSaid = true;
       this.logger.error(
         `The broker refuses the subscription to answers of devices: allow this user to read ${refused.join(', ')}. Until then commands end without an answer`,
@@ -300,11 +309,24 @@ export class CommandPublisher {
   private giveUpSubscribing(): void {
     this.subscribing = false;
     if (!this.closing && !this.resetting) {
-      this.subscribeAfter = performance.now() + SUBSCRIBE_AGAIN_MS;
+      this.subscribeLater();
       this.logger.error(
         'The broker ended the connection instead of answering the subscription to answers of devices: commands go on without them for a minute',
       );
     }
+  }
+
+  private subscribeLater(): void {
+    clearTimeout(this.subscribeTimer);
+    this.subscribeTimer = setTimeout(
+      walled('mqtt', () => {
+        this.subscribeTimer = undefined;
+        if (this.client !== undefined) {
+          this.subscribe(this.client);
+        }
+      }),
+      this.subscribeAgainMs,
+    ).unref();
   }
 
   private down(code: number | undefined): boolean {

@@ -11,6 +11,7 @@ import { testConfig } from '../support/test-config.js';
 import { CommandPublisher } from '../../src/mqtt/command-publisher.js';
 import { DevicesModule } from '../../src/devices/devices.module.js';
 import { MqttTransport } from '../../src/devices/mqtt-transport.js';
+import { FilesModule } from '../../src/files/files.module.js';
 import { Ingest, INGEST_PARTS, type IngestParts } from '../../src/ingest/ingest.js';
 import { SoloIngest } from '../../src/ingest/solo-ingest.js';
 import { Upstream } from '../../src/ingest/upstream.js';
@@ -140,6 +141,7 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
       imports: [
         ConfigModule.forRoot(config),
         MetricsModule,
+        FilesModule,
         {
           module: class Rooms {},
           global: true,

@@ -1,4 +1,6 @@
 import type { IClientOptions } from 'mqtt';
+import { planFleet } from '../../src/embedded/fleet-plan.js';
+import { SimulatedDevice } from '../../src/embedded/simulated-device.js';
 import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
 import type { DashboardClient } from '../support/dashboard-client.js';
 import type { Sluice } from '../support/sluice.js';
@@ -96,6 +98,22 @@ describe('commands that finish, at three instances', () => {
     await device.publish(`devices/${deviceId}/replies`, '{"id":"x","v":1.50}', { retain: true });
     await device.publish(`devices/${deviceId}/replies`, '{"id":"x","ok":true}');
     expect((await resultOf(client)).payload).toEqual({ id: 'x', v: 1.5 });
+  });
+
+  it('are answered by the simulated fleet at a broker of MQTT 5', async () => {
+    const plan = { ...planFleet(2)[1]!, deviceId };
+    own(new SimulatedDevice(plan, stage.broker.url, { protocolVersion: 5 }, Math.random, Date.now()));
+    const client = await open(0);
+    await eventuallyAsync(async () => {
+      command(client, { command: { action: 'stop' }, waitMs: 1_000 });
+      return (await client.next('command_sent')).delivered === true;
+    });
+    expect(
+      (await client.next('command_result', ({ outcome }) => outcome === 'replied')).payload,
+    ).toMatchObject({
+      ok: true,
+      state: { running: false },
+    });
   });
 
   it('with a key are published once, however many ask at once at all instances', async () => {

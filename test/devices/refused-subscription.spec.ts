@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { Aedes } from 'aedes';
 import { stopAfterEach } from '../support/cleanup.js';
 import { type Mosquitto, startMosquitto } from '../support/mosquitto.js';
 import { connectDevice, eventually, startDevices } from './device-harness.js';
@@ -111,5 +113,72 @@ describe('a broker that refuses subscriptions', () => {
       code: 'broker_unavailable',
     });
     expect(app.logs.join('\n')).toMatch(/refused a command \(code 0x87.*devices\/\+\/commands/);
+  });
+
+  it('to answers gets commands all the same, and is asked again', async () => {
+    const broker = own(await startStrictMosquitto());
+    await broker.allow();
+    const app = own(
+      await startDevices({ MQTT_URL: broker.url, MQTT_USERNAME: 'sluice', MQTT_PASSWORD: 'sluice-password' }),
+    );
+    Object.assign(app.commands, { subscribeAgainMs: 50 });
+    await eventually(() => app.logs.some((line) => line.includes('read sluice/replies, devices/+/replies')));
+    await eventually(() => broker.log.match(/Received SUBSCRIBE from sluice-commands/g)!.length >= 3);
+    expect(app.logs.filter((line) => line.includes('answers of devices'))).toHaveLength(1);
+    expect(broker.log.match(/New client connected .* as sluice-commands/g)).toHaveLength(1);
+  });
+});
+
+// AWS IoT Core ends the connection over a subscription that its policy does not allow: with it all commands would fail after an upgrade.
+describe('a broker that ends the connection over the subscription to answers', () => {
+  const own = stopAfterEach();
+
+  it('gets commands without it, and is asked again later', async () => {
+    let allowed = false;
+    let asked = 0;
+    const aedes = await Aedes.createBroker({
+      authorizeSubscribe: (_client, subscription, done) => {
+        const isReplies = subscription.topic.endsWith('/replies');
+        asked += isReplies ? 1 : 0;
+        done(isReplies && !allowed ? new Error('not allowed') : null, subscription);
+      },
+    });
+    const server = createServer((socket) => aedes.handle(socket));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    own({
+      stop: async () => {
+        server.close();
+        await new Promise<void>((resolve) => aedes.close(() => resolve()));
+      },
+    });
+    const app = own(
+      await startDevices({
+        MQTT_URL: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`,
+        MQTT_PROTOCOL_VERSION: '4',
+      }),
+    );
+    Object.assign(app.commands, { subscribeAgainMs: 1_000 });
+    await eventually(() => app.logs.some((line) => line.includes('commands go on without them')));
+    let outcome: string | undefined;
+    await eventually(() => {
+      app.commands.send('a', Buffer.from('1')).then(
+        (sent) => (outcome = sent),
+        () => undefined,
+      );
+      return outcome === 'unknown';
+    });
+    expect(asked).toBe(1);
+    allowed = true;
+    const answers: string[] = [];
+    app.commands.listen({
+      reply: (topic, _correlation, buffer, start, end) =>
+        answers.push(`${topic} ${buffer.toString('utf8', start, end)}`),
+      oversized: () => undefined,
+    });
+    await eventually(() => asked >= 2);
+    const device = own(await connectDevice(app.config.mqtt.url!, { protocolVersion: 4 }));
+    await device.publish('devices/a/replies', '{"id":1}');
+    await eventually(() => answers.length === 1);
+    expect(answers).toEqual(['devices/a/replies {"id":1}']);
   });
 });
