@@ -59,7 +59,7 @@ export class KeyRing {
   algorithms: readonly string[];
   /** How often keys have gone. */
   generation = 0;
-  private readonly logger = new Logger('Keys');
+  private readonly logger = new Logger('KeyAudit');
   /** What the file had at the last look, if that is not in use: another content, or a fault that was told. */
   private seen: string | undefined;
   private isTold = false;
