@@ -1,6 +1,4 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { CONFIG, type Config } from '../config/config.js';
-import { readMetadataFile } from '../config/metadata-file.js';
 import type { SessionMessages } from '../ingest/ingest.js';
 import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
 import { RetainedState } from '../ingest/retained-state.js';
@@ -8,30 +6,12 @@ import type { Reading } from '../layouts/field-states.js';
 import { background, contain } from '../logging/walls.js';
 import type { MessageOutcome } from '../mqtt/ingest-counters.js';
 import type { InboundMessage, Route } from '../mqtt/topic-router.js';
-import { BroadcastAdapter, type DeviceStatus, type MetaBytes } from '../rooms/broadcast-adapter.js';
+import { BroadcastAdapter, type DeviceStatus } from '../rooms/broadcast-adapter.js';
 import { Transformer } from '../transform/transformer.js';
+import { StaticMetadata } from './static-metadata.js';
 import { mergedFields } from '../layouts/json-members.js';
 import { jsonValue } from './json-check.js';
 import { type SessionState, SessionStates } from './session-states.js';
-
-/** Metadata of METADATA_FILE, for devices that publish none. */
-@Injectable()
-export class StaticMetadata {
-  private readonly devices: ReadonlyMap<string, Buffer>;
-
-  constructor(@Inject(CONFIG) config: Config) {
-    const { file } = config.metadata;
-    this.devices = file === undefined ? new Map() : readMetadataFile(file);
-  }
-
-  get(deviceId: string): MetaBytes {
-    return this.devices.get(deviceId) ?? null;
-  }
-
-  entries(): Iterable<[string, Buffer]> {
-    return this.devices.entries();
-  }
-}
 
 /** Topic filters; `+` is the device id. */
 export const TELEMETRY = 'devices/+/telemetry';
@@ -226,10 +206,28 @@ export class DeviceMessages implements SessionMessages {
     return new DeviceMessages(sink, retained, this.metadata, this.transformer, this.states);
   }
 
-  async applyMetadataFile(): Promise<void> {
-    for (const [deviceId, meta] of this.metadata.entries()) {
+  applyMetadataFile(): Promise<void> {
+    return this.applyMetadata(this.metadata.ids());
+  }
+
+  followMetadataFile(): () => void {
+    return this.metadata.onChange((ids) =>
+      background(
+        'device',
+        this.applyMetadata(ids).catch((error: unknown) => {
+          if (!(error instanceof StoreLostError)) {
+            throw error;
+          }
+          // Repeated after the return to the store.
+        }),
+      ),
+    );
+  }
+
+  private async applyMetadata(ids: Iterable<string>): Promise<void> {
+    for (const deviceId of ids) {
       if (!this.retained.knowsMeta(deviceId)) {
-        await this.sink.setMeta(deviceId, this.transformer.meta(deviceId, meta));
+        await this.sink.setMeta(deviceId, this.transformer.meta(deviceId, this.metadata.get(deviceId)));
       }
     }
   }

@@ -13,7 +13,8 @@ import { DeviceTrace, IngestCounters } from '../mqtt/ingest-counters.js';
 import { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
 import { TransformModule } from '../transform/transform.module.js';
 import { DeviceController } from './device.controller.js';
-import { DeviceMessages, StaticMetadata } from './device-messages.js';
+import { DeviceMessages } from './device-messages.js';
+import { StaticMetadata } from './static-metadata.js';
 import { MqttTransport } from './mqtt-transport.js';
 import { SessionStates } from './session-states.js';
 

@@ -6,7 +6,8 @@ import type { CommandPublisher } from '../mqtt/command-publisher.js';
 import type { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
 import type { Transformer } from '../transform/transformer.js';
 import type { SessionStates } from './session-states.js';
-import { DeviceMessages, META, STATUS, type StaticMetadata, TELEMETRY } from './device-messages.js';
+import { DeviceMessages, META, STATUS, TELEMETRY } from './device-messages.js';
+import type { StaticMetadata } from './static-metadata.js';
 import { MqttTransport } from './mqtt-transport.js';
 
 class RecordingIngest extends Ingest {

@@ -70,6 +70,8 @@ export interface SessionMessages {
   into(sink: DeviceSink, retained: RetainedState): SessionMessages;
   /** Sets the metadata of METADATA_FILE for devices without other metadata. */
   applyMetadataFile(): Promise<void>;
+  /** Sets it again when the file has changed. @returns ends that */
+  followMetadataFile(): () => void;
 
   /** The session is connected, and no message has come through it. @param missed messages may have been missed */
   connected(missed: boolean): void;

@@ -10,6 +10,7 @@ export class RetainedPass {
   readonly messages: SessionMessages;
   private readonly state: RetainedState;
   private reader: RetainedReader | undefined;
+  private stopFollowing: (() => void) | undefined;
 
   /**
    * @param sink where device messages are stored
@@ -44,6 +45,7 @@ export class RetainedPass {
         'ingest',
         this.messages.applyMetadataFile().catch(() => undefined),
       );
+      this.stopFollowing = this.messages.followMetadataFile();
       this.done();
     });
     this.reader = reader;
@@ -60,6 +62,8 @@ export class RetainedPass {
   async stop(): Promise<void> {
     const { reader } = this;
     this.reader = undefined;
+    this.stopFollowing?.();
+    this.stopFollowing = undefined;
     await reader?.stop();
   }
 }

@@ -21,6 +21,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
   private session: IngestSession | undefined;
   private retainedReader: RetainedReader | undefined;
   private stopped = false;
+  private stopFollowing: (() => void) | undefined;
 
   constructor(private readonly parts: IngestParts) {
     super();
@@ -39,6 +40,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
   /** Before the first connection: the others do it when they have read what is retained. */
   async onApplicationBootstrap(): Promise<void> {
     await this.parts.messages.applyMetadataFile();
+    this.stopFollowing = this.parts.messages.followMetadataFile();
   }
 
   start(): void {
@@ -80,6 +82,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
 
   async stop(): Promise<void> {
     this.stopped = true;
+    this.stopFollowing?.();
     this.parts.messages.flush();
     this.parts.messages.end();
     await Promise.all([this.retainedReader?.stop(), this.session?.end({ discardSession: true })]);

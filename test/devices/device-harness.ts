@@ -11,6 +11,7 @@ import { testConfig } from '../support/test-config.js';
 import { CommandPublisher } from '../../src/mqtt/command-publisher.js';
 import { DevicesModule } from '../../src/devices/devices.module.js';
 import { MqttTransport } from '../../src/devices/mqtt-transport.js';
+import { Reloads } from '../../src/files/reloads.js';
 import { FilesModule } from '../../src/files/files.module.js';
 import { Ingest, INGEST_PARTS, type IngestParts } from '../../src/ingest/ingest.js';
 import { SoloIngest } from '../../src/ingest/solo-ingest.js';
@@ -114,6 +115,8 @@ export interface DevicesApp {
   upstream: Upstream;
   commands: CommandPublisher;
   metrics: Metrics;
+  /** What SIGHUP does. */
+  reloads: Reloads;
   config: Config;
   /** Log lines so far: `level context message`. */
   logs: string[];
@@ -169,6 +172,7 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
     upstream,
     commands: app.get(CommandPublisher),
     metrics,
+    reloads: app.get(Reloads),
     config,
     logs,
     async upstreamIs(up, timeoutMs = 15_000) {

@@ -141,4 +141,28 @@ describe('what the broker retained', () => {
       ['a', '{"name":"from the file"}'],
     ]);
   });
+
+  it('gives what changed in the metadata file when that is read again, and nothing when it is faulty', async () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'metadata-')), 'metadata.json');
+    writeFileSync(file, '{"own": {"name": "file"}, "same": {"n": 1}, "changed": {"n": 1}, "gone": {"n": 1}}');
+    const broker = own(await startMosquitto());
+    const device = own(await connectDevice(broker.url));
+    await device.publish('devices/own/meta', '{"name":"broker"}', { retain: true });
+    const app = own(await startDevices({ MQTT_URL: broker.url, METADATA_FILE: file }));
+    await app.rooms.until(() => app.rooms.told.length === 5);
+    writeFileSync(file, '{"own": {"name": "new"}, "same": {"n": 1}, "changed": {"n": 2}, "added": {"n": 3}}');
+    await app.reloads.run();
+    await app.rooms.until(() => app.rooms.told.length === 8);
+    const told = app.rooms.of('meta').map(({ deviceId, payload }) => [deviceId, payload]);
+    expect(told.slice(5)).toEqual([
+      ['changed', '{"n":2}'],
+      ['gone', null],
+      ['added', '{"n":3}'],
+    ]);
+    writeFileSync(file, '{"same": {"n": 5}, "bad/id": {}}');
+    await app.reloads.run();
+    await device.publish('devices/own/meta', '', { retain: true });
+    await app.rooms.until(() => app.rooms.told.length === 9);
+    expect(app.rooms.of('meta').at(-1)).toMatchObject({ deviceId: 'own', payload: '{"name":"new"}' });
+  });
 });
