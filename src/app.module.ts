@@ -21,6 +21,7 @@ import { MetricsModule } from './metrics/metrics.module.js';
 import { InstanceBus } from './instances/instance-bus.js';
 import { InstancesModule } from './instances/instances.module.js';
 import { MemoryInstanceBus } from './instances/memory-bus.js';
+import type { CompiledLayouts } from './layouts/compile.js';
 import { MemoryBroadcastAdapter } from './rooms/memory/memory-adapter.js';
 import { BroadcastAdapter } from './rooms/broadcast-adapter.js';
 import { Ingest, INGEST_PARTS, type IngestParts } from './ingest/ingest.js';
@@ -36,7 +37,8 @@ import { ShutdownSteps } from './shutdown-steps.js';
 /** The composition root: the only place that chooses between memory and Redis, and who reads device topics. */
 @Module({})
 export class AppModule {
-  static forRoot(config: Config): DynamicModule {
+  /** @param layouts of LAYOUT_FILE; null: the built-in one */
+  static forRoot(config: Config, layouts: CompiledLayouts | null): DynamicModule {
     const { rooms, ingest, presence, commandKeys, bus, revocations } =
       config.redis.url === undefined ? alone() : several(config);
     const gateway = GatewayModule.withPresence(presence, commandKeys);
@@ -50,7 +52,7 @@ export class AppModule {
         ...(revocations === null ? [] : [RevocationStoreModule.withStore(revocations)]),
         RoomsModule.withAdapter(rooms),
         InstancesModule.withBus(bus),
-        DevicesModule.withIngest(ingest),
+        DevicesModule.withIngest(ingest, layouts),
         gateway,
         HealthModule.forRoot({
           imports: [gateway],

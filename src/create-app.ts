@@ -15,6 +15,7 @@ import { SluiceWsAdapter } from './gateway/sluice-ws-adapter.js';
 import { Readiness } from './health/readiness.js';
 import { HttpErrorFilter } from './http/http-error.filter.js';
 import { createManagementServer, isManagementExposed, isManagementSeparate } from './http/management.js';
+import { loadLayouts } from './layouts/layouts.js';
 import { createLogger } from './logging/create-logger.js';
 import { NestLogger } from './logging/nest-logger.js';
 import { ShutdownSteps } from './shutdown-steps.js';
@@ -53,13 +54,15 @@ export interface ListeningPorts {
 export async function createApp(config: Config, options: CreateAppOptions = {}): Promise<SluiceApp> {
   const logger = new NestLogger(createLogger(config.log, options.logTo));
   Logger.overrideLogger(logger);
+  const layouts = loadLayouts(config);
+  layouts?.warnings.forEach((warning) => Logger.warn(`LAYOUT_FILE: ${warning}`, 'Layouts'));
   const development = config.production
     ? undefined
     : await (await import('./embedded/development.js')).Development.prepare(config);
   const filled = development?.config ?? config;
   let nest: NestExpressApplication;
   try {
-    nest = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(filled), {
+    nest = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(filled, layouts), {
       logger,
       abortOnError: false,
       // No handler reads a request body.

@@ -24,7 +24,11 @@ async function main(): Promise<void> {
     const management = managementPort === port ? '' : `, health and metrics on ${managementPort}`;
     logger.log(`SLUICE listening on port ${port}${management}`);
   } catch (error) {
-    fail(`Sluice cannot start: ${error instanceof Error ? error.message : String(error)}`);
+    fail(
+      error instanceof ConfigError
+        ? error.message
+        : `Sluice cannot start: ${error instanceof Error ? error.message : String(error)}`,
+    );
     return;
   }
   announce(app.dashboardUrl());

@@ -12,6 +12,7 @@ const HEADINGS: Record<Area, string> = {
   commands: 'Commands to devices',
   rooms: 'History and device state',
   redis: 'Redis (several instances)',
+  layouts: 'Layouts',
   metadata: 'Metadata',
   transform: 'Transformation',
   log: 'Logs',

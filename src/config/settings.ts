@@ -6,7 +6,13 @@ import {
   mqttSettings,
 } from './areas/mqtt.js';
 import { redisConstants, redisSettings } from './areas/redis.js';
-import { metadataSettings, roomsConstants, roomsSettings, transformSettings } from './areas/rooms.js';
+import {
+  layoutsSettings,
+  metadataSettings,
+  roomsConstants,
+  roomsSettings,
+  transformSettings,
+} from './areas/rooms.js';
 import {
   drainConstants,
   drainSettings,
@@ -29,6 +35,7 @@ export const settings = {
   commands: commandsSettings,
   rooms: roomsSettings,
   redis: redisSettings,
+  layouts: layoutsSettings,
   metadata: metadataSettings,
   transform: transformSettings,
   log: logSettings,

@@ -3,6 +3,8 @@ import type { SessionMessages } from '../ingest/ingest.js';
 import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
 import { RetainedState } from '../ingest/retained-state.js';
 import type { Reading } from '../layouts/field-states.js';
+import type { CompiledLayouts } from '../layouts/compile.js';
+import { LAYOUTS } from '../layouts/layouts.js';
 import { background, contain } from '../logging/walls.js';
 import type { MessageOutcome } from '../mqtt/ingest-counters.js';
 import type { InboundMessage, Route } from '../mqtt/topic-router.js';
@@ -11,7 +13,11 @@ import { Transformer } from '../transform/transformer.js';
 import { StaticMetadata } from './static-metadata.js';
 import { mergedFields } from '../layouts/json-members.js';
 import { jsonValue } from './json-check.js';
+import { layoutRoutes, type Says } from './layout-routes.js';
 import { type SessionState, SessionStates } from './session-states.js';
+
+/** Where all devices are known, for what is said about many of them. */
+type KnownDevices = Pick<BroadcastAdapter, 'watchDevices'>;
 
 /** Topic filters; `+` is the device id. */
 export const TELEMETRY = 'devices/+/telemetry';
@@ -21,6 +27,8 @@ export const META = 'devices/+/meta';
 const OPEN_OBJECT = 0x7b;
 /** The largest time a Date can hold, Unix ms. */
 const MAX_TIME_MS = 8.64e15;
+/** Topics that the metadata of one device may have. */
+const MAX_META_FIELDS = 1_000;
 
 /** What a message says of its device's fields. */
 class MessageReading implements Reading {
@@ -54,31 +62,70 @@ class MessageReading implements Reading {
  * session of memory mode. Each method ends its message exactly once, now or later: that is what acknowledges it to the broker.
  */
 @Injectable()
-export class DeviceMessages implements SessionMessages {
-  readonly routes: readonly Route[] = [
-    { filter: TELEMETRY, kind: 'telemetry', qos: 1, handle: (message) => this.telemetry(message) },
-    { filter: STATUS, kind: 'status', qos: 1, handle: (message) => this.status(message) },
-    { filter: META, kind: 'meta', qos: 1, handle: (message) => this.meta(message) },
-  ];
+export class DeviceMessages implements SessionMessages, Says {
+  readonly routes: readonly Route[];
+  readonly subscriptions: readonly Pick<Route, 'filter' | 'qos'>[];
+  /** By layout and device, the number of the last status (`order`). */
+  private readonly lastOrder = new Map<string, number>();
 
+  /** By device, what its metadata says a topic each (`meta` with `as: field`). */
+  private readonly metaFields = new Map<string, Map<string, string>>();
   private readonly state: SessionState;
 
+  /** @param layouts null: the built-in one */
   constructor(
     @Inject(BroadcastAdapter) private readonly sink: DeviceSink,
     private readonly retained: RetainedState,
     private readonly metadata: StaticMetadata,
     private readonly transformer: Transformer,
     private readonly states: SessionStates,
+    @Inject(LAYOUTS) private readonly layouts: CompiledLayouts | null,
+    @Inject(BroadcastAdapter) private readonly rooms: KnownDevices,
   ) {
-    this.state = states.make(sink, retained, null);
+    this.state = states.make(sink, retained, layouts === null ? null : silenceOf(layouts));
+    const layout = 'sluice';
+    this.routes =
+      layouts === null
+        ? [
+            {
+              filter: TELEMETRY,
+              kind: 'telemetry',
+              qos: 1,
+              layout,
+              name: 'telemetry[0]',
+              handle: (message) => this.telemetry(message),
+            },
+            {
+              filter: STATUS,
+              kind: 'status',
+              qos: 1,
+              layout,
+              name: 'status[0]',
+              handle: (message) => this.status(message),
+            },
+            {
+              filter: META,
+              kind: 'meta',
+              qos: 1,
+              layout,
+              name: 'meta[0]',
+              handle: (message) => this.meta(message),
+            },
+          ]
+        : layoutRoutes(layouts, this);
+    this.subscriptions = layouts === null ? this.routes : layouts.subscriptions;
   }
 
   telemetry(message: InboundMessage): void {
     const json = jsonValue(message.buffer, message.start, message.end);
     if (typeof json === 'string') {
       message.finish(json);
-      return;
+    } else {
+      this.publish(message, json);
     }
+  }
+
+  publish(message: InboundMessage, json: Buffer): void {
     const payload = this.transformer.payload(message.deviceId, json);
     if (message.retained) {
       this.sink.fillTelemetry(message.deviceId, payload, message.receivedAt);
@@ -151,8 +198,12 @@ export class DeviceMessages implements SessionMessages {
       message.finish('bad_status');
       return;
     }
+    this.setStatus(message, online, typeof ts === 'number' ? ts : undefined);
+  }
+
+  setStatus(message: InboundMessage, online: boolean, ts: number | undefined): void {
     const { deviceId, retained, receivedAt } = message;
-    const hasTime = typeof ts === 'number' && ts >= 0 && ts <= MAX_TIME_MS;
+    const hasTime = ts !== undefined && ts >= 0 && ts <= MAX_TIME_MS;
     if (!retained) {
       this.retained.sawLiveStatus(deviceId);
     } else if (!this.retained.admitsStatus(deviceId, online, hasTime)) {
@@ -181,7 +232,7 @@ export class DeviceMessages implements SessionMessages {
 
   /** A JSON object; an empty payload forgets it, down to what METADATA_FILE says. */
   meta(message: InboundMessage): void {
-    const { deviceId, retained, start, end } = message;
+    const { start, end } = message;
     const payload = start === end ? null : jsonValue(message.buffer, start, end);
     if (typeof payload === 'string') {
       message.finish(payload);
@@ -191,6 +242,11 @@ export class DeviceMessages implements SessionMessages {
       message.finish('not_object');
       return;
     }
+    this.setMeta(message, payload);
+  }
+
+  setMeta(message: InboundMessage, payload: Buffer | null): void {
+    const { deviceId, retained } = message;
     if (!retained) {
       this.retained.sawLiveMeta(deviceId);
     } else if (!this.retained.admitsMeta(deviceId)) {
@@ -202,8 +258,85 @@ export class DeviceMessages implements SessionMessages {
     this.finishAfter(message, this.sink.setMeta(deviceId, meta));
   }
 
+  /** One field of the metadata, each with a topic of its own; null removes it. */
+  setMetaField(message: InboundMessage, name: string, json: Buffer | null): void {
+    const { deviceId, retained } = message;
+    let fields = this.metaFields.get(deviceId);
+    if (fields === undefined) {
+      if (this.metaFields.size >= this.retained.maxDevices) {
+        message.finish('failed');
+        return;
+      }
+      fields = new Map();
+      this.metaFields.set(deviceId, fields);
+    }
+    if (retained && fields.has(name)) {
+      message.finish('retained'); // a live one came before it
+      return;
+    }
+    if (json === null) {
+      fields.delete(name);
+    } else if (fields.size < MAX_META_FIELDS || fields.has(name)) {
+      fields.set(name, json.toString());
+    } else {
+      message.finish('too_many_fields');
+      return;
+    }
+    const members = [...fields].map(([key, value]) => `${JSON.stringify(key)}:${value}`);
+    const payload = members.length === 0 ? null : Buffer.from(`{${members.join(',')}}`);
+    this.retained.sawMeta(deviceId, payload !== null);
+    const meta = this.transformer.meta(deviceId, payload ?? this.metadata.get(deviceId));
+    this.finishAfter(message, this.sink.setMeta(deviceId, meta));
+  }
+
+  setAllOffline(message: InboundMessage, meant: (deviceId: string) => boolean, ts: number | undefined): void {
+    const { receivedAt, retained } = message;
+    const status: DeviceStatus = { isOnline: false, lastSeen: ts ?? receivedAt, serverTs: receivedAt };
+    const hasTime = ts !== undefined;
+    const stored = this.rooms.watchDevices().then(async (devices) => {
+      const concerned = devices.filter(
+        (deviceId) =>
+          meant(deviceId) &&
+          (retained
+            ? this.retained.admitsStatus(deviceId, false, hasTime)
+            : hasTime || !this.retained.isOffline(deviceId)),
+      );
+      await Promise.all(
+        concerned.map((deviceId) => {
+          if (!retained) {
+            this.retained.sawLiveStatus(deviceId);
+            this.state.silence?.said(deviceId, false, receivedAt, message.receivedMono, true);
+          }
+          this.retained.sawStatus(deviceId, false, hasTime);
+          return this.sink.setStatus(deviceId, status, retained && this.retained.onlyIfUnknown);
+        }),
+      );
+    });
+    this.finishAfter(message, stored);
+  }
+
+  isNewer(layout: string, deviceId: string, order: number): boolean {
+    const key = `${layout} ${deviceId}`;
+    const last = this.lastOrder.get(key);
+    if (last !== undefined && order <= last) {
+      return false;
+    }
+    if (last !== undefined || this.lastOrder.size < this.retained.maxDevices) {
+      this.lastOrder.set(key, order);
+    }
+    return true;
+  }
+
   into(sink: DeviceSink, retained: RetainedState): DeviceMessages {
-    return new DeviceMessages(sink, retained, this.metadata, this.transformer, this.states);
+    return new DeviceMessages(
+      sink,
+      retained,
+      this.metadata,
+      this.transformer,
+      this.states,
+      this.layouts,
+      this.rooms,
+    );
   }
 
   applyMetadataFile(): Promise<void> {
@@ -245,4 +378,12 @@ export class DeviceMessages implements SessionMessages {
     );
     background('device', finished, () => message.finish('failed'));
   }
+}
+
+/** How long a device may be silent, by the layout that makes its id; null where no layout says. */
+function silenceOf({ layouts }: CompiledLayouts): ((deviceId: string) => number | undefined) | null {
+  const timed = layouts.filter(({ silenceMs }) => silenceMs !== undefined);
+  return timed.length === 0
+    ? null
+    : (deviceId) => timed.find(({ ids }) => ids.read(deviceId) !== undefined)?.silenceMs;
 }

@@ -4,6 +4,9 @@ import { CONFIG, type Config } from '../config/config.js';
 import { type Ingest, INGEST_PARTS, type IngestParts } from '../ingest/ingest.js';
 import { RetainedState } from '../ingest/retained-state.js';
 import { Upstream } from '../ingest/upstream.js';
+import type { CompiledLayouts } from '../layouts/compile.js';
+import { LayoutCommandRoutes } from '../layouts/command-routes.js';
+import { LAYOUTS } from '../layouts/layouts.js';
 import { Metrics } from '../metrics/metrics.js';
 import { brokerSettings } from '../mqtt/broker-connection.js';
 import { BuiltInCommandRoutes } from '../mqtt/built-in-commands.js';
@@ -21,8 +24,11 @@ import { SessionStates } from './session-states.js';
 /** The broker's side: device messages in, commands out. Reads by the {@link Ingest} that the composition root chose. */
 @Module({})
 export class DevicesModule {
-  /** @param ingest provider of {@link Ingest}; may ask for INGEST_PARTS and for what is global */
-  static withIngest(ingest: Provider<Ingest>): DynamicModule {
+  /**
+   * @param ingest provider of {@link Ingest}; may ask for INGEST_PARTS and for what is global
+   * @param layouts of LAYOUT_FILE; null: the built-in one
+   */
+  static withIngest(ingest: Provider<Ingest>, layouts: CompiledLayouts | null = null): DynamicModule {
     return {
       module: DevicesModule,
       global: true,
@@ -30,6 +36,7 @@ export class DevicesModule {
       controllers: [DeviceController],
       providers: [
         ingest,
+        { provide: LAYOUTS, useValue: layouts },
         {
           provide: INGEST_PARTS,
           inject: [
@@ -46,7 +53,10 @@ export class DevicesModule {
         },
         MqttTransport,
         CommandPublisher,
-        { provide: CommandRoutes, useClass: BuiltInCommandRoutes },
+        {
+          provide: CommandRoutes,
+          useValue: layouts === null ? new BuiltInCommandRoutes() : new LayoutCommandRoutes(layouts),
+        },
         Upstream,
         IngestCounters,
         DeviceTrace,

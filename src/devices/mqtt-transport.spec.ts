@@ -33,10 +33,12 @@ function transportWith(patterns: readonly string[]) {
     {} as StaticMetadata,
     {} as Transformer,
     { make: () => ({}) } as unknown as SessionStates,
+    null,
+    {} as BroadcastAdapter,
   );
   const metrics = new Metrics();
   const parts = {
-    config: { redis: { namespace: 'sluice' } },
+    config: { redis: { namespace: 'sluice' }, layouts: {} },
     metrics,
     upstream: new Upstream(metrics),
     messages,

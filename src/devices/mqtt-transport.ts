@@ -71,8 +71,11 @@ export class MqttTransport extends Server {
     return Math.max(0, ...this.ingest.sessions.map(({ oldestMono }) => now - (oldestMono ?? now)));
   }
 
-  /** What the controller's patterns say to Nest, the routes say to the sessions. */
+  /** What the controller's patterns say to Nest, the routes say to the sessions; those of LAYOUT_FILE Nest does not know. */
   private checkRoutes(): void {
+    if (this.parts.config.layouts.file !== undefined) {
+      return;
+    }
     const patterns = [...this.messageHandlers.keys()].sort().join(', ');
     const filters = this.parts.messages.routes
       .map(({ filter }) => filter)

@@ -174,7 +174,7 @@ class LocalIngest {
         cleanStart: 'always',
         sessionExpiryS: 0,
         receiveMaximum: config.mqtt.receiveMaximum,
-        subscriptions: liveSubscriptions(context.router.routes),
+        subscriptions: liveSubscriptions(this.retained.messages),
       },
       {
         connected: () => this.retained.begin(false),

@@ -50,8 +50,8 @@ export function contextFor({ context, config }: IngestParts, routes: readonly Ro
 }
 
 /** Subscriptions to live messages, without the retained ones. */
-export function liveSubscriptions(routes: readonly Route[]): SubscriptionOptions[] {
-  return routes.map(({ filter, qos }) => ({ filter, qos, retainHandling: 2 }));
+export function liveSubscriptions({ subscriptions }: SessionMessages): SubscriptionOptions[] {
+  return subscriptions.map(({ filter, qos }) => ({ filter, qos, retainHandling: 2 }));
 }
 
 /** The subscription to markers. It is optional: without the right to it a return only takes longer. */
@@ -66,6 +66,8 @@ export const DEVICE_TRANSPORT = Symbol('SLUICE:DEVICE_TRANSPORT');
 export interface SessionMessages {
   /** The topics, each with the method that ends its messages. */
   readonly routes: readonly Route[];
+  /** The filters that bring these topics, disjoint: some brokers deliver a message once for each that matches. */
+  readonly subscriptions: readonly Pick<Route, 'filter' | 'qos'>[];
   /** The same for another session: with another place for what devices say, and its own retained messages. */
   into(sink: DeviceSink, retained: RetainedState): SessionMessages;
   /** Sets the metadata of METADATA_FILE for devices without other metadata. */

@@ -66,7 +66,10 @@ export class IngestHolder {
       () => this.retainedDone(),
     );
     const { routes } = this.retained.messages;
-    const subscriptions = [...liveSubscriptions(routes), markerSubscription(notes.markerFilter)];
+    const subscriptions = [
+      ...liveSubscriptions(this.retained.messages),
+      markerSubscription(notes.markerFilter),
+    ];
     const marker: Route = {
       filter: notes.markerFilter,
       qos: 1,

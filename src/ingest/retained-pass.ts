@@ -37,17 +37,22 @@ export class RetainedPass {
   read(): void {
     background('ingest', this.stop());
     const { parts } = this;
-    const reader = new RetainedReader(contextFor(parts, this.messages.routes), this.clientId, () => {
-      this.reader = undefined;
-      this.state.end();
-      // If the store is lost, this is repeated after the return.
-      background(
-        'ingest',
-        this.messages.applyMetadataFile().catch(() => undefined),
-      );
-      this.stopFollowing = this.messages.followMetadataFile();
-      this.done();
-    });
+    const reader = new RetainedReader(
+      contextFor(parts, this.messages.routes),
+      this.messages,
+      this.clientId,
+      () => {
+        this.reader = undefined;
+        this.state.end();
+        // If the store is lost, this is repeated after the return.
+        background(
+          'ingest',
+          this.messages.applyMetadataFile().catch(() => undefined),
+        );
+        this.stopFollowing = this.messages.followMetadataFile();
+        this.done();
+      },
+    );
     this.reader = reader;
     reader.start();
   }
@@ -85,6 +90,7 @@ export class RetainedReader {
   /** @param onDone all retained messages were read; not called after {@link stop} */
   constructor(
     context: IngestContext,
+    { subscriptions }: Pick<SessionMessages, 'subscriptions'>,
     clientId: string,
     private readonly onDone: () => void,
   ) {
@@ -95,7 +101,7 @@ export class RetainedReader {
         clientId,
         cleanStart: 'always',
         sessionExpiryS: 0,
-        subscriptions: context.router.routes.map(({ filter }) => ({ filter, qos: 0, retainHandling: 0 })),
+        subscriptions: subscriptions.map(({ filter }) => ({ filter, qos: 0, retainHandling: 0 })),
         retainedOnly: true,
       },
       {

@@ -66,6 +66,16 @@ export class RetainedState {
     return hasTime || this.timeless.get(deviceId) !== isOnline;
   }
 
+  /** Whether the last status said offline, and not when. */
+  isOffline(deviceId: string): boolean {
+    return this.timeless.get(deviceId) === false;
+  }
+
+  /** Devices that are kept track of here. */
+  get maxDevices(): number {
+    return this.config.rooms.maxDevices;
+  }
+
   admitsMeta(deviceId: string): boolean {
     return !this.liveMeta.has(deviceId);
   }

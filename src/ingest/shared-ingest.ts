@@ -262,7 +262,7 @@ class GroupMember {
       () => store.stateDoubt.settle(),
     );
     const { routes } = this.retained.messages;
-    const shared = liveSubscriptions(routes).map(({ filter, ...rest }) => ({
+    const shared = liveSubscriptions(this.retained.messages).map(({ filter, ...rest }) => ({
       ...rest,
       filter: `$share/${mqtt.sharedGroup}/${filter}`,
     }));

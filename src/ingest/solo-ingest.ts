@@ -45,7 +45,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
 
   start(): void {
     const { parts, context } = this;
-    const { broker, router } = context;
+    const { broker } = context;
     const { mqtt, redis } = parts.config;
     const session = new IngestSession(
       context,
@@ -58,7 +58,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
         cleanStart: broker.protocolVersion === 5 ? 'never' : 'always',
         sessionExpiryS: SESSION_EXPIRY_S,
         receiveMaximum: mqtt.receiveMaximum,
-        subscriptions: liveSubscriptions(router.routes),
+        subscriptions: liveSubscriptions(parts.messages),
       },
       {
         connected: (sessionPresent, connack) => {
@@ -93,7 +93,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
     this.logger.log(`Reading device topics from ${context.broker.name}`);
     parts.upstream.set(true);
     const clientId = `${parts.config.redis.namespace}-retained-${parts.instance}`;
-    this.retainedReader = new RetainedReader(context, clientId, () => {
+    this.retainedReader = new RetainedReader(context, parts.messages, clientId, () => {
       this.retained.end();
       parts.messages.caughtUp();
     });

@@ -1,16 +1,4 @@
-import type { Captures } from '../mqtt/topic-router.js';
-
-/** The form of a layout's device ids: captures joined by literals, in both directions without a table. */
-export interface DeviceIds {
-  /** As the file says it, such as `{group}.{node}.{dev}`. */
-  readonly source: string;
-  /** Captures in the order of the id. */
-  readonly names: readonly string[];
-  /** @returns the id, not checked with isDeviceId; undefined when a capture that is not optional is missing or empty */
-  make(captures: Captures): string | undefined;
-  /** @returns the captures that make exactly this id; undefined when none do */
-  read(deviceId: string): Captures | undefined;
-}
+import type { DeviceIds } from './device-ids.js';
 
 /** What every route of a layout shares. */
 export interface Layout {

@@ -11,6 +11,9 @@ import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './packets.js';
 import { PacketReader, type PublishHandler } from './packet-reader.js';
 import { adviceFor, SESSION_TAKEN_OVER } from './broker-answers.js';
 
+/** What AWS IoT takes in one SUBSCRIBE. */
+const FILTERS_PER_SUBSCRIBE = 8;
+
 export interface SubscriptionOptions {
   filter: string;
   qos: 0 | 1;
@@ -189,21 +192,27 @@ export class IngestSession {
   }
 
   /**
-   * Subscribes after every connect, even if the broker reports an existing session: Mosquitto does so after it lost shared subscriptions. A
-   * refused filter is requested again; a missing SUBACK ends the connection.
+   * Subscribes after every connect, even if the broker reports an existing session: Mosquitto does so after it lost shared subscriptions.
+   * A few filters at a time, since some brokers take no more in one packet. A refused filter is requested again; a missing SUBACK ends the
+   * connection.
    */
   private subscribe(
     client: MqttClient,
     sessionPresent: boolean,
     subscriptions: readonly SubscriptionOptions[],
+    refusedBefore: readonly SubscriptionOptions[] = [],
   ): void {
     const { broker } = this.context;
+    const asked = subscriptions.slice(0, FILTERS_PER_SUBSCRIBE);
+    const left = subscriptions.slice(FILTERS_PER_SUBSCRIBE);
     const topics: ISubscriptionMap = Object.fromEntries(
-      subscriptions.map(({ filter, qos, retainHandling = 0 }) => [
+      asked.map(({ filter, qos, retainHandling = 0 }) => [
         filter,
         { qos, ...(broker.protocolVersion === 5 ? { nl: false, rap: false, rh: retainHandling } : {}) },
       ]),
     );
+    // A filter that is a number comes first in an object, whatever the order was.
+    const order = Object.keys(topics);
     this.subscribeTimer = setTimeout(
       walled('mqtt', () => this.connection.reset(`no SUBACK within ${broker.connectTimeoutMs} ms`)),
       broker.connectTimeoutMs,
@@ -212,8 +221,22 @@ export class IngestSession {
       'mqtt',
       (_error, _asked, packet) => {
         clearTimeout(this.subscribeTimer);
-        if (client.connected) {
-          this.subscribed(client, sessionPresent, subscriptions, packet?.granted ?? []);
+        if (!client.connected) {
+          return;
+        }
+        const codes = packet?.granted ?? [];
+        const refused = [
+          ...refusedBefore,
+          ...asked.filter(
+            (subscription) =>
+              subscription.optional !== true &&
+              this.isRefused(subscription, codes[order.indexOf(subscription.filter)]),
+          ),
+        ];
+        if (left.length > 0) {
+          this.subscribe(client, sessionPresent, left, refused);
+        } else {
+          this.subscribed(client, sessionPresent, refused);
         }
       },
       this.startAnew,
@@ -224,12 +247,8 @@ export class IngestSession {
   private subscribed(
     client: MqttClient,
     sessionPresent: boolean,
-    subscriptions: readonly SubscriptionOptions[],
-    codes: readonly unknown[],
+    refused: readonly SubscriptionOptions[],
   ): void {
-    const refused = subscriptions.filter(
-      (subscription, i) => subscription.optional !== true && this.isRefused(subscription, codes[i]),
-    );
     if (refused.length === 0) {
       this.granted = true;
       this.link?.pause(this.paused);
@@ -393,6 +412,12 @@ export class IngestLink implements PublishHandler, SettlementListener {
     if (this.held && this.unsettled <= MAX_UNSETTLED / 2) {
       this.held = false;
       this.holdOrRelease();
+    }
+  }
+
+  partSettled(part: InboundMessage, outcome: MessageOutcome): void {
+    if (this.context.trace.active) {
+      this.context.trace.message(part.deviceId, part.route.kind, outcome, part.end - part.start);
     }
   }
 

@@ -2,12 +2,15 @@ import { isUtf8 } from 'node:buffer';
 import { BytesIndex } from '../protocol/bytes-index.js';
 import { isDeviceId } from '../protocol/device-id.js';
 import type { MessageKind, MessageOutcome } from './ingest-counters.js';
+import { ANY, type TemplateLevel, TopicTree } from './topic-tree.js';
 
 const NOTHING = Buffer.alloc(0);
 
 /** The session a message came in on; it is told the outcome, to count and acknowledge it. */
 export interface SettlementListener {
   settled(message: InboundMessage, outcome: MessageOutcome): void;
+  /** One reading of several that a message has is settled; the message itself is, when all are. */
+  partSettled(part: InboundMessage, outcome: MessageOutcome): void;
 }
 
 /**
@@ -18,7 +21,8 @@ export class InboundMessage {
   /** Set by the handler that checked it. */
   payload: Buffer = NOTHING;
   readonly deviceId: string;
-  readonly route: Route;
+  /** Of several routes that share a topic: in the end the one that decided. */
+  route: Route;
   private done = false;
 
   constructor(
@@ -44,6 +48,37 @@ export class InboundMessage {
     this.finish(outcome);
   }
 
+  /**
+   * One of the readings that it has: another device, route or part of its payload. Settling it settles nothing at the broker.
+   * @param listener hears when it is settled
+   */
+  part(
+    memo: Destination,
+    bytes: Buffer,
+    start: number,
+    end: number,
+    listener: SettlementListener,
+  ): InboundMessage {
+    const { receivedAt, receivedMono, packetId, dup, retained } = this;
+    return new InboundMessage(
+      memo,
+      bytes,
+      start,
+      end,
+      receivedAt,
+      receivedMono,
+      packetId,
+      dup,
+      retained,
+      -1,
+      listener,
+    );
+  }
+
+  partSettled(part: InboundMessage, outcome: MessageOutcome): void {
+    this.listener.partSettled(part, outcome);
+  }
+
   /** Ends the message with its outcome. Only the first call counts. */
   finish(outcome: MessageOutcome): void {
     if (!this.done) {
@@ -53,8 +88,9 @@ export class InboundMessage {
   }
 }
 
-/** A topic filter with one `+`, the device id, and the method that takes its messages. */
+/** Topics, and the method that takes their messages. */
 export interface Route {
+  /** Without a template: a topic filter with exactly one level `+`, the device id. */
   readonly filter: string;
   /** Quality of service of the subscription. */
   readonly qos: 0 | 1;
@@ -63,14 +99,30 @@ export interface Route {
   readonly layout?: string;
   /** Its place in the layout, such as `telemetry[0]`. */
   readonly name?: string;
+  /** Which topics it takes, where one level `+` does not say it. */
+  readonly template?: RouteTemplate;
   readonly handle: (message: InboundMessage) => void;
+}
+
+export interface RouteTemplate {
+  readonly patterns: readonly (readonly TemplateLevel[])[];
+  /** What a topic that fits says; called once for each topic, as long as it is remembered. */
+  read(topic: readonly string[]): TopicReading;
+}
+
+export interface TopicReading {
+  /** Empty where the payload says it, or nothing does. Checked by the router where it is not empty. */
+  readonly deviceId: string;
+  readonly captures: Captures | null;
+  readonly field: Buffer | null;
+  readonly parts: readonly Destination[] | null;
 }
 
 /** Levels of a topic by the names that its template gives them; several levels of one capture are joined by `/`. */
 export type Captures = Readonly<Record<string, string>>;
 
 /** A parsed topic. One object for all messages of a device, as long as its topic is remembered. */
-export interface Destination {
+export interface Destination extends TopicReading {
   /** A slot for the store. */
   found: object | null;
   readonly deviceId: string;
@@ -79,10 +131,12 @@ export interface Destination {
   readonly captures: Captures | null;
   /** Name of the field that the topic is, as JSON text with its quotes (`as: field`). */
   readonly field: Buffer | null;
+  /** The same topic as each of several routes reads it, where several may take its messages. */
+  readonly parts: readonly Destination[] | null;
 }
 
 /** A topic without a route. */
-interface BadTopic {
+export interface BadTopic {
   readonly route: null;
   readonly kind: MessageKind;
   readonly outcome: 'bad_topic' | 'bad_device_id';
@@ -90,33 +144,34 @@ interface BadTopic {
   readonly deviceId: string;
 }
 
-interface CompiledRoute {
-  readonly prefix: string;
-  readonly suffix: string;
-  readonly route: Route;
-}
+/** Longer topics are not remembered, so that the bound in topics is one in bytes. */
+const MAX_REMEMBERED_BYTES = 1_024;
 
 /**
  * Maps the bytes of a topic to device id and handler. A fleet publishes to the same topics over and over: they are remembered by their
  * bytes, so that the usual case is one lookup. Two generations bound the memory without bookkeeping per lookup.
  */
 export class TopicRouter {
-  private readonly compiled: CompiledRoute[];
+  private readonly tree = new TopicTree<Route>();
   private recent = new BytesIndex<Destination>();
   private older = new BytesIndex<Destination>();
+  /** Topics that make no device's message have a memory of their own: a flood of ever new ones does not drive out the fleet's. */
+  private unwanted = new BytesIndex<Destination | BadTopic>();
 
-  /** @param maxRemembered topics per generation; at most twice that many are remembered */
+  /** @param maxRemembered topics per generation; at most twice that many are remembered, and as many again that are not wanted */
   constructor(
     readonly routes: readonly Route[],
     private readonly maxRemembered: number,
   ) {
-    this.compiled = routes.map((route) => {
-      const [prefix, suffix, more] = route.filter.split('+');
-      if (prefix === undefined || suffix === undefined || more !== undefined || /[#]/.test(route.filter)) {
-        throw new Error(`the topic filter ${route.filter} must have exactly one level +, the device id`);
-      }
-      return { prefix, suffix, route };
-    });
+    for (const route of routes) {
+      const patterns = route.template?.patterns ?? [levelsWithId(route.filter)];
+      patterns.forEach((levels) => this.tree.add(levels, route));
+    }
+  }
+
+  /** Topics remembered now. */
+  get remembered(): number {
+    return this.recent.size + this.older.size + this.unwanted.size;
   }
 
   resolve(buffer: Buffer, start: number, end: number): Destination | BadTopic {
@@ -124,10 +179,33 @@ export class TopicRouter {
     if (known !== undefined) {
       return known;
     }
-    const topic = buffer.subarray(start, end);
-    const found = this.older.get(buffer, start, end) ?? this.find(topic);
-    if (found.route !== null) {
+    return (
+      this.fromOlder(buffer, start, end) ??
+      this.unwanted.get(buffer, start, end) ??
+      this.first(buffer.subarray(start, end))
+    );
+  }
+
+  private fromOlder(buffer: Buffer, start: number, end: number): Destination | undefined {
+    const known = this.older.get(buffer, start, end);
+    if (known !== undefined) {
+      this.remember(buffer.subarray(start, end), known);
+    }
+    return known;
+  }
+
+  private first(topic: Buffer): Destination | BadTopic {
+    const found = this.find(topic);
+    if (topic.length > MAX_REMEMBERED_BYTES) {
+      return found;
+    }
+    if (found.route !== null && found.route.kind !== 'other') {
       this.remember(topic, found);
+    } else {
+      if (this.unwanted.size >= this.maxRemembered) {
+        this.unwanted = new BytesIndex();
+      }
+      this.unwanted.set(topic, found);
     }
     return found;
   }
@@ -142,24 +220,35 @@ export class TopicRouter {
 
   private find(bytes: Buffer): Destination | BadTopic {
     if (!isUtf8(bytes)) {
-      return { route: null, kind: 'other', outcome: 'bad_topic', deviceId: '' };
+      return NO_TEMPLATE;
     }
-    const topic = bytes.toString();
-    for (const { prefix, suffix, route } of this.compiled) {
-      if (
-        topic.length >= prefix.length + suffix.length &&
-        topic.startsWith(prefix) &&
-        topic.endsWith(suffix)
-      ) {
-        const deviceId = topic.slice(prefix.length, topic.length - suffix.length);
-        if (deviceId.includes('/')) {
-          continue;
-        }
-        return isDeviceId(deviceId)
-          ? { deviceId, route, found: null, captures: null, field: null }
-          : { route: null, kind: route.kind, outcome: 'bad_device_id', deviceId };
-      }
+    const topic = bytes.toString().split('/');
+    const route = this.tree.find(topic);
+    if (route === undefined) {
+      return NO_TEMPLATE;
     }
-    return { route: null, kind: 'other', outcome: 'bad_topic', deviceId: '' };
+    const { template, kind } = route;
+    const reading = template?.read(topic) ?? readingOf(topic[route.filter.split('/').indexOf('+')]!);
+    const { deviceId, captures, field, parts } = reading;
+    // A template may leave the id to the payload.
+    if (!isDeviceId(deviceId) && (template === undefined || deviceId !== '')) {
+      return { route: null, kind, outcome: 'bad_device_id', deviceId };
+    }
+    return { found: null, deviceId, route, captures, field, parts };
   }
+}
+
+/** What a topic says where only its device is asked for. */
+export function readingOf(deviceId: string): TopicReading {
+  return { deviceId, captures: null, field: null, parts: null };
+}
+
+const NO_TEMPLATE: BadTopic = { route: null, kind: 'other', outcome: 'bad_topic', deviceId: '' };
+
+function levelsWithId(filter: string): TemplateLevel[] {
+  const levels = filter.split('/').map((level) => (level === '+' ? ANY : level));
+  if (levels.filter((level) => level === ANY).length !== 1 || /[#]/.test(filter)) {
+    throw new Error(`the topic filter ${filter} must have exactly one level +, the device id`);
+  }
+  return levels;
 }

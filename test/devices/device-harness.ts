@@ -14,6 +14,7 @@ import { MqttTransport } from '../../src/devices/mqtt-transport.js';
 import { Reloads } from '../../src/files/reloads.js';
 import { FilesModule } from '../../src/files/files.module.js';
 import { Ingest, INGEST_PARTS, type IngestParts } from '../../src/ingest/ingest.js';
+import { loadLayouts } from '../../src/layouts/layouts.js';
 import { SoloIngest } from '../../src/ingest/solo-ingest.js';
 import { Upstream } from '../../src/ingest/upstream.js';
 import { Metrics } from '../../src/metrics/metrics.js';
@@ -151,11 +152,14 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
           providers: [{ provide: BroadcastAdapter, useValue: rooms }],
           exports: [BroadcastAdapter],
         },
-        DevicesModule.withIngest({
-          provide: Ingest,
-          inject: [INGEST_PARTS],
-          useFactory: (parts: IngestParts) => new SoloIngest(parts),
-        }),
+        DevicesModule.withIngest(
+          {
+            provide: Ingest,
+            inject: [INGEST_PARTS],
+            useFactory: (parts: IngestParts) => new SoloIngest(parts),
+          },
+          loadLayouts(config),
+        ),
       ],
     },
     { logger: recordingLogger(logs) },

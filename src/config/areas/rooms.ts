@@ -45,6 +45,13 @@ export const roomsConstants = {
   historyPageMaxPublications: constant('HISTORY_PAGE_MAX_PUBLICATIONS', 256),
 };
 
+export const layoutsSettings = {
+  file: optionalText(
+    'LAYOUT_FILE',
+    'YAML or JSON file that says how the topics and payloads of a fleet become devices (docs/layouts.md); unset: devices/{id}/telemetry, status and meta',
+  ),
+};
+
 export const metadataSettings = {
   file: optionalText(
     'METADATA_FILE',
