@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { MAX_KEPT_REPLY_BYTES } from '../../src/gateway/messages/commands.service.js';
 import { UnsentError } from '../../src/mqtt/command-publisher.js';
 import { ProtocolError } from '../../src/protocol/errors.js';
 import { type DashboardClient, connect } from '../support/dashboard-client.js';
@@ -332,6 +333,18 @@ describe('commands that finish', () => {
       command({ key: unique() }, ned);
       expect(await ned.next('error')).toMatchObject({ code: 'too_many_commands' });
       await published({ key: unique() }, await open('bob'));
+    });
+
+    it('keeps answers up to a bound, and says of others that there was one', async () => {
+      const answer = JSON.stringify('x'.repeat(MAX_KEPT_REPLY_BYTES / 3));
+      const keys = [unique(), unique(), unique()];
+      for (const key of keys) {
+        app.commands.reply(REPLIES, answer, await published({ key }));
+      }
+      command({ key: keys[2], waitMs: 1_000 });
+      const result = await client.next('command_result');
+      expect(result).toMatchObject({ outcome: 'replied' });
+      expect(result).not.toHaveProperty('payload');
     });
 
     it.each(['', 'x'.repeat(129), 7, null, {}])('is refused as %j', async (key) => {
