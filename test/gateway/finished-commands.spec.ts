@@ -399,17 +399,18 @@ describe('commands that finish', () => {
 
   it('have a line each in the log of who sent them, for what became of them too', async () => {
     const lines: unknown[] = [];
+    const amy = await open('amy'); // lines of commands that were not published are sampled, by user
     jest.spyOn(Logger.prototype, 'log').mockImplementation((line: unknown) => void lines.push(line));
-    const correlation = await published({ key: 'audit', id: 1, waitMs: 5_000 });
-    await client.next('command_sent');
+    const correlation = await published({ key: 'audit', id: 1, waitMs: 5_000 }, amy);
+    await amy.next('command_sent');
     app.commands.reply(REPLIES, '{"secret":1}', correlation);
-    await client.next('command_result');
-    command({ key: 'audit', id: 2, waitMs: 5_000 });
-    await client.next('command_result');
-    command({ id: 3, waitMs: 1 });
-    await client.next('command_result');
-    const connectionId = client.all('connected')[0]?.connectionId;
-    const line = { msg: 'command', userId: 'ann', connectionId, deviceId };
+    await amy.next('command_result');
+    command({ key: 'audit', id: 2, waitMs: 5_000 }, amy);
+    await amy.next('command_result');
+    command({ id: 3, waitMs: 1 }, amy);
+    await amy.next('command_result');
+    const connectionId = amy.all('connected')[0]?.connectionId;
+    const line = { msg: 'command', userId: 'amy', connectionId, deviceId };
     expect(lines.filter((one) => (one as { deviceId: string }).deviceId === deviceId)).toEqual([
       { ...line, id: 1, outcome: 'sent' },
       { ...line, id: 1, outcome: 'replied' },
