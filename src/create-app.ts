@@ -5,6 +5,8 @@ import type { AddressInfo } from 'node:net';
 import type { Server } from 'node:http';
 import type { Writable } from 'node:stream';
 import { contain, walled } from './logging/walls.js';
+import type { NextFunction, Request, Response } from 'express';
+import { ApiServer } from './api/api-server.js';
 import { AppModule } from './app.module.js';
 import { TokenSigner } from './auth/token-signer.js';
 import type { Config } from './config/config.js';
@@ -77,6 +79,9 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
   nest.disable('x-powered-by');
   nest.useGlobalFilters(new HttpErrorFilter());
   nest.useWebSocketAdapter(new SluiceWsAdapter(nest));
+  if (!isManagementSeparate(filled.http)) {
+    serveApi(nest);
+  }
   serveDashboard(nest);
   let ports: ListeningPorts = { port: 0, managementPort: 0 };
   return {
@@ -113,6 +118,18 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
   };
 }
 
+/** The server API where health and metrics are on PORT as well: in development alone. */
+function serveApi(nest: NestExpressApplication): void {
+  const api = nest.get(ApiServer, { strict: false });
+  nest.use((request: Request, response: Response, next: NextFunction) => {
+    if (api.takes(request)) {
+      api.handle(request, response);
+    } else {
+      next();
+    }
+  });
+}
+
 async function listen(
   nest: NestExpressApplication,
   http: Config['http'],
@@ -124,7 +141,10 @@ async function listen(
   if (!isManagementSeparate(http)) {
     return { port, managementPort: port };
   }
-  const management = createManagementServer(nest.getHttpAdapter().getInstance());
+  const management = createManagementServer(
+    nest.getHttpAdapter().getInstance(),
+    nest.get(ApiServer, { strict: false }),
+  );
   await naming(
     'MANAGEMENT_PORT',
     http.managementPort,
