@@ -261,6 +261,12 @@ class Handlers {
   private meta(message: InboundMessage, value: Buffer | null, route: MetaRoute): void {
     if (route.as === 'field') {
       this.says.setMetaField(message, fieldName(message, route), value);
+    } else if (value !== null && route.members !== undefined) {
+      const members = route.members.flatMap(({ name, pointer }) => {
+        const member = valueAt(value, pointer);
+        return member === undefined ? [] : [`${JSON.stringify(name)}:${member.toString()}`];
+      });
+      this.says.setMeta(message, Buffer.from(`{${members.join(',')}}`));
     } else if (value !== null && !isObjectText(value)) {
       message.finish('not_object');
     } else {
@@ -319,7 +325,7 @@ function isPlain(route: CompiledRoute): boolean {
 /** The payload as JSON; null where it is empty and that means something; otherwise why it is refused. */
 function decoded(message: InboundMessage, route: CompiledRoute): Buffer | null | MessageOutcome {
   const { buffer, start, end } = message;
-  const isText = route.kind === 'status' ? route.at === undefined : route.reading.payload === 'text';
+  const isText = route.kind === 'status' ? isTextStatus(route) : route.reading.payload === 'text';
   if (start === end && (route.kind !== 'telemetry' || route.as !== 'whole')) {
     return null;
   }
@@ -331,6 +337,13 @@ function decoded(message: InboundMessage, route: CompiledRoute): Buffer | null |
   }
   const bytes = sliceOf(buffer, start, end);
   return isUtf8(bytes) ? Buffer.from(JSON.stringify(bytes.toString())) : 'not_text';
+}
+
+/** Nothing of the payload is asked for but its text. */
+function isTextStatus({ at, ts, order, reading: { each, id, when } }: StatusRoute): boolean {
+  return (
+    at === undefined && ts === undefined && order === undefined && each.length + id.length + when.length === 0
+  );
 }
 
 /** The elements that a list of pointers leads to, with the names that were on the way. */

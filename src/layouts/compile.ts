@@ -60,6 +60,8 @@ export interface StatusRoute extends RouteBase {
 export interface MetaRoute extends RouteBase {
   readonly kind: 'meta';
   readonly as: MetaText['as'];
+  /** Members of the metadata, and where each is in the message; undefined where it is taken as it is. */
+  readonly members: readonly { readonly name: string; readonly pointer: readonly string[] }[] | undefined;
 }
 
 export type CompiledRoute = TelemetryRoute | StatusRoute | MetaRoute;
@@ -370,9 +372,21 @@ class LayoutCompiler {
   }
 
   private meta(layout: CompiledLayout, text: MetaText, index: number): void {
-    const base = this.base(layout, 'meta', text, index, text.field, text.as === 'field');
+    const { pick } = text;
+    const isWhole = pick === undefined || typeof pick === 'string';
+    const base = this.base(
+      layout,
+      'meta',
+      { ...text, pick: isWhole ? pick : undefined },
+      index,
+      text.field,
+      text.as === 'field',
+    );
     if (base !== undefined) {
-      this.routes.push({ ...base, kind: 'meta', as: text.as });
+      const members = isWhole
+        ? undefined
+        : Object.entries(pick).map(([name, pointer]) => ({ name, pointer: pointerTokens(pointer) }));
+      this.routes.push({ ...base, kind: 'meta', as: text.as, members });
     }
   }
 
