@@ -17,7 +17,7 @@ import { SluiceWsAdapter } from './gateway/sluice-ws-adapter.js';
 import { Readiness } from './health/readiness.js';
 import { HttpErrorFilter } from './http/http-error.filter.js';
 import { createManagementServer, isManagementExposed, isManagementSeparate } from './http/management.js';
-import { loadLayouts } from './layouts/layouts.js';
+import { loadLayouts, loadModules } from './layouts/layouts.js';
 import { createLogger } from './logging/create-logger.js';
 import { NestLogger } from './logging/nest-logger.js';
 import { ShutdownSteps } from './shutdown-steps.js';
@@ -57,6 +57,9 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
   const logger = new NestLogger(createLogger(config.log, options.logTo));
   Logger.overrideLogger(logger);
   const layouts = loadLayouts(config);
+  if (layouts !== null) {
+    await loadModules(layouts, config);
+  }
   layouts?.warnings.forEach((warning) => Logger.warn(`LAYOUT_FILE: ${warning}`, 'Layouts'));
   const development = config.production
     ? undefined

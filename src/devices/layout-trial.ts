@@ -1,3 +1,7 @@
+import { CodecError } from '../layouts/codecs/codec.js';
+import { metadataOf, MetricTable, readBirth, readValues } from '../layouts/codecs/sparkplug-metrics.js';
+import type { Verb } from '../layouts/codecs/sparkplug-node.js';
+import { objectJson, readPayload } from '../layouts/codecs/sparkplug-payload.js';
 import type { CompiledLayout, CompiledLayouts } from '../layouts/compile.js';
 import type { ExampleText } from '../layouts/grammar.js';
 import { mergedFields } from '../layouts/json-members.js';
@@ -56,6 +60,7 @@ export class LayoutTrial {
           this.note(message, { telemetry: json.toString() });
         }
       },
+      sparkplug: (message, _layout, { verb }) => this.sparkplug(message, verb),
       heard: () => undefined,
       setStatus: (message, online) => this.note(message, { status: online ? 'online' : 'offline' }),
       setAllOffline: (message) => this.note(message, { status: 'offline', ofAll: true }),
@@ -116,6 +121,31 @@ export class LayoutTrial {
         return fault === undefined ? [] : [`layouts.${layout.name}.examples.${i}: ${fault}`];
       }),
     );
+  }
+
+  /** One message alone: a birth says everything, of data what has a name. */
+  private sparkplug(message: InboundMessage, verb: Verb): void {
+    if (verb.endsWith('DEATH')) {
+      this.note(message, { status: 'offline' });
+      return;
+    }
+    const isBirth = verb.endsWith('BIRTH');
+    try {
+      const payload = readPayload(message.buffer.subarray(message.start, message.end), isBirth);
+      const { table, values } = isBirth
+        ? readBirth(payload)
+        : { table: null, values: readValues(payload, new MetricTable()) };
+      const telemetry = objectJson(values.values);
+      if (table !== null) {
+        this.note(message, { telemetry, status: 'online', meta: metadataOf(payload, table).toString() });
+      } else if (values.values.size > 0) {
+        this.note(message, { telemetry });
+      } else {
+        message.finish(values.unknown > 0 ? 'unknown_alias' : 'historical');
+      }
+    } catch (error) {
+      message.finish(error instanceof CodecError ? error.outcome : 'failed');
+    }
   }
 
   private note(message: InboundMessage, what: Partial<Said>): void {

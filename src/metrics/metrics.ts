@@ -441,7 +441,12 @@ function mirror(counter: Counter, read: () => number): void {
 }
 
 /** The same for several values of a label. */
-function mirrorByLabel(counter: Counter, label: string, reads: Readonly<Record<string, () => number>>): void {
+/** The same for each value of a label. */
+export function mirrorByLabel(
+  counter: Counter,
+  label: string,
+  reads: Readonly<Record<string, () => number>>,
+): void {
   const values = Object.entries(reads).map(([value, read]) => ({
     labels: { [label]: value },
     read,
