@@ -23,7 +23,7 @@ describe('MQTT_INGEST=leased', () => {
   // One stage for the tests that ask for nothing else: each has devices and dashboards of its own.
   beforeAll(async () => {
     stage = await startInstances(shared, 3);
-  }, 60_000);
+  }, 180_000);
 
   it('delivers each publication once, in order and with the same offset on every instance', async () => {
     const { instances, device } = stage;

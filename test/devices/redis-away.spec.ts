@@ -69,7 +69,7 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
   // One stage for all tests: each has devices and dashboards of its own, and leaves all instances in the store.
   beforeAll(async () => {
     stage = await startInstances(shared, 3);
-  }, 60_000);
+  }, 180_000);
 
   it.each([
     ['is killed and comes back empty', 'kill'],

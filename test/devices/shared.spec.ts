@@ -62,7 +62,7 @@ describe('MQTT_INGEST=shared', () => {
   beforeAll(async () => {
     stage = await startInstances(shared, 3, { MQTT_INGEST: 'shared' }, { persistence: true });
     await Promise.all(stage.instances.map(isMember));
-  }, 60_000);
+  }, 180_000);
 
   /** A dashboard for this device at each instance. */
   async function watch(deviceId: string): Promise<DashboardClient[]> {
