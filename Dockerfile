@@ -13,6 +13,7 @@ RUN --mount=type=secret,id=npmrc,target=/root/.npmrc,required=false \
 COPY tsconfig.json tsconfig.build.json ./
 COPY scripts ./scripts
 COPY src ./src
+COPY client ./client
 RUN npm run build
 # What the running service never reads: development packages, type declarations, source maps, sources of bundled packages.
 RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund --offline \

@@ -1,5 +1,4 @@
 import { type DynamicModule, Module, type Provider } from '@nestjs/common';
-import { ApiModule } from './api/api.module.js';
 import { AsyncApiModule } from './asyncapi/asyncapi.module.js';
 import { AuthModule, RevocationStoreModule } from './auth/auth.module.js';
 import { RevocationStore } from './auth/revocations.js';
@@ -62,7 +61,6 @@ export class AppModule {
             healthSources(config, upstream, adapter, drain),
         }),
         AsyncApiModule,
-        ApiModule.beside(gateway),
       ],
       providers: [ShutdownSteps],
     };

@@ -10,6 +10,16 @@ export class Emitter<Events> {
     return () => listeners.delete(listener);
   }
 
+  /** The next event of this name. */
+  once<Name extends keyof Events>(name: Name): Promise<Events[Name]> {
+    return new Promise((resolve) => {
+      const off = this.on(name, (event) => {
+        off();
+        resolve(event);
+      });
+    });
+  }
+
   protected emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
     this.listeners.get(name)?.forEach((listener) => {
       try {

@@ -28,3 +28,22 @@ export function matchesPattern(pattern: string, deviceId: string): boolean {
   }
   return from <= end;
 }
+
+/**
+ * Whether two patterns may have a device in common; true where it is not certain that they have none. Their texts before the first star
+ * and after the last one decide.
+ */
+export function mayOverlap(a: string, b: string): boolean {
+  const [startA, endA] = ends(a);
+  const [startB, endB] = ends(b);
+  return (
+    (startA.startsWith(startB) || startB.startsWith(startA)) && (endA.endsWith(endB) || endB.endsWith(endA))
+  );
+}
+
+function ends(pattern: string): [string, string] {
+  const first = pattern.indexOf('*');
+  return first < 0
+    ? [pattern, pattern]
+    : [pattern.slice(0, first), pattern.slice(pattern.lastIndexOf('*') + 1)];
+}

@@ -5,10 +5,17 @@ export type {
   DeviceState,
   DeviceStatus,
   Position,
-  Room,
+  Rewind,
   Telemetry,
   Upstream,
 } from './messages.js';
-export type { ClientState, SluiceClientEvents, SluiceClientOptions } from './client-options.js';
-export { SluiceClient } from './sluice-client.js';
-export { SluiceError } from './sluice-error.js';
+export {
+  type ClientState,
+  type CommandAnswer,
+  type CommandOptions,
+  SluiceClient,
+  type SluiceClientEvents,
+  type SluiceClientOptions,
+} from './sluice-client.js';
+export { SluiceError, type SluiceErrorCode } from './sluice-error.js';
+export { type SubscribeOptions, Subscription, type SubscriptionEvents } from './subscription.js';

@@ -1,3 +1,5 @@
+import type { SluiceErrorCode } from './sluice-error.js';
+
 /** The position of a device: within an epoch the offset grows by one per publication. */
 export interface Position {
   readonly epoch: string;
@@ -11,15 +13,26 @@ export interface Delivery {
   maxRateHz?: number;
   fields?: readonly string[];
   aggregate?: boolean;
+  /** `once`: telemetry without `meta`; it is in the snapshot and in `meta` events. */
+  meta?: 'inline' | 'once';
+}
+
+/** The last publications of history before live ones: at most `count`, none older than `ms`. */
+export interface Rewind {
+  count?: number;
+  ms?: number;
 }
 
 /** A publication of a device. */
-export interface Telemetry extends Position {
+export interface Telemetry<Payload = unknown> extends Position {
   readonly type: 'telemetry';
   readonly deviceId: string;
   /** What the device sent: any JSON value. */
-  readonly payload: unknown;
-  readonly meta: Record<string, unknown> | null;
+  readonly payload: Payload;
+  /** The text of the payload exactly as it came, where it came alone and whole: numbers keep their form. */
+  readonly raw?: string;
+  /** The metadata at that time; `null` if there was none, absent with `meta: 'once'`. */
+  readonly meta?: Record<string, unknown> | null;
   /** Unix ms at which Sluice received it. */
   readonly serverTs: number;
   /** Publications before this one that were not sent on their own. */
@@ -53,9 +66,9 @@ export interface DeviceMeta {
 }
 
 /** All that is known of a device; unknown members are absent. */
-export interface DeviceState {
+export interface DeviceState<Payload = unknown> {
   readonly deviceId: string;
-  readonly telemetry?: Telemetry;
+  readonly telemetry?: Telemetry<Payload>;
   readonly status?: DeviceStatus;
   readonly meta?: Record<string, unknown>;
 }
@@ -72,6 +85,8 @@ export interface Room extends Position {
   readonly deviceId: string;
   /** For a device that was resumed: whether no publication is missing. */
   readonly recovered?: boolean;
+  /** The offset before the first publication of a rewind. */
+  readonly rewoundFrom?: number;
 }
 
 export interface Subscribed {
@@ -89,6 +104,8 @@ export type ServerMessage =
   | {
       readonly type: 'connected';
       readonly userId: string;
+      readonly connectionId: string;
+      readonly protocol: 'sluice.v1';
       readonly heartbeatMs: number;
       readonly serverTs: number;
     }
@@ -119,7 +136,7 @@ export type ServerMessage =
   | {
       readonly type: 'error';
       readonly error: string;
-      readonly code: string;
+      readonly code: SluiceErrorCode;
       readonly id?: number;
       readonly deviceId?: string;
       readonly retryAfterMs?: number;

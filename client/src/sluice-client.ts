@@ -1,62 +1,111 @@
-import type { ClientState, SluiceClientEvents, SluiceClientOptions } from './client-options.js';
 import { Connection, type WebSocketClass } from './connection.js';
-import { DeviceMessages } from './device-messages.js';
 import { Emitter } from './emitter.js';
 import { normalPattern } from './id-pattern.js';
-import { chunks, Interests, subscribeMessage } from './interests.js';
-import type { Delivery, Room, ServerMessage, Subscribed } from './messages.js';
-import { Positions } from './positions.js';
+import { bytesOf } from './json-text.js';
+import type { ServerMessage, Upstream } from './messages.js';
 import { Requests } from './requests.js';
 import { SluiceError } from './sluice-error.js';
+import { type SubscribeOptions, Subscription } from './subscription.js';
+import { Subscriptions } from './subscriptions.js';
 import { TokenLife } from './token-life.js';
 
-/** Requests pending at once while subscriptions are restored: far below the server's rate. */
-const ASKED_AT_ONCE = 32;
+export interface SluiceClientOptions {
+  /** `wss://…/ws`; in a page also relative to it: `/ws`. */
+  url: string;
+  /**
+   * The JWT, or a function that returns it. The function is called at every connect, with `rejected` when the last token was expired or
+   * refused, and half a minute before the current one expires.
+   */
+  token: string | ((rejected: boolean) => string | Promise<string>);
+  /** How long a command may wait for a connection and for `command_sent`, in ms. Default 10 000. */
+  timeoutMs?: number;
+  /** Collects publications for this many ms into one frame, 0 to 1000. Default 0. */
+  batchMs?: number;
+  /** Default: the global one; in Node.js 20 pass that of the package ws. */
+  WebSocket?: WebSocketClass;
+}
+
+/** Of the connection; one object per change. */
+export interface ClientState {
+  /** `resuming`: connected again, and what was missed is on its way. `closed`: not opened yet, by {@link SluiceClient.close}, or for good. */
+  readonly name: 'connecting' | 'live' | 'resuming' | 'waiting' | 'closed';
+  /** Unix ms. */
+  readonly since: number;
+  /** With `waiting`: when it connects again, Unix ms. */
+  readonly retryAt?: number;
+  /** The close code with which the last connection ended, where it is not back yet. */
+  readonly code?: number;
+  /** A sentence about that. */
+  readonly reason?: string;
+}
+
+export interface SluiceClientEvents {
+  state: ClientState;
+  /** Whether device messages can reach the server. While it is `down`, what you show is stale. */
+  upstream: Upstream;
+  /** Why the connection was lost, and what the server refused where nobody waits for an answer. */
+  error: SluiceError;
+}
+
+export interface CommandOptions {
+  /** How long the device may take to answer after the broker has the command, 1 to 60 000 ms. */
+  waitMs?: number;
+  /** The same key within a minute is the same command: sent once, and answered again. */
+  key?: string;
+}
+
+export interface CommandAnswer<Reply = unknown> {
+  /** Whether somebody took it from the broker; undefined where the broker cannot tell. */
+  readonly delivered: boolean | undefined;
+  /** With `waitMs`. */
+  readonly result?: {
+    readonly outcome: 'replied' | 'timeout';
+    readonly payload?: Reply;
+  };
+}
+
+const TIMEOUT_MS = 10_000;
+/** The server's limit of a message. */
+const MAX_MESSAGE_BYTES = 65_536;
+/** Longest wait for a result beyond `waitMs`: the way there and back. */
+const RESULT_SLACK_MS = 5_000;
 
 /** Live device data from Sluice, over connections that are lost and restored. */
 export class SluiceClient extends Emitter<SluiceClientEvents> {
   private readonly connection: Connection;
-  private readonly interests = new Interests();
-  private readonly positions = new Positions();
-  private readonly requests = new Requests((message) => this.connection.send(message));
-  private readonly devices: DeviceMessages;
+  private readonly requests = new Requests((text) => this.connection.send(text));
+  private readonly subscriptions: Subscriptions;
   private readonly tokenLife: TokenLife;
-  private current: ClientState = 'closed';
-  /** Number of the current connection. */
-  private connectionNumber = 0;
+  private readonly timeoutMs: number;
+  private current: ClientState = { name: 'closed', since: Date.now() };
+  /** The server does not want this client, or there is no token: only {@link connect} tries again. */
+  private refused: SluiceError | undefined;
+  private wasLive = false;
+  private clockOffsetMs = 0;
   private refreshed: Promise<void> | undefined;
   private refreshing: { resolve(): void; reject(error: SluiceError): void } | undefined;
 
   constructor(private readonly options: SluiceClientOptions) {
     super();
-    const url = new URL(options.url);
-    url.searchParams.set('subscribe', 'none');
-    if (options.batchMs !== undefined) {
-      url.searchParams.set('batchMs', String(options.batchMs));
-    }
-    const WebSocket =
-      options.WebSocket ?? (globalThis as unknown as { WebSocket?: WebSocketClass }).WebSocket;
+    this.timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    const WebSocket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketClass }).WebSocket;
     if (WebSocket === undefined) {
       throw new TypeError('There is no global WebSocket here: pass one, such as that of the package ws');
     }
-    this.devices = new DeviceMessages(this.interests, this.positions, {
-      telemetry: (message) => this.emit('telemetry', message),
-      status: (message) => this.emit('status', message),
-      meta: (message) => this.emit('meta', message),
-      snapshot: (state) => this.emit('snapshot', state),
-      reset: (deviceId) => this.emit('reset', { deviceId }),
-      withdrawn: (deviceIds, pattern) => this.emit('withdrawn', { deviceIds, pattern }),
-      resume: (deviceId) => void this.resume(deviceId),
+    this.subscriptions = new Subscriptions({
+      ask: (message) => this.requests.ask(message),
+      serverNow: () => Date.now() + this.clockOffsetMs,
+      failed: (error) => this.emit('error', error),
     });
     this.tokenLife = new TokenLife(() => void this.refresh().catch(() => this.retryRefresh()));
     const token = (rejected: boolean): string | null | Promise<string> =>
       typeof options.token === 'string' ? (rejected ? null : options.token) : options.token(rejected);
     this.connection = new Connection(
-      { url: String(url), token, WebSocket },
+      { url: addressOf(options), token, WebSocket },
       {
-        connecting: () => this.become('connecting'),
-        open: (used, serverTs) => this.opened(used, serverTs),
-        message: (message) => this.received(message),
+        connecting: () => this.become({ name: 'connecting' }),
+        open: (used, serverTs) => void this.opened(used, serverTs),
+        message: (message, text, path) => this.received(message, text, path),
         lost: (delayMs, error) => this.lost(delayMs, error),
       },
     );
@@ -66,65 +115,80 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     return this.current;
   }
 
+  /** Connects now: before the first subscription, in place of a wait, or again after the server has closed for good. */
   connect(): void {
-    if (this.current === 'closed') {
-      this.connection.start();
-    }
+    this.refused = undefined;
+    this.connection.start();
   }
 
-  /** Ends the connection until {@link connect}. */
+  /** Ends the connection and every subscription. The next subscription or command opens it again. */
   close(): void {
+    const error = new SluiceError('closed', 'The client was closed');
     this.connection.stop();
-    this.ended(null, new SluiceError('closed', 'The client was closed'));
+    this.refused = undefined;
+    this.wasLive = false;
+    this.become({ name: 'closed' });
+    this.subscriptions.lost();
+    this.subscriptions.end(error);
+    this.ended(error);
   }
 
-  /**
-   * Watches devices from now on, over all later connections.
-   * @returns their positions and those that the token denies; `null` when there is no connection now: the next one requests them
-   */
-  async subscribe(
+  /** Watches devices from now on, over all later connections. */
+  subscribe<Payload = unknown>(
     deviceIds: readonly string[],
-    delivery?: Delivery,
-  ): Promise<{ rooms: readonly Room[]; denied: readonly string[] } | null> {
-    const undo = this.interests.add(deviceIds, delivery);
-    const messages = chunks(deviceIds).map((ids) => subscribeMessage(ids, delivery));
-    const answers = await this.requests.askAll(messages, undo);
-    const subscribed = answers?.map((answer) => answer as Subscribed);
-    return subscribed === undefined
-      ? null
-      : {
-          rooms: subscribed.flatMap(({ rooms }) => rooms),
-          denied: subscribed.flatMap(({ denied }) => denied),
-        };
+    options: SubscribeOptions = {},
+  ): Subscription<Payload> {
+    return this.add([...new Set(deviceIds)], false, options) as Subscription<Payload>;
   }
 
   /** Watches present and future devices whose ids match; `*` stands for any run of characters. */
-  async subscribePattern(pattern: string, delivery?: Delivery): Promise<void> {
-    const normal = normalPattern(pattern);
-    const undo = this.interests.addPattern(normal, delivery);
-    const message = { type: 'subscribe', pattern: normal, ...(delivery !== undefined && { delivery }) };
-    await this.requests.askAll([message], undo);
-  }
-
-  async unsubscribe(deviceIds: readonly string[]): Promise<void> {
-    this.interests.remove(deviceIds);
-    await this.requests.askAll(chunks(deviceIds).map((ids) => ({ type: 'unsubscribe', deviceIds: ids })));
-  }
-
-  async unsubscribePattern(pattern: string): Promise<void> {
-    const normal = normalPattern(pattern);
-    this.interests.removePattern(normal);
-    await this.requests.askAll([{ type: 'unsubscribe', pattern: normal }]);
+  subscribePattern<Payload = unknown>(
+    pattern: string,
+    options: SubscribeOptions = {},
+  ): Subscription<Payload> {
+    return this.add([normalPattern(pattern)], true, options) as Subscription<Payload>;
   }
 
   /**
-   * Sends a command; resolves when the broker has acknowledged it, with whether a device was listening, if the broker says so. Never
-   * repeated by itself, not even after `rate_limited` (see {@link SluiceError.retryAfterMs}).
-   * @throws {SluiceError} with `connection_lost`, `closed` or `broker_unavailable` the device may have got it
+   * Sends a command once: never again, and never later than `timeoutMs` from now.
+   * @param command any JSON value; `{ raw }` is sent as it is written, so that 1.50 and long numbers keep their form
+   * @throws {SluiceError} with `connection_lost`, `timeout`, `closed` or `broker_unavailable` the device may have got it
    */
-  async command(deviceId: string, command: unknown): Promise<{ delivered: boolean }> {
-    const answer = await this.requests.askOnce({ type: 'command', deviceId, command });
-    return { delivered: !('delivered' in answer && answer.delivered === false) };
+  async command<Reply = unknown>(
+    deviceId: string,
+    command: unknown,
+    { waitMs, key }: CommandOptions = {},
+  ): Promise<CommandAnswer<Reply>> {
+    const text = textOf(command);
+    const { requests } = this;
+    const write = (id: number): string =>
+      `${JSON.stringify({ type: 'command', deviceId, id, key, waitMs }).slice(0, -1)},"command":${text}}`;
+    if (bytesOf(write(Number.MAX_SAFE_INTEGER)) > MAX_MESSAGE_BYTES) {
+      throw new SluiceError('payload_too_large', 'The command is too long for a message');
+    }
+    const deadline = new Deadline(this.timeoutMs);
+    let id = 0;
+    try {
+      await deadline.for(this.live(), new SluiceError('not_connected', 'There was no connection in time'));
+      const asked = requests.askOnce(write);
+      id = requests.lastId;
+      const result = waitMs === undefined ? undefined : requests.resultOfLast();
+      result?.catch(() => undefined); // told by the answer before it
+      const sent = await deadline.for(
+        asked,
+        new SluiceError('timeout', 'The command was not answered in time'),
+      );
+      const delivered = sent.type === 'command_sent' ? sent.delivered : undefined;
+      if (waitMs === undefined || result === undefined) {
+        return { delivered };
+      }
+      deadline.restart(waitMs + RESULT_SLACK_MS);
+      const came = await deadline.for(result, null);
+      return { delivered, result: came === null ? { outcome: 'timeout' } : resultOf(came) };
+    } finally {
+      requests.forget(id);
+      deadline.stop();
+    }
   }
 
   /** Sends a newer token on the open connection; its grants apply at once. */
@@ -133,12 +197,36 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     return this.refreshed;
   }
 
+  private add(targets: readonly string[], isPattern: boolean, options: SubscribeOptions): Subscription {
+    const subscription = new Subscription(targets, isPattern, options, this.subscriptions);
+    this.subscriptions.add(subscription);
+    this.open();
+    return subscription;
+  }
+
+  private open(): void {
+    if (this.current.name === 'closed' && this.refused === undefined) {
+      this.connection.start();
+    }
+  }
+
+  /** Resolves when there is a connection, on which commands may be sent. */
+  private async live(): Promise<void> {
+    this.open();
+    while (!this.connection.open) {
+      if (this.current.name === 'closed') {
+        throw this.refused ?? new SluiceError('closed', 'The client was closed');
+      }
+      await this.once('state');
+    }
+  }
+
   private async showNewerToken(): Promise<void> {
     const { token } = this.options;
     const newer = typeof token === 'string' ? token : await token(false);
     await new Promise<void>((resolve, reject) => {
       this.refreshing = { resolve, reject };
-      if (!this.connection.send({ type: 'auth', token: newer })) {
+      if (!this.connection.send(JSON.stringify({ type: 'auth', token: newer }))) {
         reject(new SluiceError('not_connected', 'There is no connection'));
       }
     });
@@ -152,88 +240,126 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     }
   }
 
-  private opened(token: string, serverTs: number): void {
-    this.devices.begin();
+  private async opened(token: string, serverTs: number): Promise<void> {
+    this.clockOffsetMs = serverTs - Date.now();
     if (typeof this.options.token !== 'string') {
       this.tokenLife.begin(token, serverTs);
     }
-    void this.restore((this.connectionNumber += 1));
-    this.become('open');
-  }
-
-  /** If a step fails, the next ones are skipped: they would give devices to patterns that were not restored. */
-  private async restore(life: number): Promise<void> {
-    for (const step of this.interests.restore(this.positions)) {
-      for (let at = 0; at < step.length; at += ASKED_AT_ONCE) {
-        const answered = await Promise.all(
-          step.slice(at, at + ASKED_AT_ONCE).map((message) => this.askInBackground(message)),
-        );
-        if (
-          life !== this.connectionNumber ||
-          ('pattern' in (step[at] as object) && answered.includes(false))
-        ) {
-          return;
-        }
-      }
-    }
-  }
-
-  private async resume(deviceId: string): Promise<void> {
-    const life = this.connectionNumber;
-    const delivery = this.interests.deliveryOf(deviceId);
-    const resumed = await this.askInBackground(subscribeMessage([deviceId], delivery, this.positions));
-    if (life !== this.connectionNumber || !this.connection.open) {
-      return; // the next connection resumes everything
-    }
-    if (!resumed) {
-      this.devices.resumeFailed(deviceId);
-    } else if (!this.interests.isExplicit(deviceId)) {
-      await this.askInBackground({ type: 'unsubscribe', deviceIds: [deviceId] }); // its pattern covers it again
-    }
-  }
-
-  /** Sends a request without a caller that waits. @returns whether it succeeded */
-  private async askInBackground(message: object): Promise<boolean> {
-    try {
-      return (await this.requests.askAll([message])) !== null;
-    } catch (error) {
-      this.emit('error', error as SluiceError);
-      return false;
+    const restored = this.subscriptions.restore();
+    this.become({ name: this.wasLive ? 'resuming' : 'live' });
+    if (await restored) {
+      this.wasLive = true;
+      this.become({ name: 'live' });
     }
   }
 
   private lost(delayMs: number | null, error: SluiceError): void {
-    this.ended(delayMs, error);
+    this.refused = delayMs === null ? error : undefined;
+    this.subscriptions.lost();
+    this.become({
+      name: delayMs === null ? 'closed' : 'waiting',
+      ...(delayMs !== null && { retryAt: Date.now() + delayMs }),
+      ...(error.closeCode !== undefined && { code: error.closeCode }),
+      reason: error.message,
+    });
+    this.ended(error);
     this.emit('error', error);
   }
 
-  private ended(delayMs: number | null, error: SluiceError): void {
+  private ended(error: SluiceError): void {
     this.tokenLife.forget();
-    this.become(delayMs === null ? 'closed' : 'waiting');
     this.refreshing?.reject(error);
     this.refreshing = undefined;
     this.requests.fail(error);
   }
 
-  private become(state: ClientState): void {
-    if (state !== this.current) {
-      this.current = state;
-      this.emit('state', state);
+  private become(state: Omit<ClientState, 'since'>): void {
+    if (state.name !== this.current.name || state.name === 'waiting') {
+      this.current = { ...state, since: Date.now() };
+      this.emit('state', this.current);
     }
   }
 
-  private received(message: ServerMessage): void {
-    this.devices.take(message);
+  private received(message: ServerMessage, text: string, path: readonly (string | number)[]): void {
+    this.subscriptions.hear(message, text, path);
     if (message.type === 'upstream') {
       this.emit('upstream', message);
     } else if (message.type === 'authenticated') {
       this.refreshing?.resolve();
       this.refreshing = undefined;
+      this.subscriptions.askDenied();
     } else if (!this.requests.answered(message) && message.type === 'error') {
       const error = new SluiceError(message.code, message.error, message.retryAfterMs);
       this.refreshing?.reject(error); // the only request without an id
       this.refreshing = undefined;
       this.emit('error', error);
     }
+  }
+}
+
+function addressOf({ url, batchMs }: SluiceClientOptions): string {
+  const { location } = globalThis as { location?: { href: string } };
+  const address = new URL(url, location?.href);
+  address.protocol = address.protocol.replace('http', 'ws');
+  address.searchParams.set('subscribe', 'none');
+  if (batchMs !== undefined) {
+    address.searchParams.set('batchMs', String(batchMs));
+  }
+  return String(address);
+}
+
+/** @throws {SluiceError} invalid_message when it is no JSON */
+function textOf(command: unknown): string {
+  const { raw } = (command ?? {}) as { raw?: unknown };
+  try {
+    if (typeof raw === 'string' && Object.keys(command as object).length === 1) {
+      JSON.parse(raw);
+      return raw;
+    }
+    const text = JSON.stringify(command) as string | undefined;
+    if (text !== undefined) {
+      return text;
+    }
+  } catch {
+    // said below
+  }
+  throw new SluiceError('invalid_message', 'A command must be a JSON value');
+}
+
+function resultOf<Reply>(message: ServerMessage): NonNullable<CommandAnswer<Reply>['result']> {
+  const { outcome, ...rest } = message as ServerMessage & { type: 'command_result' };
+  return { outcome, ...('payload' in rest && { payload: rest.payload as Reply }) };
+}
+
+/** Ends waits when its time is over. */
+class Deadline {
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private over: Promise<void> = Promise.resolve();
+
+  constructor(ms: number) {
+    this.restart(ms);
+  }
+
+  restart(ms: number): void {
+    this.stop();
+    this.over = new Promise((resolve) => (this.timer = setTimeout(resolve, ms)));
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+  }
+
+  /** @param late thrown, or null, when it comes too late */
+  for<Value, Late extends SluiceError | null>(
+    value: Promise<Value>,
+    late: Late,
+  ): Promise<Value | (Late extends null ? null : never)> {
+    const end = this.over.then(() => {
+      if (late instanceof SluiceError) {
+        throw late;
+      }
+      return null;
+    });
+    return Promise.race([value, end]) as Promise<Value | (Late extends null ? null : never)>;
   }
 }

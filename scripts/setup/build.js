@@ -21,7 +21,7 @@ export async function ensureBuild() {
   });
 }
 
-/** Compiles src/ into dist/ and copies what is no TypeScript (the dashboard's files, Lua scripts). */
+/** Compiles src/ into dist/, copies what is no TypeScript (the dashboard's files, Lua scripts), and bundles the client library. */
 export async function build() {
   const hash = sourceHash();
   rmSync(dist, { recursive: true, force: true });
@@ -32,6 +32,9 @@ export async function build() {
     mkdirSync(join(target, '..'), { recursive: true });
     cpSync(file, target);
   }
+  // Loaded here, since this file also runs before anything is installed.
+  const { bundleClient } = await import('./client.js');
+  await bundleClient(join(dist, 'client-library'));
   writeFileSync(stamp, hash);
 }
 
@@ -49,14 +52,14 @@ function sourceHash() {
   const inputs = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json'].map((name) =>
     join(root, name),
   );
-  for (const file of [...inputs, ...sourceFiles()]) {
+  for (const file of [...inputs, ...sourceFiles(), ...sourceFiles(join('client', 'src'))]) {
     hash.update(`${relative(root, file).split(sep).join('/')}\0`).update(readFileSync(file));
   }
   return hash.digest('hex');
 }
 
-function sourceFiles() {
-  return readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })
+function sourceFiles(folder = 'src') {
+  return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && !/\.(spec|fixture)\.ts$/.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();

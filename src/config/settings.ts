@@ -14,7 +14,6 @@ import {
   transformSettings,
 } from './areas/rooms.js';
 import {
-  apiSettings,
   drainConstants,
   drainSettings,
   healthConstants,
@@ -30,7 +29,6 @@ import { wsConstants, wsSettings } from './areas/websocket.js';
  */
 export const settings = {
   http: httpSettings,
-  api: apiSettings,
   ws: wsSettings,
   auth: authSettings,
   mqtt: mqttSettings,

@@ -254,7 +254,7 @@ export class FleetSubscriptions {
 
   /** Where the rooms that follow the pattern's options begin, if it is rewound. */
   private async rewind(
-    { member, rewind, onRewound }: PatternSubscription,
+    { member, delivery, rewind, onRewound }: PatternSubscription,
     joined: readonly Subscription[],
   ): Promise<Rewound | undefined> {
     if (rewind === undefined) {
@@ -264,11 +264,12 @@ export class FleetSubscriptions {
     if (this.introductions.mustDrain(member, following, { rewind })) {
       await member.outbound.drained();
     }
+    const stood = this.introductions.prepareRestart(following, delivery, { rewind });
     const rewound = new Map<Subscription, number>();
     for (let from = 0; from < following.length;) {
       const granted = await this.introductions.turns.next(following.length - from);
       const some = following.slice(from, from + granted);
-      for (const [one, offset] of await this.introductions.rewind(some, rewind)) {
+      for (const [one, offset] of await this.introductions.rewind(some, rewind, stood)) {
         rewound.set(one, offset);
       }
       from += granted;

@@ -13,6 +13,8 @@ const NONE: ReadonlySet<never> = new Set<never>();
 
 /** Where rewound subscriptions begin: the offset before their first publication. */
 export type Rewound = ReadonlyMap<Subscription, number>;
+/** Where subscriptions stood that were live. */
+export type Stood = ReadonlyMap<Subscription, number>;
 const NOWHERE: Rewound = new Map<never, number>();
 
 /** Brings subscriptions to the room's current position: by a snapshot, or by the publications they missed. */
@@ -53,18 +55,26 @@ export class Introductions {
     );
   }
 
-  /** Resets live subscriptions to the state before their snapshot, with new options: subscribing again starts again. */
+  /**
+   * Resets live subscriptions to the state before their snapshot, with new options: subscribing again starts again.
+   * @returns where those stood that a rewind restarts in mode `every`: what comes after that must not be lost
+   */
   prepareRestart(
     subscriptions: readonly Subscription[],
     delivery: DeliveryOptions,
     { since, rewind }: { since?: ReadonlyMap<string, Position>; rewind?: Rewind },
-  ): void {
+  ): Stood {
+    const stood = new Map<Subscription, number>();
     for (const subscription of subscriptions) {
+      if (rewind !== undefined && subscription.feed !== null && subscription.delivery.mode === 'every') {
+        stood.set(subscription, subscription.lastOffset);
+      }
       if (subscription.feed !== null || rewind !== undefined || isNamed(subscription, since)) {
         subscription.room.hold(subscription);
       }
       subscription.delivery = delivery;
     }
+    return stood;
   }
 
   /** Which of the rooms named in `since` can continue at the client's position. */
@@ -94,7 +104,11 @@ export class Introductions {
   }
 
   /** Where these can be rewound to, which is not known of rooms whose history cannot be read now. */
-  async rewind(subscriptions: readonly Subscription[], range: Rewind): Promise<Map<Subscription, number>> {
+  async rewind(
+    subscriptions: readonly Subscription[],
+    range: Rewind,
+    stood: Stood,
+  ): Promise<Map<Subscription, number>> {
     const rooms = subscriptions.map(({ room: { deviceId, epoch } }) => ({ deviceId, epoch }));
     const offsets = await this.adapter.rewind(rooms, range);
     const rewound = new Map<Subscription, number>();
@@ -103,7 +117,8 @@ export class Introductions {
       const offset = offsets[at];
       if (offset !== null && offset !== undefined && current && room.epoch === rooms[at]?.epoch) {
         // The store may know of a publication that has not come to this instance yet.
-        rewound.set(subscription, Math.min(offset, Math.max(0, room.offset - 1)));
+        const last = Math.min(stood.get(subscription) ?? room.offset, Math.max(0, room.offset - 1));
+        rewound.set(subscription, Math.min(offset, last));
       }
     });
     return rewound;

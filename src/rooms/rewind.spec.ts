@@ -261,6 +261,28 @@ describe('a rewind', () => {
     expect(offsets(m.messages('telemetry'))).toEqual([6, 7, 5, 6, 7]);
   });
 
+  // Between the last publication that was sent and the place that a rewind by count names, some were lost to whoever follows all of them.
+  it('begins no later than where a live subscription stood', async () => {
+    const world = rewindable();
+    world.history('d1', numbers(1, 5));
+    const m = world.member();
+    await world.rooms.subscribe(m, { deviceIds: ['d1'], denied: [], delivery: EVERY });
+    await world.settle();
+    const look = world.adapter.rewind.bind(world.adapter);
+    world.adapter.rewind = (...asked) => {
+      for (let n = 6; n <= 9; n += 1) {
+        world.publish('d1', n);
+      }
+      return look(...asked);
+    };
+    await world.rooms.subscribe(m, {
+      ...{ deviceIds: ['d1'], denied: [], delivery: EVERY, rewind: { count: 1 } },
+    });
+    await world.settle();
+    expect(m.messages('subscribed').at(-1)).toMatchObject({ rooms: [{ offset: 9, rewoundFrom: 5 }] });
+    expect(offsets(m.messages('telemetry'))).toEqual([6, 7, 8, 9]);
+  });
+
   describe('of a pattern', () => {
     const follow = async (
       world: ReturnType<typeof rewindable>,

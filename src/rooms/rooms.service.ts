@@ -90,7 +90,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     if (this.introductions.mustDrain(member, subscriptions, request)) {
       await member.outbound.drained();
     }
-    this.introductions.prepareRestart(subscriptions, delivery, request);
+    const stood = this.introductions.prepareRestart(subscriptions, delivery, request);
     const recovered =
       since === undefined ? undefined : await this.introductions.recover(subscriptions, since);
     const rewound =
@@ -99,6 +99,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
         : await this.introductions.rewind(
             subscriptions.filter(({ room }) => recovered?.has(room.deviceId) !== true),
             rewind,
+            stood,
           );
     if (rewound !== undefined) {
       request.onRewound?.(publicationsOf(rewound));
