@@ -13,6 +13,9 @@ import { DevicesModule } from '../../src/devices/devices.module.js';
 import { MqttTransport } from '../../src/devices/mqtt-transport.js';
 import { Reloads } from '../../src/files/reloads.js';
 import { FilesModule } from '../../src/files/files.module.js';
+import { InstanceBus } from '../../src/instances/instance-bus.js';
+import { InstancesModule } from '../../src/instances/instances.module.js';
+import { MemoryInstanceBus } from '../../src/instances/memory-bus.js';
 import { Ingest, INGEST_PARTS, type IngestParts } from '../../src/ingest/ingest.js';
 import { loadLayouts } from '../../src/layouts/layouts.js';
 import { SoloIngest } from '../../src/ingest/solo-ingest.js';
@@ -146,6 +149,7 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
         ConfigModule.forRoot(config),
         MetricsModule,
         FilesModule,
+        InstancesModule.withBus({ provide: InstanceBus, useFactory: () => new MemoryInstanceBus() }),
         {
           module: class Rooms {},
           global: true,
