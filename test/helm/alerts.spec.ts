@@ -46,7 +46,7 @@ describe('the alerts', () => {
     const { stdout } = await run('promtool', ['test', 'rules', ...files], { cwd: tests });
     expect(stdout.match(/SUCCESS/g)).toHaveLength(files.length);
     expect(stdout).not.toContain('FAILED');
-  });
+  }, 120_000);
 
   it('each have a test that fires, and silence before and after', async () => {
     const files = (await readdir(tests)).filter((name) => name.endsWith('.test.yaml'));
