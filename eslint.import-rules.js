@@ -19,6 +19,7 @@ const MAY_IMPORT = {
   gateway: ['auth', 'rooms', 'delivery', 'mqtt', 'ingest', 'devices'],
   redis: ['auth', 'delivery', 'rooms', 'ingest', 'gateway'],
   health: [],
+  api: ['auth', 'delivery', 'rooms', 'mqtt', 'ingest', 'devices', 'gateway'],
   embedded: ['auth'],
   dashboard: [],
 };

@@ -1,4 +1,5 @@
 import { type DynamicModule, Module, type Provider } from '@nestjs/common';
+import { ApiModule } from './api/api.module.js';
 import { AsyncApiModule } from './asyncapi/asyncapi.module.js';
 import { AuthModule, RevocationStoreModule } from './auth/auth.module.js';
 import { RevocationStore } from './auth/revocations.js';
@@ -61,6 +62,7 @@ export class AppModule {
             healthSources(config, upstream, adapter, drain),
         }),
         AsyncApiModule,
+        ApiModule.beside(gateway),
       ],
       providers: [ShutdownSteps],
     };

@@ -5,6 +5,8 @@ import type { AddressInfo } from 'node:net';
 import type { Server } from 'node:http';
 import type { Writable } from 'node:stream';
 import { contain, walled } from './logging/walls.js';
+import type { NextFunction, Request, Response } from 'express';
+import { ApiServer } from './api/api-server.js';
 import { AppModule } from './app.module.js';
 import { TokenSigner } from './auth/token-signer.js';
 import type { Config } from './config/config.js';
@@ -16,7 +18,7 @@ import { SluiceWsAdapter } from './gateway/sluice-ws-adapter.js';
 import { Readiness } from './health/readiness.js';
 import { HttpErrorFilter } from './http/http-error.filter.js';
 import { createManagementServer, isManagementExposed, isManagementSeparate } from './http/management.js';
-import { loadLayouts } from './layouts/layouts.js';
+import { loadLayouts, loadModules } from './layouts/layouts.js';
 import { createLogger } from './logging/create-logger.js';
 import { NestLogger } from './logging/nest-logger.js';
 import { ShutdownSteps } from './shutdown-steps.js';
@@ -56,6 +58,9 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
   const logger = new NestLogger(createLogger(config.log, options.logTo));
   Logger.overrideLogger(logger);
   const layouts = loadLayouts(config);
+  if (layouts !== null) {
+    await loadModules(layouts, config);
+  }
   layouts?.warnings.forEach((warning) => Logger.warn(`LAYOUT_FILE: ${warning}`, 'Layouts'));
   const development = config.production
     ? undefined
@@ -78,6 +83,9 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
   nest.disable('x-powered-by');
   nest.useGlobalFilters(new HttpErrorFilter());
   nest.useWebSocketAdapter(new SluiceWsAdapter(nest));
+  if (!isManagementSeparate(filled.http)) {
+    serveApi(nest);
+  }
   serveClient(nest);
   serveDashboard(nest);
   let ports: ListeningPorts = { port: 0, managementPort: 0 };
@@ -115,6 +123,18 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
   };
 }
 
+/** The server API where health and metrics are on PORT as well: in development alone. */
+function serveApi(nest: NestExpressApplication): void {
+  const api = nest.get(ApiServer, { strict: false });
+  nest.use((request: Request, response: Response, next: NextFunction) => {
+    if (api.takes(request)) {
+      api.handle(request, response);
+    } else {
+      next();
+    }
+  });
+}
+
 async function listen(
   nest: NestExpressApplication,
   http: Config['http'],
@@ -126,7 +146,10 @@ async function listen(
   if (!isManagementSeparate(http)) {
     return { port, managementPort: port };
   }
-  const management = createManagementServer(nest.getHttpAdapter().getInstance());
+  const management = createManagementServer(
+    nest.getHttpAdapter().getInstance(),
+    nest.get(ApiServer, { strict: false }),
+  );
   await naming(
     'MANAGEMENT_PORT',
     http.managementPort,

@@ -199,6 +199,14 @@ export const rows = {
     graph('Redis: changes between store and broker', 'ops', [
       [sum(rate('sluice_redis_mode_changes_total'), 'instance'), '{{instance}}'],
     ]),
+    graph('Server API: requests by status', 'ops', [
+      [sum(rate('sluice_api_requests_total'), 'status'), '{{status}}'],
+      [sum(select('sluice_api_requests_open'), 'instance'), 'being answered by {{instance}}'],
+    ]),
+    graph('Traces at run time', 'short', [
+      [max(select('sluice_traces_active'), 'instance'), 'traced by {{instance}}'],
+      [sum(rate('sluice_trace_lines_left_out_total')), 'lines left out a second'],
+    ]),
     graph('Messages between instances by outcome', 'ops', [
       [sum(rate('sluice_instance_messages_total'), 'outcome'), '{{outcome}}'],
       [max(select('sluice_instances'), 'instance'), 'instances that {{instance}} knows'],

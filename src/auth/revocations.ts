@@ -377,6 +377,7 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
     this.unwritten.add(id);
     const how = await this.told(id);
     if (how === 'full') {
+      this.audit.log({ msg: 'revocation refused: there is no room for it', id });
       this.release(id);
       throw this.full();
     }

@@ -1,4 +1,5 @@
 import type { Config } from './config.js';
+import { apiTokensFault } from './api-tokens.js';
 import { checkJwks, checkSecret } from './jwks.js';
 import { checkMetadataFile } from './metadata-file.js';
 import { checkTransformFile } from './transform-file.js';
@@ -16,7 +17,7 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
       problems.push(`${name}: ${advice}`);
     }
   };
-  const { auth, metadata, mqtt, production, ws, redis, transform } = config;
+  const { api, auth, http, metadata, mqtt, production, ws, redis, transform } = config;
   const keySources = [auth.jwtSecret, auth.jwtPublicKey, auth.jwtJwks, auth.jwtJwksUrl].filter(
     (source) => source !== undefined,
   );
@@ -75,7 +76,15 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
     'WS_ALLOWED_ORIGINS',
     'every entry must be an origin like https://dash.example.com (no path), or *',
   );
+  const tokensFault = api.token === undefined ? undefined : apiTokensFault(api.token);
+  demand(tokensFault === undefined, 'API_TOKEN', tokensFault ?? '');
   if (production) {
+    demand(
+      api.token === undefined ||
+        (http.managementPort !== undefined && (http.managementPort !== http.port || http.port === 0)),
+      'MANAGEMENT_PORT',
+      'must be set, and be another port than PORT, when API_TOKEN is: who reaches PORT shall not reach the server API',
+    );
     demand(
       keySources.length >= 1,
       'JWT_SECRET',

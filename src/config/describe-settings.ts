@@ -6,6 +6,7 @@ type Area = keyof typeof settings;
 /** Headings of the areas; a new area without one does not compile. */
 const HEADINGS: Record<Area, string> = {
   http: 'HTTP',
+  api: 'Server API',
   ws: 'WebSocket connections',
   auth: 'Tokens',
   mqtt: 'MQTT broker',

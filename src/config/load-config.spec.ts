@@ -188,6 +188,12 @@ const ROWS: Record<string, Row> = {
     takes: ['json', 'json'],
     refuses: ['xml', 'must be one of json, pretty'],
   },
+  API_TOKEN: {
+    path: 'api.token',
+    fallback: undefined,
+    takes: [`${'a'.repeat(32)} ${'b'.repeat(40)}`, `${'a'.repeat(32)} ${'b'.repeat(40)}`],
+    refuses: ['a'.repeat(31), 'every token must have at least 32 characters'],
+  },
   LOG_TRACE_DEVICES: { path: 'log.traceDevices', fallback: [], takes: ['a,b', ['a', 'b']] },
   DEMO_DEVICES: { path: 'demo.devices', fallback: 12, takes: ['3', 3], refuses: ['many', WHOLE] },
 };

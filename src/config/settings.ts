@@ -14,6 +14,7 @@ import {
   transformSettings,
 } from './areas/rooms.js';
 import {
+  apiSettings,
   drainConstants,
   drainSettings,
   healthConstants,
@@ -29,6 +30,7 @@ import { wsConstants, wsSettings } from './areas/websocket.js';
  */
 export const settings = {
   http: httpSettings,
+  api: apiSettings,
   ws: wsSettings,
   auth: authSettings,
   mqtt: mqttSettings,

@@ -32,6 +32,8 @@ export class Outbound extends SocketWriter {
   /** The socket is full and will emit "drain". */
   private stalled = false;
   private ended: DropReason | null = null;
+  /** Publications that newer ones replaced while they waited for this connection. */
+  skipped = 0;
   private waiters: (() => void)[] | null = null;
 
   /**
@@ -165,10 +167,12 @@ export class Outbound extends SocketWriter {
     if (this.ended !== null) {
       this.context.metrics.dropped.inc({ reason: this.ended });
     } else if (this.lanes !== null) {
+      this.skipped += subscription.waiting ? 1 : 0;
       if (this.lanes.holdTelemetry(subscription, frames, skipped)) {
         this.becomeSlow();
       }
     } else if (subscription.waiting) {
+      this.skipped += 1;
       this.context.hot.conflated += 1;
     } else {
       this.easing?.hold(subscription);

@@ -3,7 +3,7 @@ import type { SessionMessages } from '../ingest/ingest.js';
 import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
 import { RetainedState } from '../ingest/retained-state.js';
 import type { Reading } from '../layouts/field-states.js';
-import type { CompiledLayouts } from '../layouts/compile.js';
+import type { CompiledLayout, CompiledLayouts, SparkplugRoute } from '../layouts/compile.js';
 import { LAYOUTS } from '../layouts/layouts.js';
 import { background, contain } from '../logging/walls.js';
 import type { MessageOutcome } from '../mqtt/ingest-counters.js';
@@ -153,6 +153,14 @@ export class DeviceMessages implements SessionMessages, Says {
 
   private fields(message: InboundMessage, fields: Reading['fields'], windowMs: number): void {
     this.state.fields.apply(new MessageReading(message, fields, windowMs));
+  }
+
+  sparkplug(message: InboundMessage, layout: CompiledLayout, { verb, topics }: SparkplugRoute): void {
+    if (verb.endsWith('DATA')) {
+      this.heard(message);
+    }
+    const { group, node, device } = topics.address(message.memo.captures ?? {});
+    this.state.edgeNodes(layout).take(verb, group, node, device, message);
   }
 
   /** A live message of a device whose layout has a silence. A status says so itself. */

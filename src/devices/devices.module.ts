@@ -4,6 +4,7 @@ import { CONFIG, type Config } from '../config/config.js';
 import { type Ingest, INGEST_PARTS, type IngestParts } from '../ingest/ingest.js';
 import { RetainedState } from '../ingest/retained-state.js';
 import { Upstream } from '../ingest/upstream.js';
+import { Sparkplug } from '../layouts/codecs/sparkplug.js';
 import type { CompiledLayouts } from '../layouts/compile.js';
 import { LayoutCommandRoutes } from '../layouts/command-routes.js';
 import { LAYOUTS } from '../layouts/layouts.js';
@@ -55,7 +56,9 @@ export class DevicesModule {
         CommandPublisher,
         {
           provide: CommandRoutes,
-          useValue: layouts === null ? new BuiltInCommandRoutes() : new LayoutCommandRoutes(layouts),
+          inject: [BroadcastAdapter],
+          useFactory: ({ edgeNodes }: BroadcastAdapter) =>
+            layouts === null ? new BuiltInCommandRoutes() : new LayoutCommandRoutes(layouts, edgeNodes),
         },
         Upstream,
         IngestCounters,
@@ -63,6 +66,7 @@ export class DevicesModule {
         RetainedState,
         StaticMetadata,
         SessionStates,
+        Sparkplug,
         DeviceMessages,
       ],
       exports: [MqttTransport, CommandPublisher, CommandRoutes, Upstream],

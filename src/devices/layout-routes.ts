@@ -1,10 +1,13 @@
 import { isUtf8 } from 'node:buffer';
+import { type Codec, CodecError } from '../layouts/codecs/codec.js';
 import { contain } from '../logging/walls.js';
 import type {
+  CompiledLayout,
   CompiledLayouts,
   CompiledRoute,
   MetaRoute,
   Place,
+  SparkplugRoute,
   StatusRoute,
   TelemetryRoute,
 } from '../layouts/compile.js';
@@ -46,6 +49,8 @@ export interface Says {
   merge(message: InboundMessage, json: Buffer, windowMs: number): void;
   /** A message came from a device of a layout with a silence. */
   heard(message: InboundMessage): void;
+  /** A message of an edge node: what it says depends on those before it. */
+  sparkplug(message: InboundMessage, layout: CompiledLayout, of: SparkplugRoute): void;
   /** Whether a number that orders statuses is above the last one of this device. */
   isNewer(layout: string, deviceId: string, order: number): boolean;
 }
@@ -77,7 +82,7 @@ class Handlers {
     return {
       filter: filterOf(patterns[0]!),
       qos: route.qos,
-      kind: route.kind,
+      kind: sparkplugOf(route)?.verb.endsWith('DEATH') === true ? 'status' : route.kind,
       layout: route.layout.name,
       name: route.name,
       template: { patterns, read: (topic) => route.read(topic) },
@@ -87,6 +92,10 @@ class Handlers {
 
   private handlerOf(route: CompiledRoute): Route['handle'] {
     const { says } = this;
+    const sparkplug = sparkplugOf(route);
+    if (sparkplug !== undefined) {
+      return (message) => says.sparkplug(message, route.layout, sparkplug);
+    }
     if (!isPlain(route)) {
       return (message) => this.read(message, route);
     }
@@ -261,6 +270,12 @@ class Handlers {
   private meta(message: InboundMessage, value: Buffer | null, route: MetaRoute): void {
     if (route.as === 'field') {
       this.says.setMetaField(message, fieldName(message, route), value);
+    } else if (value !== null && route.members !== undefined) {
+      const members = route.members.flatMap(({ name, pointer }) => {
+        const member = valueAt(value, pointer);
+        return member === undefined ? [] : [`${JSON.stringify(name)}:${member.toString()}`];
+      });
+      this.says.setMeta(message, Buffer.from(`{${members.join(',')}}`));
     } else if (value !== null && !isObjectText(value)) {
       message.finish('not_object');
     } else {
@@ -304,6 +319,10 @@ function fieldName(message: InboundMessage, route: TelemetryRoute | MetaRoute): 
   return route.fieldOf(message.memo.captures ?? {});
 }
 
+function sparkplugOf(route: CompiledRoute): SparkplugRoute | undefined {
+  return route.kind === 'telemetry' ? route.sparkplug : undefined;
+}
+
 /** The hot path: nothing is asked of the payload but that it is JSON. */
 function isPlain(route: CompiledRoute): boolean {
   const { payload, each, id, when, pick } = route.reading;
@@ -319,9 +338,13 @@ function isPlain(route: CompiledRoute): boolean {
 /** The payload as JSON; null where it is empty and that means something; otherwise why it is refused. */
 function decoded(message: InboundMessage, route: CompiledRoute): Buffer | null | MessageOutcome {
   const { buffer, start, end } = message;
-  const isText = route.kind === 'status' ? route.at === undefined : route.reading.payload === 'text';
+  const isText = route.kind === 'status' ? isTextStatus(route) : route.reading.payload === 'text';
   if (start === end && (route.kind !== 'telemetry' || route.as !== 'whole')) {
     return null;
+  }
+  const { codec } = route.reading;
+  if (codec !== undefined) {
+    return throughCodec(codec, message);
   }
   if (!isText) {
     const json = jsonValue(buffer, start, end);
@@ -331,6 +354,30 @@ function decoded(message: InboundMessage, route: CompiledRoute): Buffer | null |
   }
   const bytes = sliceOf(buffer, start, end);
   return isUtf8(bytes) ? Buffer.from(JSON.stringify(bytes.toString())) : 'not_text';
+}
+
+/** Nothing of the payload is asked for but its text. */
+function isTextStatus({ at, ts, order, reading: { each, id, when } }: StatusRoute): boolean {
+  return (
+    at === undefined && ts === undefined && order === undefined && each.length + id.length + when.length === 0
+  );
+}
+
+function throughCodec(codec: Codec, { buffer, start, end, memo }: InboundMessage): Buffer | MessageOutcome {
+  let json: Buffer | null;
+  try {
+    json = codec.decode(sliceOf(buffer, start, end), memo.topic ?? '', memo.captures ?? {});
+  } catch (error) {
+    if (error instanceof CodecError) {
+      return error.outcome;
+    }
+    throw error;
+  }
+  if (json === null) {
+    return 'ignored';
+  }
+  const checked = jsonValue(json, 0, json.length);
+  return checked === 'too_deep' || typeof checked !== 'string' ? checked : 'codec_error';
 }
 
 /** The elements that a list of pointers leads to, with the names that were on the way. */

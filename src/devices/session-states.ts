@@ -2,9 +2,15 @@ import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import type { DeviceSink } from '../ingest/ports.js';
 import type { RetainedState } from '../ingest/retained-state.js';
+import { moduleCalls } from '../layouts/codecs/module-codec.js';
+import { Sparkplug } from '../layouts/codecs/sparkplug.js';
+import type { SparkplugNodes } from '../layouts/codecs/sparkplug-nodes.js';
+import type { CompiledLayout } from '../layouts/compile.js';
 import { fieldLimits, FieldStates } from '../layouts/field-states.js';
 import { Silence } from '../layouts/silence.js';
-import { Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { background } from '../logging/walls.js';
+import { Metrics, mirrorByLabel, mirrorGauge } from '../metrics/metrics.js';
+import type { DeviceStatus } from '../rooms/broadcast-adapter.js';
 import { Transformer } from '../transform/transformer.js';
 
 /** What a session keeps of its devices: the newest value of every field, and who is silent. */
@@ -12,6 +18,8 @@ export interface SessionState {
   readonly fields: FieldStates;
   /** null where no layout has a silence. */
   readonly silence: Silence | null;
+  /** The edge nodes of a layout. */
+  edgeNodes(layout: CompiledLayout): SparkplugNodes;
   /** The session has ended. */
   end(): void;
 }
@@ -25,9 +33,14 @@ export class SessionStates {
     @Inject(CONFIG) private readonly config: Config,
     private readonly metrics: Metrics,
     private readonly transformer: Transformer,
+    private readonly sparkplug: Sparkplug,
   ) {
     const sum = (of: (state: SessionState) => number): number =>
       [...this.open].reduce((total, state) => total + of(state), 0);
+    mirrorByLabel(metrics.codecSlow, 'limit', {
+      slow: () => moduleCalls.slow,
+      refused: () => moduleCalls.refused,
+    });
     mirrorGauge(metrics.fieldStates, () => sum(({ fields }) => fields.totals.devices));
     mirrorGauge(metrics.fieldStateBytes, () => sum(({ fields }) => fields.totals.bytes));
     mirrorGauge(metrics.fieldReadingsWaiting, () => sum(({ fields }) => fields.totals.waiting));
@@ -44,10 +57,32 @@ export class SessionStates {
     const fields = new FieldStates(sink, retained, transformer, fieldLimits(config), metrics);
     const silence =
       silenceOf === null ? null : new Silence(sink, silenceOf, config.rooms.maxDevices, metrics);
+    const edgeNodes = new Map<CompiledLayout, SparkplugNodes>();
+    const host = {
+      edgeNodes: sink.edgeNodes,
+      apply: fields.apply.bind(fields),
+      setStatus: (deviceId: string, status: DeviceStatus) => {
+        silence?.said(deviceId, status.isOnline, status.serverTs, performance.now(), true);
+        return sink.setStatus(deviceId, status, false);
+      },
+      setMeta: (deviceId: string, meta: Buffer) => {
+        retained.sawMeta(deviceId, true);
+        return sink.setMeta(deviceId, transformer.meta(deviceId, meta));
+      },
+    };
     const state: SessionState = {
       fields,
       silence,
+      edgeNodes: (layout) => {
+        let nodes = edgeNodes.get(layout);
+        if (nodes === undefined) {
+          nodes = this.sparkplug.open(layout, host);
+          edgeNodes.set(layout, nodes);
+        }
+        return nodes;
+      },
       end: () => {
+        edgeNodes.forEach((nodes) => background('ingest', this.sparkplug.close(nodes)));
         fields.stop();
         silence?.stop();
         open.delete(state);

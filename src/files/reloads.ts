@@ -11,6 +11,7 @@ export class Reloads {
   private readonly logger = new Logger('Files');
   private readonly files = new Map<string, () => unknown>();
   private running: Promise<void> | null = null;
+  private next: Promise<void> | null = null;
 
   constructor(private readonly metrics: Metrics) {}
 
@@ -30,19 +31,27 @@ export class Reloads {
     return () => this.files.delete(setting);
   }
 
-  /** Reads all of them, in the order in which they were added. Never rejects; a call while it runs is answered by one more run. */
+  /** Reads all of them, in the order in which they were added. Never rejects; calls while it runs are answered by one more run. */
   run(): Promise<void> {
-    const before = this.running ?? Promise.resolve();
-    const run = before.then(async () => {
-      for (const setting of this.files.keys()) {
-        await this.one(setting);
-      }
-      if (this.files.size === 0) {
-        this.logger.log('No setting names a file that could be read again');
-      }
+    if (this.running === null) {
+      this.running = this.all();
+      return this.running;
+    }
+    this.next ??= this.running.then(() => {
+      this.next = null;
+      return this.run();
     });
-    this.running = run;
-    return run;
+    return this.next;
+  }
+
+  private async all(): Promise<void> {
+    if (this.files.size === 0) {
+      this.logger.log('No setting names a file that could be read again');
+    }
+    for (const setting of [...this.files.keys()]) {
+      await this.one(setting);
+    }
+    this.running = null;
   }
 
   private async one(setting: string): Promise<void> {

@@ -6,6 +6,7 @@ import { DeliveryContext } from '../delivery/delivery-context.js';
 import { Outbound } from '../delivery/outbound.js';
 import { textFrame } from '../delivery/text-frame.js';
 import { Upstream } from '../ingest/upstream.js';
+import { Traces } from '../instances/traces.js';
 import { background } from '../logging/walls.js';
 import { Metrics } from '../metrics/metrics.js';
 import { CloseCode } from '../protocol/close-codes.js';
@@ -18,7 +19,13 @@ import { InboundDispatcher, tokenOfFirstMessage } from './messages/inbound-dispa
 import { Opening, upstreamMessage } from './opening.js';
 import { closeForAuthError, CloseReason, retryReason } from './replies.js';
 import { ConnectionTimers, type TimerActions } from './socket/connection-timers.js';
-import { type Connection, type ConnectionOwner, ConnectionState, InboundState } from './socket/connection.js';
+import {
+  type Connection,
+  type ConnectionOwner,
+  ConnectionState,
+  InboundState,
+  processMs,
+} from './socket/connection.js';
 
 /** Pings, pongs and fragments of the first message that may come before the token: few, since no client has reason to send more. */
 const MAX_EARLY_FRAMES = 32;
@@ -46,6 +53,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     private readonly delivery: DeliveryContext,
     private readonly dispatcher: InboundDispatcher,
     private readonly opening: Opening,
+    private readonly traces: Traces,
   ) {
     timers.start(this);
   }
@@ -139,6 +147,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     this.connections.delete(connection);
     this.admission.release(connection.address);
     this.metrics.connectionsClosed.inc({ code: closeCodeLabel(connection.closeCode) });
+    this.traces.user(connection.userId, connection.id, 'close', () => ({ code: connection.closeCode }));
   }
 
   onAuthTimeout(connection: Connection): void {
@@ -153,6 +162,7 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
       return;
     }
     connection.awaitsPong = true;
+    connection.pingedMs = processMs();
     connection.ping();
   }
 
@@ -205,9 +215,11 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     }
     this.settle(connection);
     connection.state = ConnectionState.Open;
+    connection.openedMs = processMs();
     this.metrics.hot.connectionsPending -= 1;
     this.metrics.hot.connectionsOpen += 1;
     this.metrics.hot.accepted += 1;
+    this.traces.user(connection.userId, connection.id, 'open', () => ({ address: connection.address }));
     this.timers.opened(connection);
     this.opening.greet(connection, byMessage);
     this.dispatcher.resume(connection);

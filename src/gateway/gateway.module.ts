@@ -65,7 +65,7 @@ export class GatewayModule {
         UpstreamAnnouncer,
         WorkLimit,
       ],
-      exports: [DrainService, ConnectionLifecycle, UpgradeHandler, CommandsService],
+      exports: [DrainService, ConnectionLifecycle, InboundDispatcher, UpgradeHandler, CommandsService],
     };
   }
 }

@@ -1,4 +1,10 @@
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import {
   type CanActivate,
   type ExecutionContext,
@@ -10,11 +16,18 @@ import { CONFIG, type Config } from '../config/config.js';
 import { contain } from '../logging/walls.js';
 
 const managementRequests = new WeakSet<IncomingMessage>();
-/** The only paths of the management port. */
+/** The only paths of the management port, beside those of the server API. */
 const PATHS = new Set(['/health/live', '/health/ready', '/metrics']);
 /** Probes and scrapes are short: a slower client is not one of them. */
 const REQUEST_TIMEOUT_MS = 10_000;
-const MAX_CONNECTIONS = 256;
+const MAX_CONNECTIONS = 512;
+
+/** What answers requests of the server API. */
+export interface ApiRequests {
+  takes(request: IncomingMessage): boolean;
+  /** Never throws. */
+  handle(request: IncomingMessage, response: ServerResponse): void;
+}
 
 /** Whether health and metrics have a port of their own. Two ports of 0 are two different free ports. */
 export function isManagementSeparate({ port, managementPort }: Config['http']): boolean {
@@ -32,12 +45,16 @@ function cameThroughManagement(request: IncomingMessage): boolean {
 }
 
 /**
- * An HTTP server that passes only health and metrics to `handler` and answers 404 to everything else. It uses the same event loop as all
+ * An HTTP server that passes only health and metrics to `handler`, requests of the server API to `api`, and answers 404 to everything else. It uses the same event loop as all
  * else, so that liveness really checks it.
  */
-export function createManagementServer(handler: RequestListener): Server {
+export function createManagementServer(handler: RequestListener, api: ApiRequests): Server {
   const server = createServer((request, response) => {
     try {
+      if (api.takes(request)) {
+        api.handle(request, response);
+        return;
+      }
       const [path] = (request.url ?? '').split('?', 1);
       if (path === undefined || !PATHS.has(path)) {
         response.writeHead(404, { 'content-type': 'application/json' });

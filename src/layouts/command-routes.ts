@@ -1,26 +1,69 @@
+import type { Captures } from '../mqtt/topic-router.js';
 import { CommandRoutes, type OutgoingCommand, type ReplyRoute } from '../mqtt/command-routes.js';
 import { ProtocolError } from '../protocol/errors.js';
+import type { EdgeNodes } from '../rooms/edge-nodes.js';
+import { encodeSparkplugCommand } from './codecs/sparkplug-commands.js';
+import { storedTable } from './codecs/sparkplug-node.js';
+import { commandTopicOf, type SparkplugTopics } from './codecs/sparkplug-topics.js';
+import type { CompiledCommand } from './command-templates.js';
 import type { CompiledLayouts } from './compile.js';
 
 /** Commands by the layouts of LAYOUT_FILE: the id leads back to its levels, and they to the topic. No two layouts can make one id. */
 export class LayoutCommandRoutes extends CommandRoutes {
   readonly replies: readonly ReplyRoute[];
 
-  constructor(private readonly layouts: CompiledLayouts) {
+  /** @param nodes what births said of the metrics, wherever it is now */
+  constructor(
+    private readonly layouts: CompiledLayouts,
+    private readonly nodes: Pick<EdgeNodes, 'read'>,
+  ) {
     super();
     this.replies = layouts.layouts.flatMap(({ command }) => (command?.reply ? [command.reply] : []));
   }
 
-  resolve(deviceId: string, json: string): OutgoingCommand {
+  resolve(deviceId: string, json: string): OutgoingCommand | Promise<OutgoingCommand> {
     for (const { ids, command } of this.layouts.layouts) {
       const captures = ids.read(deviceId);
       if (captures !== undefined) {
         if (command === undefined) {
           throw new ProtocolError('forbidden', 'Devices of this layout take no commands');
         }
-        return command.write(captures, json);
+        return command.sparkplug === undefined
+          ? command.write(captures, json)
+          : this.toSparkplug(captures, command.sparkplug, command, json);
       }
     }
     throw new ProtocolError('forbidden', 'Forbidden');
+  }
+
+  private async toSparkplug(
+    captures: Captures,
+    topics: SparkplugTopics,
+    { admits, allowsControl, check }: CompiledCommand,
+    json: string,
+  ): Promise<OutgoingCommand> {
+    const address = topics.address(captures);
+    const { group, node, device } = address;
+    const topic = admits(captures) ? commandTopicOf(address) : undefined;
+    if (topic === undefined) {
+      throw new ProtocolError('forbidden', 'Forbidden');
+    }
+    check(Buffer.from(json));
+    const known = await this.nodes.read(`${group}/${node}`).catch(() => {
+      throw new ProtocolError('broker_unavailable', 'The store does not say what the metrics are');
+    });
+    const table = storedTable(known, device);
+    if (table === null) {
+      throw new ProtocolError(
+        'invalid_message',
+        'The node is not online, or has not said what its metrics are',
+      );
+    }
+    return {
+      topic,
+      payload: encodeSparkplugCommand(json, table, allowsControl, Date.now()),
+      qos: 0,
+      reply: null,
+    };
   }
 }

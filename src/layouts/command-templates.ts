@@ -3,6 +3,7 @@ import type { Captures } from '../mqtt/topic-router.js';
 import type { OutgoingCommand, ReplyRoute } from '../mqtt/command-routes.js';
 import { ProtocolError } from '../protocol/errors.js';
 import { isObject } from '../protocol/json.js';
+import { SPARKPLUG_COMMAND_TOPICS, SparkplugTopics } from './codecs/sparkplug-topics.js';
 import type { DeviceIds } from './device-ids.js';
 import type { CommandText } from './grammar.js';
 import { allAt, isScalarText, pointerTokens, textOf, valueAt } from './json-scan.js';
@@ -16,6 +17,14 @@ type Allowed = ReadonlySet<string> | 'any';
 export interface CompiledCommand {
   readonly template: TopicTemplate;
   readonly payload: CommandText['payload'];
+  /** With `payload: sparkplug`; the codec writes it. */
+  readonly sparkplug: SparkplugTopics | undefined;
+  /** Whether `only` lets commands go to these levels. */
+  readonly admits: (captures: Captures) => boolean;
+  /** @throws {ProtocolError} forbidden, where `allow` names a member and not what it is */
+  readonly check: (json: Buffer) => void;
+  /** Whether `allow` names a metric of the protocol. */
+  readonly allowsControl: (name: string) => boolean;
   /** Topics that Sluice itself publishes to, and those of answers: they are no telemetry. */
   readonly ownTopics: readonly TopicTemplate[];
   /** Filter of the topics, for the ACL. */
@@ -86,22 +95,35 @@ export function compileCommand(
     names: names === 'any' ? ('any' as const) : new Set(names),
   }));
   const replyRoute = reply === undefined || text.reply === undefined ? null : replyOf(reply, text.reply, ids);
-  const sparkplugAddress = text.payload === 'sparkplug';
+  const sparkplug = text.payload === 'sparkplug' ? SparkplugTopics.ofCommands(template) : undefined;
+  if (text.payload === 'sparkplug' && sparkplug === undefined) {
+    fault(['topic'], `payload: sparkplug is sent to ${SPARKPLUG_COMMAND_TOPICS}`);
+    return undefined;
+  }
+  const admits = (captures: Captures): boolean =>
+    Object.entries(only).every(
+      ([name, values]) => !Object.hasOwn(captures, name) || values.includes(captures[name]!),
+    );
+  const check = (bytes: Buffer): void =>
+    allow.forEach(({ pointer, tokens, names }) => checkAllowed(bytes, pointer, tokens, names));
   return {
+    sparkplug,
+    check,
+    admits,
+    allowsControl: (name) =>
+      Object.hasOwn(text.allow, `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`),
     template,
     payload: text.payload,
     ownTopics: [template, ...(reply === undefined ? [] : [reply])],
     publishes: filterOf(template.patterns({}, 1)![0]!),
     reply: replyRoute,
     write(captures, json) {
-      for (const [name, values] of Object.entries(only)) {
-        if (Object.hasOwn(captures, name) && !values.includes(captures[name]!)) {
-          throw forbidden();
-        }
+      if (!admits(captures)) {
+        throw forbidden();
       }
       const bytes = Buffer.from(json);
       const member = (pointer: string): string => memberText(bytes, pointer);
-      allow.forEach(({ pointer, tokens, names }) => checkAllowed(bytes, pointer, tokens, names));
+      check(bytes);
       const topic = template.write(captures, member);
       if (topic === undefined) {
         const wrong =
@@ -111,7 +133,7 @@ export function compileCommand(
           : new ProtocolError('invalid_message', `The command ${wrong}`);
       }
       const seq = usesSeq.number || usesSeq.text ? newSeq(usesSeq.number) : undefined;
-      const payload = sparkplugAddress ? bytes : payloadOf(text.payload, compiled, { bytes, captures, seq });
+      const payload = payloadOf(text.payload, compiled, { bytes, captures, seq });
       return {
         topic,
         payload,

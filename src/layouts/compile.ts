@@ -5,6 +5,11 @@ import { DeviceIds, DeviceTemplateError } from './device-ids.js';
 import { type CompiledCommand, compileCommand } from './command-templates.js';
 import type { ExampleText, LayoutText, MetaText, PayloadText, StatusText, TelemetryText } from './grammar.js';
 import { pointerTokens } from './json-scan.js';
+import { cborCodec } from './codecs/cbor.js';
+import type { Codec } from './codecs/codec.js';
+import { ModuleSlot } from './codecs/module-codec.js';
+import type { Verb } from './codecs/sparkplug-node.js';
+import { SPARKPLUG_TOPICS, SparkplugTopics } from './codecs/sparkplug-topics.js';
 import type { Layout } from './layout.js';
 import { type LayoutFile, LayoutFileError, type NamedLayout, type Path } from './layout-file.js';
 import { partialOverlap, reduced, type Subscription } from './topic-filters.js';
@@ -19,6 +24,8 @@ export type Place = { readonly pointer: readonly string[] } | { readonly key: nu
 /** What a route does with a payload before its kind comes into it. */
 export interface Reading {
   readonly payload: PayloadText;
+  /** Makes JSON of it; undefined where it is JSON or text. */
+  readonly codec: Codec | undefined;
   /** Pointers to nested lists or objects, outermost first; empty: the payload is one reading. */
   readonly each: readonly (readonly string[])[];
   readonly id: readonly { readonly name: string; readonly place: Place }[];
@@ -41,9 +48,16 @@ interface RouteBase {
   fieldOf(captures: Captures): string;
 }
 
+export interface SparkplugRoute {
+  readonly verb: Verb;
+  readonly topics: SparkplugTopics;
+}
+
 export interface TelemetryRoute extends RouteBase {
   readonly kind: 'telemetry';
   readonly as: TelemetryText['as'];
+  /** With `payload: sparkplug`: which of its messages come here. */
+  readonly sparkplug?: SparkplugRoute;
 }
 
 export interface StatusRoute extends RouteBase {
@@ -60,6 +74,8 @@ export interface StatusRoute extends RouteBase {
 export interface MetaRoute extends RouteBase {
   readonly kind: 'meta';
   readonly as: MetaText['as'];
+  /** Members of the metadata, and where each is in the message; undefined where it is taken as it is. */
+  readonly members: readonly { readonly name: string; readonly pointer: readonly string[] }[] | undefined;
 }
 
 export type CompiledRoute = TelemetryRoute | StatusRoute | MetaRoute;
@@ -82,6 +98,8 @@ export interface CompiledLayout extends Layout {
   readonly command: CompiledCommand | undefined;
   readonly examples: readonly ExampleText[];
   readonly only: Readonly<Record<string, readonly string[]>>;
+  /** Of nodes and of devices. */
+  readonly sparkplugTopics: readonly SparkplugTopics[];
 }
 
 /** Everything that LAYOUT_FILE says, ready to be bound to a session. */
@@ -91,6 +109,8 @@ export interface CompiledLayouts {
   readonly ignored: readonly IgnoredTopics[];
   /** Disjoint filters. */
   readonly subscriptions: readonly Subscription[];
+  /** Operators' codecs, to be loaded before the first message. */
+  readonly modules: readonly ModuleSlot[];
   /** What is legal and seldom meant. */
   readonly warnings: readonly string[];
 }
@@ -159,9 +179,10 @@ export function compileLayouts(
 ): CompiledLayouts {
   const problems: string[] = [];
   const warnings: string[] = [];
+  const modules: ModuleSlot[] = [];
   const layouts: CompiledLayout[] = [];
   for (const named of file.layouts) {
-    const one = new LayoutCompiler(file, named, problems, warnings, ingest).compile();
+    const one = new LayoutCompiler(file, named, problems, warnings, modules, ingest).compile();
     if (one !== undefined) {
       layouts.push(one);
     }
@@ -197,7 +218,7 @@ export function compileLayouts(
   if (problems.length > 0) {
     throw new LayoutFileError(problems);
   }
-  return { layouts, groups, ignored, subscriptions, warnings };
+  return { layouts, groups, ignored, subscriptions, modules, warnings };
 }
 
 /** One layout: each mistake is added to the problems with its place. */
@@ -205,12 +226,14 @@ class LayoutCompiler {
   private readonly path: Path;
   private ids!: DeviceIds;
   private readonly routes: CompiledRoute[] = [];
+  private readonly sparkplugTopics: SparkplugTopics[] = [];
 
   constructor(
     private readonly file: LayoutFile,
     private readonly named: NamedLayout,
     private readonly problems: string[],
     private readonly warnings: string[],
+    private readonly modules: ModuleSlot[],
     private readonly ingest: Config['mqtt']['ingest'],
   ) {
     this.path = ['layouts', named.name];
@@ -234,6 +257,7 @@ class LayoutCompiler {
         ? { rebirth: text.sparkplug?.rebirth ?? 'ask', reorderMs: text.sparkplug?.reorder ?? 2_000 }
         : undefined,
       routes: this.routes,
+      sparkplugTopics: this.sparkplugTopics,
       command: undefined,
       examples: text.examples,
     };
@@ -312,7 +336,47 @@ class LayoutCompiler {
       const what = text.payload === 'sparkplug' ? 'payload: sparkplug' : `as: ${text.as}`;
       this.problem(base.path, `${what} needs one reader: MQTT_INGEST=leased`);
     }
-    this.routes.push({ ...base, kind: 'telemetry', as: text.as });
+    if (text.payload === 'sparkplug') {
+      this.sparkplug(layout, text, index, base.topic);
+    } else {
+      this.routes.push({ ...base, kind: 'telemetry', as: text.as });
+    }
+  }
+
+  /** Births and deaths are read with the data. */
+  private sparkplug(
+    layout: CompiledLayout,
+    text: TelemetryText,
+    index: number,
+    template: TopicTemplate,
+  ): void {
+    const path = [...this.path, 'telemetry', index];
+    const topics = SparkplugTopics.ofData(template);
+    if (topics === undefined) {
+      this.problem([...path, 'topic'], `payload: sparkplug reads ${SPARKPLUG_TOPICS}`);
+      return;
+    }
+    const { as, field, pick, each, id, when } = text;
+    if (as !== 'whole' || [field, pick, each, id, when].some((part) => part !== undefined)) {
+      this.problem(
+        path,
+        'payload: sparkplug takes whole messages: without as, field, pick, each, id and when',
+      );
+    }
+    if (this.sparkplugTopics.some(({ isOfDevice }) => isOfDevice === topics.isOfDevice)) {
+      this.problem(
+        path,
+        `payload: sparkplug reads one topic of nodes and one of devices: write another layout`,
+      );
+      return;
+    }
+    this.sparkplugTopics.push(topics);
+    for (const [verb, topic] of topics.verbs) {
+      const base = this.base(layout, 'telemetry', { ...text, topic }, index, undefined, false);
+      if (base !== undefined) {
+        this.routes.push({ ...base, kind: 'telemetry', as, sparkplug: { verb, topics } });
+      }
+    }
   }
 
   private status(layout: CompiledLayout, text: StatusText, index: number): void {
@@ -370,9 +434,21 @@ class LayoutCompiler {
   }
 
   private meta(layout: CompiledLayout, text: MetaText, index: number): void {
-    const base = this.base(layout, 'meta', text, index, text.field, text.as === 'field');
+    const { pick } = text;
+    const isWhole = pick === undefined || typeof pick === 'string';
+    const base = this.base(
+      layout,
+      'meta',
+      { ...text, pick: isWhole ? pick : undefined },
+      index,
+      text.field,
+      text.as === 'field',
+    );
     if (base !== undefined) {
-      this.routes.push({ ...base, kind: 'meta', as: text.as });
+      const members = isWhole
+        ? undefined
+        : Object.entries(pick).map(([name, pointer]) => ({ name, pointer: pointerTokens(pointer) }));
+      this.routes.push({ ...base, kind: 'meta', as: text.as, members });
     }
   }
 
@@ -443,6 +519,7 @@ class LayoutCompiler {
     }
     const reading: Reading = {
       payload: text.payload,
+      codec: this.codecOf(text.payload, [...path, 'payload']),
       each: (text.each ?? []).map(pointerTokens),
       id: Object.entries(text.id ?? {}).map(([name, at]) => ({ name, place: placeOf(at) })),
       when: Object.entries(text.when ?? {}).map(([at, texts]) => ({
@@ -458,6 +535,7 @@ class LayoutCompiler {
         : fieldParts.map((part) => (typeof part === 'string' ? part : (captures[part.name] ?? ''))).join('');
     const hasField = kind !== 'status' && mayLackId;
     const idInPayload = reading.id.length > 0;
+    const needsTopic = reading.codec instanceof ModuleSlot;
     return {
       layout,
       name: `${kind}[${index}]`,
@@ -474,9 +552,19 @@ class LayoutCompiler {
           captures,
           field: hasField && !idInPayload ? Buffer.from(JSON.stringify(fieldOf(captures))) : null,
           parts: null,
+          ...(needsTopic && { topic: levels.join('/') }),
         };
       },
     };
+  }
+
+  private codecOf(payload: PayloadText, path: Path): Codec | undefined {
+    if (typeof payload === 'string') {
+      return payload === 'cbor' ? cborCodec : undefined;
+    }
+    const slot = new ModuleSlot(payload.module, this.file.place(path));
+    this.modules.push(slot);
+    return slot;
   }
 
   private checkTogether(): void {
@@ -523,7 +611,7 @@ function groupsOf(layouts: readonly CompiledLayout[], problems: string[], file: 
   }
   const groups = new Map<string, { patterns: (readonly TemplateLevel[])[]; routes: CompiledRoute[] }>();
   for (const { levels, routes } of byPattern.values()) {
-    const key = routes.map(({ path }) => path.join('.')).join(' ');
+    const key = routes.map(keyOf).join(' ');
     const group = groups.get(key);
     if (group === undefined) {
       groups.set(key, { patterns: [levels], routes });
@@ -532,6 +620,12 @@ function groupsOf(layouts: readonly CompiledLayout[], problems: string[], file: 
     }
   }
   return [...groups.values()];
+}
+
+/** A Sparkplug route of the file is three here, one for each verb. */
+function keyOf(route: CompiledRoute): string {
+  const verb = route.kind === 'telemetry' ? (route.sparkplug?.verb ?? '') : '';
+  return `${route.path.join('.')}${verb}`;
 }
 
 function mayShare(one: CompiledRoute, two: CompiledRoute): boolean {

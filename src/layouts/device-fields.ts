@@ -17,6 +17,8 @@ export interface Reading {
   readonly fields: readonly (readonly [name: Buffer, value: Buffer | null])[];
   /** The fields are the whole state (a Sparkplug birth). */
   readonly replaces?: boolean;
+  /** Fields that the device may have, where its layout has another bound than others. */
+  readonly maxFields?: number;
   /** What comes for the device within this time becomes one publication with it; 0 publishes at once. */
   readonly windowMs: number;
   /** Unix ms. */

@@ -420,6 +420,12 @@ describe('FieldStates', () => {
       expect(published.at(-1)).toBe('{"b":1,"c":1,"d":1,"e":1,"f":1}');
     });
 
+    it('takes the bound of the layout where it has one (metrics of a Sparkplug device)', () => {
+      say({ a: '1', b: '1', c: '1', d: '1', e: '1', f: '1' }, { maxFields: 6 });
+      say({ g: '1' }, { maxFields: 6 });
+      expect(outcomes).toEqual(['accepted', 'too_many_fields']);
+    });
+
     it('refuses what makes the whole longer than a message may be', () => {
       const room = LIMITS.maxPayloadBytes - '{"a":,"b":""}'.length;
       say({ a: '1', b: `"${'x'.repeat(room)}"` });

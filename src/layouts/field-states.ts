@@ -339,7 +339,7 @@ export class FieldStates {
       reading.settle(removes ? 'accepted' : 'duplicate');
       return;
     }
-    const refused = this.refusal(device, changes, replaces);
+    const refused = this.refusal(device, changes, replaces, reading.maxFields);
     if (refused !== null) {
       this.letGoIfNew(device);
       reading.settle(refused);
@@ -402,9 +402,10 @@ export class FieldStates {
     device: DeviceFields,
     changes: readonly Change[],
     replaces: boolean,
+    maxFields = this.limits.maxFields,
   ): MessageOutcome | null {
     const { fields } = device;
-    const { maxFields, maxPayloadBytes, maxBytes } = this.limits;
+    const { maxPayloadBytes, maxBytes } = this.limits;
     let count = fields.size + changes.length;
     let bytes = device.bytes;
     for (const [name, value] of changes) {

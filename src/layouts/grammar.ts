@@ -107,7 +107,15 @@ const meta = z.strictObject({
   as: z.enum(['whole', 'field'], { error: 'must be whole or field' }).default('whole'),
   field: z.string({ error: 'must be a text' }).min(1).max(256).optional(),
   payload,
-  pick: pointer.optional(),
+  pick: z
+    .union(
+      [
+        pointer,
+        z.record(z.string().min(1).max(128), pointer).refine((all) => Object.keys(all).length <= 100),
+      ],
+      { error: 'must be a JSON pointer such as /a/b, or members such as {model: /definition/model}' },
+    )
+    .optional(),
 });
 
 const command = z.strictObject({

@@ -1,3 +1,4 @@
+import { dirname, resolve } from 'node:path';
 import { ConfigError } from '../config/load-config.js';
 import type { Config } from '../config/config.js';
 import { compileLayouts, type CompiledLayouts } from './compile.js';
@@ -19,5 +20,24 @@ export function loadLayouts(config: Pick<Config, 'layouts' | 'mqtt'>): CompiledL
       throw new ConfigError(error.problems.map((problem) => `LAYOUT_FILE: ${problem}`));
     }
     throw error;
+  }
+}
+
+/** Loads the operator's codecs, whose paths are relative to the file. @throws {ConfigError} with a line for each that cannot be used */
+export async function loadModules(
+  { modules }: Pick<CompiledLayouts, 'modules'>,
+  { layouts }: Pick<Config, 'layouts'>,
+): Promise<void> {
+  const folder = dirname(resolve(layouts.file ?? ''));
+  const problems: string[] = [];
+  for (const slot of modules) {
+    try {
+      await slot.load(folder);
+    } catch (error) {
+      problems.push(`LAYOUT_FILE: ${slot.place}: ${(error as Error).message}`);
+    }
+  }
+  if (problems.length > 0) {
+    throw new ConfigError(problems);
   }
 }

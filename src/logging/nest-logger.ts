@@ -14,7 +14,14 @@ const FRAMEWORK = new Set([
 ]);
 
 /** Written at any level: what an operator enables by a separate setting, and the record of sent commands. */
-const ALWAYS = new Set(['DeviceTrace', 'CommandAudit', 'RevocationAudit', 'KeyAudit']);
+const ALWAYS = new Set([
+  'DeviceTrace',
+  'UserTrace',
+  'CommandAudit',
+  'ApiAudit',
+  'RevocationAudit',
+  'KeyAudit',
+]);
 
 /**
  * pino behind Nest's logger, so that `new Logger(Name.name)` works everywhere.

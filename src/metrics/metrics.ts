@@ -305,6 +305,23 @@ export class Metrics {
     'Changes between rooms in Redis and rooms in this process, by new mode: store, local',
     ['mode'],
   );
+  readonly apiRequests = this.counter(
+    'api_requests_total',
+    'Requests of the server API by operation (none: refused before one was found) and HTTP status',
+    ['operation', 'status'],
+  );
+  readonly apiRequestsOpen = this.gauge(
+    'api_requests_open',
+    'Requests of the server API that are being answered',
+  );
+  readonly tracesActive = this.gauge(
+    'traces_active',
+    'Devices and users that are traced at run time (LOG_TRACE_DEVICES aside)',
+  );
+  readonly traceLinesLeftOut = this.counter(
+    'trace_lines_left_out_total',
+    'Lines of traces at run time that were not written, since too many came in a second',
+  );
   readonly instances = this.gauge('instances', 'Live instances that this one knows, itself included');
   readonly instanceMessages = this.counter(
     'instance_messages_total',
@@ -424,7 +441,12 @@ function mirror(counter: Counter, read: () => number): void {
 }
 
 /** The same for several values of a label. */
-function mirrorByLabel(counter: Counter, label: string, reads: Readonly<Record<string, () => number>>): void {
+/** The same for each value of a label. */
+export function mirrorByLabel(
+  counter: Counter,
+  label: string,
+  reads: Readonly<Record<string, () => number>>,
+): void {
   const values = Object.entries(reads).map(([value, read]) => ({
     labels: { [label]: value },
     read,

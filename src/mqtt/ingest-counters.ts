@@ -1,6 +1,7 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { Counter } from 'prom-client';
 import { CONFIG, type Config } from '../config/config.js';
+import { Traces } from '../instances/traces.js';
 import { Metrics } from '../metrics/metrics.js';
 
 const MESSAGE_KINDS = ['telemetry', 'status', 'meta', 'other'] as const;
@@ -76,7 +77,7 @@ export class IngestCounters {
 }
 
 /**
- * Logs the outcome of each message of the devices named in LOG_TRACE_DEVICES, never its content. Context `DeviceTrace`, level log; the
+ * Logs the outcome of each message of the devices named in LOG_TRACE_DEVICES, and of those traced at run time, never its content. Context `DeviceTrace`, level log; the
  * logger writes this context at any LOG_LEVEL.
  */
 @Injectable()
@@ -84,17 +85,20 @@ export class DeviceTrace {
   private readonly logger = new Logger(DeviceTrace.name);
   private readonly devices: ReadonlySet<string>;
 
-  constructor(@Inject(CONFIG) config: Config) {
+  constructor(
+    @Inject(CONFIG) config: Config,
+    private readonly traces: Traces,
+  ) {
     this.devices = new Set(config.log.traceDevices);
   }
 
   /** Whether anything is traced: lets the hot path skip the rest. */
   get active(): boolean {
-    return this.devices.size > 0;
+    return this.devices.size > 0 || this.traces.hasDevices;
   }
 
   message(deviceId: string, kind: MessageKind, outcome: MessageOutcome, bytes: number): void {
-    if (this.devices.has(deviceId)) {
+    if (this.devices.has(deviceId) || this.traces.device(deviceId)) {
       this.logger.log(`${kind} of ${JSON.stringify(deviceId)} (${bytes} bytes): ${outcome}`);
     }
   }

@@ -1,5 +1,5 @@
 import { packet, publishPacket, variableInt } from '../../test/devices/packets.js';
-import { FLAG_DUP, FLAG_RETAIN, IncomingPackets, MalformedStreamError } from './packets.js';
+import { correlationOf, FLAG_DUP, FLAG_RETAIN, IncomingPackets, MalformedStreamError } from './packets.js';
 
 const MAX_PAYLOAD_BYTES = 1_000;
 
@@ -174,5 +174,46 @@ describe(IncomingPackets.name, () => {
   ])('calls the stream malformed at %s, however it is cut', (_what, bytes) => {
     expect(() => read([bytes])).toThrow(MalformedStreamError);
     expect(() => read(pieces(bytes, 1))).toThrow(MalformedStreamError);
+  });
+});
+
+describe('correlationOf', () => {
+  const binary = (id: number, value: string): Buffer => {
+    const bytes = Buffer.from(value, 'latin1');
+    return Buffer.concat([Buffer.from([id, bytes.length >> 8, bytes.length & 0xff]), bytes]);
+  };
+  const others = [
+    Buffer.from([0x01, 1]),
+    Buffer.from([0x02, 9, 9, 9, 9]),
+    Buffer.from([0x23, 9, 9]),
+    Buffer.from([0x0b, 0x89, 0x89, 0x01]),
+    binary(0x03, 'application/json'),
+    binary(0x08, 'a/topic\t'),
+    Buffer.concat([binary(0x26, '\t\t'), binary(0, '\t\t\t').subarray(1)]),
+  ];
+  const correlation = binary(0x09, 'c\u0000\u00ff');
+  const found = (all: Buffer[]): string => {
+    const properties = Buffer.concat(all);
+    const bytes = Buffer.concat([variableInt(properties.length), properties]);
+    return correlationOf(
+      Buffer.concat([Buffer.from([7, 7]), bytes, Buffer.from('payload')]),
+      2,
+      2 + bytes.length,
+    );
+  };
+
+  it('finds Correlation Data among all other properties, wherever it is', () => {
+    for (let at = 0; at <= others.length; at += 1) {
+      const all = [...others.slice(0, at), correlation, ...others.slice(at)];
+      expect(found([...all, binary(0x26, 'x'.repeat(200)), binary(0, '').subarray(1)])).toBe('c\u0000\u00ff');
+    }
+  });
+
+  it('is empty without it, and where properties are cut off', () => {
+    expect(found([])).toBe('');
+    expect(found(others)).toBe('');
+    for (let bytes = 1; bytes < correlation.length; bytes += 1) {
+      expect(found([correlation.subarray(0, bytes)])).toBe('');
+    }
   });
 });

@@ -116,6 +116,8 @@ export interface TopicReading {
   readonly captures: Captures | null;
   readonly field: Buffer | null;
   readonly parts: readonly Destination[] | null;
+  /** The whole topic, where the payload is read by a module that asks for it. */
+  readonly topic?: string;
 }
 
 /** Levels of a topic by the names that its template gives them; several levels of one capture are joined by `/`. */
@@ -229,12 +231,12 @@ export class TopicRouter {
     }
     const { template, kind } = route;
     const reading = template?.read(topic) ?? readingOf(topic[route.filter.split('/').indexOf('+')]!);
-    const { deviceId, captures, field, parts } = reading;
+    const { deviceId } = reading;
     // A template may leave the id to the payload.
     if (!isDeviceId(deviceId) && (template === undefined || deviceId !== '')) {
       return { route: null, kind, outcome: 'bad_device_id', deviceId };
     }
-    return { found: null, deviceId, route, captures, field, parts };
+    return { found: null, route, ...reading };
   }
 }
 

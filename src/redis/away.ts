@@ -101,6 +101,11 @@ export class ModeSwitch {
     return this.local?.eachDevice(take) ?? Promise.resolve();
   }
 
+  /** Where rooms are while Redis is away, also during the return; null otherwise. */
+  get localRooms(): MemoryBroadcastAdapter | null {
+    return this.local;
+  }
+
   attach(deviceIds: readonly string[]): Promise<RoomState[]> {
     const { local } = this;
     if (local === null || this.returning) {

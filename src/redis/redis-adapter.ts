@@ -283,6 +283,27 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     return rooms.map(({ deviceId }) => found.get(deviceId) ?? null);
   }
 
+  async read(deviceIds: readonly string[]): Promise<(RoomState | null)[]> {
+    const local = new Map<string, RoomState | null>();
+    for (const deviceId of deviceIds) {
+      const rooms = this.modes.localFor(deviceId);
+      if (rooms !== null) {
+        local.set(deviceId, (await rooms.read([deviceId]))[0] ?? null);
+      }
+    }
+    const stored = deviceIds.filter((deviceId) => !local.has(deviceId));
+    const states = await this.store.readKnown(stored);
+    stored.forEach((deviceId, at) => {
+      const state = states[at];
+      local.set(deviceId, state === null || state === undefined ? null : { deviceId, ...state });
+    });
+    return deviceIds.map((deviceId) => local.get(deviceId) ?? null);
+  }
+
+  deviceIds(): AsyncIterable<readonly string[]> {
+    return this.modes.localRooms?.deviceIds() ?? this.store.scanDevices();
+  }
+
   watchDevices(): Promise<readonly string[]> {
     return this.modes.watchDevices(this.devices);
   }

@@ -39,6 +39,8 @@ const RETRY_MS = 50;
 const MAX_ROOMS_PER_READ = 64;
 /** The same where a few bytes of each are read. */
 const MAX_HEARD_PER_READ = 512;
+/** Ids that one step of a scan looks at. */
+const IDS_PER_SCAN = 1_000;
 
 /** Calls to Redis: writes, in batches per partition, and reads. */
 export class RedisStore {
@@ -154,15 +156,40 @@ export class RedisStore {
   }
 
   /** The states of rooms of one partition; unknown rooms get an epoch. In the order of the ids; null for a state that cannot be decoded. */
-  async readStates(partition: Partition, deviceIds: readonly string[]): Promise<(StoredState | null)[]> {
+  readStates(partition: Partition, deviceIds: readonly string[]): Promise<(StoredState | null)[]> {
+    return this.states(partition, deviceIds, 'sluiceAttachBuffer');
+  }
+
+  /** The states of known rooms, in the order of the ids; null for one of which nothing is known. Makes none, and keeps none. */
+  async readKnown(deviceIds: readonly string[]): Promise<(StoredState | null)[]> {
+    const found = new Map<string, StoredState | null>();
+    const groups = [...this.partitions.group(deviceIds)];
+    await Promise.all(
+      groups.map(async ([partition, ids]) => {
+        const states = await this.states(partition, ids, 'sluiceReadBuffer');
+        ids.forEach((deviceId, at) => found.set(deviceId, states[at] ?? null));
+      }),
+    );
+    return deviceIds.map((deviceId) => found.get(deviceId) ?? null);
+  }
+
+  private async states(
+    partition: Partition,
+    deviceIds: readonly string[],
+    script: 'sluiceAttachBuffer' | 'sluiceReadBuffer',
+  ): Promise<(StoredState | null)[]> {
     const states: (StoredState | null)[] = [];
     for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
       const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_READ);
       const answer = await this.call(partition, (redis, node) =>
-        redis.sluiceAttachBuffer(partition.headKey, node.serverRunId, node.freshGeneration, ...ids),
+        redis[script](partition.headKey, node.serverRunId, node.freshGeneration, ...ids),
       );
       ids.forEach((deviceId, at) => {
         const [state, meta, telemetryMeta] = answer.slice(at * 3, at * 3 + 3) as [Buffer, Buffer, Buffer];
+        if (state.length === 0) {
+          states.push(null);
+          return;
+        }
         states.push(
           this.readable(() =>
             decodeState(deviceId, state, meta ?? Buffer.alloc(0), telemetryMeta ?? Buffer.alloc(0)),
@@ -288,8 +315,9 @@ export class RedisStore {
   }
 
   private devicesOf(partition: Partition): Promise<string[]> {
-    const oldest = Date.now() - this.config.rooms.deviceExpiryS * 1000 * (9 / 8);
-    return this.call(partition, (redis) => redis.zrangebyscore(partition.devicesChannel, oldest, '+inf'));
+    return this.call(partition, (redis) =>
+      redis.zrangebyscore(partition.devicesChannel, this.oldestScore(), '+inf'),
+    );
   }
 
   /** What is kept of an edge node; see {@link EdgeNodes}. */
@@ -311,6 +339,25 @@ export class RedisStore {
       throw new StoreLostError('a newer holder has fenced this one');
     }
     return answer === 'A';
+  }
+
+  /** The same, some at a time and one partition after the other. Redis promises of a scan what is promised here. */
+  async *scanDevices(): AsyncIterable<string[]> {
+    const oldest = this.oldestScore();
+    for (const partition of this.partitions.all) {
+      let cursor = '0';
+      do {
+        const [next, found] = await this.call(partition, (redis) =>
+          redis.zscan(partition.devicesChannel, cursor, 'COUNT', IDS_PER_SCAN),
+        );
+        cursor = next;
+        yield found.filter((_, at) => at % 2 === 0 && Number(found[at + 1]) >= oldest);
+      } while (cursor !== '0');
+    }
+  }
+
+  private oldestScore(): number {
+    return Date.now() - this.config.rooms.deviceExpiryS * 1000 * (9 / 8);
   }
 
   /** @returns false when a partition has seen a higher token */

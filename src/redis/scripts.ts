@@ -14,6 +14,7 @@ const PARTS = {
   sluiceAttach: ['room-state', 'attach'],
   sluiceBase: ['room-state', 'base'],
   sluiceHeard: ['room-state', 'heard'],
+  sluiceRead: ['room-state', 'read'],
   sluiceHistory: ['room-state', 'history'],
   sluiceRewind: ['room-state', 'rewind'],
   sluiceForget: ['room-state', 'forget'],
@@ -41,6 +42,7 @@ export interface ScriptedRedis extends Redis {
   sluiceAttachBuffer: Script<Buffer[]>;
   sluiceBaseBuffer: Script<Buffer[]>;
   sluiceHeardBuffer: Script<Buffer[]>;
+  sluiceReadBuffer: Script<Buffer[]>;
   sluiceHistoryBuffer: Script<(Buffer | number | null)[] | null>;
   sluiceRewindBuffer: Script<Buffer[]>;
   sluiceForget: Script<number>;

@@ -36,6 +36,7 @@ const NEEDED = [
     'zrem k m',
     'zscore k m',
     'zrangebyscore k 0 1',
+    'zscan k 0',
     'zremrangebyscore k 0 1',
   ],
 ].map((line) => line.split(' '));

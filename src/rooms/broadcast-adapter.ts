@@ -211,6 +211,20 @@ export abstract class BroadcastAdapter {
    */
   abstract watchDevices(): Promise<readonly string[]>;
 
+  /**
+   * Where devices stand, in the order of the ids; null for one of which nothing is known. Reading attaches to nothing, makes no room, and does
+   * not keep a silent device from being forgotten.
+   * @throws when the store is away
+   */
+  abstract read(deviceIds: readonly string[]): Promise<(RoomState | null)[]>;
+
+  /**
+   * The ids of all known devices, in no order, some thousand at a time: whoever reads them all does not stop the event loop. An id that is
+   * known all the time is there at least once.
+   * @throws when the store is away
+   */
+  abstract deviceIds(): AsyncIterable<readonly string[]>;
+
   /** What Sparkplug's edge nodes said of themselves, where the rooms are now; written only by readers of device messages. */
   abstract readonly edgeNodes: EdgeNodes;
 

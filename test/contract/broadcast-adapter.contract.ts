@@ -117,6 +117,15 @@ export function publish(
   );
 }
 
+/** All ids that the adapter knows, each once. */
+export async function allDeviceIds(adapter: BroadcastAdapter): Promise<string[]> {
+  const ids = new Set<string>();
+  for await (const batch of adapter.deviceIds()) {
+    batch.forEach((deviceId) => ids.add(deviceId));
+  }
+  return [...ids].sort();
+}
+
 /** What every {@link BroadcastAdapter} must hold; run for memory and for Redis. */
 export function describeBroadcastAdapter(name: string, create: () => Promise<AdapterFixture>): void {
   describe(`${name} as a BroadcastAdapter`, () => {
@@ -490,6 +499,29 @@ export function describeBroadcastAdapter(name: string, create: () => Promise<Ada
       await receiver.until(() => receiver.devices.length >= 3);
       expect([...receiver.devices].sort()).toEqual(['d3', 'd4', 'watched-only']);
       expect([...(await adapter.watchDevices())].sort()).toEqual(['d1', 'd2', 'd3', 'd4', 'watched-only']);
+    });
+
+    it('reads where known devices stand, and makes no room of one that is asked for', async () => {
+      await publish(adapter, 'd1', 'one');
+      await adapter.setMeta('d1', Buffer.from('{"a":1}'));
+      await publish(adapter, 'd1', 'two');
+      await adapter.setStatus('d2', { isOnline: true, lastSeen: 1, serverTs: 2 }, false);
+      await attach('watched-only');
+      const [d1, nobody, d2, watched] = await adapter.read(['d1', 'nobody', 'd2', 'watched-only']);
+      expect([nobody, watched]).toEqual([null, null]);
+      expect({
+        ...d1,
+        telemetry: d1?.telemetry?.payload.toString(),
+        meta: d1?.meta?.toString(),
+      }).toMatchObject({
+        deviceId: 'd1',
+        offset: 2,
+        telemetry: '"two"',
+        meta: '{"a":1}',
+      });
+      expect(d2).toMatchObject({ deviceId: 'd2', offset: 0, telemetry: null, status: { isOnline: true } });
+      expect((await attach('d1')).epoch).toBe(d1?.epoch);
+      expect(await allDeviceIds(adapter)).toEqual(['d1', 'd2']);
     });
 
     it('takes ids that look like object properties', async () => {

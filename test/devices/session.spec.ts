@@ -9,6 +9,7 @@ import {
   type IngestSessionEvents,
   type IngestSessionOptions,
 } from '../../src/mqtt/ingest-session.js';
+import type { Traces } from '../../src/instances/traces.js';
 import { type InboundMessage, TopicRouter } from '../../src/mqtt/topic-router.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { stopAfterEach } from '../support/cleanup.js';
@@ -60,7 +61,10 @@ function openSession(
       limits: mqtt,
       router: new TopicRouter([{ filter: FILTER, kind: 'telemetry', qos: 1, handle }], 100),
       counters,
-      trace: new DeviceTrace({ log: { traceDevices: [] as readonly string[] } } as Config),
+      trace: new DeviceTrace(
+        { log: { traceDevices: [] as readonly string[] } } as Config,
+        { hasDevices: false } as Traces,
+      ),
     },
     {
       name: 'test',

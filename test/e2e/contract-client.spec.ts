@@ -170,6 +170,7 @@ describe('a client written from the protocol document alone', () => {
       type: 'command_sent',
       deviceId: 'b',
       id: 4,
+      delivered: true,
     });
     await machine.line(/^devices\/b\/commands null$/);
     expect(await first.ask({ type: 'command', deviceId: 'other', command: 1, id: 5 })).toMatchObject({

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { PassThrough } from 'node:stream';
-import { IncomingPackets } from '../../src/mqtt/packets.js';
+import { correlationOf, IncomingPackets } from '../../src/mqtt/packets.js';
 import { PacketReader } from '../../src/mqtt/packet-reader.js';
 import { type Route, TopicRouter } from '../../src/mqtt/topic-router.js';
 import { isDeviceId } from '../../src/protocol/device-id.js';
@@ -51,6 +51,10 @@ function readPackets(chunks: readonly Buffer[], version: 4 | 5): string[] {
   const reader = new IncomingPackets(
     {
       publish: (buffer, flags, id, topicStart, topicEnd, start, end) => {
+        if (version === 5) {
+          const correlation = correlationOf(buffer, topicEnd + (id === 0 ? 0 : 2), start);
+          expect(correlation.length).toBeLessThanOrEqual(start - topicEnd);
+        }
         const places = [0, topicStart, topicEnd, start, end, buffer.length];
         expect(places).toEqual([...places].sort((a, b) => a - b));
         seen.push(`P ${flags} ${id} ${hex(buffer, topicStart, topicEnd)} ${hex(buffer, start, end)}`);

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { MAX_KEPT_REPLY_BYTES } from '../../src/gateway/messages/commands.service.js';
 import { UnsentError } from '../../src/mqtt/command-publisher.js';
 import { ProtocolError } from '../../src/protocol/errors.js';
 import { type DashboardClient, connect } from '../support/dashboard-client.js';
@@ -334,6 +335,18 @@ describe('commands that finish', () => {
       await published({ key: unique() }, await open('bob'));
     });
 
+    it('keeps answers up to a bound, and says of others that there was one', async () => {
+      const answer = JSON.stringify('x'.repeat(MAX_KEPT_REPLY_BYTES / 3));
+      const keys = [unique(), unique(), unique()];
+      for (const key of keys) {
+        app.commands.reply(REPLIES, answer, await published({ key }));
+      }
+      command({ key: keys[2], waitMs: 1_000 });
+      const result = await client.next('command_result');
+      expect(result).toMatchObject({ outcome: 'replied' });
+      expect(result).not.toHaveProperty('payload');
+    });
+
     it.each(['', 'x'.repeat(129), 7, null, {}])('is refused as %j', async (key) => {
       command({ key, id: 1 });
       expect(await client.next('error')).toMatchObject({ code: 'invalid_message', id: 1 });
@@ -386,17 +399,18 @@ describe('commands that finish', () => {
 
   it('have a line each in the log of who sent them, for what became of them too', async () => {
     const lines: unknown[] = [];
+    const amy = await open('amy'); // lines of commands that were not published are sampled, by user
     jest.spyOn(Logger.prototype, 'log').mockImplementation((line: unknown) => void lines.push(line));
-    const correlation = await published({ key: 'audit', id: 1, waitMs: 5_000 });
-    await client.next('command_sent');
+    const correlation = await published({ key: 'audit', id: 1, waitMs: 5_000 }, amy);
+    await amy.next('command_sent');
     app.commands.reply(REPLIES, '{"secret":1}', correlation);
-    await client.next('command_result');
-    command({ key: 'audit', id: 2, waitMs: 5_000 });
-    await client.next('command_result');
-    command({ id: 3, waitMs: 1 });
-    await client.next('command_result');
-    const connectionId = client.all('connected')[0]?.connectionId;
-    const line = { msg: 'command', userId: 'ann', connectionId, deviceId };
+    await amy.next('command_result');
+    command({ key: 'audit', id: 2, waitMs: 5_000 }, amy);
+    await amy.next('command_result');
+    command({ id: 3, waitMs: 1 }, amy);
+    await amy.next('command_result');
+    const connectionId = amy.all('connected')[0]?.connectionId;
+    const line = { msg: 'command', userId: 'amy', connectionId, deviceId };
     expect(lines.filter((one) => (one as { deviceId: string }).deviceId === deviceId)).toEqual([
       { ...line, id: 1, outcome: 'sent' },
       { ...line, id: 1, outcome: 'replied' },

@@ -30,6 +30,9 @@ import { MemoryBroadcastAdapter } from '../../src/rooms/memory/memory-adapter.js
 import { createRedisAdapter } from '../../src/redis/redis-adapter.js';
 import { RoomsModule } from '../../src/rooms/rooms.module.js';
 import { RoomsService } from '../../src/rooms/rooms.service.js';
+import { InstanceBus } from '../../src/instances/instance-bus.js';
+import { InstancesModule } from '../../src/instances/instances.module.js';
+import { MemoryInstanceBus } from '../../src/instances/memory-bus.js';
 import { ManualClock } from '../auth/manual-clock.js';
 import { TEST_SECRET } from '../support/tokens.js';
 
@@ -128,6 +131,7 @@ export class GatewayApp {
               : createRedisAdapter(all, metrics, { log: () => {}, warn: () => {} }),
         }),
         FakeDevicesModule,
+        InstancesModule.withBus({ provide: InstanceBus, useClass: MemoryInstanceBus }),
         GatewayModule.withPresence({
           provide: Presence,
           useFactory: () => new MemoryPresence(config.ws.maxConnectionsPerUser),

@@ -42,6 +42,7 @@ const ENV = {
   REDIS_TIMEOUT_MS: '10000',
   REDIS_LEASE_MS: '15000',
   COMMAND_TIMEOUT_MS: '30000',
+  COMMAND_KEY_TTL_MS: '2000',
 };
 /** So that the broker loses nothing of the witness, whatever else waits there. */
 const BROKER_CONFIG = 'max_queued_messages 1000000\nmax_inflight_messages 0\nlog_type none';

@@ -519,7 +519,15 @@ const deviceStep: fc.Arbitrary<DeviceStep> = pick<DeviceStep>(
     1,
     fc.record({
       do: fc.constant('publish' as const),
-      topic: one('devices', 'devices//telemetry', 'devices/h-0', 'devices/a/b/telemetry', 'other', '/'),
+      topic: one(
+        'devices',
+        'devices//telemetry',
+        'devices/h-0',
+        'devices/a/b/telemetry',
+        'sluice/replies',
+        'other',
+        '/',
+      ),
       payload: garbage,
       qos: one<0 | 1>(0, 1),
       retain: fc.boolean(),

@@ -1,4 +1,4 @@
-import { constant, int, list, oneOf, optionalInt, text } from '../setting.js';
+import { constant, int, list, oneOf, optionalInt, secret, text } from '../setting.js';
 
 export const httpSettings = {
   port: int('PORT', 8080, [0, 65_535], 'Port of HTTP and WebSocket; 0 picks a free one'),
@@ -13,6 +13,14 @@ export const httpSettings = {
     'TRUSTED_PROXIES',
     [],
     'Comma list of proxy addresses or CIDR ranges whose X-Forwarded-For is believed; limits per address then count the client',
+  ),
+};
+
+export const apiSettings = {
+  token: secret(
+    'API_TOKEN',
+    'Tokens of the server API, at least 32 characters each, separated by white space so that one can be replaced; without any there is no API. `API_TOKEN_FILE` is read again while the service runs',
+    { defaultText: 'no API' },
   ),
 };
 

@@ -79,8 +79,6 @@ const CORRELATION_BYTES = 16;
 const SHARE_OF_USER = 0.1;
 /** Answers kept for those who ask again, over all keys; beyond them an answer is given once. */
 export const MAX_KEPT_REPLY_BYTES = 32 * 1024 * 1024;
-/** By this a key outlives a wait, where its own life is not shorter. */
-const AFTER_WAIT_MS = 10_000;
 /** First and longest pause between two looks at a command of another instance. */
 const FIRST_LOOK_MS = 20;
 const LONGEST_LOOK_MS = 500;
@@ -252,8 +250,8 @@ export class CommandsService implements OnModuleDestroy {
     outgoing: OutgoingCommand,
   ): Promise<boolean | undefined> {
     const { keyTtlMs, timeoutMs } = this.config.commands;
-    const { deviceId, waitMs = 0 } = request;
-    exchange.expiresAt = performance.now() + keyTtlMs + timeoutMs + waitMs + CLAIM_SLACK_MS;
+    const { deviceId } = request;
+    exchange.expiresAt = performance.now() + keyTtlMs + timeoutMs + CLAIM_SLACK_MS;
     let known: KeyedRecord | null;
     try {
       known = await this.keys.claim(recordOf(exchange));
@@ -270,7 +268,7 @@ export class CommandsService implements OnModuleDestroy {
       this.listen(exchange, deviceId, outgoing);
       await this.publish(exchange, sender, deviceId, outgoing);
       exchange.state = 'sent';
-      this.extend(exchange, this.lifeMs(waitMs));
+      this.extend(exchange);
       return exchange.delivered;
     } catch (error) {
       exchange.stopListening?.();
@@ -279,7 +277,7 @@ export class CommandsService implements OnModuleDestroy {
         this.keys.free(exchange.id, exchange.correlation);
       } else {
         exchange.state = 'failed';
-        this.extend(exchange, keyTtlMs);
+        this.extend(exchange);
       }
       throw error;
     }
@@ -357,8 +355,6 @@ export class CommandsService implements OnModuleDestroy {
     });
     if (isFollowed) {
       this.watch(exchange, request.deviceId, outgoing);
-    } else if (exchange.id !== '' && exchange.expiresAt < performance.now() + waitMs) {
-      this.extend(exchange, this.lifeMs(waitMs));
     }
     return { delivered, result };
   }
@@ -404,7 +400,7 @@ export class CommandsService implements OnModuleDestroy {
       const isKept = this.keptReplyBytes + payload.length <= MAX_KEPT_REPLY_BYTES;
       this.keptReplyBytes += isKept ? payload.length : 0;
       exchange.answered(payload, isKept ? payload : null);
-      this.extend(exchange, this.config.commands.keyTtlMs);
+      this.extend(exchange);
     } else {
       // What its own instance has stored before is the first answer.
       const stored = this.keys
@@ -417,24 +413,20 @@ export class CommandsService implements OnModuleDestroy {
     }
   }
 
-  /** A key outlives the wait for its answer, so that who lost the connection at its end can ask again. */
-  private lifeMs(waitMs: number): number {
+  /**
+   * Something has become of a command with a key, or somebody waits for it still: its key lives for COMMAND_KEY_TTL_MS from now on, and
+   * what is known of it is stored.
+   */
+  private extend(exchange: Exchange): void {
     const { keyTtlMs } = this.config.commands;
-    return Math.max(keyTtlMs, waitMs + Math.min(keyTtlMs, AFTER_WAIT_MS));
-  }
-
-  /** The key of this exchange lives for so long from now on, or as long as it does already; what is known of it is stored. */
-  private extend(exchange: Exchange, lifeMs: number): void {
-    if (this.isStopping) {
-      return;
-    }
-    const now = performance.now();
-    exchange.expiresAt = now + lifeMs;
+    exchange.expiresAt = performance.now() + keyTtlMs;
     clearTimeout(exchange.expiry);
-    exchange.expiry = setTimeout(
-      walled('connection', () => this.forget(exchange)),
-      lifeMs,
-    ).unref();
+    if (!this.isStopping) {
+      exchange.expiry = setTimeout(
+        walled('connection', () => (exchange.isAwaited ? this.extend(exchange) : this.forget(exchange))),
+        keyTtlMs,
+      ).unref();
+    }
     const stored = this.keys.put(recordOf(exchange)).then(
       () => undefined,
       () => undefined, // it is stored as soon as that is possible

@@ -1,5 +1,6 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { CONFIG, type Config } from '../../config/config.js';
+import { Traces } from '../../instances/traces.js';
 import { background } from '../../logging/walls.js';
 import { Metrics } from '../../metrics/metrics.js';
 import type { ClientMessage } from '../../protocol/client-messages.js';
@@ -33,6 +34,7 @@ export class InboundDispatcher {
   constructor(
     @Inject(CONFIG) private readonly config: Config,
     private readonly metrics: Metrics,
+    private readonly traces: Traces,
   ) {
     this.rate = new RateLimit(config.ws.maxMessagesPerSecond, config.ws.maxMessageBurst);
   }
@@ -145,6 +147,8 @@ export class InboundDispatcher {
 
   private answer(connection: Connection, error: ProtocolError, type: string, echo: Echo): void {
     this.metrics.clientMessages.inc({ type, outcome: error.code });
+    const { userId, id } = connection;
+    this.traces.user(userId, id, 'refused', () => ({ type, code: error.code, deviceId: echo.deviceId }));
     if (connection.state < ConnectionState.Closing) {
       connection.outbound.send(errorReply(error, echo));
     }
@@ -198,6 +202,9 @@ export class InboundDispatcher {
       const reply = await inbound.handlers?.get(type)?.(message);
       if (reply !== undefined) {
         this.metrics.clientMessages.inc({ type, outcome: 'ok' });
+        if (type !== 'auth' && type !== 'ping') {
+          this.traces.user(connection.userId, connection.id, type, () => detailsOf(connection, message));
+        }
         if (reply !== null && connection.state < ConnectionState.Closing) {
           connection.outbound.send(reply as ReplyMessage);
         }
@@ -223,6 +230,32 @@ export class InboundDispatcher {
       }
     }
   }
+}
+
+/** Ids that a line of a trace names; more are counted. */
+const MAX_TRACED_IDS = 10;
+
+/** What a trace says of a message that was handled. */
+function detailsOf(connection: Connection, message: ClientMessage): Record<string, unknown> {
+  if (message.type === 'command') {
+    return { deviceId: message.deviceId };
+  }
+  if (message.type !== 'subscribe' && message.type !== 'unsubscribe') {
+    return {};
+  }
+  const { deviceIds, pattern } = message;
+  if (pattern !== undefined) {
+    return { pattern };
+  }
+  const denied =
+    message.type === 'subscribe'
+      ? deviceIds.filter((deviceId) => connection.auth?.grants.canRead(deviceId) !== true)
+      : [];
+  return {
+    deviceIds: deviceIds.slice(0, MAX_TRACED_IDS),
+    count: deviceIds.length,
+    ...(denied.length > 0 && { denied: denied.slice(0, MAX_TRACED_IDS), deniedCount: denied.length }),
+  };
 }
 
 /** @throws {ProtocolError} */

@@ -54,6 +54,9 @@ const CODE_ABNORMAL = 1006;
 const ID_PREFIX = randomBytes(9).toString('base64url');
 let connections = 0;
 
+/** Whole ms since the process began. */
+export const processMs = (): number => Math.round(performance.now());
+
 const rest = walled('connection', (connection: Connection): void => connection.rest());
 
 /**
@@ -84,6 +87,12 @@ export class Connection
   isPresent = false;
   /** A ping was sent and its pong has not come. */
   awaitsPong = false;
+  /** When it opened, in ms since the process began: a small whole number takes no memory of its own. */
+  openedMs = 0;
+  /** When the last ping was sent, likewise. */
+  pingedMs = 0;
+  /** Round trip of the last ping that was answered; -1 before the first. */
+  rttMs = -1;
   /** Code of the first close frame, either side's; 1006 when the socket broke first. */
   closeCode = CODE_ABNORMAL;
   dueAt = 0;
@@ -229,7 +238,9 @@ export class Connection
         owner.onPing(this, args[0] as Buffer);
         return true;
       case 'pong':
-        if (!this.awaitsPong) {
+        if (this.awaitsPong) {
+          this.rttMs = processMs() - this.pingedMs;
+        } else {
           owner.onUnsolicitedPong(this);
         }
         this.awaitsPong = false;

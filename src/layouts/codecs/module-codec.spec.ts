@@ -4,24 +4,25 @@ import { join } from 'node:path';
 import { jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { CodecError } from './codec.js';
-import { loadModuleCodec, MODULE_BUDGET_MS, MODULE_SLOW_MS, ModuleCodec } from './module-codec.js';
-
-const counted = { slow: 0, overBudget: 0 };
-const counters = { slow: () => void (counted.slow += 1), overBudget: () => void (counted.overBudget += 1) };
+import {
+  loadModuleCodec,
+  MODULE_BUDGET_MS,
+  moduleCalls,
+  MODULE_SLOW_MS,
+  ModuleCodec,
+} from './module-codec.js';
 
 describe('an operator’s codec', () => {
   let folder: string;
   const load = async (source: string): Promise<ModuleCodec> => {
     const path = join(folder, `codec-${Math.random()}.mjs`);
     await writeFile(path, source);
-    return loadModuleCodec(path, counters);
+    return loadModuleCodec(path);
   };
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'sluice-codec-'));
   });
-
-  beforeEach(() => Object.assign(counted, { slow: 0, overBudget: 0 }));
 
   afterAll(() => rm(folder, { recursive: true }));
 
@@ -64,6 +65,7 @@ describe('an operator’s codec', () => {
   });
 
   it('is refused a message over its time, and warned of once in a minute', () => {
+    const before = { ...moduleCalls };
     const warned: string[] = [];
     const spy = jest
       .spyOn(Logger.prototype, 'warn')
@@ -73,7 +75,6 @@ describe('an operator’s codec', () => {
     const codec = new ModuleCodec(
       'x.mjs',
       () => ((now += takes), '1'),
-      counters,
       () => now,
     );
     const decode = (ms: number): string => {
@@ -83,7 +84,9 @@ describe('an operator’s codec', () => {
     expect(decode(MODULE_SLOW_MS)).toBe('1');
     expect(decode(MODULE_SLOW_MS + 1)).toBe('1');
     expect(() => decode(MODULE_BUDGET_MS + 1)).toThrow(CodecError);
-    expect([counted, warned.length]).toEqual([{ slow: 2, overBudget: 1 }, 1]);
+    expect([moduleCalls.slow - before.slow, moduleCalls.refused - before.refused, warned.length]).toEqual([
+      2, 1, 1,
+    ]);
     spy.mockRestore();
   });
 });

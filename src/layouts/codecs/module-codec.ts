@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Logger } from '@nestjs/common';
 import type { Captures } from '../../mqtt/topic-router.js';
@@ -16,11 +17,8 @@ export const MODULE_BUDGET_MS = 50;
 export const MODULE_SLOW_MS = 10;
 const WARN_EVERY_MS = 60_000;
 
-/** What is counted, over all modules. */
-export interface ModuleCounters {
-  slow(): void;
-  overBudget(): void;
-}
+/** Slow calls of all modules of this process, and those of them that were refused. */
+export const moduleCalls = { slow: 0, refused: 0 };
 
 /**
  * An operator's own codec: his code, which may do what this process may. A throw, an answer that is no text and a call over its budget are
@@ -34,7 +32,6 @@ export class ModuleCodec implements Codec {
   constructor(
     private readonly path: string,
     private readonly run: DecodeFunction,
-    private readonly counters: ModuleCounters,
     private readonly now: () => number = () => performance.now(),
   ) {}
 
@@ -65,9 +62,9 @@ export class ModuleCodec implements Codec {
     if (ms <= MODULE_SLOW_MS) {
       return;
     }
-    this.counters.slow();
+    moduleCalls.slow += 1;
     if (ms > MODULE_BUDGET_MS) {
-      this.counters.overBudget();
+      moduleCalls.refused += 1;
     }
     if (this.now() - this.warnedAt >= WARN_EVERY_MS) {
       this.warnedAt = this.now();
@@ -78,21 +75,45 @@ export class ModuleCodec implements Codec {
   }
 }
 
+/** The place of an operator's codec in a layout; it is loaded before the first message. */
+export class ModuleSlot implements Codec {
+  private codec: ModuleCodec | undefined;
+
+  /**
+   * @param path as the file says it
+   * @param place in the file, for what is wrong with it
+   */
+  constructor(
+    readonly path: string,
+    readonly place: string,
+  ) {}
+
+  /** @param folder that the path begins in @throws {Error} with a sentence for the operator */
+  async load(folder: string): Promise<void> {
+    this.codec = await loadModuleCodec(resolve(folder, this.path));
+  }
+
+  decode(bytes: Buffer, topic: string, captures: Captures): Buffer | null {
+    if (this.codec === undefined) {
+      throw new Error(`the codec ${this.path} is not loaded`);
+    }
+    return this.codec.decode(bytes, topic, captures);
+  }
+}
+
+/** Node keeps a module for ever under one name. */
+let loads = 0;
+
 /**
- * Loads an operator's module.
+ * Loads an operator's module, as it is now.
  * @param path absolute
- * @param version changes with each load: Node keeps a module for ever under one name
  * @throws {Error} with a sentence for the operator
  */
-export async function loadModuleCodec(
-  path: string,
-  counters: ModuleCounters,
-  version = 0,
-): Promise<ModuleCodec> {
+export async function loadModuleCodec(path: string): Promise<ModuleCodec> {
   let module: { default?: unknown };
   try {
     const url = pathToFileURL(path);
-    url.search = version === 0 ? '' : `v=${version}`;
+    url.search = `load=${(loads += 1)}`;
     module = (await import(url.href)) as { default?: unknown };
   } catch (error) {
     throw new Error(`${path} cannot be loaded: ${error instanceof Error ? error.message : String(error)}`, {
@@ -108,5 +129,5 @@ export async function loadModuleCodec(
       `${path}: decode must be an ordinary function; a promise comes too late for the order of messages`,
     );
   }
-  return new ModuleCodec(path, run as DecodeFunction, counters);
+  return new ModuleCodec(path, run as DecodeFunction);
 }

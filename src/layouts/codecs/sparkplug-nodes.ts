@@ -32,6 +32,7 @@ interface SparkplugReading {
   readonly deviceId: string;
   readonly fields: readonly (readonly [name: Buffer, value: Buffer | null])[];
   readonly replaces: boolean;
+  readonly maxFields: number;
   readonly windowMs: number;
   readonly receivedAt: number;
   readonly receivedMono: number;
@@ -83,6 +84,8 @@ export const SPARKPLUG_LIMITS: Omit<SparkplugLimits, 'maxNodes'> = {
   maxHeldOfNode: 128,
 };
 
+/** Metrics of one device that are shown; in bytes the bound is that of a message. */
+const MAX_FIELDS = 10_000;
 const TICK_MS = 100;
 /** Time a device has to be born again after its node: until then it keeps its status, so that a rebirth is no flicker. */
 const AWAIT_MS = 5_000;
@@ -597,6 +600,7 @@ export class SparkplugNodes {
       deviceId: source.deviceId,
       fields,
       replaces,
+      maxFields: MAX_FIELDS,
       windowMs: this.options.windowMs,
       receivedAt: source.receivedAt,
       receivedMono: source.receivedMono,

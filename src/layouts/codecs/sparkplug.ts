@@ -2,9 +2,11 @@ import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../../config/config.js';
 import { Metrics, mirrorGauge } from '../../metrics/metrics.js';
 import { CommandPublisher } from '../../mqtt/command-publisher.js';
+import { isDeviceId } from '../../protocol/device-id.js';
 import type { Layout } from '../layout.js';
 import { RebirthRequests } from './rebirth-requests.js';
 import { SPARKPLUG_LIMITS, type SparkplugHost, SparkplugNodes } from './sparkplug-nodes.js';
+import type { SparkplugTopics } from './sparkplug-topics.js';
 
 /** Nodes in memory: each has devices, which MAX_DEVICES counts. */
 const MAX_NODES = 50_000;
@@ -36,8 +38,19 @@ export class Sparkplug {
   }
 
   /** The edge nodes of one layout, for one session; {@link close} ends them. */
-  open(layout: Pick<Layout, 'sparkplug' | 'windowMs'>, host: SparkplugHost): SparkplugNodes {
+  open(
+    layout: Layout & { readonly sparkplugTopics: readonly SparkplugTopics[] },
+    sink: Omit<SparkplugHost, 'deviceId'>,
+  ): SparkplugNodes {
     const { metrics } = this;
+    const host: SparkplugHost = {
+      ...sink,
+      deviceId: (group, node, device) => {
+        const topics = layout.sparkplugTopics.find(({ isOfDevice }) => isOfDevice || device === '');
+        const id = layout.ids.make(topics?.captures({ group, node, device }) ?? {});
+        return isDeviceId(id) ? id : undefined;
+      },
+    };
     const nodes = new SparkplugNodes(
       host,
       { rebirth: 'ask', reorderMs: 2_000, ...layout.sparkplug, windowMs: layout.windowMs },

@@ -32,6 +32,8 @@ for at = 6, #ARGV, 3 do
     local isNew = true
     if string.sub(change, 1, 1) == '-' then
       call('HDEL', records, id)
+      -- Both go together: the addition of what had no end would stay for ever.
+      call('ZADD', ends, 'XX', ARGV[at + 1], '+' .. id)
     elseif call('ZSCORE', log, '-' .. id) then
       isNew = false
     elseif call('HLEN', records) >= most then

@@ -19,6 +19,8 @@ import {
 import { MemoryEdgeNodes } from '../edge-nodes.js';
 import { isStored, MemoryHistory, MemoryRoom } from './memory-room.js';
 
+/** Ids that are given at once. */
+const IDS_PER_BATCH = 5_000;
 const SWEEP_INTERVAL_MS = 5_000;
 
 /** Rooms in the memory of this process, for one instance. Epochs are new with every process. */
@@ -216,6 +218,28 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
         return room?.epoch === epoch ? this.histories.rewind(room, range, this.now()) : null;
       }),
     );
+  }
+
+  read(deviceIds: readonly string[]): Promise<(RoomState | null)[]> {
+    return Promise.resolve(
+      deviceIds.map((deviceId) => {
+        const room = this.rooms.get(deviceId);
+        return room === undefined || room.empty ? null : room.state();
+      }),
+    );
+  }
+
+  // Asynchronous as where the ids are elsewhere.
+  // eslint-disable-next-line @typescript-eslint/require-await
+  async *deviceIds(): AsyncIterable<readonly string[]> {
+    let batch: string[] = [];
+    for (const room of this.rooms.values()) {
+      if (!room.empty && batch.push(room.deviceId) === IDS_PER_BATCH) {
+        yield batch;
+        batch = [];
+      }
+    }
+    yield batch;
   }
 
   /** A retained value that arrives while somebody watches is shown by a reset: it is no publication. */
