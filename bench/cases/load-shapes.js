@@ -32,6 +32,7 @@ export const FAN_OUT = Object.freeze({
  * @typedef {object} Load
  * @property {{count: number, plan: object}} dashboards none when count is 0
  * @property {number} devices
+ * @property {number} [topics] of each device, with one value each
  * @property {number | null} rate publications per second; null is saturation
  * @property {number} window
  * @property {number} seconds
@@ -77,8 +78,8 @@ async function openAll(trial, { dashboards }) {
   }
 }
 
-async function floodFor(trial, { devices, rate, seconds, window, sampleEvery }, beforeMs) {
-  await startFlood(trial, { devices, rate, window, seconds: seconds + 40 });
+async function floodFor(trial, { devices, topics, rate, seconds, window, sampleEvery }, beforeMs) {
+  await startFlood(trial, { devices, topics, rate, window, seconds: seconds + 40 });
   await pause(beforeMs);
   const measured = await trial.load.call('measure', {
     pids: trial.pids,
@@ -90,10 +91,10 @@ async function floodFor(trial, { devices, rate, seconds, window, sampleEvery }, 
 }
 
 /** @param {import('../lib/trial.js').Trial} trial */
-export async function startFlood(trial, { devices, rate, window, seconds }) {
+export async function startFlood(trial, { devices, topics, rate, window, seconds }) {
   await trial.load.call('startFlood', {
     devices,
-    payloadBytes: PAYLOAD_BYTES,
+    ...(topics === undefined ? { payloadBytes: PAYLOAD_BYTES } : { topics }),
     qos: 1,
     window,
     maxOutstanding: 200_000,

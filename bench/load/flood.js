@@ -1,4 +1,4 @@
-import { buildPublications } from './payload.js';
+import { buildFieldPublications, buildPublications } from './payload.js';
 
 const TICK_MS = 1;
 const STALL_MS = 200;
@@ -6,7 +6,8 @@ const STALL_MS = 200;
 /**
  * @typedef {object} FloodOptions
  * @property {number} devices
- * @property {number} payloadBytes
+ * @property {number} [payloadBytes]
+ * @property {number} [topics] of each device, with a value each, instead of payloads: how many deliveries that makes is the server's choice
  * @property {0 | 1} qos at most; a subscription may have asked for less
  * @property {number} window publications in flight per connection
  * @property {number} maxOutstanding deliveries on their way before the flood waits, so that no server is
@@ -39,10 +40,14 @@ export class Flood {
     this.#copies = copies;
     this.#groups = groups;
     for (const { stream, qos } of copies.flat()) {
-      const { devices, payloadBytes } = options;
+      const { devices, payloadBytes, topics } = options;
       const version = stream.version;
       const level = Math.min(qos, options.qos);
-      stream.use(buildPublications({ devices, payloadBytes, qos: level, version }), options.window);
+      const publications =
+        topics === undefined
+          ? buildPublications({ devices, payloadBytes, qos: level, version })
+          : buildFieldPublications({ devices, topics, qos: level, version });
+      stream.use(publications, options.window);
     }
   }
 
@@ -103,6 +108,9 @@ export class Flood {
     const { first, count } = stream.send(wanted);
     if (copy === 0) {
       this.published += count;
+      if (this.#options.topics !== undefined) {
+        return count;
+      }
       for (const group of this.#groups) {
         for (let device = first; device < first + count; device++) {
           group.expected += group.receivers[device];

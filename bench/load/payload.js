@@ -51,6 +51,31 @@ export function buildPublications({ devices, payloadBytes, qos, version }) {
   };
 }
 
+/**
+ * The same for a fleet that has a topic for each value: a device's topics one after the other. Every value has room for the time of
+ * sending, and the first one of a device the marker, so that a whole state counts once.
+ *
+ * @param {{devices: number, topics: number, qos: 0 | 1, version: 4 | 5}} options
+ */
+export function buildFieldPublications({ devices, topics, qos, version }) {
+  const encoded = Array.from({ length: devices * topics }, (_, index) => {
+    const topic = index % topics;
+    const value = `"${topic === 0 ? '~' : '-'}${'0'.repeat(TIMESTAMP_DIGITS)}"`;
+    const name = `f${String(topic).padStart(3, '0')}`;
+    const device = deviceId(Math.floor(index / topics));
+    return encodePublish(`devices/${device}/${name}`, Buffer.from(value), qos, version);
+  });
+  const { packet, packetIdAt, payloadAt } = encoded[0];
+  return {
+    bytes: Buffer.concat(encoded.map((item) => item.packet)),
+    packetBytes: packet.length,
+    packetIdAt,
+    timestampAt: payloadAt + 2,
+    devices: encoded.length,
+    qos,
+  };
+}
+
 /** @param {Buffer} buffer @param {number} at @param {number} micros */
 export function writeTimestamp(buffer, at, micros) {
   let rest = Math.floor(micros);

@@ -1,3 +1,5 @@
+import { fileURLToPath } from 'node:url';
+
 /**
  * What is compared.
  *
@@ -25,6 +27,18 @@ const sluice = {
 /** @type {Record<string, Peer>} */
 export const peers = {
   hand: { label: 'hand-written (ws, mqtt)', script: 'bench/peers/hand-written.js', dialect: 'json' },
+  'hand-fields': {
+    label: 'hand-written with a merge',
+    script: 'bench/peers/hand-written.js',
+    dialect: 'json',
+    env: { FIELDS_WINDOW_MS: '0' },
+  },
+  'hand-fields-window': {
+    label: 'hand-written with a merge and a window',
+    script: 'bench/peers/hand-written.js',
+    dialect: 'json',
+    env: { FIELDS_WINDOW_MS: '50' },
+  },
   'hand-key': {
     label: 'hand-written with a `KeyObject`',
     script: 'bench/peers/hand-written.js',
@@ -61,5 +75,16 @@ export const peers = {
   sluice: { ...sluice, label: 'Sluice' },
   'sluice-batch5': { ...sluice, label: 'Sluice, `batchMs=5`', query: 'batchMs=5' },
   'sluice-batch50': { ...sluice, label: 'Sluice, `batchMs=50`', query: 'batchMs=50' },
+  'sluice-fields': {
+    ...sluice,
+    label: 'Sluice, `as: field`',
+    env: { LAYOUT_FILE: fileURLToPath(new URL('fields.yaml', import.meta.url)) },
+  },
+  'sluice-fields-redis': {
+    ...sluice,
+    label: 'Sluice with Redis, `as: field`',
+    env: { LAYOUT_FILE: fileURLToPath(new URL('fields.yaml', import.meta.url)) },
+    usesRedis: true,
+  },
   'sluice-redis': { ...sluice, label: 'Sluice with Redis', usesRedis: true },
 };

@@ -6,7 +6,6 @@ import type { Reading } from '../layouts/field-states.js';
 import type { CompiledLayout, CompiledLayouts, SparkplugRoute } from '../layouts/compile.js';
 import { LAYOUTS } from '../layouts/layouts.js';
 import { background, contain } from '../logging/walls.js';
-import type { MessageOutcome } from '../mqtt/ingest-counters.js';
 import type { InboundMessage, Route } from '../mqtt/topic-router.js';
 import { BroadcastAdapter, type DeviceStatus } from '../rooms/broadcast-adapter.js';
 import { Transformer } from '../transform/transformer.js';
@@ -29,33 +28,6 @@ const OPEN_OBJECT = 0x7b;
 const MAX_TIME_MS = 8.64e15;
 /** Topics that the metadata of one device may have. */
 const MAX_META_FIELDS = 1_000;
-
-/** What a message says of its device's fields. */
-class MessageReading implements Reading {
-  readonly deviceId: string;
-  readonly receivedAt: number;
-  readonly receivedMono: number;
-  readonly packetId: number;
-  readonly dup: boolean;
-  readonly retained: boolean;
-
-  constructor(
-    private readonly message: InboundMessage,
-    readonly fields: Reading['fields'],
-    readonly windowMs: number,
-  ) {
-    this.deviceId = message.deviceId;
-    this.receivedAt = message.receivedAt;
-    this.receivedMono = message.receivedMono;
-    this.packetId = message.packetId;
-    this.dup = message.dup;
-    this.retained = message.retained;
-  }
-
-  settle(outcome: MessageOutcome): void {
-    this.message.finish(outcome);
-  }
-}
 
 /**
  * What devices say, for one session: its messages go straight into the session's sink. The one that Nest makes belongs to the
@@ -152,7 +124,7 @@ export class DeviceMessages implements SessionMessages, Says {
   }
 
   private fields(message: InboundMessage, fields: Reading['fields'], windowMs: number): void {
-    this.state.fields.apply(new MessageReading(message, fields, windowMs));
+    this.state.fields.applyFields(message, fields, windowMs);
   }
 
   sparkplug(message: InboundMessage, layout: CompiledLayout, { verb, topics }: SparkplugRoute): void {

@@ -265,6 +265,9 @@ class LayoutCompiler {
     text.status.forEach((route, i) => this.status(layout, route, i));
     text.meta.forEach((route, i) => this.meta(layout, route, i));
     this.checkTogether();
+    if (this.ingest === 'shared' && text.silence !== undefined) {
+      this.problem([...this.path, 'silence'], 'silence needs one reader: MQTT_INGEST=leased');
+    }
     if (text.command !== undefined) {
       layout.command = compileCommand(text.command, this.ids, text.only, (sub, message) =>
         this.problem([...this.path, 'command', ...sub], message),

@@ -7,20 +7,11 @@ const OPEN_BRACE = 0x7b;
 export const DEVICE_BYTES = 600;
 export const FIELD_BYTES = 100;
 
-/** What one message says of one device's fields. */
-export interface Reading {
+/** The message that a reading comes with: what is kept until it can be acknowledged. */
+export interface FieldMessage {
   readonly deviceId: string;
-  /**
-   * Names as JSON text with quotes, in the form that JSON.stringify gives them; values as JSON text as it came. null removes the field; a
-   * Buffer `null` is a value like others. Both may be views of a network buffer. The last of two equal names counts.
-   */
-  readonly fields: readonly (readonly [name: Buffer, value: Buffer | null])[];
-  /** The fields are the whole state (a Sparkplug birth). */
-  readonly replaces?: boolean;
   /** Fields that the device may have, where its layout has another bound than others. */
   readonly maxFields?: number;
-  /** What comes for the device within this time becomes one publication with it; 0 publishes at once. */
-  readonly windowMs: number;
   /** Unix ms. */
   readonly receivedAt: number;
   /** Of performance.now(). */
@@ -34,13 +25,28 @@ export interface Reading {
   settle(outcome: MessageOutcome): void;
 }
 
+/** What one message says of one device's fields. */
+export interface Reading extends FieldMessage {
+  /**
+   * Names as JSON text with quotes, in the form that JSON.stringify gives them; values as JSON text as it came. null removes the field; a
+   * Buffer `null` is a value like others. Both may be views of a network buffer. The last of two equal names counts.
+   */
+  readonly fields: readonly (readonly [name: Buffer, value: Buffer | null])[];
+  /** The fields are the whole state (a Sparkplug birth). */
+  readonly replaces?: boolean;
+  /** What comes for the device within this time becomes one publication with it; 0 publishes at once. */
+  readonly windowMs: number;
+}
+
 /** `,"name":` with the value's bytes as latin1, or null where the field is removed. */
 export type Change = readonly [name: string, value: string | null];
 
 /** A reading whose bytes were copied, so that it does not hold the network's chunk. */
 export interface Waiting {
-  readonly reading: Reading;
+  readonly message: FieldMessage;
   readonly changes: readonly Change[];
+  readonly replaces: boolean;
+  readonly windowMs: number;
   readonly bytes: number;
 }
 
@@ -61,8 +67,8 @@ export class DeviceFields {
   heardOn = 0;
   /** Readings that wait for the base; null when it is known. */
   waiting: Waiting[] | null = [];
-  /** Readings that the next publication settles. */
-  open: Reading[] = [];
+  /** What the next publication settles. */
+  open: FieldMessage[] = [];
   /** Something is to be published, at {@link dueMono}. */
   due = false;
   dueMono = 0;

@@ -9,6 +9,7 @@ import {
   DEVICE_BYTES,
   DeviceFields,
   FIELD_BYTES,
+  type FieldMessage,
   mapOf,
   objectOf,
   over,
@@ -92,7 +93,7 @@ class StatePublication implements DeviceMessage {
   constructor(
     private readonly states: FieldStates,
     private readonly device: DeviceFields,
-    private readonly readings: readonly Reading[],
+    private readonly readings: readonly FieldMessage[],
     readonly payload: Buffer,
     readonly untransformed: Buffer | undefined,
     readonly packetId: number,
@@ -143,14 +144,19 @@ export class FieldStates {
   ) {}
 
   apply(reading: Reading): void {
+    this.applyFields(reading, reading.fields, reading.windowMs, reading.replaces === true);
+  }
+
+  /** The same, of a message: until it is settled nothing else is kept of it. */
+  applyFields(message: FieldMessage, fields: Reading['fields'], windowMs: number, replaces = false): void {
     if (this.stopped) {
       return; // not settled: the broker delivers it again to the next session
     }
-    const { deviceId } = reading;
+    const { deviceId } = message;
     let device = this.devices.get(deviceId);
     if (
       device !== undefined &&
-      reading.receivedAt - device.receivedAt > this.limits.expiryMs &&
+      message.receivedAt - device.receivedAt > this.limits.expiryMs &&
       device.idle
     ) {
       this.forget(device);
@@ -158,16 +164,16 @@ export class FieldStates {
     }
     if (device === undefined) {
       if (this.devices.size >= this.limits.maxDevices && !this.makeRoom('devices', 0)) {
-        reading.settle('refused');
+        message.settle('refused');
         return;
       }
-      device = this.begin(deviceId, reading.receivedAt);
+      device = this.begin(deviceId, message.receivedAt);
     }
-    const changes = this.changesOf(reading);
+    const changes = this.changesOf(fields);
     if (device.waiting === null) {
-      this.take(device, reading, changes);
+      this.take(device, message, changes, replaces, windowMs);
     } else {
-      this.wait(device, reading, changes);
+      this.wait(device, message, changes, replaces, windowMs);
     }
   }
 
@@ -195,7 +201,7 @@ export class FieldStates {
   }
 
   /** The store's answer to a publication. */
-  stored(device: DeviceFields, readings: readonly Reading[], outcome: IngestOutcome): void {
+  stored(device: DeviceFields, readings: readonly FieldMessage[], outcome: IngestOutcome): void {
     device.unstored -= 1;
     if (outcome !== 'refused') {
       device.stored = true;
@@ -238,10 +244,10 @@ export class FieldStates {
     for (const one of waiting) {
       this.waited(one);
       try {
-        this.take(device, one.reading, one.changes);
+        this.take(device, one.message, one.changes, one.replaces, one.windowMs);
       } catch (error) {
         contain('device', error);
-        one.reading.settle('failed');
+        one.message.settle('failed');
       }
     }
   }
@@ -288,24 +294,30 @@ export class FieldStates {
     }
     if (!lost) {
       settleAll(
-        waiting.map(({ reading }) => reading),
+        waiting.map(({ message }) => message),
         'failed',
       );
     }
   }
 
-  private wait(device: DeviceFields, reading: Reading, changes: readonly Change[]): void {
+  private wait(
+    device: DeviceFields,
+    message: FieldMessage,
+    changes: readonly Change[],
+    replaces: boolean,
+    windowMs: number,
+  ): void {
     let bytes = 0;
     for (const [name, value] of changes) {
       bytes += name.length + (value?.length ?? 0);
     }
     if (this.waiting >= this.limits.maxWaiting || this.waitingBytes + bytes > this.limits.maxWaitingBytes) {
-      reading.settle('refused');
+      message.settle('refused');
       return;
     }
     this.waiting += 1;
     this.waitingBytes += bytes;
-    device.waiting?.push({ reading, changes, bytes });
+    device.waiting?.push({ message, changes, replaces, windowMs, bytes });
   }
 
   private waited({ bytes }: Waiting): void {
@@ -315,11 +327,17 @@ export class FieldStates {
 
   // Values
 
-  private take(device: DeviceFields, reading: Reading, changes: readonly Change[]): void {
-    device.receivedAt = reading.receivedAt;
-    device.receivedMono = reading.receivedMono;
-    if (reading.retained) {
-      this.takeRetained(device, reading, changes);
+  private take(
+    device: DeviceFields,
+    message: FieldMessage,
+    changes: readonly Change[],
+    replaces: boolean,
+    windowMs: number,
+  ): void {
+    device.receivedAt = message.receivedAt;
+    device.receivedMono = message.receivedMono;
+    if (message.retained) {
+      this.takeRetained(device, message, changes, windowMs);
       return;
     }
     const { onlyIfUnknown, connections } = this.retained;
@@ -327,29 +345,28 @@ export class FieldStates {
       this.sawLive(device, changes, device.heardOn);
     }
     device.heardOn = connections;
-    const replaces = reading.replaces === true;
     let changed = replaces || changes.length === 0;
     let removes = device.shown === null;
     for (const [name, value] of changes) {
       changed ||= (device.fields.get(name) ?? null) !== value;
       removes &&= value === null;
     }
-    if (!changed && (removes || (reading.dup && device.idle))) {
+    if (!changed && (removes || (message.dup && device.idle))) {
       this.letGoIfNew(device);
-      reading.settle(removes ? 'accepted' : 'duplicate');
+      message.settle(removes ? 'accepted' : 'duplicate');
       return;
     }
-    const refused = this.refusal(device, changes, replaces, reading.maxFields);
+    const refused = this.refusal(device, changes, replaces, message.maxFields);
     if (refused !== null) {
       this.letGoIfNew(device);
-      reading.settle(refused);
+      message.settle(refused);
       return;
     }
     this.set(device, changes, replaces);
-    device.open.push(reading);
+    device.open.push(message);
     this.open += 1;
-    this.openAcks += reading.packetId === 0 ? 0 : 1;
-    this.publishWithin(device, reading.windowMs);
+    this.openAcks += message.packetId === 0 ? 0 : 1;
+    this.publishWithin(device, windowMs);
   }
 
   /** @param before the connection on which the device was heard last */
@@ -365,17 +382,22 @@ export class FieldStates {
     }
   }
 
-  private takeRetained(device: DeviceFields, reading: Reading, changes: readonly Change[]): void {
+  private takeRetained(
+    device: DeviceFields,
+    message: FieldMessage,
+    changes: readonly Change[],
+    windowMs: number,
+  ): void {
     const news = changes.filter((change) => this.admitsRetained(device, change));
     const refused = news.length === 0 ? null : this.refusal(device, news, false);
     if (refused !== null || news.length === 0) {
       this.letGoIfNew(device);
-      reading.settle(refused ?? 'retained');
+      message.settle(refused ?? 'retained');
       return;
     }
     this.set(device, news, false);
-    this.publishWithin(device, Math.max(reading.windowMs, RETAINED_WINDOW_MS));
-    reading.settle('retained');
+    this.publishWithin(device, Math.max(windowMs, RETAINED_WINDOW_MS));
+    message.settle('retained');
   }
 
   /** A retained value fills what is not known. Where messages may have been missed it is newer than what is known, unless that came live. */
@@ -598,7 +620,7 @@ export class FieldStates {
     this.bytes -= device.memory;
   }
 
-  private changesOf({ fields }: Reading): Change[] {
+  private changesOf(fields: Reading['fields']): Change[] {
     const changes: Change[] = [];
     for (const [name, value] of fields) {
       changes.push([this.nameOf(name), value === null ? null : value.toString('latin1')]);
@@ -621,7 +643,7 @@ export class FieldStates {
   }
 }
 
-function settleAll(readings: readonly Reading[], outcome: MessageOutcome): void {
+function settleAll(readings: readonly FieldMessage[], outcome: MessageOutcome): void {
   for (const reading of readings) {
     try {
       reading.settle(outcome);

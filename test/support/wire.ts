@@ -19,6 +19,7 @@ export interface DeviceStatus {
   isOnline: boolean;
   lastSeen: number;
   serverTs: number;
+  reason?: 'silence';
 }
 
 export interface DeviceMeta {
