@@ -101,7 +101,7 @@ export const importRules = [
   },
   {
     files: ['src/**/*.ts'],
-    ignores: [...specs, 'src/config/**', 'src/main.ts'],
+    ignores: [...specs, 'src/config/**', 'src/main.ts', 'src/cli.ts'],
     rules: {
       'no-restricted-properties': [
         'error',

@@ -126,13 +126,15 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
 /** The server API where health and metrics are on PORT as well: in development alone. */
 function serveApi(nest: NestExpressApplication): void {
   const api = nest.get(ApiServer, { strict: false });
-  nest.use((request: Request, response: Response, next: NextFunction) => {
-    if (api.takes(request)) {
-      api.handle(request, response);
-    } else {
-      next();
-    }
-  });
+  nest.use(
+    walled('api', (request: Request, response: Response, next: NextFunction) => {
+      if (api.takes(request)) {
+        api.handle(request, response);
+      } else {
+        next();
+      }
+    }),
+  );
 }
 
 async function listen(

@@ -50,6 +50,9 @@ Secrets and certificates, which reach the process as files: a list of
 {{- $key := ternary $v.jwt.secretKey "jwt-secret" (ne $v.jwt.existingSecret "") -}}
 {{- $files = append $files (dict "volume" "jwt" "secret" . "items" (list (dict "key" $key "path" "key" "setting" $setting))) -}}
 {{- end -}}
+{{- if $v.api.existingSecret -}}
+{{- $files = append $files (dict "volume" "api" "secret" $v.api.existingSecret "items" (list (dict "key" $v.api.tokenKey "path" "token" "setting" "API_TOKEN"))) -}}
+{{- end -}}
 {{- with include "sluice.mqttSecretName" . -}}
 {{- $key := ternary $v.mqtt.passwordKey "mqtt-password" (ne $v.mqtt.existingSecret "") -}}
 {{- $files = append $files (dict "volume" "mqtt" "secret" . "items" (list (dict "key" $key "path" "password" "setting" "MQTT_PASSWORD"))) -}}

@@ -1,0 +1,493 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, InvalidArgumentError } from 'commander';
+
+/**
+ * `sluice`: the server API from a terminal. It knows nothing that the API does not say. Exit status: 0 done; 1 refused, or not there; 2 wrong
+ * use; 3 not reached; 4 done, but not on all instances (one is silent, or Redis is away).
+ */
+const DONE = 0;
+const REFUSED = 1;
+const WRONG_USE = 2;
+const NOT_REACHED = 3;
+const IN_PART = 4;
+
+/** A page of a list; an answer that lasts longer than a command may wait is none. */
+const PAGE = 1_000;
+const TIMEOUT_MS = 70_000;
+/** Devices that are listed at most: more do not fit on a screen, and `--json` of the API itself has cursors. */
+const MAX_LISTED = 100_000;
+
+type Json = Record<string, unknown>;
+
+interface Options {
+  readonly url: string;
+  readonly token?: string;
+  readonly tokenFile?: string;
+  readonly json?: boolean;
+}
+
+/** What the API refused, or that it was not reached. */
+class CliError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
+/** What a subcommand prints: one object for `--json`, lines for people. */
+interface Output {
+  readonly json: unknown;
+  readonly lines: readonly string[];
+}
+
+class Api {
+  constructor(private readonly options: Options) {}
+
+  async call(method: string, path: string, body?: object): Promise<Json> {
+    const url = new URL(`/api/v1${path}`, this.options.url);
+    let response: Response;
+    let text: string;
+    try {
+      response = await fetch(url, {
+        method,
+        headers: {
+          authorization: `Bearer ${this.token()}`,
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+        // A redirect could take the token elsewhere.
+        redirect: 'error',
+      });
+      text = await response.text();
+    } catch (error) {
+      const { cause, message } = error as Error & { cause?: { code?: string } };
+      throw new CliError(`${url.origin} cannot be reached: ${cause?.code ?? message}`, NOT_REACHED);
+    }
+    const answer = parsed(text);
+    if (!response.ok) {
+      throw new CliError(refusal(response.status, answer), REFUSED);
+    }
+    if (response.status === 202 || (Array.isArray(answer['silent']) && answer['silent'].length > 0)) {
+      process.exitCode = IN_PART;
+    }
+    return answer;
+  }
+
+  /** All entries of a list, page by page. */
+  async list(
+    path: string,
+    query: Readonly<Record<string, string | undefined>>,
+    member: string,
+    most: number,
+  ) {
+    const entries: Json[] = [];
+    const silent = new Set<string>();
+    let cursor: string | undefined;
+    do {
+      const parameters = new URLSearchParams({ limit: String(Math.min(PAGE, most - entries.length)) });
+      for (const [name, value] of Object.entries({ ...query, cursor })) {
+        if (value !== undefined) {
+          parameters.set(name, value);
+        }
+      }
+      const answer = await this.call('GET', `${path}?${parameters.toString()}`);
+      entries.push(...(answer[member] as Json[]));
+      ((answer['silent'] ?? []) as string[]).forEach((instance) => silent.add(instance));
+      cursor = answer['cursor'] as string | undefined;
+    } while (cursor !== undefined && entries.length < most);
+    return { entries, silent: [...silent].sort(), isCut: cursor !== undefined };
+  }
+
+  private token(): string {
+    const { token, tokenFile } = this.options;
+    if (token === undefined && tokenFile === undefined) {
+      throw new CliError('set API_TOKEN or API_TOKEN_FILE, or give --token-file', WRONG_USE);
+    }
+    const text = token ?? readFileSync(tokenFile as string, 'utf8');
+    // While tokens are replaced there are several; the last one is the newest.
+    return text.split(/\s+/).filter(Boolean).at(-1) ?? '';
+  }
+}
+
+function parsed(text: string): Json {
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return {};
+  }
+}
+
+function refusal(status: number, answer: Json): string {
+  const detail = answer['detail'] ?? answer['title'] ?? answer['message'] ?? 'refused';
+  const hint = status === 404 && answer['code'] === undefined ? ' (is API_TOKEN set on the instance?)' : '';
+  return `${status} ${shown(answer['code'] ?? '')} ${shown(detail)}${hint}`.replace(/ {2,}/, ' ');
+}
+
+/** Ids and user names are chosen by others: no control character of theirs reaches the terminal. */
+const safe = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\u{fffd}');
+
+/** A value of the API in a table, or in a sentence. */
+function shown(value: unknown): string {
+  if (value === undefined || value === null) {
+    return '-';
+  }
+  return safe(typeof value === 'string' ? value : JSON.stringify(value));
+}
+
+function table(head: readonly string[], rows: readonly (readonly unknown[])[]): string[] {
+  const cells = [head, ...rows.map((row) => row.map(shown))];
+  const widths = head.map((_, column) =>
+    cells.reduce((width, row) => Math.max(width, row[column]!.length), 0),
+  );
+  return cells.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] as number))
+      .join('  ')
+      .trimEnd(),
+  );
+}
+
+function ago(ms: unknown): string {
+  const seconds = Math.max(0, Math.round(Number(ms) / 1_000));
+  const [unit, per] =
+    seconds < 120
+      ? ['s', 1]
+      : seconds < 7_200
+        ? ['min', 60]
+        : seconds < 172_800
+          ? ['h', 3_600]
+          : ['d', 86_400];
+  return `${Math.round(seconds / per)} ${unit}`;
+}
+
+const silence = (silent: unknown): string[] => {
+  const names = (silent ?? []) as string[];
+  return names.length === 0 ? [] : [`No answer from: ${names.map(safe).join(', ')}`];
+};
+
+const waits = (answer: Json): string[] =>
+  answer['pending'] === true ? ['Redis is away: the other instances follow when it is back'] : [];
+
+function whole(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new InvalidArgumentError(`must be a whole number from ${min} to ${max}.`);
+    }
+    return value;
+  };
+}
+
+function time(text: string): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Date.parse(text);
+  if (!Number.isSafeInteger(value)) {
+    throw new InvalidArgumentError('must be Unix ms, or a time like 2026-01-31T12:00:00Z.');
+  }
+  return value;
+}
+
+const segment = encodeURIComponent;
+
+/** @param run asks the API, and says what to print */
+function action<A extends unknown[]>(program: Command, run: (api: Api, ...args: A) => Promise<Output>) {
+  return async (...args: unknown[]): Promise<void> => {
+    const options = program.opts<Options>();
+    try {
+      const { json, lines } = await run(new Api(options), ...(args as A));
+      process.stdout.write(options.json === true ? `${JSON.stringify(json)}\n` : `${lines.join('\n')}\n`);
+      process.exitCode ??= DONE;
+    } catch (error) {
+      process.stderr.write(`sluice: ${(error as Error).message}\n`);
+      process.exitCode = error instanceof CliError ? error.status : WRONG_USE;
+    }
+  };
+}
+
+export function program(env: Readonly<Record<string, string | undefined>>): Command {
+  const sluice = new Command('sluice')
+    .description('Asks and steers running instances of Sluice by their server API')
+    .option(
+      '--url <url>',
+      'management port of any instance (SLUICE_URL)',
+      env['SLUICE_URL'] || 'http://127.0.0.1:9090',
+    )
+    .option(
+      '--token-file <path>',
+      'file with the token (API_TOKEN_FILE, or API_TOKEN has it)',
+      env['API_TOKEN_FILE'] || undefined,
+    )
+    .option('--json', 'the answer of the API as one line of JSON')
+    .showHelpAfterError()
+    .exitOverride((error) => {
+      process.exit(error.exitCode === 0 ? DONE : WRONG_USE);
+    });
+  // Not a flag: arguments of a process are seen by others.
+  sluice.setOptionValue('token', env['API_TOKEN'] || undefined);
+
+  sluice
+    .command('connections')
+    .description('who is connected, on all instances; the slowest first')
+    .option('--user <userId>', 'of this user')
+    .option('--device <deviceId>', 'that watch this device')
+    .option('--limit <n>', 'most that are listed', whole(1, MAX_LISTED), 1_000)
+    .action(
+      action(
+        sluice,
+        async (api, { user, device, limit }: { user?: string; device?: string; limit: number }) => {
+          const { entries, silent, isCut } = await api.list(
+            '/connections',
+            { userId: user, deviceId: device },
+            'connections',
+            limit,
+          );
+          const slowest = (entry: Json): number =>
+            Number(entry['queuedBytes']) * 1e6 + Number(entry['skipped']);
+          entries.sort((one, other) => slowest(other) - slowest(one));
+          const rows = entries.map((c) => [
+            c['connectionId'],
+            c['userId'],
+            c['address'],
+            ago(Date.now() - Number(c['openedAt'])),
+            c['rooms'],
+            c['queuedBytes'],
+            c['skipped'],
+            c['rttMs'],
+            c['instance'],
+          ]);
+          const head = [
+            'CONNECTION',
+            'USER',
+            'ADDRESS',
+            'OPEN FOR',
+            'ROOMS',
+            'QUEUED',
+            'SKIPPED',
+            'RTT MS',
+            'INSTANCE',
+          ];
+          return {
+            json: { connections: entries, silent },
+            lines: [
+              ...table(head, rows),
+              ...(isCut ? [`There are more than ${limit}`] : []),
+              ...silence(silent),
+            ],
+          };
+        },
+      ),
+    );
+
+  sluice
+    .command('kick')
+    .description('closes a connection, or all of a user, with 1012: their clients may come back')
+    .argument('[connectionId]')
+    .option('--user <userId>', 'all connections of this user')
+    .action(
+      action(sluice, async (api, connectionId: string | undefined, { user }: { user?: string }) => {
+        if ((connectionId === undefined) === (user === undefined)) {
+          throw new CliError('give a connection, or --user', WRONG_USE);
+        }
+        const path =
+          user === undefined
+            ? `/connections/${segment(connectionId as string)}`
+            : `/users/${segment(user)}/connections`;
+        const answer = await api.call('DELETE', path);
+        return {
+          json: answer,
+          lines: [`${String(answer['closed'])} closed`, ...waits(answer), ...silence(answer['silent'])],
+        };
+      }),
+    );
+
+  sluice
+    .command('revoke')
+    .description('ends tokens before they expire, or lists and lifts what was revoked')
+    .option('--jti <jti>', 'this token')
+    .option('--user <userId>', 'the tokens of this user')
+    .option('--issued-before <time>', 'with --user: issued before this time; default now', time)
+    .option('--expires-at <time>', 'when the last of them has expired: the revocation goes then', time)
+    .option('--list', 'lists revocations')
+    .option('--lift <id>', 'lifts a revocation')
+    .action(
+      action(
+        sluice,
+        async (
+          api,
+          {
+            jti,
+            user,
+            issuedBefore,
+            expiresAt,
+            list,
+            lift,
+          }: {
+            jti?: string;
+            user?: string;
+            issuedBefore?: number;
+            expiresAt?: number;
+            list?: boolean;
+            lift?: string;
+          },
+        ) => {
+          if ([jti, user, list, lift].filter((one) => one !== undefined).length !== 1) {
+            throw new CliError('give one of --jti, --user, --list, --lift', WRONG_USE);
+          }
+          if (list === true) {
+            const { entries } = await api.list('/revocations', {}, 'revocations', MAX_LISTED);
+            const rows = entries.map((r) => [
+              r['id'],
+              r['jti'],
+              r['userId'],
+              ...['issuedBefore', 'createdAt', 'expiresAt'].map((name) => iso(r[name])),
+            ]);
+            return {
+              json: { revocations: entries },
+              lines: table(['ID', 'JTI', 'USER', 'ISSUED BEFORE', 'SINCE', 'UNTIL'], rows),
+            };
+          }
+          const answer =
+            lift === undefined
+              ? await api.call('POST', '/revocations', { jti, userId: user, issuedBefore, expiresAt })
+              : await api.call('DELETE', `/revocations/${segment(lift)}`);
+          const kept = answer['durable'] === true ? 'kept in Redis' : 'kept in memory alone';
+          return {
+            json: answer,
+            lines: [
+              `${lift === undefined ? 'Revoked' : 'Lifted'}: ${safe(String(answer['id']))}, ${kept}`,
+              ...waits(answer),
+            ],
+          };
+        },
+      ),
+    );
+
+  sluice
+    .command('device')
+    .description('what is known of a device, or which devices match a pattern')
+    .argument('<deviceId>', 'an id, or a pattern with *')
+    .option('--history <n>', 'also its last publications', whole(1, PAGE))
+    .action(
+      action(sluice, async (api, deviceId: string, { history }: { history?: number }) => {
+        if (deviceId.includes('*')) {
+          const { entries } = await api.list('/devices', { pattern: deviceId }, 'devices', MAX_LISTED);
+          const rows = entries.map((d) => [
+            d['deviceId'],
+            online(d),
+            d['offset'],
+            iso((d['telemetry'] as Json | undefined)?.['serverTs']),
+          ]);
+          return {
+            json: { devices: entries },
+            lines: table(['DEVICE', 'ONLINE', 'OFFSET', 'LAST TELEMETRY'], rows),
+          };
+        }
+        const device = await api.call('GET', `/devices/${segment(deviceId)}`);
+        const telemetry = device['telemetry'] as Json | undefined;
+        const lines = table(
+          ['DEVICE', 'ONLINE', 'EPOCH', 'OFFSET', 'LAST TELEMETRY'],
+          [
+            [
+              device['deviceId'],
+              online(device),
+              device['epoch'],
+              device['offset'],
+              iso(telemetry?.['serverTs']),
+            ],
+          ],
+        );
+        lines.push(
+          ...(telemetry === undefined ? [] : [`telemetry ${safe(JSON.stringify(telemetry['payload']))}`]),
+        );
+        lines.push(...(device['meta'] === undefined ? [] : [`meta ${safe(JSON.stringify(device['meta']))}`]));
+        if (history === undefined) {
+          return { json: device, lines };
+        }
+        const { publications } = await api.call(
+          'GET',
+          `/devices/${segment(deviceId)}/history?limit=${history}`,
+        );
+        const rows = (publications as Json[]).map((p) => [
+          p['offset'],
+          iso(p['serverTs']),
+          JSON.stringify(p['payload']),
+        ]);
+        return {
+          json: { ...device, publications },
+          lines: [...lines, ...table(['OFFSET', 'AT', 'PAYLOAD'], rows)],
+        };
+      }),
+    );
+
+  sluice
+    .command('trace')
+    .description(
+      'logs what devices and users do, on all instances, for a while; replaces what was traced before',
+    )
+    .option('--device <deviceId...>', 'these devices')
+    .option('--user <userId...>', 'these users')
+    .option('--seconds <n>', 'for this long', whole(1, 3_600), 60)
+    .option('--off', 'ends all traces')
+    .action(
+      action(
+        sluice,
+        async (
+          api,
+          {
+            device = [],
+            user = [],
+            seconds,
+            off,
+          }: { device?: string[]; user?: string[]; seconds: number; off?: boolean },
+        ) => {
+          if ((device.length + user.length === 0) !== (off === true)) {
+            throw new CliError('give --device, --user or both, or --off', WRONG_USE);
+          }
+          const answer = await api.call('PUT', '/traces', {
+            deviceIds: device,
+            userIds: user,
+            seconds: off === true ? 1 : seconds,
+          });
+          const said =
+            off === true
+              ? 'Nothing is traced any more'
+              : `Traced until ${iso(answer['until'])}; read the logs of the instances`;
+          return { json: answer, lines: [said, ...waits(answer), ...silence(answer['silent'])] };
+        },
+      ),
+    );
+
+  sluice
+    .command('instances')
+    .description('the live instances')
+    .action(
+      action(sluice, async (api) => {
+        const answer = await api.call('GET', '/instances');
+        const rows = (answer['instances'] as Json[]).map((i) => [
+          i['id'],
+          i['version'],
+          ago(i['uptimeMs']),
+          i['connections'],
+          i['rooms'],
+          i['holdsLease'] === true ? 'yes' : 'no',
+          i['store'],
+          i['draining'] === true ? 'yes' : 'no',
+        ]);
+        const head = ['INSTANCE', 'VERSION', 'UP', 'CONNECTIONS', 'ROOMS', 'LEASE', 'STORE', 'DRAINING'];
+        return { json: answer, lines: [...table(head, rows), ...silence(answer['silent'])] };
+      }),
+    );
+  return sluice;
+}
+
+const iso = (ms: unknown): string => (typeof ms === 'number' ? new Date(ms).toISOString() : '-');
+
+const online = (device: Json): string => {
+  const status = device['status'] as Json | undefined;
+  return status === undefined ? '-' : status['isOnline'] === true ? 'yes' : 'no';
+};
+
+await program(process.env).parseAsync();
