@@ -111,7 +111,7 @@ class StatePublication implements DeviceMessage {
 
 /**
  * The newest value of every field, for one session and its sink. A device says a field now and another then; what is published is the whole
- * state each time, so that a snapshot, the mode `latest` and a resume are never without a field (docs/decisions/024).
+ * state each time, so that a snapshot, the mode `latest` and a resume are never without a field (docs/decisions/016).
  *
  * Nothing is parsed: a state is a map from names to the bytes of their values, a publication is those bytes in a row. It begins with what
  * the store shows (a restart, a takeover); readings wait meanwhile. The state is that before TRANSFORM_FILE, which applies to what is
