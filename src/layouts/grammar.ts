@@ -6,20 +6,21 @@ const UNITS_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as 
 
 function duration(what: string, minMs: number, maxMs: number) {
   const must = `must be a duration such as ${what}`;
-  return z
-    .union([z.string(), z.literal(0)], { error: must })
-    .transform((value, context) => {
-      if (value === 0) {
-        return 0;
-      }
-      const parts = /^(\d{1,9})(ms|s|m|h|d)$/.exec(value);
-      if (parts === null) {
-        context.addIssue({ code: 'custom', message: must });
-        return 0;
-      }
-      return Number(parts[1]) * UNITS_MS[parts[2] as keyof typeof UNITS_MS];
-    })
-    .refine((ms) => ms >= minMs && ms <= maxMs, `${must}, at least ${minMs} ms and at most ${maxMs} ms`);
+  const ms = z.union([z.string(), z.literal(0)], { error: must }).transform((value, context) => {
+    if (value === 0) {
+      return 0;
+    }
+    const parts = /^(\d{1,9})(ms|s|m|h|d)$/.exec(value);
+    if (parts === null) {
+      context.addIssue({ code: 'custom', message: must });
+      return 0;
+    }
+    return Number(parts[1]) * UNITS_MS[parts[2] as keyof typeof UNITS_MS];
+  });
+  return ms.refine(
+    (value) => value >= minMs && value <= maxMs,
+    `${must}, at least ${minMs} ms and at most ${maxMs} ms`,
+  );
 }
 
 const pointer = z
