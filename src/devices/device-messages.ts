@@ -3,7 +3,12 @@ import type { SessionMessages } from '../ingest/ingest.js';
 import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
 import { RetainedState } from '../ingest/retained-state.js';
 import type { Reading } from '../layouts/field-states.js';
-import type { CompiledLayout, CompiledLayouts, SparkplugRoute } from '../layouts/compile.js';
+import {
+  capturesOf,
+  type CompiledLayout,
+  type CompiledLayouts,
+  type SparkplugRoute,
+} from '../layouts/compile.js';
 import { LAYOUTS } from '../layouts/layouts.js';
 import { background, contain } from '../logging/walls.js';
 import type { InboundMessage, Route } from '../mqtt/topic-router.js';
@@ -365,5 +370,5 @@ function silenceOf({ layouts }: CompiledLayouts): ((deviceId: string) => number 
   const timed = layouts.filter(({ silenceMs }) => silenceMs !== undefined);
   return timed.length === 0
     ? null
-    : (deviceId) => timed.find(({ ids }) => ids.read(deviceId) !== undefined)?.silenceMs;
+    : (deviceId) => timed.find((layout) => capturesOf(layout, deviceId) !== undefined)?.silenceMs;
 }

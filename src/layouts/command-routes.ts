@@ -6,7 +6,7 @@ import { encodeSparkplugCommand } from './codecs/sparkplug-commands.js';
 import { storedTable } from './codecs/sparkplug-node.js';
 import { commandTopicOf, type SparkplugTopics } from './codecs/sparkplug-topics.js';
 import type { CompiledCommand } from './command-templates.js';
-import type { CompiledLayouts } from './compile.js';
+import { capturesOf, type CompiledLayouts } from './compile.js';
 
 /** Commands by the layouts of LAYOUT_FILE: the id leads back to its levels, and they to the topic. No two layouts can make one id. */
 export class LayoutCommandRoutes extends CommandRoutes {
@@ -22,8 +22,9 @@ export class LayoutCommandRoutes extends CommandRoutes {
   }
 
   resolve(deviceId: string, json: string): OutgoingCommand | Promise<OutgoingCommand> {
-    for (const { ids, command } of this.layouts.layouts) {
-      const captures = ids.read(deviceId);
+    for (const layout of this.layouts.layouts) {
+      const { command } = layout;
+      const captures = capturesOf(layout, deviceId);
       if (captures !== undefined) {
         if (command === undefined) {
           throw new ProtocolError('forbidden', 'Devices of this layout take no commands');

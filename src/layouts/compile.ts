@@ -117,6 +117,15 @@ export interface CompiledLayouts {
 
 type AllOfPart = { readonly text: string } | { readonly name: string } | { readonly star: true };
 
+/** The levels of a device of this layout; undefined for one that is none of its own. No id is of two layouts. */
+export function capturesOf({ ids, only }: Layout, deviceId: string): Captures | undefined {
+  const captures = ids.read(deviceId);
+  const isOwn = Object.entries(captures ?? {}).every(
+    ([name, value]) => !Object.hasOwn(only, name) || only[name]!.includes(value),
+  );
+  return isOwn ? captures : undefined;
+}
+
 /** A pattern of device ids in which captures of a topic are literal, stars in them too. */
 export class AllOf {
   private readonly parts: readonly AllOfPart[];

@@ -9,6 +9,7 @@ import { ConfigModule } from '../../src/config/config.module.js';
 import type { Environment } from '../../src/config/load-config.js';
 import { testConfig } from '../support/test-config.js';
 import { CommandPublisher } from '../../src/mqtt/command-publisher.js';
+import { CommandRoutes } from '../../src/mqtt/command-routes.js';
 import { DevicesModule } from '../../src/devices/devices.module.js';
 import { MqttTransport } from '../../src/devices/mqtt-transport.js';
 import { Reloads } from '../../src/files/reloads.js';
@@ -44,6 +45,8 @@ export class RecordingRooms {
   /** Whether messages are settled at once. */
   settles = true;
   readonly open: (() => void)[] = [];
+  /** Devices that are known. */
+  known: string[] = [];
   private waiters: { holds: () => boolean; resolve: () => void }[] = [];
 
   publish(message: DeviceMessage): void {
@@ -57,6 +60,14 @@ export class RecordingRooms {
 
   fillTelemetry(deviceId: string, payload: Buffer): void {
     this.add({ what: 'fill', deviceId, payload: payload.toString() });
+  }
+
+  watchDevices(): Promise<readonly string[]> {
+    return Promise.resolve(this.known);
+  }
+
+  base(): null {
+    return null;
   }
 
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
@@ -118,6 +129,7 @@ export interface DevicesApp {
   transport: MqttTransport;
   upstream: Upstream;
   commands: CommandPublisher;
+  routes: CommandRoutes;
   metrics: Metrics;
   /** What SIGHUP does. */
   reloads: Reloads;
@@ -179,6 +191,7 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
     transport,
     upstream,
     commands: app.get(CommandPublisher),
+    routes: app.get(CommandRoutes),
     metrics,
     reloads: app.get(Reloads),
     config,
