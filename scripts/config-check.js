@@ -34,9 +34,17 @@ if (file !== undefined) {
       .map((name) => `${name}: is no setting of Sluice`),
   );
 }
+const { loadLayouts } = await import('../dist/layouts/layouts.js');
 let warnings = [];
+let layouts = null;
+let config;
 try {
-  warnings = warningsOf(settings, loadConfig(settings));
+  config = loadConfig(settings);
+  layouts = loadLayouts(config);
+  warnings = [
+    ...warningsOf(settings, config),
+    ...(layouts?.warnings ?? []).map((warning) => `LAYOUT_FILE: ${warning}`),
+  ];
 } catch (error) {
   if (!(error instanceof ConfigError)) {
     throw error;
@@ -52,6 +60,16 @@ if (problems.length > 0) {
   );
   process.exitCode = 1;
 } else {
+  if (layouts !== null) {
+    const { brokerRights, emqxAcl, layoutLines, mosquittoAcl } =
+      await import('../dist/layouts/describe-layouts.js');
+    const rights = brokerRights(layouts, config.redis.namespace);
+    const user = config.mqtt.username ?? 'sluice';
+    const block = (title, lines) => console.log(`${title}\n${lines.map((line) => `  ${line}`).join('\n')}`);
+    block('Layouts:', layoutLines(layouts));
+    block("Lines for Mosquitto's acl_file:", mosquittoAcl(rights, user));
+    block("Lines for EMQX's acl.conf:", emqxAcl(rights, user));
+  }
   const production = settings.NODE_ENV === 'production';
   console.log(
     `Sluice would start with these settings${production ? '' : ', in development; NODE_ENV=production asks for more'}.`,

@@ -18,6 +18,7 @@ import { SluiceWsAdapter } from './gateway/sluice-ws-adapter.js';
 import { Readiness } from './health/readiness.js';
 import { HttpErrorFilter } from './http/http-error.filter.js';
 import { createManagementServer, isManagementExposed, isManagementSeparate } from './http/management.js';
+import { layoutLines } from './layouts/describe-layouts.js';
 import { loadLayouts, loadModules } from './layouts/layouts.js';
 import { createLogger } from './logging/create-logger.js';
 import { NestLogger } from './logging/nest-logger.js';
@@ -60,6 +61,7 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
   const layouts = loadLayouts(config);
   if (layouts !== null) {
     await loadModules(layouts, config);
+    layoutLines(layouts).forEach((line) => Logger.log(line, 'Layouts'));
   }
   layouts?.warnings.forEach((warning) => Logger.warn(`LAYOUT_FILE: ${warning}`, 'Layouts'));
   const development = config.production
