@@ -41,6 +41,10 @@ let config;
 try {
   config = loadConfig(settings);
   layouts = loadLayouts(config);
+  if (layouts !== null) {
+    const { LayoutTrial } = await import('../dist/devices/layout-trial.js');
+    problems.push(...new LayoutTrial(layouts).faults().map((fault) => `LAYOUT_FILE: ${fault}`));
+  }
   warnings = [
     ...warningsOf(settings, config),
     ...(layouts?.warnings ?? []).map((warning) => `LAYOUT_FILE: ${warning}`),
