@@ -1,0 +1,93 @@
+/** The page docs/api.md: what is written by hand, and the reference from the OpenAPI document. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { root } from './setup/paths.js';
+
+const INTRODUCTION = `# Server API
+
+<!-- Written by \`npm run api:docs\` from src/api/openapi.json; do not edit by hand. -->
+
+For backends and operators: read devices, send commands, see who is slow, cut somebody off, trace. It is served on \`MANAGEMENT_PORT\` alone, under \`/api/v1\`, and only where
+\`API_TOKEN\` (or \`API_TOKEN_FILE\`) is set: tokens of at least 32 characters, several separated by white space, so that one can be replaced while both are good. Without one every path answers 404.
+In production the start is refused while the management port is the public one. Whichever instance is asked, the answer is that of all; one that did not answer in time is named in \`silent\`.
+
+Errors are problem details (RFC 9457) with a \`code\`. Lists have \`limit\` and \`cursor\`; what is there all the time is listed exactly once. Times are Unix ms. Every change is a line of the audit log.
+While Redis is away a change holds on the instance that was asked and is passed on when Redis is back: the answer is 202.
+
+\`\`\`sh
+A='Authorization: Bearer '$API_TOKEN  U=http://127.0.0.1:9090/api/v1
+
+# the newest of all devices of a plant
+curl -s -H "$A" "$U/devices?pattern=plant-7.*&limit=100"
+# a command, once, and its answer
+curl -s -H "$A" -H 'Content-Type: application/json' -d '{"command":{"speed":1200},"key":"order-17","waitMs":5000}' $U/devices/pump-1/commands
+# who is slow: queued bytes, skipped messages, round trip
+curl -s -H "$A" "$U/connections?limit=1000"
+# a token that was stolen: closed within a second on every instance, and let in nowhere
+curl -s -H "$A" -H 'Content-Type: application/json' -d '{"jti":"b0d1c2"}' $U/revocations
+# five minutes of what becomes of a device's messages, in the log of the instances
+curl -s -H "$A" -H 'Content-Type: application/json' -X PUT -d '{"deviceIds":["pump-1"],"seconds":300}' $U/traces
+\`\`\`
+
+The same from a shell: \`node dist/cli.js --help\` (in the image, too): \`connections\`, \`kick\`, \`revoke\`, \`device\`, \`trace\`, \`instances\`, as tables or with \`--json\`.
+`;
+
+export function apiPage() {
+  const document = JSON.parse(readFileSync(join(root, 'src', 'api', 'openapi.json'), 'utf8'));
+  const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ path, method, operation })),
+  );
+  return [INTRODUCTION, '## Reference\n', ...operations.map(section)].join('\n');
+}
+
+function section({ path, method, operation }) {
+  const { summary, description, parameters = [], requestBody, responses } = operation;
+  const lines = [`### ${method.toUpperCase()} ${path}`, '', `${summary}. ${description ?? ''}`.trim(), ''];
+  if (parameters.length > 0) {
+    lines.push('| parameter | in | meaning |', '| --- | --- | --- |');
+    for (const { name, in: place, required, description: meaning = '', schema } of parameters) {
+      const rules = [required === true ? 'needed' : '', limits(schema)]
+        .filter((text) => text !== '')
+        .join(', ');
+      lines.push(`| \`${name}\` | ${place} | ${cell(meaning)}${rules === '' ? '' : ` (${rules})`} |`);
+    }
+    lines.push('');
+  }
+  const body = requestBody?.content?.['application/json']?.example;
+  if (body !== undefined) {
+    lines.push(`Body, for example: \`${JSON.stringify(body)}\``, '');
+  }
+  lines.push('| status | |', '| --- | --- |');
+  for (const [status, response] of Object.entries(responses)) {
+    const { description: meaning, content } = resolved(response);
+    const example = content?.['application/json']?.example;
+    lines.push(
+      `| ${status} | ${cell(meaning)}${example === undefined ? '' : `: \`${cell(JSON.stringify(example))}\``} |`,
+    );
+  }
+  lines.push('');
+  return lines.join('\n');
+}
+
+/** A shared answer, which all operations give. */
+function resolved(response) {
+  if (response.$ref === undefined) {
+    return response;
+  }
+  const document = JSON.parse(readFileSync(join(root, 'src', 'api', 'openapi.json'), 'utf8'));
+  const name = response.$ref.split('/').at(-1);
+  return { description: document.components.responses[name].description };
+}
+
+function limits({ minimum, maximum, default: fallback } = {}) {
+  return [
+    minimum !== undefined && maximum !== undefined ? `${minimum} to ${maximum}` : '',
+    fallback === undefined ? '' : `default ${fallback}`,
+  ]
+    .filter((text) => text !== '')
+    .join(', ');
+}
+
+function cell(text = '') {
+  return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+}
