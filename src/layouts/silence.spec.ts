@@ -288,6 +288,7 @@ describe('Silence', () => {
     for (let round = 0; round < 3; round += 1) {
       waiting.splice(0).forEach((resolve) => resolve());
       await settled();
+      await settled(); // the next part has a turn of its own
     }
     const offline = told.filter(([, { isOnline }]) => !isOnline).map(([deviceId]) => deviceId);
     expect([offline.length, offline.includes('d2999'), offline.includes('d2998')]).toEqual([

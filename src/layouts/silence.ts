@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
 import { background, contain, walled } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
@@ -315,6 +316,8 @@ export class Silence {
         }
         this.metrics.silenceOffline.inc(told.length);
         await Promise.all(told);
+        // A fleet that falls silent at once must not hold up what else is due.
+        await nextTurn();
       }
     } finally {
       this.isTelling = false;
