@@ -6,11 +6,14 @@ import { encodeSparkplugCommand } from './codecs/sparkplug-commands.js';
 import { storedTable } from './codecs/sparkplug-node.js';
 import { commandTopicOf, type SparkplugTopics } from './codecs/sparkplug-topics.js';
 import type { CompiledCommand } from './command-templates.js';
-import { capturesOf, type CompiledLayouts } from './compile.js';
+import { capturesOf, type CompiledLayout, type CompiledLayouts } from './compile.js';
+import { overlap } from './topic-filters.js';
 
 /** Commands by the layouts of LAYOUT_FILE: the id leads back to its levels, and they to the topic. No two layouts can make one id. */
 export class LayoutCommandRoutes extends CommandRoutes {
   readonly replies: readonly ReplyRoute[];
+  /** Layouts whose command topics Sluice reads, too: for telemetry, or as answers. */
+  private readonly heard: ReadonlySet<CompiledLayout>;
 
   /** @param nodes what births said of the metrics, wherever it is now */
   constructor(
@@ -19,6 +22,13 @@ export class LayoutCommandRoutes extends CommandRoutes {
   ) {
     super();
     this.replies = layouts.layouts.flatMap(({ command }) => (command?.reply ? [command.reply] : []));
+    const filters = [...layouts.subscriptions, ...this.replies].map(({ filter }) => filter);
+    this.heard = new Set(
+      layouts.layouts.filter(
+        ({ command }) =>
+          command !== undefined && filters.some((filter) => overlap(filter, command.publishes) !== undefined),
+      ),
+    );
   }
 
   resolve(deviceId: string, json: string): OutgoingCommand | Promise<OutgoingCommand> {
@@ -30,7 +40,7 @@ export class LayoutCommandRoutes extends CommandRoutes {
           throw new ProtocolError('forbidden', 'Devices of this layout take no commands');
         }
         return command.sparkplug === undefined
-          ? command.write(captures, json)
+          ? { ...command.write(captures, json), isHeardHere: this.heard.has(layout) }
           : this.toSparkplug(captures, command.sparkplug, command, json);
       }
     }

@@ -17,6 +17,8 @@ export interface OutgoingCommand {
   readonly topic: string;
   readonly payload: Buffer;
   readonly qos: 0 | 1;
+  /** Sluice itself is subscribed to the topic: that the broker found a subscriber does not say that the device is one. */
+  readonly isHeardHere?: boolean;
   /** Where the answer is expected; null where devices of this kind do not answer. */
   readonly reply: ReplyRoute | null;
   /** JSON text of the number or text that `{seq}` put into the payload: the answer has it at {@link ReplyRoute.match}. */

@@ -287,13 +287,14 @@ export class CommandsService implements OnModuleDestroy {
     exchange: Exchange,
     sender: CommandSender,
     deviceId: string,
-    { topic, qos, payload }: OutgoingCommand,
+    { topic, qos, payload, isHeardHere = false }: OutgoingCommand,
   ): Promise<void> {
     exchange.publishedAt = performance.now();
     const refusal = (): ProtocolError | null => sender.refusal(deviceId);
     const { correlation } = exchange;
     const outcome = await this.publisher.send(deviceId, payload, refusal, { topic, qos, correlation });
-    exchange.delivered = outcome === 'unknown' ? undefined : outcome === 'delivered';
+    const isKnown = outcome === 'undelivered' || (outcome === 'delivered' && !isHeardHere);
+    exchange.delivered = isKnown ? outcome === 'delivered' : undefined;
   }
 
   /** Another instance was first: what it says of the command, as soon as it says it. */
