@@ -204,12 +204,25 @@ export class Arena {
     this.witness = new Witness(this.instances, this.broker.port);
     await this.witness.start();
     await this.witness.caughtUp(CATCH_UP_MS);
+    await this.acquainted();
     // The quiet values, with the witness alone.
     await new Promise((resolve) => setTimeout(resolve, 500));
     this.quietGauges = await Promise.all(this.instances.map((instance) => gauges(instance)));
     this.quietBytes = await Promise.all(this.inspectorPorts.map((port) => liveBytes(port)));
     this.quietKeys = await this.keys();
     this.rssTimer = setInterval(() => this.lookAtRss(), POLL_MS);
+  }
+
+  /** Until every instance knows of all of them, which each tells the others every few seconds. */
+  private async acquainted(): Promise<void> {
+    for (const until = Date.now() + CATCH_UP_MS; Date.now() < until;) {
+      const known = await Promise.all(this.instances.map((instance) => instance.metric('sluice_instances')));
+      if (known.every((count) => count >= this.instances.length)) {
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    throw new Error('the instances do not know of each other');
   }
 
   private async attack(round: Round): Promise<RoundReport> {
