@@ -79,6 +79,10 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
     async (_what, how) => {
       const { instances, redis, device } = stage;
       const deviceId = `redis-${how}`;
+      // On a busy machine an instance may have lost Redis once more since the test before.
+      await eventuallyAsync(async () =>
+        (await Promise.all(instances.map(degraded))).every((value) => value === 0),
+      );
       const dashboards = await watch(stage, deviceId, own);
       await device.client.subscribeAsync(`devices/${deviceId}/commands`, { qos: 1 });
       const counting = new Counting(device, deviceId);

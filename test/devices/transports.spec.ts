@@ -77,7 +77,9 @@ ${tls('server')}`,
     await app.rooms.until(() => app.rooms.told.length === sent.length + 1);
     expect(app.rooms.told.map(({ payload }) => payload)).toEqual([...sent, '"after the big one"']);
     expect(await app.counted('telemetry', 'too_large')).toBe(1);
-    expect(await app.commands.send('a', Buffer.from('{"on":true}'))).toBe('delivered');
+    // An MQTT 3.1.1 broker does not tell whether somebody took it.
+    const told = app.config.mqtt.protocolVersion === '5' ? 'delivered' : 'unknown';
+    expect(await app.commands.send('a', Buffer.from('{"on":true}'))).toBe(told);
     await eventually(() => commands.length === 1);
     expect(commands).toEqual(['{"on":true}']);
   });

@@ -20,6 +20,8 @@ const REASONED: Readonly<Record<string, string>> = {
     'called while the file is read, before anything of it is used',
   "src/layouts/grammar.ts z.union([text,z.array(text).min(1,'mustnameatleastone').max(1_000,'mayhave1000textsatmost')],{error:'mustbeatextoralistoftexts',}).transform":
     'called while the file is read, before anything of it is used',
+  'src/layouts/grammar.ts z.record(z.string().min(1).max(128),pointer).refine':
+    'called while the file is read, before anything of it is used',
   'src/layouts/grammar.ts pointer.transform': 'called while the file is read, before anything of it is used',
   'src/layouts/layout-file.ts visit': 'called while the file is read, before anything of it is used',
   'src/mqtt/broker-connection.ts MqttClient': 'called by the constructor, within a try',
