@@ -269,9 +269,7 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
    * @returns null when there is none with this id
    */
   async remove(id: string, by?: string): Promise<RevocationOutcome | null> {
-    if (!this.held.has(id)) {
-      await this.refresh();
-    }
+    await this.refresh(); // another instance may have made it, or lifted it, a moment ago
     const record = this.held.get(id);
     if (record === undefined || this.hasExpired(record, this.clock.now())) {
       return null;
