@@ -37,7 +37,7 @@ const REFUSALS: [what: string, text: string, said: string][] = [
   [
     'an unknown parameter',
     file('preset: sluice', 'with: { prefix: a }'),
-    'layouts.x.with (line 5): sluice has no parameter "prefix"; it has none',
+    'layouts.x.with (line 5): sluice has no parameter "prefix"; it has merge',
   ],
   [
     'a capture that a route lacks',

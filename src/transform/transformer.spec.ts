@@ -231,7 +231,9 @@ describe(Transformer.name, () => {
       expect(logged.mock.calls).toEqual([
         [`TRANSFORM_FILE is not taken, what was there before goes on: ${said}`],
       ]);
+      // Each outcome is there from the beginning, at 0.
       expect((await metrics.fileReloads.get()).values).toMatchObject([
+        { labels: { file: 'TRANSFORM_FILE', outcome: 'ok' }, value: 0 },
         { labels: { file: 'TRANSFORM_FILE', outcome: 'refused' }, value: 1 },
       ]);
     });
