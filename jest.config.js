@@ -23,7 +23,7 @@ export default {
     ],
   },
   testSequencer: '<rootDir>/scripts/test-order.js',
-  // The tests start real brokers, Redis servers and browsers, and wait for them: three files at a time keep two cores busy.
-  maxWorkers: 3,
+  // The tests start real brokers, Redis servers and browsers, and wait for them: more than two files at a time on two cores make them wait for each other.
+  maxWorkers: 2,
   testTimeout: 30_000,
 };

@@ -158,7 +158,8 @@ describe('MQTT_INGEST=shared', () => {
       const deviceId = `redis-${how}`;
       const dashboards = await watch(deviceId);
       const counting = new Counting(device, deviceId);
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, 100)));
+      // Long enough for each instance to have looked how many others read: it waits for so many when it returns.
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, 500)));
       await (how === 'kill' ? redis.kill() : redis.freeze());
       await degraded(1);
       await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 200)));
