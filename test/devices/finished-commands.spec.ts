@@ -150,6 +150,7 @@ describe('commands that finish, at three instances', () => {
     const second = await open(1);
     command(second, { key: 'k', waitMs: LONG_MS });
     await second.next('command_sent');
+    await eventually(() => device.heard.length > 0);
     await device.answer(device.heard[0], '"done"');
     expect(await resultOf(second)).toMatchObject({ outcome: 'replied', payload: 'done' });
     const third = await open(2);
@@ -215,6 +216,7 @@ describe('commands that finish, at three instances', () => {
       const second = await open(1);
       command(second, { key: 'k', waitMs: LONG_MS });
       expect(await second.next('command_sent')).toMatchObject({ delivered: true });
+      await eventually(() => device.heard.length > 0);
       await device.answer(device.heard[0], '{"ok":1}');
       expect(await resultOf(second)).toMatchObject({ outcome: 'replied', payload: { ok: 1 } });
       expect(device.heard).toHaveLength(1);
