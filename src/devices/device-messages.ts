@@ -148,6 +148,7 @@ export class DeviceMessages implements SessionMessages, Says {
   }
 
   connected(missed: boolean): void {
+    this.state.fields.connected(missed);
     this.state.silence?.connected(missed);
   }
 

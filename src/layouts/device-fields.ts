@@ -19,6 +19,8 @@ export interface FieldMessage {
   /** 0 for QoS 0. */
   readonly packetId: number;
   readonly dup: boolean;
+  /** Place among the messages of its connection; -1 for QoS 0 and for one of several readings that a message has. */
+  readonly sequence?: number;
   /** A retained value: it fills what is not known, or after a gap what was not seen live; it settles at once. */
   readonly retained: boolean;
   /** Exactly once, when the publication that holds it is stored, or never will be; not when the store is lost. */
@@ -81,7 +83,11 @@ export class DeviceFields {
   receivedAt = 0;
   receivedMono = 0;
 
-  constructor(readonly deviceId: string) {}
+  constructor(
+    readonly deviceId: string,
+    /** Its own among the states of the session. */
+    readonly serial = 0,
+  ) {}
 
   get idle(): boolean {
     return this.waiting === null && !this.due && this.unstored === 0;

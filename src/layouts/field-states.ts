@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.js';
 import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
-import { background, contain, walled } from '../logging/walls.js';
+import { background, contain } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { MessageOutcome } from '../mqtt/ingest-counters.js';
 import type { DeviceMemo, DeviceMessage, IngestOutcome, TelemetryBase } from '../rooms/broadcast-adapter.js';
@@ -17,7 +17,9 @@ import {
   setField,
   type Waiting,
 } from './device-fields.js';
+import { FieldWindows } from './field-windows.js';
 import { membersOf } from './json-members.js';
+import { markOf, ReceivedIds } from './received-ids.js';
 
 export type { Reading } from './device-fields.js';
 
@@ -72,10 +74,6 @@ export function fieldLimits({ rooms, mqtt }: Pick<Config, 'rooms' | 'mqtt'>): Fi
 
 /** Retained values of one device come one after the other: they become one value, not one each. */
 const RETAINED_WINDOW_MS = 100;
-/** QoS 1 readings in windows at which a broker may be waiting for acknowledgements (Mosquitto with MQTT 3.1.1 sends 20 ahead) … */
-const AWAITED_ACKS = 20;
-/** … and does so if nothing came for this time: then windows end early. */
-const STALLED_MS = 10;
 /** States looked at in search of one that may be forgotten. */
 const MAX_TRIES = 64;
 /** Names of fields that devices share. */
@@ -119,18 +117,13 @@ class StatePublication implements DeviceMessage {
  */
 export class FieldStates {
   private readonly devices = new Map<string, DeviceFields>();
-  /** Devices with an open window, by its length: the one that ends first comes first. */
-  private readonly windows = new Map<number, Set<DeviceFields>>();
-  private timer: NodeJS.Timeout | undefined;
-  private timerAt = Infinity;
+  private readonly windows: FieldWindows;
+  private readonly ids = new ReceivedIds();
   private names = new Map<string, string>();
   private bytes = 0;
   private waiting = 0;
   private waitingBytes = 0;
-  /** Readings in open windows, and those of them with QoS 1. */
-  private open = 0;
-  private openAcks = 0;
-  private lastReadingMono = 0;
+  private serial = 0;
   private stopped = false;
 
   /** @param now performance.now(); replaced in tests */
@@ -140,8 +133,10 @@ export class FieldStates {
     private readonly transform: TelemetryTransform,
     private readonly limits: FieldLimits,
     private readonly metrics: Metrics,
-    private readonly now: () => number = () => performance.now(),
-  ) {}
+    now: () => number = () => performance.now(),
+  ) {
+    this.windows = new FieldWindows((device) => this.publish(device), limits.maxOpen, now);
+  }
 
   apply(reading: Reading): void {
     this.applyFields(reading, reading.fields, reading.windowMs, reading.replaces === true);
@@ -179,20 +174,22 @@ export class FieldStates {
 
   /** Publishes what is in open windows. */
   flush(): void {
-    for (const window of this.windows.values()) {
-      for (const device of window) {
-        this.publish(device);
-      }
+    this.windows.flush();
+  }
+
+  /** @param missed the broker has no session of before */
+  connected(missed: boolean): void {
+    if (missed) {
+      this.ids.clear();
     }
   }
 
   /** The session has ended: what is not published stays unsettled, for the next one. */
   stop(): void {
     this.stopped = true;
-    clearTimeout(this.timer);
+    this.windows.stop();
     this.devices.clear();
-    this.windows.clear();
-    this.bytes = this.waiting = this.waitingBytes = this.open = this.openAcks = 0;
+    this.bytes = this.waiting = this.waitingBytes = 0;
   }
 
   /** For the metrics. */
@@ -214,7 +211,7 @@ export class FieldStates {
   // The base
 
   private begin(deviceId: string, receivedAt: number): DeviceFields {
-    const device = new DeviceFields(deviceId);
+    const device = new DeviceFields(deviceId, (this.serial += 1));
     device.receivedAt = receivedAt;
     this.devices.set(deviceId, device);
     this.bytes += device.memory;
@@ -345,13 +342,19 @@ export class FieldStates {
       this.sawLive(device, changes, device.heardOn);
     }
     device.heardOn = connections;
+    const { packetId, dup, sequence = -1 } = message;
+    const mark = sequence < 0 ? 0 : markOf(device.serial, changes);
+    if (dup && sequence >= 0 && this.ids.knows(packetId, mark)) {
+      this.takeKnown(device, message);
+      return;
+    }
     let changed = replaces || changes.length === 0;
     let removes = device.shown === null;
     for (const [name, value] of changes) {
       changed ||= (device.fields.get(name) ?? null) !== value;
       removes &&= value === null;
     }
-    if (!changed && (removes || (message.dup && device.idle))) {
+    if (!changed && (removes || (dup && device.idle))) {
       this.letGoIfNew(device);
       message.settle(removes ? 'accepted' : 'duplicate');
       return;
@@ -363,10 +366,29 @@ export class FieldStates {
       return;
     }
     this.set(device, changes, replaces);
-    device.open.push(message);
-    this.open += 1;
-    this.openAcks += message.packetId === 0 ? 0 : 1;
-    this.publishWithin(device, windowMs);
+    if (sequence >= 0) {
+      this.ids.note(packetId, mark, dup, connections);
+    }
+    if (dup) {
+      this.windows.add(device, message);
+      this.windows.publishAfterRedelivery(device);
+      return;
+    }
+    if (packetId !== 0) {
+      this.windows.redeliveryEnded(device);
+    }
+    this.windows.add(device, message);
+    this.windows.publishWithin(device, windowMs);
+  }
+
+  /** A redelivery of what this session has applied: its fields have that value or a newer one, and it waits until the store has it. */
+  private takeKnown(device: DeviceFields, message: FieldMessage): void {
+    if (device.idle) {
+      message.settle('duplicate');
+      return;
+    }
+    this.windows.add(device, message);
+    this.windows.publishAfterRedelivery(device);
   }
 
   /** @param before the connection on which the device was heard last */
@@ -396,7 +418,7 @@ export class FieldStates {
       return;
     }
     this.set(device, news, false);
-    this.publishWithin(device, Math.max(windowMs, RETAINED_WINDOW_MS));
+    this.windows.publishWithin(device, Math.max(windowMs, RETAINED_WINDOW_MS));
     message.settle('retained');
   }
 
@@ -497,79 +519,8 @@ export class FieldStates {
 
   // Publications
 
-  private publishWithin(device: DeviceFields, windowMs: number): void {
-    this.lastReadingMono = this.now();
-    if (windowMs === 0) {
-      this.publish(device);
-      return;
-    }
-    if (!device.due) {
-      let window = this.windows.get(windowMs);
-      if (window === undefined) {
-        window = new Set();
-        this.windows.set(windowMs, window);
-      }
-      device.due = true;
-      device.dueMono = this.lastReadingMono + windowMs;
-      device.window = window;
-      window.add(device);
-    }
-    if (this.open >= this.limits.maxOpen) {
-      this.flush();
-      return;
-    }
-    this.wakeAt(
-      this.openAcks < AWAITED_ACKS
-        ? device.dueMono
-        : Math.min(device.dueMono, this.lastReadingMono + STALLED_MS),
-    );
-  }
-
-  private wakeAt(mono: number): void {
-    if (mono < this.timerAt) {
-      clearTimeout(this.timer);
-      this.timerAt = mono;
-      this.timer = setTimeout(this.wake, Math.max(0, Math.ceil(mono - this.now())));
-    }
-  }
-
-  private readonly wake = walled('device', (): void => {
-    this.timerAt = Infinity;
-    const now = this.now();
-    const stalledAt = this.openAcks < AWAITED_ACKS ? Infinity : this.lastReadingMono + STALLED_MS;
-    if (now >= stalledAt) {
-      this.flush();
-      return;
-    }
-    let next = stalledAt;
-    for (const window of this.windows.values()) {
-      for (const device of window) {
-        if (device.dueMono > now) {
-          next = Math.min(next, device.dueMono);
-          break;
-        }
-        this.publish(device);
-      }
-    }
-    if (next !== Infinity) {
-      this.wakeAt(next);
-    }
-  });
-
   private publish(device: DeviceFields): void {
-    device.window?.delete(device);
-    device.window = null;
-    device.due = false;
-    const readings = device.open;
-    device.open = [];
-    this.open -= readings.length;
-    let packetId = 0;
-    for (const reading of readings) {
-      if (reading.packetId !== 0) {
-        packetId = reading.packetId;
-        this.openAcks -= 1;
-      }
-    }
+    const { readings, packetId } = this.windows.close(device);
     try {
       const state = device.text();
       const transformed = this.transform.payload(device.deviceId, state);

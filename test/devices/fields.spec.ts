@@ -109,15 +109,10 @@ describe('the newest value of every field, with two instances', () => {
     }
   }
 
-  /**
-   * No publication lacks a field that an earlier one of the same numbering had. A broker that delivers again
-   * may bring an older value back for a moment: that is counted, and the last publication has the newest of every field.
-   */
+  /** No publication lacks a field that an earlier one of the same numbering had, nor shows an older value of it. */
   function expectGrowing({ received }: DashboardClient): number {
     const last = new Map<string, { epoch: string; state: State }>();
     let publications = 0;
-    let again = 0;
-    const highest = new Map<string, number>();
     for (const message of received) {
       if (message.type === 'telemetry') {
         publications += 1;
@@ -126,23 +121,12 @@ describe('the newest value of every field, with two instances', () => {
         const before = last.get(deviceId);
         if (before?.epoch === epoch) {
           for (const [field, value] of Object.entries(before.state)) {
-            expect(state[field]).toBeDefined();
-            again += state[field]! < value ? 1 : 0;
+            expect(state[field]).toBeGreaterThanOrEqual(value);
           }
         }
         last.set(deviceId, { epoch, state });
-        for (const [field, value] of Object.entries(state)) {
-          const key = `${deviceId} ${field}`;
-          highest.set(key, Math.max(value, highest.get(key) ?? value));
-        }
       }
     }
-    for (const [deviceId, { state }] of last) {
-      for (const [field, value] of Object.entries(state)) {
-        expect([field, value]).toEqual([field, highest.get(`${deviceId} ${field}`)]);
-      }
-    }
-    console.info(`fields: ${publications} publications, ${again} values shown again`);
     return publications;
   }
 
