@@ -11,6 +11,9 @@ const columns = [
   'rssMib',
 ];
 
+/** No two connections watch the same ten devices. */
+const MIXED = { kind: 'mixed', rooms: 10, devices: 100 };
+
 function loadOf({ rate, plan = FAN_OUT.plan, sampleEvery, seconds }) {
   return {
     dashboards: { ...FAN_OUT, plan },
@@ -67,8 +70,25 @@ export const fanOutCases = [
     seconds: 3,
     columns,
     chart: 'usPerDelivery',
-    run: alone({ rate: null, plan: { kind: 'mixed', rooms: 10, devices: 100 }, sampleEvery: 64 }),
-    targets: [],
+    run: alone({ rate: null, plan: MIXED, sampleEvery: 64 }),
+    targets: [
+      { kind: 'atMost', entry: 'sluice', than: 'uws', metric: 'usPerDelivery', factor: 1 },
+      { kind: 'atMost', entry: 'sluice-batch5', than: 'sluice', metric: 'usPerDelivery', factor: 1 },
+    ],
+  },
+  {
+    name: 'fan-out-mixed-700',
+    title: 'Fan-out at 700 publications/s, every connection with a set of rooms of its own',
+    about: 'The mixed audience, 70 messages a second for each connection.',
+    entries: [{ peer: 'uws' }, { peer: 'sluice' }, { peer: 'sluice-batch5' }, { peer: 'sluice-batch50' }],
+    seconds: 2,
+    columns,
+    chart: 'usPerDelivery',
+    turns: inTurns((options) => loadOf({ rate: 700, plan: MIXED, sampleEvery: 8, ...options })),
+    targets: [
+      { kind: 'atMost', entry: 'sluice-batch50', than: 'uws', metric: 'usPerDelivery', factor: 0.5 },
+      { kind: 'atMost', entry: 'sluice-batch5', than: 'sluice', metric: 'usPerDelivery', factor: 1 },
+    ],
   },
   {
     name: 'fan-out-700',

@@ -1,5 +1,7 @@
 import { jest } from '@jest/globals';
-import { frameCounter } from '../../src/delivery/text-frame.js';
+import { FlushWindow } from '../../src/delivery/flush-window.js';
+import type { PendingFrames } from '../../src/delivery/pending-frames.js';
+import { frameCounter, textFrame } from '../../src/delivery/text-frame.js';
 import { testRooms, type TestMember } from '../../test/support/test-rooms.js';
 import { allocatedBytes } from './allocated-bytes.js';
 
@@ -75,6 +77,39 @@ describe('the cost of a delivery', () => {
     expect(new Set(members.flatMap(({ socket }) => socket.chunks)).size).toBe(1);
     const batches = members[99]?.messages('batch') as { messages: unknown[] }[];
     expect(batches.map(({ messages }) => messages.length)).toEqual([50]);
+  });
+
+  it('is no object on the heap per delivery where every connection has a set of its own', async () => {
+    const connections = 500;
+    const publications = 40; // each to every second connection, never the same ones
+    const window = new FlushWindow();
+    const frames = Array.from({ length: publications }, (_, index) => textFrame(String(index).repeat(60)));
+    const pending = new Array<PendingFrames | null>(connections).fill(null);
+    let deliveries = 0;
+    const send = (): void => {
+      for (let index = 0; index < publications; index += 1) {
+        const frame = frames[index] as Buffer;
+        for (let at = 0; at < connections; at += 1) {
+          if (((at * 2_654_435_761 + index * 40_503 * (at + 1)) >>> 3) % 2 === 0) {
+            const before = pending[at] as PendingFrames | null;
+            pending[at] = before === null ? window.first(frame, true) : before.then(frame, true);
+            deliveries += 1;
+          }
+        }
+      }
+    };
+    const end = (): Promise<void> => {
+      pending.forEach((one, at) => {
+        one?.chunk();
+        pending[at] = null;
+      });
+      return Promise.resolve();
+    };
+    await allocatedBytes(send, end); // compiled by now, and the lists are there
+    deliveries = 0;
+    const bytes = (await allocatedBytes(send, end)) / (deliveries / 5);
+    // A node of its own for each delivery took 104 bytes.
+    expect(bytes).toBeLessThan(30);
   });
 
   it('is no object on the heap per delivery', async () => {

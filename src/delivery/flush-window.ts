@@ -1,7 +1,8 @@
 import { contain } from '../logging/walls.js';
-import { bodyStart, frameMemory, textFrameOf } from './text-frame.js';
+import { FrameTable, NO_FRAMES, SharedFrames } from './pending-frames.js';
 
-const NOTHING = Buffer.alloc(0);
+/** A window of some milliseconds ends early when the frames that its connections share exceed this. */
+const MAX_SHARED_BYTES = 4 * 1024 * 1024;
 
 /** Something that a window flushes. */
 export interface Flushable {
@@ -17,11 +18,14 @@ export interface Flushable {
 export class FlushWindow {
   private due: Flushable[] = [];
   private rootFrame: Buffer | null = null;
-  private root: Batch | null = null;
-  /** Reused by the next window. A young Batch stored in 100 old connections would put each of them into V8's remembered set. */
-  private readonly kept = new Batch(null, NOTHING, false);
+  private root: SharedFrames | null = null;
+  private table = this.newTable();
+  /** Reused by the next window. A young node stored in 100 old connections would put each of them into V8's remembered set. */
+  private readonly kept = new SharedFrames(null, NO_FRAMES, false, this.table);
   private keptInUse = false;
+  private timer: NodeJS.Timeout | null = null;
   private readonly run = (): void => {
+    this.timer = null;
     try {
       this.flushAll();
     } catch (error) {
@@ -44,7 +48,7 @@ export class FlushWindow {
       if (this.spanMs === 0) {
         setImmediate(this.run);
       } else {
-        setTimeout(this.run, this.spanMs);
+        this.timer = setTimeout(this.run, this.spanMs);
       }
     }
     this.due.push(connection);
@@ -56,24 +60,28 @@ export class FlushWindow {
   }
 
   /** The first node of a path. One entry is enough: the receivers of a publication come in one loop. */
-  first(frame: Buffer, isTelemetry: boolean): Batch {
-    if (this.rootFrame !== frame) {
-      this.rootFrame = frame;
-      this.root = this.keptInUse
-        ? new Batch(null, frame, isTelemetry)
-        : this.kept.restart(frame, isTelemetry);
-      this.keptInUse = true;
+  first(frame: Buffer, isTelemetry: boolean): SharedFrames {
+    if (this.rootFrame === frame) {
+      return (this.root as SharedFrames).join();
     }
-    return this.root as Batch;
+    this.rootFrame = frame;
+    this.root = this.keptInUse
+      ? new SharedFrames(null, frame, isTelemetry, this.table)
+      : this.kept.restart(frame, isTelemetry, this.table);
+    this.keptInUse = true;
+    return this.root;
   }
 
   private flushAll(): void {
-    const due = this.due;
+    const { due } = this;
     this.due = [];
     this.keptInUse = true; // Set even if no path was begun: the node is emptied below, and a new path may begin before that.
     // Paths end with their window, so that nothing keeps its frames alive longer.
     this.rootFrame = null;
     this.root = null;
+    if (!this.table.isEmpty) {
+      this.table = this.newTable();
+    }
     let at = 0;
     while (at < due.length) {
       try {
@@ -85,107 +93,27 @@ export class FlushWindow {
         at += 1;
       }
     }
-    this.kept.restart(NOTHING, false);
+    this.kept.restart(NO_FRAMES, false, this.table);
     this.keptInUse = false;
     this.afterFlush();
   }
-}
 
-const BATCH_OPEN = Buffer.from('{"type":"batch","messages":[');
-const BATCH_CLOSE = Buffer.from(']}');
-const COMMA = Buffer.from(',');
-
-/**
- * What a connection is sent within one flush window, as a path in a tree that connections share: two connections with the same frames in
- * the same order are at the same node, and its bytes are joined once for both. Appending costs one comparison and one pointer if the path
- * exists, else one small object.
- */
-export class Batch {
-  bytes: number;
-  /** Frames on the path. */
-  readonly count: number;
-  /** Frames on the path that are telemetry. */
-  telemetry: number;
-  private nextFrame: Buffer | null = null;
-  private next: Batch | null = null;
-  private joined: Buffer | null = null;
-  private message: Buffer | null = null;
-
-  constructor(
-    private readonly previous: Batch | null,
-    private frame: Buffer,
-    isTelemetry: boolean,
-  ) {
-    this.bytes = frame.length + (previous === null ? 0 : previous.bytes);
-    this.count = previous === null ? 1 : previous.count + 1;
-    this.telemetry = (previous === null ? 0 : previous.telemetry) + (isTelemetry ? 1 : 0);
-  }
-
-  /** Reuses the first node of a finished path for a new one. */
-  restart(frame: Buffer, isTelemetry: boolean): this {
-    this.frame = frame;
-    this.bytes = frame.length;
-    this.telemetry = isTelemetry ? 1 : 0;
-    this.nextFrame = null;
-    this.next = null;
-    this.message = null;
-    return this;
-  }
-
-  /** The node reached from here by `frame`. */
-  then(frame: Buffer, isTelemetry: boolean): Batch {
-    if (this.nextFrame === frame) {
-      return this.next as Batch;
-    }
-    const next = new Batch(this, frame, isTelemetry);
-    this.nextFrame = frame;
-    this.next = next;
-    return next;
-  }
-
-  /** All frames of the path in order, as one chunk for one system call. */
-  chunk(): Buffer {
-    if (this.previous === null) {
-      return this.frame;
-    }
-    if (this.joined === null) {
-      const joined = frameMemory(this.bytes);
-      let end = this.bytes - this.frame.length;
-      joined.set(this.frame, end);
-      for (let node: Batch | null = this.previous; node !== null; node = node.previous) {
-        end -= node.frame.length;
-        joined.set(node.frame, end);
+  private newTable(): FrameTable {
+    const table = new FrameTable(MAX_SHARED_BYTES, () => {
+      if (this.table === table) {
+        this.table = this.newTable();
+        this.endSoon();
       }
-      this.joined = joined;
-    }
-    return this.joined;
+    });
+    return table;
   }
 
-  /** All messages of the path in order, in one `batch` message. */
-  batchFrame(): Buffer {
-    if (this.message === null) {
-      const chunks: Buffer[] = [BATCH_OPEN];
-      for (const frame of this.frames()) {
-        if (chunks.length > 1) {
-          chunks.push(COMMA);
-        }
-        chunks.push(frame.subarray(bodyStart(frame)));
-      }
-      chunks.push(BATCH_CLOSE);
-      this.message = textFrameOf(chunks);
+  /** A window of some milliseconds ends with this turn. */
+  private endSoon(): void {
+    if (this.timer !== null) {
+      clearTimeout(this.timer);
+      this.timer = null;
+      setImmediate(this.run);
     }
-    return this.message;
-  }
-
-  /** The frames of the path, oldest first. */
-  frames(): Buffer[] {
-    const frames = new Array<Buffer>(this.count);
-    let at = this.count - 1;
-    frames[at] = this.frame;
-    for (let node: Batch | null = this.previous; node !== null; node = node.previous) {
-      at -= 1;
-      frames[at] = node.frame;
-    }
-    return frames;
   }
 }

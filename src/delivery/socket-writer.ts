@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
-import type { Batch, Flushable, FlushWindow } from './flush-window.js';
+import type { Flushable, FlushWindow } from './flush-window.js';
+import { isReused, keepMemory, type PendingFrames } from './pending-frames.js';
 import type { DeliveryContext } from './delivery-context.js';
 import {
   DIRECT_MAX_BYTES,
@@ -36,7 +37,7 @@ function onSocketDrain(this: WrittenSocket): void {
  * A base class of Outbound and not a member: a second object per connection would cost memory on every idle one, and a step per delivery.
  */
 export abstract class SocketWriter implements Flushable, DirectWriteOwner {
-  protected pending: Batch | null = null;
+  protected pending: PendingFrames | null = null;
   private window: FlushWindow;
   /** Null if everything goes through the socket's stream. */
   private handle: TcpHandle | null;
@@ -153,6 +154,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
       this.context.hot.bytes += chunk.length;
       this.isClear = false;
       this.underWay = true;
+      keepMemory(chunk);
     } else {
       this.isClear = false;
       this.end(status);
@@ -172,7 +174,7 @@ export abstract class SocketWriter implements Flushable, DirectWriteOwner {
     }
     this.context.hot.bytes += chunk.length;
     this.isClear = false;
-    if (!socket.write(chunk) && socket.writableLength > 0) {
+    if (!socket.write(isReused(chunk) ? Buffer.from(chunk) : chunk) && socket.writableLength > 0) {
       this.onFull();
     }
   }
