@@ -74,7 +74,8 @@ const RESULT_SLACK_MS = 5_000;
 export class SluiceClient extends Emitter<SluiceClientEvents> {
   private readonly connection: Connection;
   private readonly requests = new Requests((text) => this.connection.send(text));
-  private readonly subscriptions: Subscriptions;
+  /** @internal */
+  readonly subscriptions: Subscriptions;
   private readonly tokenLife: TokenLife;
   private readonly timeoutMs: number;
   private current: ClientState = { name: 'closed', since: Date.now() };
@@ -123,14 +124,19 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
 
   /** Ends the connection and every subscription. The next subscription or command opens it again. */
   close(): void {
+    this.wasLive = false;
+    this.subscriptions.end(this.pause());
+  }
+
+  /** Ends the connection alone. @internal */
+  pause(): SluiceError {
     const error = new SluiceError('closed', 'The client was closed');
     this.connection.stop();
     this.refused = undefined;
-    this.wasLive = false;
     this.become({ name: 'closed' });
     this.subscriptions.lost();
-    this.subscriptions.end(error);
     this.ended(error);
+    return error;
   }
 
   /** Watches devices from now on, over all later connections. */

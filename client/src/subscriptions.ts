@@ -167,6 +167,11 @@ export class Subscriptions implements SubscriptionOwner {
     return device?.hearings.has(subscription) === true ? device.state : undefined;
   }
 
+  /** Where a device stands. */
+  positionOf(deviceId: string): Position | undefined {
+    return this.devices.get(deviceId)?.position;
+  }
+
   /** The client is closed. */
   end(error: SluiceError): void {
     [...this.all].forEach((subscription) => subscription.end(error));

@@ -23,14 +23,21 @@ export async function bundleClient(folder) {
   await build({ ...shared, format: 'esm', outfile: join(folder, 'client.mjs') });
 }
 
+/** Other entries of the package import the first one, so that there is one class of each name. */
+const indexIsShared = {
+  name: 'index-is-shared',
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /^\.\/index\.js$/ }, ({ path }) => ({ path, external: true })),
+};
+
 /** The package `sluice-client`: modules for both systems, each with its types. */
 export async function packageClient(folder) {
   rmSync(folder, { recursive: true, force: true });
   const entryPoints = readdirSync(source)
-    .filter((name) => /^(index|react)\.tsx?$/.test(name))
+    .filter((name) => /^(index|legacy|react)\.tsx?$/.test(name))
     .map((name) => join(source, name));
-  const shared = { ...common, entryPoints, external: ['react', 'sluice-client'] };
-  await build({ ...shared, format: 'esm', splitting: true, outdir: folder });
+  const shared = { ...common, entryPoints, external: ['react'], plugins: [indexIsShared] };
+  await build({ ...shared, format: 'esm', outdir: folder });
   await build({ ...shared, format: 'cjs', outdir: join(folder, 'cjs') });
   const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   const types = ['--declaration', '--emitDeclarationOnly', '--sourceMap', 'false', '--outDir', folder];

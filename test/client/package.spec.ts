@@ -28,11 +28,14 @@ describe('the package sluice-client', () => {
   afterAll(() => rmSync(home, { recursive: true, force: true }));
 
   it.each([
-    ['module', `import('sluice-client').then((m) => console.log(Object.keys(m).sort().join()))`],
-    ['commonjs', `console.log(Object.keys(require('sluice-client')).sort().join())`],
-  ])('can be loaded by Node.js as %s', async (type, script) => {
+    ['module', (name: string) => `await import('${name}')`],
+    ['commonjs', (name: string) => `require('${name}')`],
+  ])('can be loaded by Node.js as %s, with one class of each name', async (type, load) => {
+    const script = `
+      const main = ${load('sluice-client')}, legacy = ${load('sluice-client/legacy')};
+      console.log(Object.keys(main).sort().join(), Object.keys(legacy).sort().join(), main.SluiceError === legacy.SluiceError)`;
     const { stdout } = await run(process.execPath, [`--input-type=${type}`, '--eval', script], { cwd: home });
-    expect(stdout.trim()).toBe('SluiceClient,SluiceError,Subscription');
+    expect(stdout.trim()).toBe('SluiceClient,SluiceError,Subscription SluiceClient,SluiceError true');
   });
 
   it('carries the sources of its source maps, and depends on nothing', () => {
