@@ -30,6 +30,7 @@ curl -s -H "$A" -H 'Content-Type: application/json' -X PUT -d '{"deviceIds":["pu
 \`\`\`
 
 The same from a shell: \`node dist/cli.js --help\` (in the image, too): \`connections\`, \`kick\`, \`revoke\`, \`device\`, \`trace\`, \`instances\`, as tables or with \`--json\`.
+A client in your language comes from \`/api/v1/openapi.json\`, by any generator that reads OpenAPI 3.1; a test of Sluice does it with \`npx @hey-api/openapi-ts -i openapi.json -o client\` and uses what comes out.
 `;
 
 export function apiPage() {

@@ -1,6 +1,20 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
+import type {
+  Closed,
+  Connection,
+  ConnectionList,
+  Device,
+  DeviceList,
+  History,
+  InstanceList,
+  RevocationChange,
+  RevocationList,
+  RevocationRequest,
+  TraceRequest,
+  Traces,
+} from './api/openapi.types.js';
 
 /**
  * `sluice`: the server API from a terminal. It knows nothing that the API does not say. Exit status: 0 done; 1 refused, or not there; 2 wrong
@@ -19,6 +33,14 @@ const TIMEOUT_MS = 70_000;
 const MAX_LISTED = 100_000;
 
 type Json = Record<string, unknown>;
+
+/** What has pages, and the member that has its entries. */
+interface Lists {
+  connections: ConnectionList;
+  devices: DeviceList;
+  revocations: RevocationList;
+}
+type Entry<Name extends keyof Lists> = (Lists[Name] & Record<Name, unknown[]>)[Name][number];
 
 interface Options {
   readonly url: string;
@@ -46,7 +68,8 @@ interface Output {
 class Api {
   constructor(private readonly options: Options) {}
 
-  async call(method: string, path: string, body?: object): Promise<Json> {
+  /** @returns as the document of the API says: it is held to that by its own tests */
+  async call<T extends object>(method: string, path: string, body?: object): Promise<T> {
     const url = new URL(`/api/v1${path}`, this.options.url);
     let response: Response;
     let text: string;
@@ -74,30 +97,31 @@ class Api {
     if (response.status === 202 || (Array.isArray(answer['silent']) && answer['silent'].length > 0)) {
       process.exitCode = IN_PART;
     }
-    return answer;
+    return answer as T;
   }
 
   /** All entries of a list, page by page. */
-  async list(
-    path: string,
+  async list<Name extends keyof Lists>(
+    name: Name,
     query: Readonly<Record<string, string | undefined>>,
-    member: string,
     most: number,
-  ) {
-    const entries: Json[] = [];
+  ): Promise<{ entries: Entry<Name>[]; silent: string[]; isCut: boolean }> {
+    const entries: Entry<Name>[] = [];
     const silent = new Set<string>();
     let cursor: string | undefined;
     do {
       const parameters = new URLSearchParams({ limit: String(Math.min(PAGE, most - entries.length)) });
-      for (const [name, value] of Object.entries({ ...query, cursor })) {
+      for (const [parameter, value] of Object.entries({ ...query, cursor })) {
         if (value !== undefined) {
-          parameters.set(name, value);
+          parameters.set(parameter, value);
         }
       }
-      const answer = await this.call('GET', `${path}?${parameters.toString()}`);
-      entries.push(...(answer[member] as Json[]));
-      ((answer['silent'] ?? []) as string[]).forEach((instance) => silent.add(instance));
-      cursor = answer['cursor'] as string | undefined;
+      const answer = await this.call<Lists[Name]>('GET', `/${name}?${parameters.toString()}`);
+      entries.push(...(answer as Record<Name, Entry<Name>[]>)[name]);
+      if ('silent' in answer) {
+        answer.silent.forEach((instance) => silent.add(instance));
+      }
+      ({ cursor } = answer);
     } while (cursor !== undefined && entries.length < most);
     return { entries, silent: [...silent].sort(), isCut: cursor !== undefined };
   }
@@ -151,8 +175,8 @@ function table(head: readonly string[], rows: readonly (readonly unknown[])[]): 
   );
 }
 
-function ago(ms: unknown): string {
-  const seconds = Math.max(0, Math.round(Number(ms) / 1_000));
+function ago(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1_000));
   const [unit, per] =
     seconds < 120
       ? ['s', 1]
@@ -164,13 +188,11 @@ function ago(ms: unknown): string {
   return `${Math.round(seconds / per)} ${unit}`;
 }
 
-const silence = (silent: unknown): string[] => {
-  const names = (silent ?? []) as string[];
-  return names.length === 0 ? [] : [`No answer from: ${names.map(safe).join(', ')}`];
-};
+const silence = (silent: readonly string[]): string[] =>
+  silent.length === 0 ? [] : [`No answer from: ${silent.map(safe).join(', ')}`];
 
-const waits = (answer: Json): string[] =>
-  answer['pending'] === true ? ['Redis is away: the other instances follow when it is back'] : [];
+const waits = ({ pending }: { pending?: boolean }): string[] =>
+  pending === true ? ['Redis is away: the other instances follow when it is back'] : [];
 
 function whole(min: number, max: number): (text: string) => number {
   return (text) => {
@@ -239,24 +261,22 @@ export function program(env: Readonly<Record<string, string | undefined>>): Comm
         sluice,
         async (api, { user, device, limit }: { user?: string; device?: string; limit: number }) => {
           const { entries, silent, isCut } = await api.list(
-            '/connections',
-            { userId: user, deviceId: device },
             'connections',
+            { userId: user, deviceId: device },
             limit,
           );
-          const slowest = (entry: Json): number =>
-            Number(entry['queuedBytes']) * 1e6 + Number(entry['skipped']);
+          const slowest = ({ queuedBytes, skipped }: Connection): number => queuedBytes * 1e6 + skipped;
           entries.sort((one, other) => slowest(other) - slowest(one));
           const rows = entries.map((c) => [
-            c['connectionId'],
-            c['userId'],
-            c['address'],
-            ago(Date.now() - Number(c['openedAt'])),
-            c['rooms'],
-            c['queuedBytes'],
-            c['skipped'],
-            c['rttMs'],
-            c['instance'],
+            c.connectionId,
+            c.userId,
+            c.address,
+            ago(Date.now() - c.openedAt),
+            c.rooms,
+            c.queuedBytes,
+            c.skipped,
+            c.rttMs,
+            c.instance,
           ]);
           const head = [
             'CONNECTION',
@@ -295,10 +315,10 @@ export function program(env: Readonly<Record<string, string | undefined>>): Comm
           user === undefined
             ? `/connections/${segment(connectionId as string)}`
             : `/users/${segment(user)}/connections`;
-        const answer = await api.call('DELETE', path);
+        const answer = await api.call<Closed>('DELETE', path);
         return {
           json: answer,
-          lines: [`${String(answer['closed'])} closed`, ...waits(answer), ...silence(answer['silent'])],
+          lines: [`${answer.closed} closed`, ...waits(answer), ...silence(answer.silent)],
         };
       }),
     );
@@ -337,27 +357,28 @@ export function program(env: Readonly<Record<string, string | undefined>>): Comm
             throw new CliError('give one of --jti, --user, --list, --lift', WRONG_USE);
           }
           if (list === true) {
-            const { entries } = await api.list('/revocations', {}, 'revocations', MAX_LISTED);
+            const { entries } = await api.list('revocations', {}, MAX_LISTED);
             const rows = entries.map((r) => [
-              r['id'],
-              r['jti'],
-              r['userId'],
-              ...['issuedBefore', 'createdAt', 'expiresAt'].map((name) => iso(r[name])),
+              r.id,
+              r.jti,
+              r.userId,
+              ...[r.issuedBefore, r.createdAt, r.expiresAt].map(iso),
             ]);
             return {
               json: { revocations: entries },
               lines: table(['ID', 'JTI', 'USER', 'ISSUED BEFORE', 'SINCE', 'UNTIL'], rows),
             };
           }
+          const request: RevocationRequest = { jti, userId: user, issuedBefore, expiresAt };
           const answer =
             lift === undefined
-              ? await api.call('POST', '/revocations', { jti, userId: user, issuedBefore, expiresAt })
-              : await api.call('DELETE', `/revocations/${segment(lift)}`);
-          const kept = answer['durable'] === true ? 'kept in Redis' : 'kept in memory alone';
+              ? await api.call<RevocationChange>('POST', '/revocations', request)
+              : await api.call<RevocationChange>('DELETE', `/revocations/${segment(lift)}`);
+          const kept = answer.durable ? 'kept in Redis' : 'kept in memory alone';
           return {
             json: answer,
             lines: [
-              `${lift === undefined ? 'Revoked' : 'Lifted'}: ${safe(String(answer['id']))}, ${kept}`,
+              `${lift === undefined ? 'Revoked' : 'Lifted'}: ${safe(answer.id)}, ${kept}`,
               ...waits(answer),
             ],
           };
@@ -373,48 +394,31 @@ export function program(env: Readonly<Record<string, string | undefined>>): Comm
     .action(
       action(sluice, async (api, deviceId: string, { history }: { history?: number }) => {
         if (deviceId.includes('*')) {
-          const { entries } = await api.list('/devices', { pattern: deviceId }, 'devices', MAX_LISTED);
-          const rows = entries.map((d) => [
-            d['deviceId'],
-            online(d),
-            d['offset'],
-            iso((d['telemetry'] as Json | undefined)?.['serverTs']),
-          ]);
+          const { entries } = await api.list('devices', { pattern: deviceId }, MAX_LISTED);
+          const rows = entries.map((d) => [d.deviceId, online(d), d.offset, iso(d.telemetry?.serverTs)]);
           return {
             json: { devices: entries },
             lines: table(['DEVICE', 'ONLINE', 'OFFSET', 'LAST TELEMETRY'], rows),
           };
         }
-        const device = await api.call('GET', `/devices/${segment(deviceId)}`);
-        const telemetry = device['telemetry'] as Json | undefined;
+        const device = await api.call<Device>('GET', `/devices/${segment(deviceId)}`);
+        const { telemetry } = device;
         const lines = table(
           ['DEVICE', 'ONLINE', 'EPOCH', 'OFFSET', 'LAST TELEMETRY'],
-          [
-            [
-              device['deviceId'],
-              online(device),
-              device['epoch'],
-              device['offset'],
-              iso(telemetry?.['serverTs']),
-            ],
-          ],
+          [[device.deviceId, online(device), device.epoch, device.offset, iso(telemetry?.serverTs)]],
         );
         lines.push(
-          ...(telemetry === undefined ? [] : [`telemetry ${safe(JSON.stringify(telemetry['payload']))}`]),
+          ...(telemetry === undefined ? [] : [`telemetry ${safe(JSON.stringify(telemetry.payload))}`]),
         );
-        lines.push(...(device['meta'] === undefined ? [] : [`meta ${safe(JSON.stringify(device['meta']))}`]));
+        lines.push(...(device.meta === undefined ? [] : [`meta ${safe(JSON.stringify(device.meta))}`]));
         if (history === undefined) {
           return { json: device, lines };
         }
-        const { publications } = await api.call(
+        const { publications } = await api.call<History>(
           'GET',
           `/devices/${segment(deviceId)}/history?limit=${history}`,
         );
-        const rows = (publications as Json[]).map((p) => [
-          p['offset'],
-          iso(p['serverTs']),
-          JSON.stringify(p['payload']),
-        ]);
+        const rows = publications.map((p) => [p.offset, iso(p.serverTs), JSON.stringify(p.payload)]);
         return {
           json: { ...device, publications },
           lines: [...lines, ...table(['OFFSET', 'AT', 'PAYLOAD'], rows)],
@@ -446,16 +450,17 @@ export function program(env: Readonly<Record<string, string | undefined>>): Comm
           if ((device.length + user.length === 0) !== (off === true)) {
             throw new CliError('give --device, --user or both, or --off', WRONG_USE);
           }
-          const answer = await api.call('PUT', '/traces', {
+          const request: TraceRequest = {
             deviceIds: device,
             userIds: user,
             seconds: off === true ? 1 : seconds,
-          });
+          };
+          const answer = await api.call<Traces>('PUT', '/traces', request);
           const said =
             off === true
               ? 'Nothing is traced any more'
-              : `Traced until ${iso(answer['until'])}; read the logs of the instances`;
-          return { json: answer, lines: [said, ...waits(answer), ...silence(answer['silent'])] };
+              : `Traced until ${iso(answer.until)}; read the logs of the instances`;
+          return { json: answer, lines: [said, ...waits(answer), ...silence(answer.silent)] };
         },
       ),
     );
@@ -465,29 +470,26 @@ export function program(env: Readonly<Record<string, string | undefined>>): Comm
     .description('the live instances')
     .action(
       action(sluice, async (api) => {
-        const answer = await api.call('GET', '/instances');
-        const rows = (answer['instances'] as Json[]).map((i) => [
-          i['id'],
-          i['version'],
-          ago(i['uptimeMs']),
-          i['connections'],
-          i['rooms'],
-          i['holdsLease'] === true ? 'yes' : 'no',
-          i['store'],
-          i['draining'] === true ? 'yes' : 'no',
+        const answer = await api.call<InstanceList>('GET', '/instances');
+        const rows = answer.instances.map((i) => [
+          i.id,
+          i.version,
+          ago(i.uptimeMs),
+          i.connections,
+          i.rooms,
+          i.holdsLease ? 'yes' : 'no',
+          i.store,
+          i.draining ? 'yes' : 'no',
         ]);
         const head = ['INSTANCE', 'VERSION', 'UP', 'CONNECTIONS', 'ROOMS', 'LEASE', 'STORE', 'DRAINING'];
-        return { json: answer, lines: [...table(head, rows), ...silence(answer['silent'])] };
+        return { json: answer, lines: [...table(head, rows), ...silence(answer.silent)] };
       }),
     );
   return sluice;
 }
 
-const iso = (ms: unknown): string => (typeof ms === 'number' ? new Date(ms).toISOString() : '-');
+const iso = (ms: number | undefined): string => (ms === undefined ? '-' : new Date(ms).toISOString());
 
-const online = (device: Json): string => {
-  const status = device['status'] as Json | undefined;
-  return status === undefined ? '-' : status['isOnline'] === true ? 'yes' : 'no';
-};
+const online = ({ status }: Device): string => (status === undefined ? '-' : status.isOnline ? 'yes' : 'no');
 
 await program(process.env).parseAsync();

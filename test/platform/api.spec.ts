@@ -16,6 +16,7 @@ import { type RedisServer, startRedis } from '../support/redis.js';
 import { testConfig } from '../support/test-config.js';
 import type { TokenClaims } from '../support/tokens.js';
 import { eventually, type RunningApp, startApp } from './capture.js';
+import { programWithGeneratedClient } from './generated-client.js';
 
 const TOKEN = 'a-token-of-the-server-api-for-tests-1';
 const document = JSON.parse(
@@ -331,6 +332,59 @@ describe('the server API of two instances', () => {
     expect((await post(JSON.stringify({ jti: 'x'.repeat(60_000) }))).body['code']).toBe('payload_too_large');
     expect((await call(a, 'GET', '/instances')).status).toBe(200);
   });
+
+  it('is what a client does that was generated from the document, in its types too', async () => {
+    const run = await programWithGeneratedClient(`
+      import * as api from './client/index.js';
+      import { client } from './client/client.gen.js';
+
+      client.setConfig({ baseUrl: process.env.URL + '/api/v1', auth: () => process.env.TOKEN });
+      const path = { deviceId: 'generated-1' };
+      const device = await api.getDevice({ path });
+      const offset: number | undefined = device.data?.offset;
+      const page = await api.listDevices({ query: { pattern: 'generated-*', limit: 1 } });
+      const rest = await api.listDevices({ query: { pattern: 'generated-*', cursor: page.data?.cursor } });
+      const history = await api.getHistory({ path, query: { limit: 10 } });
+      const sent = await api.sendCommand({ path, body: { command: { speed: 1200 }, key: 'generated' } });
+      const outcome: 'sent' | 'replied' | 'timeout' | undefined = sent.data?.outcome;
+      const refused = await api.sendCommand({ path, body: { command: 2, key: 'generated' } });
+      const revoked = await api.addRevocation({ body: { jti: 'generated', expiresAt: Date.now() + 60_000 } });
+      const id: string = revoked.data!.id;
+      const lifted = await api.removeRevocation({ path: { id } });
+      const traced = await api.setTraces({ body: { deviceIds: ['generated-1'], seconds: 1 } });
+      const closed = await api.closeUserConnections({ path: { userId: 'nobody/é' } });
+      const instances = await api.listInstances();
+      const connections = await api.listConnections({ query: { userId: 'nobody' } });
+      // @ts-expect-error the document says that it is a number
+      const wrong = await api.sendCommand({ path, body: { command: 1, waitMs: 'soon' } });
+      // @ts-expect-error the document says that a command is needed
+      const empty = await api.sendCommand({ path, body: {} });
+      const status = (answer: { response?: Response }): number | undefined => answer.response?.status;
+      console.log(JSON.stringify({
+        offset,
+        ids: [page, rest].map(({ data }) => data?.devices.map(({ deviceId }) => deviceId)),
+        history: history.data?.publications.map(({ payload }) => payload),
+        outcome,
+        refused: refused.error?.code,
+        statuses: [revoked, lifted, traced, closed, wrong, empty].map(status),
+        instances: instances.data?.instances.length,
+        connections: connections.data?.connections,
+      }));
+    `);
+    await publish(adapterOf(a), 'generated-1', { n: 1 });
+    await publish(adapterOf(a), 'generated-2', { n: 2 });
+    const url = `http://127.0.0.1:${b.ports.managementPort}`;
+    expect(await run({ URL: url, TOKEN })).toEqual({
+      offset: 1,
+      ids: [['generated-1'], ['generated-2']],
+      history: [{ n: 1 }],
+      outcome: 'sent',
+      refused: 'key_conflict',
+      statuses: [201, 200, 200, 200, 400, 400],
+      instances: 2,
+      connections: [],
+    });
+  }, 120_000);
 
   it('ends a request whose body goes on and on, whatever it says of its length', async () => {
     const socket = connectTcp(a.ports.managementPort, '127.0.0.1');
