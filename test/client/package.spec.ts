@@ -1,6 +1,6 @@
 import { jest } from '@jest/globals';
 import { execFile } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,6 +24,7 @@ describe('the package sluice-client', () => {
       cpSync(join(root, 'client', name), join(folder, name));
     }
     cpSync(join(root, 'LICENSE'), join(folder, 'LICENSE'));
+    symlinkSync(join(root, 'node_modules', 'react'), join(home, 'node_modules', 'react'));
   });
   afterAll(() => rmSync(home, { recursive: true, force: true }));
 
@@ -31,11 +32,18 @@ describe('the package sluice-client', () => {
     ['module', (name: string) => `await import('${name}')`],
     ['commonjs', (name: string) => `require('${name}')`],
   ])('can be loaded by Node.js as %s, with one class of each name', async (type, load) => {
+    const names = ['sluice-client', 'sluice-client/legacy', 'sluice-client/react'];
     const script = `
-      const main = ${load('sluice-client')}, legacy = ${load('sluice-client/legacy')};
-      console.log(Object.keys(main).sort().join(), Object.keys(legacy).sort().join(), main.SluiceError === legacy.SluiceError)`;
+      const all = [${names.map(load).join()}];
+      all.forEach((one) => console.log(Object.keys(one).sort().join(' ')));
+      console.log(all[0].SluiceError === all[1].SluiceError);`;
     const { stdout } = await run(process.execPath, [`--input-type=${type}`, '--eval', script], { cwd: home });
-    expect(stdout.trim()).toBe('SluiceClient,SluiceError,Subscription SluiceClient,SluiceError true');
+    expect(stdout.trim().split('\n')).toEqual([
+      'SluiceClient SluiceError Subscription',
+      'SluiceClient SluiceError',
+      'SluiceProvider useCommand useDevice useFleet useHistory useSluice useSluiceState',
+      'true',
+    ]);
   });
 
   it('carries the sources of its source maps, and depends on nothing', () => {
