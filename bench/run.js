@@ -18,9 +18,14 @@ async function main() {
     return;
   }
   const measuresProduct = options.peers.some((name) => peers[name].isSluice);
-  await prepare(measuresProduct && options.product === undefined, log);
+  const measured = cases.filter(({ name }) => options.cases.includes(name));
+  const entries = measured.flatMap(({ entries }) => entries.map(({ peer }) => peer));
+  const programs = new Set(
+    entries.filter((name) => options.peers.includes(name)).map((name) => peers[name].program),
+  );
+  await prepare(measuresProduct && options.product === undefined, [...programs], log);
   const startedAt = performance.now();
-  for (const item of cases.filter(({ name }) => options.cases.includes(name))) {
+  for (const item of measured) {
     log(`\n${item.title}`);
     const result = await runCase(item, options, log);
     log(`\n${renderCase(result)}`);

@@ -96,6 +96,7 @@ export const connectionCases = [
       { peer: 'nest' },
       { peer: 'socket.io' },
       { peer: 'mosquitto' },
+      { peer: 'nats' },
       { peer: 'uws' },
       { peer: 'sluice' },
     ],

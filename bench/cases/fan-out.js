@@ -43,6 +43,8 @@ export const fanOutCases = [
       { peer: 'nest' },
       { peer: 'socket.io' },
       { peer: 'mosquitto' },
+      { peer: 'rabbitmq' },
+      { peer: 'nats' },
       { peer: 'ws' },
       { peer: 'ws-cork' },
       { peer: 'uws' },
@@ -66,7 +68,13 @@ export const fanOutCases = [
     title: 'Fan-out at saturation, every connection with a set of rooms of its own',
     about:
       'As above, but no two connections watch the same ten devices, so that no two receive the same bytes.',
-    entries: [{ peer: 'ws-cork' }, { peer: 'uws' }, { peer: 'sluice' }, { peer: 'sluice-batch5' }],
+    entries: [
+      { peer: 'nats' },
+      { peer: 'ws-cork' },
+      { peer: 'uws' },
+      { peer: 'sluice' },
+      { peer: 'sluice-batch5' },
+    ],
     seconds: 3,
     columns,
     chart: 'usPerDelivery',
@@ -95,6 +103,8 @@ export const fanOutCases = [
     title: 'Fan-out at 700 publications/s',
     about: 'The same audience, 70 messages a second for each connection.',
     entries: [
+      { peer: 'nats' },
+      { peer: 'rabbitmq' },
       { peer: 'nest' },
       { peer: 'ws' },
       { peer: 'ws-cork' },

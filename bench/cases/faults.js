@@ -98,7 +98,7 @@ export const faultCases = [
     title: 'Slow consumer',
     about:
       'One of 100 dashboards watches all of 2 000 messages/s and stops reading for 20 s; the other 99 watch a tenth of them each.',
-    entries: [{ peer: 'hand' }, { peer: 'uws' }, { peer: 'sluice' }],
+    entries: [{ peer: 'hand' }, { peer: 'nats' }, { peer: 'uws' }, { peer: 'sluice' }],
     seconds: 0,
     maxRuns: 1,
     columns: ['rssGrowthMib', 'othersLossPercent', 'quietP99Ms', 'p99Ms', 'slowCloseCode'],

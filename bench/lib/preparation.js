@@ -9,20 +9,33 @@ import { getCommands } from '../../scripts/setup/system-packages.js';
 
 const BENCH = fileURLToPath(new URL('../', import.meta.url));
 
+/** Brokers that are measured and that no test needs. One that cannot be installed is left out of the tables, with the reason. */
+const PEER_PACKAGES = {
+  nats: { command: 'nats-server', apt: ['nats-server'], for: 'the peer NATS' },
+  rabbitmq: {
+    command: '/usr/lib/rabbitmq/bin/rabbitmq-server',
+    apt: ['rabbitmq-server'],
+    for: 'the peer RabbitMQ',
+  },
+};
+
 /**
  * Makes sure that everything to be measured is there: Mosquitto and Redis, the peers' own packages, which nobody else needs, and the
  * product as built from the sources.
  *
  * @param {boolean} needsProduct
+ * @param {readonly string[]} programs that are measured, see Peer
  * @param {(text: string) => void} log
  */
-export async function prepare(needsProduct, log) {
+export async function prepare(needsProduct, programs, log) {
   if (platform() !== 'linux' || availableParallelism() < 2) {
     throw new Error('the benchmark needs Linux (it reads /proc) and two cores');
   }
   await ensureDependencies();
-  const missing = await getCommands(['mosquitto', 'redis-server']);
-  if (missing.length > 0) {
+  const needed = ['mosquitto', 'redis-server'];
+  const optional = programs.map((program) => PEER_PACKAGES[program]).filter((entry) => entry !== undefined);
+  const missing = await getCommands(needed, optional);
+  if (missing.some((command) => needed.includes(command))) {
     throw new Error(`the benchmark needs ${missing.join(' and ')}`);
   }
   if (!existsSync(`${BENCH}node_modules/socket.io`)) {

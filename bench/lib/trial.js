@@ -4,12 +4,14 @@ import { fileURLToPath } from 'node:url';
 
 import { freePort, startPinned, stop, waitForPort, waitUntil } from './child-processes.js';
 import { LoadGenerator } from './load-generator.js';
-import { startMosquitto, startRedis } from './services.js';
+import { startMosquitto, startNats, startRabbit, startRedis } from './services.js';
 import { sluiceSettings } from './sluice-settings.js';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const START_TIMEOUT_MS = 20_000;
 const SERVER_CORE = 0;
+/** What is not a Node.js server, by its name. */
+const BROKERS = { mosquitto: startMosquitto, nats: startNats, rabbitmq: startRabbit };
 const LOAD_CORE = availableParallelism() > 1 ? 1 : 0;
 
 /**
@@ -44,8 +46,8 @@ export class Trial {
       this.#loads.push(load);
       this.#stops.push(() => load.stop());
     }
-    if (this.peer.program === 'mosquitto') {
-      await this.#startMosquitto();
+    if (this.peer.program !== undefined) {
+      await this.#startBroker(BROKERS[this.peer.program]);
       return;
     }
     const redis = this.peer.usesRedis ? await startRedis(LOAD_CORE) : null;
@@ -144,8 +146,9 @@ export class Trial {
     await waitUntil(isReady, child, START_TIMEOUT_MS, 'readiness');
   }
 
-  async #startMosquitto() {
-    const broker = await startMosquitto(SERVER_CORE);
+  /** Devices and dashboards are connected to the same server. */
+  async #startBroker(start) {
+    const broker = await start(SERVER_CORE);
     this.#stops.push(() => broker.stop());
     this.ports.push(broker.port);
     this.pids.push(broker.pid);

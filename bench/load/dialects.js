@@ -116,5 +116,38 @@ const mqtt = {
   },
 };
 
+/**
+ * The NATS protocol over WebSocket: lines and payloads, any number in a frame, and frames that end anywhere. An MQTT topic's levels are parted
+ * by dots. @type {Dialect}
+ */
+const nats = {
+  path: '/',
+  classify(buffer, start, length) {
+    const word = buffer.toString('latin1', start, start + Math.min(length, 4));
+    return word === 'INFO' || word === 'PING' || word === 'PONG' || word === '-ERR'
+      ? FrameKind.CONTROL
+      : FrameKind.BATCH;
+  },
+  onData(connection, buffer, start, end) {
+    const text = buffer.toString('latin1', start, end);
+    if (text.startsWith('INFO')) {
+      const subscriptions = connection.devices.map(
+        (device, index) => `SUB devices.${deviceId(device)}.telemetry ${index + 1}\r\n`,
+      );
+      const lines = ['CONNECT {"verbose":false,"pedantic":false}\r\n', ...subscriptions, 'PING\r\n'];
+      connection.write(encodeClientFrame(BINARY, Buffer.from(lines.join(''))));
+    } else if (text.startsWith('PONG')) {
+      connection.ready();
+    } else if (text.startsWith('PING')) {
+      connection.write(encodeClientFrame(BINARY, Buffer.from('PONG\r\n')));
+    } else {
+      connection.sink.countClose(text.slice(0, 120));
+    }
+  },
+};
+
+/** As {@link mqtt}, at the path of RabbitMQ's plug-in. @type {Dialect} */
+const webMqtt = { ...mqtt, path: '/ws' };
+
 /** @type {Record<string, Dialect>} */
-export const dialects = { json, 'socket.io': socketIo, mqtt };
+export const dialects = { json, 'socket.io': socketIo, mqtt, nats, 'web-mqtt': webMqtt };

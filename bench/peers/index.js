@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
  * @property {string} label
  * @property {string} [script] of a Node.js server, relative to the repository
  * @property {string[]} [nodeArguments] with which it is run
- * @property {'mosquitto'} [program] what is not a Node.js server
+ * @property {'mosquitto' | 'nats' | 'rabbitmq'} [program] what is not a Node.js server
  * @property {string} dialect see load/dialects.js
  * @property {boolean} [usesRedis]
  * @property {Record<string, string>} [env]
@@ -59,6 +59,8 @@ export const peers = {
     usesRedis: true,
   },
   mosquitto: { label: "Mosquitto's WebSocket listener", program: 'mosquitto', dialect: 'mqtt' },
+  nats: { label: 'NATS, MQTT in and its WebSocket out', program: 'nats', dialect: 'nats' },
+  rabbitmq: { label: 'RabbitMQ with Web MQTT', program: 'rabbitmq', dialect: 'web-mqtt' },
   uws: {
     label: 'uWebSockets.js (C++) with mqtt.js',
     script: 'bench/peers/uws.js',

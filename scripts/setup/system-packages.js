@@ -68,13 +68,13 @@ export async function demandSystemPackages() {
 
 /**
  * Installs the packages of these commands, if it can be.
- * @param {readonly string[]} commands
+ * @param {readonly string[]} commands of those that tests need
+ * @param {readonly Omit<SystemPackage, 'mention'>[]} [more] that no test needs
  * @returns {Promise<string[]>} those that are missing all the same
  */
-export async function getCommands(commands) {
-  const missing = await ensureSystemPackages(
-    systemPackages().filter(({ command }) => commands.includes(command)),
-  );
+export async function getCommands(commands, more = []) {
+  const known = systemPackages().filter(({ command }) => commands.includes(command));
+  const missing = await ensureSystemPackages([...known, ...more]);
   return missing.map(({ command }) => command);
 }
 
