@@ -119,12 +119,21 @@ describe(HandshakeLine.name, () => {
     expect(line.length).toBe(0);
   });
 
-  it('says by how much it is late', () => {
+  // Defect: a process that was halted for a second with one attempt in the line refused everybody who had come meanwhile with 503, before
+  // that one attempt had its turn. What counts is how late the line still is after its turn.
+  it('says by how much it is late after its turn, which a single halt of the process is not', () => {
     line.pass();
-    joinAll('a1', 'a2');
-    expect(line.lateMs).toBe(0);
+    joinAll('a1');
     now = 1_500;
-    expect(line.lateMs).toBe(1_490);
+    expect(line.lateMs).toBe(0);
+    jest.advanceTimersToNextTimer();
+    expect([gone, line.lateMs]).toEqual([['a1'], 0]);
+    joinAll('a2', 'a3', 'a4', 'a5', 'a6', 'a7');
+    now = 4_000;
+    jest.advanceTimersToNextTimer();
+    expect([gone.length, line.lateMs > 2_000]).toEqual([5, true]);
+    jest.advanceTimersToNextTimer();
+    expect([gone.length, line.lateMs]).toEqual([7, 0]);
   });
 
   it('lets nobody wait when it closes', () => {

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { Admission } from './admission.js';
 
 const limits = {
@@ -101,15 +102,26 @@ describe(Admission.name, () => {
       expect(admission.admit('c', true)).toBe('refused_rate');
     });
 
-    it('refuses whoever comes while the line is a second late', () => {
-      const admission = new Admission({ ...slow, admissionWaitMs: 60_000 }, clock);
+    it('refuses whoever comes while the line is a second late, though it has its turns', () => {
+      jest.useFakeTimers();
+      const admission = new Admission(
+        { ...slow, admissionWaitMs: 60_000, maxConnections: 100, maxConnectionsPerAddress: 100 },
+        clock,
+      );
       admission.admit('a', true);
-      join(admission, 'b');
-      now = 1_500;
+      for (let n = 0; n < 10; n += 1) {
+        expect(admission.admit('b', true)).toBe('in_line');
+        join(admission, 'b');
+      }
+      now = 30_000;
       expect(admission.admit('c', true)).toBe('in_line');
-      now = 1_501;
+      jest.advanceTimersToNextTimer();
       expect(admission.admit('c', true)).toBe('refused_rate');
+      jest.advanceTimersToNextTimer();
+      jest.advanceTimersToNextTimer();
+      expect(admission.admit('c', true)).toBe('at_once');
       admission.drain();
+      jest.useRealTimers();
     });
 
     it('lets nobody wait once it drains', async () => {

@@ -241,6 +241,7 @@ export class HandshakeLine {
   private waiting = 0;
   /** When the next turn is due at the rate, without the burst. */
   private dueAt = 0;
+  private late = 0;
   private timer: NodeJS.Timeout | undefined;
   private immediate: NodeJS.Immediate | undefined;
 
@@ -254,9 +255,12 @@ export class HandshakeLine {
     return this.waiting;
   }
 
-  /** By how much the next turn is late, in ms: turns of the event loop may take longer than planned. */
+  /**
+   * By how much the next turn was late when the line had had its last one, in ms: turns of the event loop may take longer than planned. Seen
+   * after a turn, since a process that was halted once catches up at once.
+   */
   get lateMs(): number {
-    return this.waiting === 0 ? 0 : Math.max(0, this.now() + this.limits.burstMs - this.dueAt);
+    return this.late;
   }
 
   /** Takes a turn at once if nobody waits and the rate allows it. */
@@ -338,6 +342,7 @@ export class HandshakeLine {
     this.byLength[queue.length]?.delete(queue);
     queue.length += by;
     this.waiting += by;
+    this.late = this.waiting === 0 ? 0 : this.late;
     if (queue.length > 0) {
       (this.byLength[queue.length] ??= new Set()).add(queue);
       this.longest = Math.max(this.longest, queue.length);
@@ -389,6 +394,7 @@ export class HandshakeLine {
         contain('upgrade', error); // the other attempts are handled all the same
       }
     }
+    this.late = this.waiting === 0 ? 0 : Math.max(0, this.now() + this.limits.burstMs - this.dueAt);
     // A callback of this loop may have scheduled the next turn.
     if (this.timer === undefined && this.immediate === undefined) {
       this.schedule();
