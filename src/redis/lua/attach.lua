@@ -2,9 +2,7 @@
 -- KEYS[1] the partition's head. ARGV: 1 run id of this server, 2 a name for a new generation, then device ids.
 -- Answers three strings per id: the state, the device's metadata, and that of its last telemetry ('' where it is the same).
 local generation = generation_of(ARGV[1], ARGV[2])
-local answer = {}
-for index = 3, #ARGV do
-  local id = ARGV[index]
+local function state_of(id)
   local key = prefix .. 'r:' .. id
   local stored = call('GET', key)
   local room = stored and decode_head(stored) or new_room()
@@ -29,9 +27,16 @@ for index = 3, #ARGV do
     call('ZADD', prefix .. 'devices', now, id)
   end
   local metas = prefix .. 'm:' .. id
-  answer[#answer + 1] = stored
-  answer[#answer + 1] = room.meta_version > 0 and call('HGET', metas, room.meta_version) or ''
+  local meta = room.meta_version > 0 and call('HGET', metas, room.meta_version) or ''
   local differs = room.telemetry_meta > 0 and room.telemetry_meta ~= room.meta_version
-  answer[#answer + 1] = differs and call('HGET', metas, room.telemetry_meta) or ''
+  return stored, meta, differs and call('HGET', metas, room.telemetry_meta) or ''
+end
+
+local answer = {}
+for index = 3, #ARGV do
+  local state, meta, telemetry_meta = attempt(state_of, ARGV[index])
+  answer[#answer + 1] = state or UNREADABLE
+  answer[#answer + 1] = meta or ''
+  answer[#answer + 1] = telemetry_meta or ''
 end
 return answer

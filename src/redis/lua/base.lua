@@ -3,7 +3,7 @@
 local answer = {}
 for index = 1, #ARGV do
   local id = ARGV[index]
-  answer[#answer + 1] = call('GET', prefix .. 'r:' .. id) or ''
-  answer[#answer + 1] = call('GET', prefix .. 'f:' .. id) or ''
+  answer[#answer + 1] = attempt(call, 'GET', prefix .. 'r:' .. id) or ''
+  answer[#answer + 1] = attempt(call, 'GET', prefix .. 'f:' .. id) or ''
 end
 return answer

@@ -2,6 +2,6 @@
 -- Answers a string per id, '' where nothing is known.
 local answer = {}
 for index = 2, #ARGV do
-  answer[index - 1] = call('GETRANGE', prefix .. 'r:' .. ARGV[index], '0', ARGV[1])
+  answer[index - 1] = attempt(call, 'GETRANGE', prefix .. 'r:' .. ARGV[index], '0', ARGV[1]) or UNREADABLE
 end
 return answer

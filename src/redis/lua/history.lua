@@ -9,7 +9,10 @@ local stored = call('GETRANGE', prefix .. 'r:' .. id, '0', LAST_HEAD_BYTE)
 if stored == '' then
   return nil
 end
-local room = decode_head(stored)
+local room = attempt(decode_head, stored)
+if not room then
+  return nil
+end
 local function is_asked(epoch)
   return string.gsub(epoch, '%z', '') == ARGV[2]
 end

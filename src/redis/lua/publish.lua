@@ -190,17 +190,6 @@ local function apply(id, key, stored, at, stop)
   return true
 end
 
--- Errors of the whole store; anything else concerns one device, whose operations are refused while the others go on.
-local function is_store_error(text)
-  for _, name in ipairs({ 'OOM', 'READONLY', 'MISCONF', 'NOREPLICAS', 'CLUSTERDOWN', 'MOVED', 'ASK', 'TRYAGAIN', 'LOADING',
-    'MASTERDOWN', 'NOPERM', 'BUSY', 'user executing the script' }) do
-    if string.find(text, name, 1, true) then
-      return true
-    end
-  end
-  return false
-end
-
 -- The way of nearly all: publications in a row, to a room of which everything is known and nothing else is due. No table is made of the
 -- room, which costs as much as two commands. Answers false, with nothing done, where it is otherwise.
 local function append(id, key, stored, at, stop)
@@ -250,7 +239,7 @@ while at < #input do
   local told = operations_told
   local ok, result = pcall(append_or_apply, id, start, at)
   if not ok then
-    local text = type(result) == 'table' and result.err or tostring(result)
+    local text = text_of(result)
     if is_store_error(text) then
       return redis.error_reply(text)
     end

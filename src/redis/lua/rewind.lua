@@ -1,15 +1,13 @@
 -- Finds where the last publications of rooms begin. KEYS[1] the partition's head. ARGV: 1 most publications, 0 for all; 2 ms back from now,
 -- 0 for all; then pairs of a device id and its epoch. Answers Unix ms now, then two strings per room: the head of its state ('' where its
--- epoch is another), and the block of history that holds the first publication ('' where there is none).
-local answer = { tostring(now) }
+-- epoch is another, or it cannot be read), and the block of history that holds the first publication ('' where there is none).
 local count, ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 local min_ts = now - math.min(MAX_AGE_MS, ms > 0 and ms or MAX_AGE_MS)
-for index = 3, #ARGV, 2 do
-  local id = ARGV[index]
+local function beginning_of(id, epoch)
   local stored = call('GETRANGE', prefix .. 'r:' .. id, '0', LAST_HEAD_BYTE)
   local room = stored ~= '' and decode_head(stored)
   local first_block = ''
-  if not room or string.gsub(room.epoch, '%z', '') ~= ARGV[index + 1] then
+  if not room or string.gsub(room.epoch, '%z', '') ~= epoch then
     stored = ''
   elseif room.offset > 0 then
     local history, metas = prefix .. 'h:' .. id, prefix .. 'm:' .. id
@@ -39,7 +37,13 @@ for index = 3, #ARGV, 2 do
       low = low + 1
     end
   end
-  answer[#answer + 1] = stored
-  answer[#answer + 1] = first_block
+  return stored, first_block
+end
+
+local answer = { tostring(now) }
+for index = 3, #ARGV, 2 do
+  local state, block = attempt(beginning_of, ARGV[index], ARGV[index + 1])
+  answer[#answer + 1] = state or ''
+  answer[#answer + 1] = block or ''
 end
 return answer

@@ -91,3 +91,33 @@ local function renew_epoch(room, id, generation)
     call('PEXPIRE', old, MAX_AGE_MS + 1000)
   end
 end
+
+local function text_of(failure)
+  return type(failure) == 'table' and failure.err or tostring(failure)
+end
+
+-- Errors of the whole store; anything else concerns one device, which is refused or unreadable while the others go on.
+local function is_store_error(text)
+  for _, name in ipairs({ 'OOM', 'READONLY', 'MISCONF', 'NOREPLICAS', 'CLUSTERDOWN', 'MOVED', 'ASK', 'TRYAGAIN', 'LOADING',
+    'MASTERDOWN', 'NOPERM', 'BUSY', 'user executing the script' }) do
+    if string.find(text, name, 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Runs what concerns one room. Answers false where only that room is at fault: another release, or somebody else, has written it.
+local function attempt(run, ...)
+  local ok, first, second, third = pcall(run, ...)
+  if ok then
+    return first, second, third
+  end
+  if is_store_error(text_of(first)) then
+    error(first, 0)
+  end
+  return false
+end
+
+-- Stands for the state of a room that cannot be read: no format has the number 0.
+local UNREADABLE = '\0'
