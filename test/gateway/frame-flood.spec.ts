@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { connect, type DashboardClient } from '../support/dashboard-client.js';
+import { liveHeapBytes } from '../support/live-heap.js';
 import { signToken } from '../support/tokens.js';
 import { GatewayApp } from './gateway-app.js';
 import { clientFrame, rawSocket } from './raw-upgrade.js';
@@ -24,6 +25,19 @@ function flood(socket: Socket, block: Buffer): void {
     }
   };
   write();
+}
+
+/** What ws keeps of a message that is not whole. */
+interface Receiver {
+  readonly _fragments: readonly unknown[];
+  readonly _buffers: readonly Buffer[];
+  readonly _bufferedBytes: number;
+}
+
+/** Of the heap, and of buffers beside it. */
+function liveBytes(): number {
+  const heap = liveHeapBytes();
+  return heap + process.memoryUsage().arrayBuffers;
 }
 
 describe('a flood of frames', () => {
@@ -70,6 +84,34 @@ describe('a flood of frames', () => {
     const socket = await rawSocket(app.port, '/ws', clientFrame(1, 'x'.repeat(60_000)).subarray(0, 30_000));
     socket.resume();
     await until(async () => (await app.count('connectionsClosed', { code: '4001' })) === 1);
+    await nothingLeft();
+  });
+
+  // A thousand parts of one byte took 150 KiB of each connection without a token, also after it had been refused.
+  it('before the token takes no more memory than a few times its bytes, in parts or in pieces', async () => {
+    app = await GatewayApp.start({ 'ws.authTimeoutMs': '60000' });
+    const sockets = await Promise.all(Array.from({ length: 100 }, () => rawSocket(app.port, '/ws')));
+    sockets.forEach((socket) => socket.setNoDelay(true).on('error', () => undefined));
+    const receivers = () =>
+      [...app.lifecycle.connections].map((one) => (one as unknown as { _receiver: Receiver })._receiver);
+    await until(() => app.lifecycle.connections.size === sockets.length);
+    const before = liveBytes();
+    /** Writes it a byte at a time, as far as the network lets it. */
+    const dribble = async (bytes: Buffer, has: (receiver: Receiver) => boolean): Promise<number> => {
+      for (const byte of bytes) {
+        sockets.forEach((socket) => socket.write(Buffer.of(byte)));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await until(() => receivers().every(has));
+      return (liveBytes() - before) / sockets.length;
+    };
+    const part = (opcode: number): Buffer => clientFrame(opcode, 'x', { fin: false });
+    const parts = Buffer.concat([part(1), times(30, part(0))]);
+    expect(await dribble(parts, ({ _fragments }) => _fragments.length === 31)).toBeLessThan(16 * 1024);
+    const pieces = clientFrame(0, 'x'.repeat(60_000)).subarray(0, 400);
+    expect(await dribble(pieces, ({ _bufferedBytes }) => _bufferedBytes > 390)).toBeLessThan(32 * 1024);
+    expect(receivers().every(({ _buffers }) => _buffers.length <= 65)).toBe(true);
+    sockets.forEach((socket) => socket.destroy());
     await nothingLeft();
   });
 
