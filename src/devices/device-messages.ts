@@ -12,7 +12,7 @@ import {
 import { LAYOUTS } from '../layouts/layouts.js';
 import { background, contain } from '../logging/walls.js';
 import type { InboundMessage, Route } from '../mqtt/topic-router.js';
-import { BroadcastAdapter, type DeviceStatus } from '../rooms/broadcast-adapter.js';
+import { BroadcastAdapter, type DeviceStatus, type StateOutcome } from '../rooms/broadcast-adapter.js';
 import { Transformer } from '../transform/transformer.js';
 import { StaticMetadata } from './static-metadata.js';
 import { mergedFields } from '../layouts/json-members.js';
@@ -351,9 +351,9 @@ export class DeviceMessages implements SessionMessages, Says {
     }
   }
 
-  private finishAfter(message: InboundMessage, stored: Promise<void>): void {
+  private finishAfter(message: InboundMessage, stored: Promise<StateOutcome>): void {
     const finished = stored.then(
-      () => message.finish(message.retained ? 'retained' : 'accepted'),
+      (outcome) => message.finish(outcome ?? (message.retained ? 'retained' : 'accepted')),
       (error: unknown) => {
         if (error instanceof StoreLostError) {
           return; // not acknowledged: the broker delivers it again

@@ -7,6 +7,7 @@ import type {
   LastHeard,
   MetaBytes,
   TelemetryBase,
+  StateOutcome,
 } from '../rooms/broadcast-adapter.js';
 import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
@@ -281,11 +282,11 @@ export class LocalSink implements DeviceSink {
     return this.rooms.eachDevice(take);
   }
 
-  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
+  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<StateOutcome> {
     return this.takeOne(deviceId, () => this.rooms.setStatus(deviceId, status, onlyIfUnknown));
   }
 
-  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
+  setMeta(deviceId: string, meta: MetaBytes): Promise<StateOutcome> {
     return this.takeOne(deviceId, () => this.rooms.setMeta(deviceId, meta));
   }
 
@@ -323,7 +324,7 @@ export class LocalSink implements DeviceSink {
     });
   }
 
-  private takeOne(deviceId: string, set: () => Promise<void>): Promise<void> {
+  private takeOne(deviceId: string, set: () => Promise<StateOutcome>): Promise<StateOutcome> {
     return new Promise((resolve, reject) =>
       this.take({ deviceId, show: () => background('ingest', set().then(resolve, reject)), drop: resolve }),
     );

@@ -4,6 +4,7 @@ import type {
   LastHeard,
   MetaBytes,
   TelemetryBase,
+  StateOutcome,
 } from '../rooms/broadcast-adapter.js';
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
 
@@ -41,8 +42,8 @@ export interface DeviceSink {
   base(deviceId: string): TelemetryBase | null | Promise<TelemetryBase | null>;
   /** Every device that is known; rejects when the store is lost or does not answer. */
   eachDevice(take: (device: LastHeard) => void): Promise<void>;
-  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void>;
-  setMeta(deviceId: string, meta: MetaBytes): Promise<void>;
+  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<StateOutcome>;
+  setMeta(deviceId: string, meta: MetaBytes): Promise<StateOutcome>;
   /** What Sparkplug's edge nodes said of themselves, stored where the devices are. */
   readonly edgeNodes: EdgeNodes;
 }

@@ -1,5 +1,5 @@
 import type { StoreLostError } from '../ingest/ports.js';
-import type { DeviceMessage, DeviceStatus, MetaBytes } from '../rooms/broadcast-adapter.js';
+import type { DeviceMessage, DeviceStatus, MetaBytes, StateOutcome } from '../rooms/broadcast-adapter.js';
 import { RECORD_HEAD_BYTES, writeRecord } from './wire.js';
 
 /** A change of a device's state, to be written into the store. */
@@ -9,7 +9,7 @@ export interface StateChange {
     | { readonly kind: 'status'; readonly status: DeviceStatus; readonly onlyIfUnknown: boolean }
     | { readonly kind: 'meta'; readonly meta: MetaBytes }
     | { readonly kind: 'fill'; readonly payload: Buffer; readonly receivedAt: number };
-  stored(): void;
+  stored(outcome: StateOutcome): void;
   lost(error: StoreLostError): void;
 }
 

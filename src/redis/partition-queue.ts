@@ -182,7 +182,7 @@ function settle({ groups }: EncodedBatch, answer: string, again: boolean): void 
     for (const operation of groups[at] as Operation[]) {
       try {
         if (isStateChange(operation)) {
-          operation.stored();
+          operation.stored(outcome === 'refused' ? outcome : undefined);
         } else {
           // Sent twice by us and stored once: accepted, for the sender.
           operation.settle(outcome === 'duplicate' && again && !operation.dup ? 'accepted' : outcome);

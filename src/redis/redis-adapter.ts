@@ -15,6 +15,7 @@ import {
   type MetaBytes,
   type RoomState,
   type TelemetryBase,
+  type StateOutcome,
 } from '../rooms/broadcast-adapter.js';
 import { type EdgeNodes, MemoryEdgeNodes } from '../rooms/edge-nodes.js';
 import { AttachedRooms } from './attached-rooms.js';
@@ -240,11 +241,11 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     return this.modes.mode === 'local' ? this.modes.eachLocal(take) : this.store.eachDevice(take);
   }
 
-  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
+  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<StateOutcome> {
     return this.sinkFor(deviceId).setStatus(deviceId, status, onlyIfUnknown);
   }
 
-  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
+  setMeta(deviceId: string, meta: MetaBytes): Promise<StateOutcome> {
     return this.sinkFor(deviceId).setMeta(deviceId, meta);
   }
 

@@ -12,6 +12,7 @@ import type {
   LastHeard,
   MetaBytes,
   TelemetryBase,
+  StateOutcome,
 } from '../rooms/broadcast-adapter.js';
 import type { EdgeNodeChange, EdgeNodes } from '../rooms/edge-nodes.js';
 import { historyLimits } from '../rooms/memory/history-log.js';
@@ -480,16 +481,16 @@ export class StoreWriter {
   }
 
   /** @throws {StoreLostError} when the store is lost before it answered */
-  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
+  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<StateOutcome> {
     return this.change(deviceId, { kind: 'status', status, onlyIfUnknown });
   }
 
   /** @throws {StoreLostError} when the store is lost before it answered */
-  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
+  setMeta(deviceId: string, meta: MetaBytes): Promise<StateOutcome> {
     return this.change(deviceId, { kind: 'meta', meta });
   }
 
-  private change(deviceId: string, change: StateChange['change']): Promise<void> {
+  private change(deviceId: string, change: StateChange['change']): Promise<StateOutcome> {
     return new Promise((resolve, reject) => {
       this.store.push({ deviceId, change, stored: resolve, lost: reject });
     });

@@ -52,6 +52,9 @@ export type IngestOutcome =
   /** Refused by the store because of the message itself; counted, logged and acknowledged. */
   | 'refused';
 
+/** What a change of a device's status or metadata resolves with once it is stored: `refused` where MAX_DEVICES are known without it. */
+export type StateOutcome = 'refused' | void;
+
 /**
  * One object for all messages of a device, as long as the transport remembers its topic: the store keeps its room here and saves a map
  * lookup per message (10,000 rooms do not fit into the cache).
@@ -172,10 +175,10 @@ export abstract class BroadcastAdapter {
    * @param onlyIfUnknown for a retained status: set only if none is known
    * @returns once stored
    */
-  abstract setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void>;
+  abstract setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<StateOutcome>;
 
   /** Sets (or with null forgets) the device's metadata; identical bytes are not fanned out. @returns once stored */
-  abstract setMeta(deviceId: string, meta: MetaBytes): Promise<void>;
+  abstract setMeta(deviceId: string, meta: MetaBytes): Promise<StateOutcome>;
 
   /**
    * Attaches this instance to rooms and reads their state, in one step without a gap: every publication after the returned state reaches

@@ -28,6 +28,7 @@ import {
   type DeviceMessage,
   type DeviceStatus,
   type MetaBytes,
+  type StateOutcome,
 } from '../../src/rooms/broadcast-adapter.js';
 
 /** What the rooms were told, in order. */
@@ -45,6 +46,8 @@ export class RecordingRooms {
   /** Whether messages are settled at once. */
   settles = true;
   readonly open: (() => void)[] = [];
+  /** Devices for which there is no room any more. */
+  readonly refused = new Set<string>();
   /** Devices that are known. */
   known: string[] = [];
   private waiters: { holds: () => boolean; resolve: () => void }[] = [];
@@ -70,14 +73,14 @@ export class RecordingRooms {
     return null;
   }
 
-  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
+  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<StateOutcome> {
     this.add({ what: 'status', deviceId, payload: null, status, onlyIfUnknown });
-    return this.stored();
+    return this.stored(deviceId);
   }
 
-  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
+  setMeta(deviceId: string, meta: MetaBytes): Promise<StateOutcome> {
     this.add({ what: 'meta', deviceId, payload: meta?.toString() ?? null });
-    return this.stored();
+    return this.stored(deviceId);
   }
 
   of(what: Told['what']): Told[] {
@@ -109,9 +112,9 @@ export class RecordingRooms {
     });
   }
 
-  private stored(): Promise<void> {
+  private stored(deviceId: string): Promise<StateOutcome> {
     if (this.settles) {
-      return Promise.resolve();
+      return Promise.resolve(this.refused.has(deviceId) ? 'refused' : undefined);
     }
     return new Promise((resolve) => this.open.push(resolve));
   }

@@ -119,6 +119,17 @@ describe('device messages from a real broker', () => {
     expect(toldOf('bad-payload')).toEqual([]);
   });
 
+  // Defect: status and metadata of a device over MAX_DEVICES were dropped, and counted as accepted.
+  it.each([
+    ['status', '{"online":true}'],
+    ['meta', '{}'],
+  ])('counts %s as refused where there is no room for its device', async (kind, payload) => {
+    app.rooms.refused.add('one-too-many');
+    await device.publish(`devices/one-too-many/${kind}`, payload);
+    await fence();
+    expect(await app.counted(kind, 'refused')).toBe(1);
+  });
+
   it.each(ODD_BUT_GOOD.map((payload) => [payload.slice(0, 60), payload]))(
     'takes %s as it is, and publishes nothing in answer',
     async (_start, payload) => {

@@ -197,6 +197,9 @@ describe('data of the release that wrote format 1', () => {
       expect(await adapter.rewind(rooms, { count: 1 })).toEqual([null, 1]);
       const stored = await Promise.all(['foreign', 'own', 'new'].map((id) => publish(adapter, id, 3)));
       expect(stored).toEqual(['refused', 'accepted', 'accepted']);
+      const status = { isOnline: true, lastSeen: 1, serverTs: 1 };
+      expect(await adapter.setStatus('foreign', status, false)).toBe('refused');
+      expect(await adapter.setStatus('own', status, false)).toBeUndefined();
       await receiver.until(() => receiver.publications.length === 2);
       expect((await metrics.redisUnreadable.get()).values[0]?.value).toBeGreaterThan(0);
       ids.forEach((id) => adapter.detach(id));

@@ -48,8 +48,8 @@ export interface SparkplugHost {
   /** @param device '' for the node itself @returns undefined where the two make no legal device id */
   deviceId(group: string, node: string, device: string): string | undefined;
   apply(reading: SparkplugReading): void;
-  setStatus(deviceId: string, status: DeviceStatus): Promise<void>;
-  setMeta(deviceId: string, meta: Buffer): Promise<void>;
+  setStatus(deviceId: string, status: DeviceStatus): Promise<unknown>;
+  setMeta(deviceId: string, meta: Buffer): Promise<unknown>;
 }
 
 /** What is counted, over all sessions. */
@@ -617,7 +617,7 @@ export class SparkplugNodes {
     isOnline: boolean,
     lastSeen: number,
     serverTs: number,
-  ): Promise<void> {
+  ): Promise<unknown> {
     const deviceId = this.deviceId(node, device);
     return deviceId === undefined
       ? Promise.resolve()
@@ -632,7 +632,7 @@ export class SparkplugNodes {
   /** Ends a message when all of it is stored. When the store is lost it does not end, and is delivered again. */
   private finishAfter(
     source: SparkplugSource,
-    stored: readonly Promise<void>[],
+    stored: readonly Promise<unknown>[],
     outcome: MessageOutcome | (() => MessageOutcome),
   ): void {
     const finished = Promise.all(stored).then(

@@ -24,14 +24,22 @@ function create(limits: Partial<ReturnType<typeof loadConfig>['rooms']> = {}) {
   return { adapter, metrics, receiver, advance: (ms: number) => (now += ms), stop: () => adapter.stop() };
 }
 
+const ONLINE = { isOnline: true, lastSeen: 1, serverTs: 1 };
+
 describeBroadcastAdapter(MemoryBroadcastAdapter.name, () => Promise.resolve(create()));
 
 describe(MemoryBroadcastAdapter.name, () => {
+  // Defect: status and metadata of a device over the bound were dropped, and counted as accepted.
   it('refuses messages of new devices over the bound, and goes on with the known ones', async () => {
     const { adapter } = create({ maxDevices: 2 });
     await publish(adapter, 'd1', 1);
     await publish(adapter, 'd2', 1);
     expect(await publish(adapter, 'd3', 1)).toBe('refused');
+    expect(await adapter.setStatus('d3', ONLINE, false)).toBe('refused');
+    expect(await adapter.setMeta('d3', Buffer.from('{}'))).toBe('refused');
+    expect(await adapter.setMeta('d3', null)).toBeUndefined();
+    expect(await adapter.setStatus('d1', ONLINE, false)).toBeUndefined();
+    expect(await adapter.setMeta('d1', Buffer.from('{}'))).toBeUndefined();
     expect(await publish(adapter, 'd1', 2)).toBe('accepted');
     expect(adapter.roomCount).toBe(2);
   });
@@ -91,7 +99,6 @@ describe(MemoryBroadcastAdapter.name, () => {
   // Rooms that only watchers had made counted as devices: 10 000 invented ids and MAX_DEVICES was used up. Devices are counted when
   // something becomes known of them, and what is only watched has a bound of its own.
   describe('rooms of which nothing is known', () => {
-    const ONLINE = { isOnline: true, lastSeen: 1, serverTs: 1 };
     const known = async (metrics: Metrics): Promise<number | undefined> =>
       (await metrics.devicesKnown.get()).values[0]?.value;
     const ids = (prefix: string, count: number): string[] =>

@@ -15,6 +15,7 @@ import {
   type MetaBytes,
   type RoomState,
   type TelemetryBase,
+  type StateOutcome,
 } from '../broadcast-adapter.js';
 import { MemoryEdgeNodes } from '../edge-nodes.js';
 import { isStored, MemoryHistory, MemoryRoom } from './memory-room.js';
@@ -126,24 +127,28 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     return Promise.resolve();
   }
 
-  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<void> {
+  setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<StateOutcome> {
     const room = this.roomOf(deviceId);
-    if (room !== undefined) {
-      const known = room.status;
-      if (!isRepeat(known, status) && !(onlyIfUnknown && known !== null)) {
-        this.becomesKnown(room);
-        room.status = status;
-        room.touchedAt = this.now();
-        if (room.attached) {
-          this.receiver?.onStatus(deviceId, status);
-        }
+    if (room === undefined) {
+      return Promise.resolve('refused');
+    }
+    const known = room.status;
+    if (!isRepeat(known, status) && !(onlyIfUnknown && known !== null)) {
+      this.becomesKnown(room);
+      room.status = status;
+      room.touchedAt = this.now();
+      if (room.attached) {
+        this.receiver?.onStatus(deviceId, status);
       }
     }
     return Promise.resolve();
   }
 
-  setMeta(deviceId: string, meta: MetaBytes): Promise<void> {
+  setMeta(deviceId: string, meta: MetaBytes): Promise<StateOutcome> {
     const room = meta === null ? this.rooms.get(deviceId) : this.roomOf(deviceId);
+    if (room === undefined && meta !== null) {
+      return Promise.resolve('refused');
+    }
     if (room !== undefined) {
       const known = room.meta;
       const same = known === null || meta === null ? known === meta : known.equals(meta);
