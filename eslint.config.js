@@ -60,4 +60,5 @@ export default tseslint.config(
     },
   },
   { files: ['src/dashboard/public/**/*.js'], languageOptions: { globals: globals.browser } },
+  { files: ['examples/embed/*.js'], languageOptions: { globals: globals.browser } },
 );
