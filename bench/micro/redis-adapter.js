@@ -15,13 +15,14 @@ const dist = process.env.DIST
   : new URL('../../dist/', import.meta.url);
 const { loadConfig } = await import(new URL('config/load-config.js', dist));
 const { Metrics } = await import(new URL('metrics/metrics.js', dist));
-const { createRedisAdapter } = await import(new URL('rooms/redis-create-adapter.js', dist));
+const { createRedisAdapter } = await import(new URL('redis/redis-adapter.js', dist));
 
 const SECONDS = Number(process.argv[2] ?? 5);
 const WARM_UP_S = 1;
 const WINDOW = 4_096;
 const PER_TURN = 350;
 const CASES = [
+  { devices: 10_000, receiver: false },
   { devices: 1_000, receiver: false },
   { devices: 1_000, receiver: true },
   { devices: 50, receiver: false },
