@@ -1,4 +1,6 @@
+import { stopAfterAll } from '../support/cleanup.js';
 import { DashboardClient } from '../support/dashboard-client.js';
+import { startRedis } from '../support/redis.js';
 import { GatewayApp } from './gateway-app.js';
 
 const DEVICE = 'd';
@@ -39,14 +41,18 @@ const WAYS: Record<string, object> = {
 };
 
 /** What devices send goes through parsers, selections and summaries of others' connections: each kind over each way of delivery. */
-describe('what a hostile device publishes', () => {
+describe.each(['memory', 'Redis'])('what a hostile device publishes, with rooms in %s', (store) => {
+  const own = stopAfterAll();
   let app: GatewayApp;
   const clients: DashboardClient[] = [];
   let before: string[];
 
   beforeAll(async () => {
     before = Object.getOwnPropertyNames(Object.prototype);
-    app = await GatewayApp.start();
+    const redis = store === 'Redis' ? own(await startRedis()) : undefined;
+    app = await GatewayApp.start(
+      redis === undefined ? {} : { REDIS_URL: redis.url, REDIS_TIMEOUT_MS: '10000' },
+    );
   });
   afterAll(() => app.stop());
   afterEach(() => Promise.all(clients.splice(0).map((client) => client.stop())));
