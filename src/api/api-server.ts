@@ -40,7 +40,7 @@ const PREFIX = '/api/v1';
 /** Requests that are being answered; the management port has places left for probes. */
 export const MAX_REQUESTS = 256;
 /** Bytes of all bodies that are read or worked on. */
-const MAX_BODIES_BYTES = 64 * 1024 * 1024;
+export const MAX_BODIES_BYTES = 64 * 1024 * 1024;
 /** Beside the command in a body. */
 const BODY_SLACK_BYTES = 8 * 1024;
 /** A body is there by then, however slowly it comes. */

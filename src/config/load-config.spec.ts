@@ -311,6 +311,17 @@ describe(loadConfig.name, () => {
       ]);
     });
 
+    it('refuses a server API that whoever reaches PORT would reach', () => {
+      const api = { ...PRODUCTION, API_TOKEN: 'a'.repeat(32) };
+      const refused = [expect.stringMatching(/^MANAGEMENT_PORT: must be set, and be another port than PORT/)];
+      expect(problemsOf(api)).toEqual(refused);
+      expect(problemsOf({ ...api, PORT: '8080', MANAGEMENT_PORT: '8080' })).toEqual(refused);
+      expect(loadConfig({ ...api, PORT: '8080', MANAGEMENT_PORT: '9090' }).api.token).toBe('a'.repeat(32));
+      expect(loadConfig({ ...api, PORT: '0', MANAGEMENT_PORT: '0' }).http.managementPort).toBe(0);
+      const { API_TOKEN: _token, ...without } = api;
+      expect(loadConfig({ ...without, PORT: '8080', MANAGEMENT_PORT: '8080' }).api.token).toBeUndefined();
+    });
+
     // Defect: the keys that let users in were taken over plain HTTP, from whoever is on the way.
     it('takes keys over http:// from this machine alone', () => {
       const { JWT_SECRET: _secret, ...others } = PRODUCTION;

@@ -20,7 +20,7 @@ const managementRequests = new WeakSet<IncomingMessage>();
 const PATHS = new Set(['/health/live', '/health/ready', '/metrics']);
 /** Probes and scrapes are short: a slower client is not one of them. */
 const REQUEST_TIMEOUT_MS = 10_000;
-const MAX_CONNECTIONS = 512;
+export const MAX_CONNECTIONS = 512;
 
 /** What answers requests of the server API. */
 export interface ApiRequests {

@@ -29,7 +29,7 @@ export const MAX_ANSWERING = 64;
 /** Bytes of all answers to one question. */
 export const MAX_ANSWERS_BYTES = 64 * MAX_MESSAGE_BYTES;
 /** Names of live instances that are used; far more than share a Redis. */
-const MAX_INSTANCES = 1_000;
+export const MAX_INSTANCES = 1_000;
 
 /** On the wire: kind, sender, body; a question has a number and its time-out, an answer that number, and an error where it failed. */
 interface Envelope {

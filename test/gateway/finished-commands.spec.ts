@@ -17,6 +17,7 @@ describe('commands that finish', () => {
       COMMAND_MAX_WAITING: '20',
       COMMAND_MAX_WAITING_PER_CONNECTION: '12',
       COMMAND_DEVICE_MAX_PER_SECOND: '10',
+      COMMAND_MAX_PER_SECOND: '200',
       'commands.maxKeys': '100',
       COMMAND_KEY_TTL_MS: '1000',
       'ws.maxMessageBurst': '1000',
@@ -335,6 +336,23 @@ describe('commands that finish', () => {
       await published({ key: unique() }, await open('bob'));
     });
 
+    it('of all users together are bounded too', async () => {
+      const keysNow = async (): Promise<number> =>
+        (await app.metrics.commandKeys.get()).values[0]?.value ?? 0;
+      await until(async () => (await keysNow()) === 0);
+      const users = await Promise.all(Array.from({ length: 10 }, (_, n) => open(`user-${n}`)));
+      users.forEach((user) => {
+        for (let n = 0; n < 10; n += 1) {
+          user.send({ type: 'command', deviceId: `${deviceId}-${n}`, command: n, key: unique() });
+        }
+      });
+      await until(async () => (await keysNow()) === 100);
+      command({ key: unique() });
+      expect(await client.next('error')).toMatchObject({ code: 'too_many_commands' });
+      command({});
+      await client.next('command_sent');
+    });
+
     it('keeps answers up to a bound, and says of others that there was one', async () => {
       const answer = JSON.stringify('x'.repeat(MAX_KEPT_REPLY_BYTES / 3));
       const keys = [unique(), unique(), unique()];
@@ -382,6 +400,20 @@ describe('commands that finish', () => {
       expect(others.flatMap((from) => from.all('error'))).toMatchObject(
         Array.from({ length: 4 }, () => ({ code: 'too_many_commands' })),
       );
+    });
+
+    it('let a connection send so many a second, to however many devices, and others as many', async () => {
+      for (let n = 0; n < 450; n += 1) {
+        client.send({ type: 'command', deviceId: `${deviceId}-${n % 90}`, command: n, id: n });
+      }
+      await until(() => client.all('command_sent').length + client.all('error').length === 450);
+      const errors = client.all('error');
+      expect(errors.length).toBeGreaterThan(0);
+      expect(errors[0]).toMatchObject({
+        code: 'rate_limited',
+        error: expect.stringContaining('200 commands'),
+      });
+      await published({}, await open('bob'));
     });
 
     it('let a device get so many a second, and close nobody for it', async () => {

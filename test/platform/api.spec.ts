@@ -472,6 +472,9 @@ describe('the server API of one instance', () => {
     for (let n = 0; n < 100_000; n += 1) {
       await publish(adapter, `d-${n}`, n);
     }
+    for (let n = 0; n < 30; n += 1) {
+      await publish(adapter, `large-${n}`, 'x'.repeat(200_000));
+    }
     let longest = 0;
     let last = performance.now();
     const watch = setInterval(() => {
@@ -487,6 +490,14 @@ describe('the server API of one instance', () => {
     }
     clearInterval(watch);
     expect(count).toBe(5_000);
+    // An answer has 4 MiB at most, whatever its devices say.
+    const pages: number[] = [];
+    for (cursor = ''; cursor !== '&cursor=undefined';) {
+      const { body } = await call(app, 'GET', `/devices?pattern=large-*&limit=1000${cursor}`);
+      pages.push(body['devices'].length);
+      cursor = `&cursor=${body['cursor']}`;
+    }
+    expect(pages).toEqual([20, 10]);
     process.stderr.write(`listing 100 000 devices: longest turn ${Math.round(longest)} ms\n`);
   });
 });

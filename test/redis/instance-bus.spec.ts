@@ -1,6 +1,12 @@
 import { Redis } from 'ioredis';
-import { MAX_ASKS } from '../../src/instances/instance-bus.js';
-import { MAX_ANSWERING, MAX_UNDER_WAY, RedisInstanceBus } from '../../src/redis/instance-bus.js';
+import { MAX_ASKS, MAX_MESSAGE_BYTES } from '../../src/instances/instance-bus.js';
+import {
+  MAX_ANSWERING,
+  MAX_ANSWERS_BYTES,
+  MAX_INSTANCES,
+  MAX_UNDER_WAY,
+  RedisInstanceBus,
+} from '../../src/redis/instance-bus.js';
 import { describeInstanceBus } from '../contract/instance-bus.contract.js';
 import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
 import { type RedisServer, startRedis } from '../support/redis.js';
@@ -52,6 +58,10 @@ describe(RedisInstanceBus.name, () => {
     ]);
     await client.zadd('sluice:{all.mt}:instances', Date.now() - 1, 'killed');
     expect((await buses[0]!.ask('here', null, 5_000)).silent).toEqual([]);
+    const crowd = Array.from({ length: MAX_INSTANCES + 50 }, (_, n) => [Date.now() + 60_000, `crowd-${n}`]);
+    await client.zadd('sluice:{all.mt}:instances', ...crowd.flat());
+    await buses[0]!.ask('here', null, 300);
+    expect(buses[0]!.instances).toBe(MAX_INSTANCES);
   });
 
   it('says that nobody was reached while Redis is away, names whom it knew, and tells when it is back', async () => {
@@ -99,6 +109,34 @@ describe(RedisInstanceBus.name, () => {
     open('open');
     const silent = (await Promise.all(asked)).flatMap((answers) => answers.silent);
     expect(silent).toEqual(Array.from({ length: MAX_ANSWERING }, () => c.instanceId));
+  });
+
+  it('keeps so many bytes of the answers to a question, and finds the others silent', async () => {
+    const redis = own(await startRedis());
+    const { buses, instances } = own(await startBuses(redis.url, 'sluice', 1));
+    const [bus] = buses as [RedisInstanceBus];
+    const client = new Redis(redis.port, { retryStrategy: () => null });
+    const listener = client.duplicate();
+    own({ stop: () => [client, listener].forEach((one) => one.disconnect()) });
+    const names = Array.from({ length: 70 }, (_, n) => `other-${n}`);
+    await client.zadd('sluice:{all.mt}:instances', ...names.flatMap((name) => [Date.now() + 60_000, name]));
+    const large = 'x'.repeat(MAX_MESSAGE_BYTES - 100);
+    listener.on('message', (_channel, text: string) => {
+      const { f, a } = JSON.parse(text) as { f: string; a?: number };
+      const answers = async (): Promise<void> => {
+        for (const name of names) {
+          await client.publish(`sluice:{all.mt}:bus:${f}`, JSON.stringify({ f: name, a, b: large }));
+        }
+      };
+      void (a === undefined ? undefined : answers());
+    });
+    await listener.subscribe('sluice:{all.mt}:bus');
+    bus.on('large', () => 1);
+    const { answers, silent } = await bus.ask('large', null, 20_000);
+    const fit = Math.floor(MAX_ANSWERS_BYTES / (MAX_MESSAGE_BYTES - 50));
+    expect(answers).toHaveLength(1 + fit);
+    expect(silent).toHaveLength(names.length - fit);
+    expect(await outcomes(instances[0]!, 'refused')).toBe(names.length - fit);
   });
 
   it('counts what it cannot read, and takes no answer to a question that nobody asks', async () => {
