@@ -19,7 +19,7 @@ import { Readiness } from './health/readiness.js';
 import { HttpErrorFilter } from './http/http-error.filter.js';
 import { createManagementServer, isManagementExposed, isManagementSeparate } from './http/management.js';
 import { layoutLines } from './layouts/describe-layouts.js';
-import { loadLayouts, loadModules } from './layouts/layouts.js';
+import { readLayouts } from './layouts/layouts.js';
 import { createLogger } from './logging/create-logger.js';
 import { NestLogger } from './logging/nest-logger.js';
 import { ShutdownSteps } from './shutdown-steps.js';
@@ -58,9 +58,8 @@ export interface ListeningPorts {
 export async function createApp(config: Config, options: CreateAppOptions = {}): Promise<SluiceApp> {
   const logger = new NestLogger(createLogger(config.log, options.logTo));
   Logger.overrideLogger(logger);
-  const layouts = loadLayouts(config);
+  const layouts = await readLayouts(config);
   if (layouts !== null) {
-    await loadModules(layouts, config);
     layoutLines(layouts).forEach((line) => Logger.log(line, 'Layouts'));
   }
   layouts?.warnings.forEach((warning) => Logger.warn(`LAYOUT_FILE: ${warning}`, 'Layouts'));

@@ -62,7 +62,7 @@ export const rows = {
   ],
   'Ingest and delivery': [
     graph('Device messages by kind and outcome', 'mps', [
-      [sum(rate('sluice_ingest_messages_total'), 'kind, outcome'), '{{kind}} {{outcome}}'],
+      [sum(rate('sluice_ingest_messages_total'), 'layout, kind, outcome'), '{{layout}} {{kind}} {{outcome}}'],
     ]),
     graph('Deliveries by lane', 'mps', [
       [sum(rate('sluice_delivery_messages_total'), 'lane'), '{{lane}}'],

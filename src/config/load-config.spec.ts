@@ -195,6 +195,12 @@ const ROWS: Record<string, Row> = {
     refuses: ['a'.repeat(31), 'every token must have at least 32 characters'],
   },
   LOG_TRACE_DEVICES: { path: 'log.traceDevices', fallback: [], takes: ['a,b', ['a', 'b']] },
+  LOG_TRACE_TOPICS: {
+    path: 'log.traceTopics',
+    fallback: [],
+    takes: ['a/+/b, c/#', ['a/+/b', 'c/#']],
+    refuses: ['a/#/b', 'is no topic filter'],
+  },
   DEMO_DEVICES: { path: 'demo.devices', fallback: 12, takes: ['3', 3], refuses: ['many', WHOLE] },
 };
 

@@ -3,14 +3,9 @@ import type { SessionMessages } from '../ingest/ingest.js';
 import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
 import { RetainedState } from '../ingest/retained-state.js';
 import type { Reading } from '../layouts/field-states.js';
-import {
-  capturesOf,
-  type CompiledLayout,
-  type CompiledLayouts,
-  type SparkplugRoute,
-} from '../layouts/compile.js';
-import { LAYOUTS } from '../layouts/layouts.js';
-import { background, contain } from '../logging/walls.js';
+import type { CompiledLayout, SparkplugRoute } from '../layouts/compile.js';
+import { ActiveLayouts } from '../layouts/active-layouts.js';
+import { background, contain, tellEach } from '../logging/walls.js';
 import type { InboundMessage, Route } from '../mqtt/topic-router.js';
 import { BroadcastAdapter, type DeviceStatus, type StateOutcome } from '../rooms/broadcast-adapter.js';
 import { Transformer } from '../transform/transformer.js';
@@ -40,26 +35,41 @@ const MAX_META_FIELDS = 1_000;
  */
 @Injectable()
 export class DeviceMessages implements SessionMessages, Says {
-  readonly routes: readonly Route[];
-  readonly subscriptions: readonly Pick<Route, 'filter' | 'qos'>[];
+  routes: readonly Route[] = [];
+  subscriptions: readonly Pick<Route, 'filter' | 'qos'>[] = [];
   /** By layout and device, the number of the last status (`order`). */
   private readonly lastOrder = new Map<string, number>();
 
   /** By device, what its metadata says a topic each (`meta` with `as: field`). */
   private readonly metaFields = new Map<string, Map<string, string>>();
   private readonly state: SessionState;
+  private readonly listeners = new Set<() => void>();
+  private readonly forgetLayouts: () => void;
 
-  /** @param layouts null: the built-in one */
   constructor(
     @Inject(BroadcastAdapter) private readonly sink: DeviceSink,
     private readonly retained: RetainedState,
     private readonly metadata: StaticMetadata,
     private readonly transformer: Transformer,
     private readonly states: SessionStates,
-    @Inject(LAYOUTS) private readonly layouts: CompiledLayouts | null,
+    private readonly layouts: ActiveLayouts,
     @Inject(BroadcastAdapter) private readonly rooms: KnownDevices,
   ) {
-    this.state = states.make(sink, retained, layouts === null ? null : silenceOf(layouts));
+    this.state = states.make(sink, retained, layouts);
+    this.takeLayouts();
+    this.forgetLayouts = layouts.onChange(() => {
+      this.takeLayouts();
+      tellEach('device', [...this.listeners]);
+    });
+  }
+
+  onRoutes(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  private takeLayouts(): void {
+    const layouts = this.layouts.current;
     const layout = 'sluice';
     this.routes =
       layouts === null
@@ -148,16 +158,15 @@ export class DeviceMessages implements SessionMessages, Says {
   }
 
   connected(missed: boolean): void {
-    this.state.fields.connected(missed);
-    this.state.silence?.connected(missed);
+    this.state.connected(missed);
   }
 
   caughtUp(): void {
-    this.state.silence?.upToDate();
+    this.state.caughtUp();
   }
 
   disconnected(): void {
-    this.state.silence?.disconnected();
+    this.state.disconnected();
   }
 
   flush(): void {
@@ -165,6 +174,7 @@ export class DeviceMessages implements SessionMessages, Says {
   }
 
   end(): void {
+    this.forgetLayouts();
     this.state.end();
   }
 
@@ -364,12 +374,4 @@ export class DeviceMessages implements SessionMessages, Says {
     );
     background('device', finished, () => message.finish('failed'));
   }
-}
-
-/** How long a device may be silent, by the layout that makes its id; null where no layout says. */
-function silenceOf({ layouts }: CompiledLayouts): ((deviceId: string) => number | undefined) | null {
-  const timed = layouts.filter(({ silenceMs }) => silenceMs !== undefined);
-  return timed.length === 0
-    ? null
-    : (deviceId) => timed.find((layout) => capturesOf(layout, deviceId) !== undefined)?.silenceMs;
 }

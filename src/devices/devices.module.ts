@@ -7,7 +7,7 @@ import { Upstream } from '../ingest/upstream.js';
 import { Sparkplug } from '../layouts/codecs/sparkplug.js';
 import type { CompiledLayouts } from '../layouts/compile.js';
 import { LayoutCommandRoutes } from '../layouts/command-routes.js';
-import { LAYOUTS } from '../layouts/layouts.js';
+import { ActiveLayouts } from '../layouts/active-layouts.js';
 import { Metrics } from '../metrics/metrics.js';
 import { brokerSettings } from '../mqtt/broker-connection.js';
 import { BuiltInCommandRoutes } from '../mqtt/built-in-commands.js';
@@ -19,6 +19,8 @@ import { TransformModule } from '../transform/transform.module.js';
 import { DeviceController } from './device.controller.js';
 import { DeviceMessages } from './device-messages.js';
 import { StaticMetadata } from './static-metadata.js';
+import { LayoutReload } from './layout-reload.js';
+import { LayoutsController } from './layouts.controller.js';
 import { MqttTransport } from './mqtt-transport.js';
 import { SessionStates } from './session-states.js';
 
@@ -34,10 +36,11 @@ export class DevicesModule {
       module: DevicesModule,
       global: true,
       imports: [TransformModule],
-      controllers: [DeviceController],
+      controllers: [DeviceController, LayoutsController],
       providers: [
         ingest,
-        { provide: LAYOUTS, useValue: layouts },
+        { provide: ActiveLayouts, useFactory: () => new ActiveLayouts(layouts) },
+        LayoutReload,
         {
           provide: INGEST_PARTS,
           inject: [

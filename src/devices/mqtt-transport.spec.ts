@@ -1,6 +1,7 @@
 import { Ingest, type IngestParts } from '../ingest/ingest.js';
 import type { RetainedState } from '../ingest/retained-state.js';
 import { Upstream } from '../ingest/upstream.js';
+import { ActiveLayouts } from '../layouts/active-layouts.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { CommandPublisher } from '../mqtt/command-publisher.js';
 import type { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
@@ -33,7 +34,7 @@ function transportWith(patterns: readonly string[]) {
     {} as StaticMetadata,
     {} as Transformer,
     { make: () => ({}) } as unknown as SessionStates,
-    null,
+    new ActiveLayouts(null),
     {} as BroadcastAdapter,
   );
   const metrics = new Metrics();

@@ -5,7 +5,8 @@ import type { RetainedState } from '../ingest/retained-state.js';
 import { moduleCalls } from '../layouts/codecs/module-codec.js';
 import { Sparkplug } from '../layouts/codecs/sparkplug.js';
 import type { SparkplugNodes } from '../layouts/codecs/sparkplug-nodes.js';
-import type { CompiledLayout } from '../layouts/compile.js';
+import type { ActiveLayouts } from '../layouts/active-layouts.js';
+import { capturesOf, type CompiledLayout, type CompiledLayouts } from '../layouts/compile.js';
 import { fieldLimits, FieldStates } from '../layouts/field-states.js';
 import { Silence } from '../layouts/silence.js';
 import { background } from '../logging/walls.js';
@@ -18,6 +19,10 @@ export interface SessionState {
   readonly fields: FieldStates;
   /** null where no layout has a silence. */
   readonly silence: Silence | null;
+  /** As {@link SessionMessages} is told. */
+  connected(missed: boolean): void;
+  caughtUp(): void;
+  disconnected(): void;
   /** The edge nodes of a layout. */
   edgeNodes(layout: CompiledLayout): SparkplugNodes;
   /** The session has ended. */
@@ -47,17 +52,18 @@ export class SessionStates {
     mirrorGauge(metrics.silenceWatched, () => sum(({ silence }) => silence?.size ?? 0));
   }
 
-  /** @param silenceOf ms by device; null where no layout has a silence */
-  make(
-    sink: DeviceSink,
-    retained: RetainedState,
-    silenceOf: ((deviceId: string) => number | undefined) | null,
-  ): SessionState {
+  make(sink: DeviceSink, retained: RetainedState, layouts: ActiveLayouts): SessionState {
     const { config, metrics, transformer, open } = this;
     const fields = new FieldStates(sink, retained, transformer, fieldLimits(config), metrics);
-    const silence =
-      silenceOf === null ? null : new Silence(sink, silenceOf, config.rooms.maxDevices, metrics);
-    const edgeNodes = new Map<CompiledLayout, SparkplugNodes>();
+    const makeSilence = (): Silence | null => {
+      const silenceOf = layouts.current === null ? null : silenceBy(layouts.current);
+      return silenceOf === null ? null : new Silence(sink, silenceOf, config.rooms.maxDevices, metrics);
+    };
+    let silence = makeSilence();
+    let isConnected = false;
+    let isCaughtUp = false;
+    /** By what its layout says of nodes: a file that was read again may say the same. */
+    const edgeNodes = new Map<string, SparkplugNodes>();
     const host = {
       edgeNodes: sink.edgeNodes,
       apply: fields.apply.bind(fields),
@@ -70,18 +76,52 @@ export class SessionStates {
         return sink.setMeta(deviceId, transformer.meta(deviceId, meta));
       },
     };
+    const forgetLayouts = layouts.onChange(() => {
+      silence?.stop();
+      silence = makeSilence();
+      if (isConnected) {
+        silence?.connected(true); // who was not read until now has not been silent
+      }
+      if (isCaughtUp) {
+        silence?.upToDate();
+      }
+      const kept = new Set(layouts.current?.layouts.map((layout) => nodesKey(layout)));
+      for (const [key, nodes] of edgeNodes) {
+        if (!kept.has(key)) {
+          edgeNodes.delete(key);
+          background('ingest', this.sparkplug.close(nodes, true));
+        }
+      }
+    });
     const state: SessionState = {
       fields,
-      silence,
+      get silence() {
+        return silence;
+      },
+      connected(missed) {
+        isConnected = true;
+        fields.connected(missed);
+        silence?.connected(missed);
+      },
+      caughtUp() {
+        isCaughtUp = true;
+        silence?.upToDate();
+      },
+      disconnected() {
+        isConnected = isCaughtUp = false;
+        silence?.disconnected();
+      },
       edgeNodes: (layout) => {
-        let nodes = edgeNodes.get(layout);
+        const key = nodesKey(layout);
+        let nodes = edgeNodes.get(key);
         if (nodes === undefined) {
           nodes = this.sparkplug.open(layout, host);
-          edgeNodes.set(layout, nodes);
+          edgeNodes.set(key, nodes);
         }
         return nodes;
       },
       end: () => {
+        forgetLayouts();
         edgeNodes.forEach((nodes) => background('ingest', this.sparkplug.close(nodes)));
         fields.stop();
         silence?.stop();
@@ -91,4 +131,18 @@ export class SessionStates {
     open.add(state);
     return state;
   }
+}
+
+/** How long a device may be silent, by the layout that makes its id; null where no layout says. */
+function silenceBy({ layouts }: CompiledLayouts): ((deviceId: string) => number | undefined) | null {
+  const timed = layouts.filter(({ silenceMs }) => silenceMs !== undefined);
+  return timed.length === 0
+    ? null
+    : (deviceId) => timed.find((layout) => capturesOf(layout, deviceId) !== undefined)?.silenceMs;
+}
+
+/** All that edge nodes are told of their layout. */
+function nodesKey({ name, ids, sparkplug, windowMs, routes }: CompiledLayout): string {
+  const topics = routes.map(({ topic }) => topic.source);
+  return JSON.stringify([name, ids.source, sparkplug, windowMs, topics]);
 }

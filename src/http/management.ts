@@ -17,7 +17,7 @@ import { contain } from '../logging/walls.js';
 
 const managementRequests = new WeakSet<IncomingMessage>();
 /** The only paths of the management port, beside those of the server API. */
-const PATHS = new Set(['/health/live', '/health/ready', '/metrics']);
+const PATHS = new Set(['/health/live', '/health/ready', '/metrics', '/layouts']);
 /** Probes and scrapes are short: a slower client is not one of them. */
 const REQUEST_TIMEOUT_MS = 10_000;
 export const MAX_CONNECTIONS = 512;
@@ -45,7 +45,7 @@ function cameThroughManagement(request: IncomingMessage): boolean {
 }
 
 /**
- * An HTTP server that passes only health and metrics to `handler`, requests of the server API to `api`, and answers 404 to everything else. It uses the same event loop as all
+ * An HTTP server that passes only health, metrics and layouts to `handler`, requests of the server API to `api`, and answers 404 to everything else. It uses the same event loop as all
  * else, so that liveness really checks it.
  */
 export function createManagementServer(handler: RequestListener, api: ApiRequests): Server {

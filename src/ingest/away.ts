@@ -166,7 +166,15 @@ class LocalIngest {
       `${config.redis.namespace}-local-retained-${instance}`,
       () => this.retained.messages.caughtUp(),
     );
-    const context = contextFor(parts, this.retained.messages.routes);
+    const { messages } = this.retained;
+    const context = contextFor(parts, messages.routes);
+    messages.onRoutes(() => {
+      context.router.replace(messages.routes);
+      this.session.changeSubscriptions(liveSubscriptions(messages));
+      if (this.session.up) {
+        this.retained.readNew();
+      }
+    });
     this.session = new IngestSession(
       context,
       {

@@ -46,7 +46,11 @@ export abstract class Ingest {
 
 /** The context of a session with these routes. */
 export function contextFor({ context, config }: IngestParts, routes: readonly Route[]): IngestContext {
-  return { ...context, router: new TopicRouter(routes, Math.max(10_000, config.rooms.maxDevices)) };
+  const unmatched = (topic: string): void => context.counters.unmatched.note(topic);
+  return {
+    ...context,
+    router: new TopicRouter(routes, Math.max(10_000, config.rooms.maxDevices), unmatched),
+  };
 }
 
 /** Subscriptions to live messages, without the retained ones. */
@@ -68,6 +72,8 @@ export interface SessionMessages {
   readonly routes: readonly Route[];
   /** The filters that bring these topics, disjoint: some brokers deliver a message once for each that matches. */
   readonly subscriptions: readonly Pick<Route, 'filter' | 'qos'>[];
+  /** Called when routes and subscriptions are others. @returns removes the listener */
+  onRoutes(listener: () => void): () => void;
   /** The same for another session: with another place for what devices say, and its own retained messages. */
   into(sink: DeviceSink, retained: RetainedState): SessionMessages;
   /** Sets the metadata of METADATA_FILE for devices without other metadata. */

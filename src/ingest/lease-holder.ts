@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { background, contain, walled } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
-import { IngestSession } from '../mqtt/ingest-session.js';
+import { IngestSession, type SubscriptionOptions } from '../mqtt/ingest-session.js';
 import type { Route } from '../mqtt/topic-router.js';
 import type { IngestLease, LeasePhase } from './ports.js';
 import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
@@ -65,9 +65,9 @@ export class IngestHolder {
       `${config.redis.namespace}-retained-${parts.instance}`,
       () => this.retainedDone(),
     );
-    const { routes } = this.retained.messages;
-    const subscriptions = [
-      ...liveSubscriptions(this.retained.messages),
+    const { messages } = this.retained;
+    const subscriptions = (): SubscriptionOptions[] => [
+      ...liveSubscriptions(messages),
       markerSubscription(notes.markerFilter),
     ];
     const marker: Route = {
@@ -76,9 +76,10 @@ export class IngestHolder {
       kind: 'other',
       handle: (message) => this.markers.arrived(message),
     };
+    const context = contextFor(parts, [...messages.routes, marker]);
     const expiry = config.mqtt.sessionExpiryS;
     this.session = new IngestSession(
-      contextFor(parts, [...routes, marker]),
+      context,
       {
         name: 'live',
         // The same client id for every holder: the next one reads what the broker queued for the last one.
@@ -87,7 +88,7 @@ export class IngestHolder {
         sessionExpiryS: expiry,
         receiveMaximum: config.mqtt.receiveMaximum,
         will: notes.will(token),
-        subscriptions,
+        subscriptions: subscriptions(),
       },
       {
         connected: (sessionPresent, connack) => {
@@ -106,6 +107,13 @@ export class IngestHolder {
       },
     );
     this.forgets = [
+      messages.onRoutes(() => {
+        context.router.replace([...messages.routes, marker]);
+        this.session.changeSubscriptions(subscriptions());
+        if (this.session.up) {
+          this.retained.readNew();
+        }
+      }),
       store.onCongestion((congested) => this.session.pause(congested)),
       store.stateDoubt.onRaised(() => {
         if (this.phase !== 'claimed') {

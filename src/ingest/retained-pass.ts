@@ -64,6 +64,12 @@ export class RetainedPass {
     this.read();
   }
 
+  /** Reads them once more for topics that are new: what comes only fills what is not known. */
+  readNew(): void {
+    this.state.begin(false, true);
+    this.read();
+  }
+
   async stop(): Promise<void> {
     const { reader } = this;
     this.reader = undefined;

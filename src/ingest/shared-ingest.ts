@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { background, walled } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
-import { IngestSession } from '../mqtt/ingest-session.js';
+import { IngestSession, type SubscriptionOptions } from '../mqtt/ingest-session.js';
 import type { Route } from '../mqtt/topic-router.js';
 import type { IngestSlots } from './ports.js';
 import {
@@ -237,7 +237,7 @@ interface MemberEvents {
 class GroupMember {
   readonly session: IngestSession;
   private readonly logger = new Logger('Ingest');
-  private readonly filters: readonly string[];
+  private filters: readonly string[];
   private readonly markers: PassingMarkers;
   private readonly retained: RetainedPass;
   private readonly forgets: (() => void)[];
@@ -261,12 +261,13 @@ class GroupMember {
       `${redis.namespace}-retained-${parts.instance}`,
       () => store.stateDoubt.settle(),
     );
-    const { routes } = this.retained.messages;
-    const shared = liveSubscriptions(this.retained.messages).map(({ filter, ...rest }) => ({
-      ...rest,
-      filter: `$share/${mqtt.sharedGroup}/${filter}`,
-    }));
-    this.filters = shared.map(({ filter }) => filter);
+    const { messages } = this.retained;
+    const shared = (): SubscriptionOptions[] =>
+      liveSubscriptions(messages).map(({ filter, ...rest }) => ({
+        ...rest,
+        filter: `$share/${mqtt.sharedGroup}/${filter}`,
+      }));
+    this.filters = shared().map(({ filter }) => filter);
     this.markers = new PassingMarkers(
       () => this.session.oldestSequence,
       (marker) => this.markerPassed(marker),
@@ -278,15 +279,16 @@ class GroupMember {
       handle: (message) => this.markers.arrived(message),
     };
     const marker = markerSubscription(notes.markerFilter);
+    const context = contextFor(parts, [...messages.routes, markerRoute]);
     this.session = new IngestSession(
-      contextFor(parts, [...routes, markerRoute]),
+      context,
       {
         name: `shared ${slot}`,
         clientId: `${redis.namespace}-shared-${slot}`,
         cleanStart: 'never',
         sessionExpiryS: mqtt.sessionExpiryS,
         receiveMaximum: mqtt.receiveMaximum,
-        subscriptions: adopted ? [marker] : [...shared, marker],
+        subscriptions: adopted ? [marker] : [...shared(), marker],
       },
       {
         connected: (sessionPresent, connack) => {
@@ -304,6 +306,17 @@ class GroupMember {
       },
     );
     this.forgets = [
+      messages.onRoutes(() => {
+        context.router.replace([...messages.routes, markerRoute]);
+        if (!adopted) {
+          const subscriptions = shared();
+          this.filters = subscriptions.map(({ filter }) => filter);
+          this.session.changeSubscriptions([...subscriptions, marker]);
+          if (this.session.up) {
+            this.retained.readNew();
+          }
+        }
+      }),
       store.onCongestion((congested) => this.session.pause(congested)),
       store.stateDoubt.onRaised(() => {
         if (this.session.up && !adopted) {

@@ -22,6 +22,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
   private retainedReader: RetainedReader | undefined;
   private stopped = false;
   private stopFollowing: (() => void) | undefined;
+  private stopRoutes: (() => void) | undefined;
 
   constructor(private readonly parts: IngestParts) {
     super();
@@ -78,11 +79,21 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
     );
     this.session = session;
     session.start();
+    this.stopRoutes?.();
+    this.stopRoutes = parts.messages.onRoutes(() => {
+      context.router.replace(parts.messages.routes);
+      session.changeSubscriptions(liveSubscriptions(parts.messages));
+      if (session.up) {
+        this.retained.begin(false, true); // what is new here only fills what is not known
+        this.readRetained();
+      }
+    });
   }
 
   async stop(): Promise<void> {
     this.stopped = true;
     this.stopFollowing?.();
+    this.stopRoutes?.();
     this.parts.messages.flush();
     this.parts.messages.end();
     await Promise.all([this.retainedReader?.stop(), this.session?.end({ discardSession: true })]);
@@ -92,6 +103,12 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
     const { parts, context } = this;
     this.logger.log(`Reading device topics from ${context.broker.name}`);
     parts.upstream.set(true);
+    this.readRetained();
+  }
+
+  private readRetained(): void {
+    const { parts, context } = this;
+    background('ingest', this.retainedReader?.stop());
     const clientId = `${parts.config.redis.namespace}-retained-${parts.instance}`;
     this.retainedReader = new RetainedReader(context, parts.messages, clientId, () => {
       this.retained.end();

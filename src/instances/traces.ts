@@ -138,7 +138,8 @@ export class Traces implements OnModuleInit, OnModuleDestroy {
     }
   }
 
-  private mayWrite(): boolean {
+  /** Whether one more line may be written in this second; one that may not is counted. */
+  mayWrite(): boolean {
     const second = Math.floor(performance.now() / 1_000);
     if (second !== this.second) {
       this.second = second;

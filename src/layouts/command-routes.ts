@@ -11,18 +11,29 @@ import { overlap } from './topic-filters.js';
 
 /** Commands by the layouts of LAYOUT_FILE: the id leads back to its levels, and they to the topic. No two layouts can make one id. */
 export class LayoutCommandRoutes extends CommandRoutes {
-  readonly replies: readonly ReplyRoute[];
   /** Layouts whose command topics Sluice reads, too: for telemetry, or as answers. */
-  private readonly heard: ReadonlySet<CompiledLayout>;
+  private heard!: ReadonlySet<CompiledLayout>;
+  private layouts!: CompiledLayouts;
+  private routes: readonly ReplyRoute[] = [];
 
   /** @param nodes what births said of the metrics, wherever it is now */
   constructor(
-    private readonly layouts: CompiledLayouts,
+    layouts: CompiledLayouts,
     private readonly nodes: Pick<EdgeNodes, 'read'>,
   ) {
     super();
-    this.replies = layouts.layouts.flatMap(({ command }) => (command?.reply ? [command.reply] : []));
-    const filters = [...layouts.subscriptions, ...this.replies].map(({ filter }) => filter);
+    this.replace(layouts);
+  }
+
+  get replies(): readonly ReplyRoute[] {
+    return this.routes;
+  }
+
+  /** Commands go by these from now on. */
+  replace(layouts: CompiledLayouts): void {
+    this.layouts = layouts;
+    this.routes = layouts.layouts.flatMap(({ command }) => (command?.reply ? [command.reply] : []));
+    const filters = [...layouts.subscriptions, ...this.routes].map(({ filter }) => filter);
     this.heard = new Set(
       layouts.layouts.filter(
         ({ command }) =>

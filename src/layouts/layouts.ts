@@ -4,9 +4,6 @@ import type { Config } from '../config/config.js';
 import { compileLayouts, type CompiledLayouts } from './compile.js';
 import { LayoutFileError, readLayoutFile } from './layout-file.js';
 
-/** DI token of the {@link CompiledLayouts}; null without LAYOUT_FILE: then the built-in layout is served as it always was. */
-export const LAYOUTS = Symbol('SLUICE:LAYOUTS');
-
 /** @throws {ConfigError} with a line for each mistake in the file */
 export function loadLayouts(config: Pick<Config, 'layouts' | 'mqtt'>): CompiledLayouts | null {
   const { file } = config.layouts;
@@ -21,6 +18,15 @@ export function loadLayouts(config: Pick<Config, 'layouts' | 'mqtt'>): CompiledL
     }
     throw error;
   }
+}
+
+/** The file as it is now, with the operator's codecs loaded. @throws {ConfigError} with a line for each mistake */
+export async function readLayouts(config: Pick<Config, 'layouts' | 'mqtt'>): Promise<CompiledLayouts | null> {
+  const layouts = loadLayouts(config);
+  if (layouts !== null) {
+    await loadModules(layouts, config);
+  }
+  return layouts;
 }
 
 /** Loads the operator's codecs, whose paths are relative to the file. @throws {ConfigError} with a line for each that cannot be used */

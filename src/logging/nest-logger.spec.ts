@@ -11,7 +11,13 @@ function capture(overrides: Partial<Config['log']> = {}) {
       done();
     },
   });
-  const log: Config['log'] = { level: 'info', format: 'json', traceDevices: [], ...overrides };
+  const log: Config['log'] = {
+    level: 'info',
+    format: 'json',
+    traceDevices: [],
+    traceTopics: [],
+    ...overrides,
+  };
   return { lines, logger: new NestLogger(createLogger(log, to)) };
 }
 

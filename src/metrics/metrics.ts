@@ -106,8 +106,8 @@ export class Metrics {
 
   readonly ingest = this.counter(
     'ingest_messages_total',
-    'Device messages by kind (telemetry, status, meta, other) and outcome: accepted, duplicate, refused (by the store: MAX_DEVICES, say), retained, not_json, too_deep, not_object, bad_status, too_large, bad_topic, bad_device_id, failed, ignored (as the layout says), not_text, no_id, no_member, codec_error, unknown_alias, sequence_gap, historical, too_many_fields, malformed (a stream that was no MQTT)',
-    ['kind', 'outcome'],
+    'Device messages by layout (empty for topics of none), kind (telemetry, status, meta, other) and outcome: accepted, duplicate, refused (by the store: MAX_DEVICES, say), retained, not_json, too_deep, not_object, bad_status, too_large, bad_topic, bad_device_id, failed, ignored (as the layout says), not_text, no_id, no_member, codec_error, unknown_alias, sequence_gap, historical, too_many_fields, malformed (a stream that was no MQTT)',
+    ['layout', 'kind', 'outcome'],
   );
   readonly fieldStates = this.gauge(
     'field_states',

@@ -86,6 +86,8 @@ export class CommandPublisher {
   /** Runs while answers are not asked for. */
   private subscribeTimer: NodeJS.Timeout | undefined;
   private subscribeRefusalSaid = false;
+  /** Filters that are subscribed, or asked for. */
+  private asked: readonly string[] = [];
   /** Replaced in tests. */
   private readonly subscribeAgainMs: number = SUBSCRIBE_AGAIN_MS;
 
@@ -255,6 +257,19 @@ export class CommandPublisher {
     this.pump();
   }
 
+  /** Devices answer on other topics from now on. */
+  repliesChanged(): void {
+    const { client } = this;
+    if (client?.connected === true) {
+      const before = this.asked;
+      this.subscribe(client);
+      const obsolete = before.filter((filter) => !this.asked.includes(filter));
+      if (obsolete.length > 0) {
+        client.unsubscribe([...obsolete]);
+      }
+    }
+  }
+
   /** Asks for the answers of devices. Commands need not wait: a broker handles the packets of a connection in order. */
   private subscribe(client: MqttClient): void {
     if (this.subscribeTimer !== undefined) {
@@ -267,6 +282,7 @@ export class CommandPublisher {
         ...this.routes.replies.map(({ filter }) => filter),
       ]),
     ];
+    this.asked = filters;
     let open = 0;
     for (let at = 0; at < filters.length; at += FILTERS_PER_SUBSCRIBE) {
       const some = filters.slice(at, at + FILTERS_PER_SUBSCRIBE);

@@ -3,11 +3,13 @@ import type { Counter } from 'prom-client';
 import { CONFIG, type Config } from '../config/config.js';
 import { Traces } from '../instances/traces.js';
 import { Metrics } from '../metrics/metrics.js';
+import { filterTakes } from '../protocol/topic-filter.js';
+import type { Route } from './topic-router.js';
+import { UnmatchedTopics } from './unmatched-topics.js';
 
-const MESSAGE_KINDS = ['telemetry', 'status', 'meta', 'other'] as const;
-export type MessageKind = (typeof MESSAGE_KINDS)[number];
+export type MessageKind = 'telemetry' | 'status' | 'meta' | 'other';
 
-/** Every outcome of a device message; the label of `sluice_ingest_messages_total`. */
+/** Every outcome of a device message; a label of `sluice_ingest_messages_total`. */
 export const MESSAGE_OUTCOMES = [
   'accepted',
   'duplicate',
@@ -34,26 +36,36 @@ export const MESSAGE_OUTCOMES = [
 ] as const;
 export type MessageOutcome = (typeof MESSAGE_OUTCOMES)[number];
 
-/** Plain numbers per kind and outcome, read by the registry when it is scraped: a labelled counter costs 0.5 µs a message. */
+/** Layouts that have counts of their own; file after file is read again, and each may name others. */
+const MAX_LAYOUTS = 256;
+
+type Counts = Map<MessageOutcome, { now: number; seen: number }>;
+
+/**
+ * Plain numbers per layout, kind and outcome, read by the registry when it is scraped: a labelled counter costs 0.5 µs a message. The
+ * layout is empty for what is of none.
+ */
 @Injectable()
 export class IngestCounters {
-  private readonly counts = new Map<MessageKind, Map<MessageOutcome, { now: number; seen: number }>>();
+  /** Topics without a route. */
+  readonly unmatched = new UnmatchedTopics();
+  private readonly counts = new Map<string, Map<MessageKind, Counts>>();
+  private lastLayout: string | null = null;
   private lastKind: MessageKind | null = null;
   private lastOutcome: MessageOutcome | null = null;
   private last = { now: 0, seen: 0 };
 
   constructor(metrics: Metrics) {
-    for (const kind of MESSAGE_KINDS) {
-      this.counts.set(kind, new Map(MESSAGE_OUTCOMES.map((outcome) => [outcome, { now: 0, seen: 0 }])));
-    }
-    const counts = this.counts;
+    const { counts } = this;
     Object.assign(metrics.ingest, {
       collect(this: Counter): void {
-        for (const [kind, outcomes] of counts) {
-          for (const [outcome, count] of outcomes) {
-            if (count.now > count.seen) {
-              this.inc({ kind, outcome }, count.now - count.seen);
-              count.seen = count.now;
+        for (const [layout, kinds] of counts) {
+          for (const [kind, outcomes] of kinds) {
+            for (const [outcome, count] of outcomes) {
+              if (count.now > count.seen) {
+                this.inc({ layout, kind, outcome }, count.now - count.seen);
+                count.seen = count.now;
+              }
             }
           }
         }
@@ -61,35 +73,87 @@ export class IngestCounters {
     });
   }
 
-  count(kind: MessageKind, outcome: MessageOutcome): void {
+  count(layout: string, kind: MessageKind, outcome: MessageOutcome): void {
     // In a flood consecutive messages have the same outcome.
-    if (kind !== this.lastKind || outcome !== this.lastOutcome) {
+    if (layout !== this.lastLayout || kind !== this.lastKind || outcome !== this.lastOutcome) {
+      this.lastLayout = layout;
       this.lastKind = kind;
       this.lastOutcome = outcome;
-      this.last = this.counts.get(kind)!.get(outcome)!;
+      this.last = this.countOf(layout, kind, outcome);
     }
     this.last.now++;
   }
 
+  /** Of all layouts. */
   read(kind: MessageKind, outcome: MessageOutcome): number {
-    return this.counts.get(kind)!.get(outcome)!.now;
+    return [...this.counts.values()].reduce(
+      (sum, kinds) => sum + (kinds.get(kind)?.get(outcome)?.now ?? 0),
+      0,
+    );
+  }
+
+  /** What became of the messages of a layout: by kind, then by outcome. */
+  ofLayout(layout: string): Partial<Record<MessageKind, Partial<Record<MessageOutcome, number>>>> {
+    return Object.fromEntries(
+      [...(this.counts.get(layout) ?? [])].map(([kind, outcomes]) => [
+        kind,
+        Object.fromEntries([...outcomes].map(([outcome, { now }]) => [outcome, now])),
+      ]),
+    );
+  }
+
+  private countOf(layout: string, kind: MessageKind, outcome: MessageOutcome): { now: number; seen: number } {
+    let kinds = this.counts.get(layout);
+    if (kinds === undefined) {
+      if (layout !== '' && this.counts.size >= MAX_LAYOUTS) {
+        return this.countOf('', kind, outcome);
+      }
+      kinds = new Map();
+      this.counts.set(layout, kinds);
+    }
+    let outcomes = kinds.get(kind);
+    if (outcomes === undefined) {
+      outcomes = new Map();
+      kinds.set(kind, outcomes);
+    }
+    let count = outcomes.get(outcome);
+    if (count === undefined) {
+      count = { now: 0, seen: 0 };
+      outcomes.set(outcome, count);
+    }
+    return count;
   }
 }
 
+/** What a line of the trace says of a message. */
+export interface TracedMessage {
+  readonly deviceId: string;
+  readonly kind: MessageKind;
+  /** Where the layout takes it; undefined where none does. */
+  readonly route: Route | undefined;
+  readonly outcome: MessageOutcome;
+  readonly bytes: number;
+}
+
 /**
- * Logs the outcome of each message of the devices named in LOG_TRACE_DEVICES, and of those traced at run time, never its content. Context `DeviceTrace`, level log; the
- * logger writes this context at any LOG_LEVEL.
+ * Logs the outcome of each message of the devices named in LOG_TRACE_DEVICES, of those traced at run time, and of the topics of
+ * LOG_TRACE_TOPICS; never its content. Context `DeviceTrace`, level log; the logger writes this context at any LOG_LEVEL.
  */
 @Injectable()
 export class DeviceTrace {
   private readonly logger = new Logger(DeviceTrace.name);
   private readonly devices: ReadonlySet<string>;
+  private readonly filters: readonly string[];
+  /** The built-in layout need not be said. */
+  private readonly saysLayouts: boolean;
 
   constructor(
-    @Inject(CONFIG) config: Config,
+    @Inject(CONFIG) { log, layouts }: Config,
     private readonly traces: Traces,
   ) {
-    this.devices = new Set(config.log.traceDevices);
+    this.devices = new Set(log.traceDevices);
+    this.filters = log.traceTopics;
+    this.saysLayouts = layouts.file !== undefined;
   }
 
   /** Whether anything is traced: lets the hot path skip the rest. */
@@ -97,9 +161,35 @@ export class DeviceTrace {
     return this.devices.size > 0 || this.traces.hasDevices;
   }
 
-  message(deviceId: string, kind: MessageKind, outcome: MessageOutcome, bytes: number): void {
+  /** The same for topics. */
+  get hasTopics(): boolean {
+    return this.filters.length > 0;
+  }
+
+  takesTopic(topic: string): boolean {
+    return this.filters.some((filter) => filterTakes(filter, topic));
+  }
+
+  message(message: TracedMessage): void {
+    const { deviceId, kind, outcome } = message;
     if (this.devices.has(deviceId) || this.traces.device(deviceId)) {
-      this.logger.log(`${kind} of ${JSON.stringify(deviceId)} (${bytes} bytes): ${outcome}`);
+      this.logger.log(`${kind} of ${JSON.stringify(deviceId)} (${this.about(message)}): ${outcome}`);
     }
+  }
+
+  /** @param topic one that {@link takesTopic} takes */
+  topic(topic: string, message: TracedMessage): void {
+    if (this.traces.mayWrite()) {
+      const { deviceId, outcome } = message;
+      const device = deviceId === '' ? '' : `device ${JSON.stringify(deviceId)}, `;
+      this.logger.log(`topic ${JSON.stringify(topic)} (${device}${this.about(message)}): ${outcome}`);
+    }
+  }
+
+  private about({ route, bytes }: TracedMessage): string {
+    const { layout, name } = route ?? {};
+    return this.saysLayouts && layout !== undefined
+      ? `${bytes} bytes, ${layout} ${name ?? ''}`
+      : `${bytes} bytes`;
   }
 }

@@ -5,8 +5,14 @@ import type { Config } from '../config/config.js';
 import { contain, walled } from '../logging/walls.js';
 import { Backoff } from '../time/backoff.js';
 import { BrokerConnection, type BrokerSettings, type LeaveOptions, type Will } from './broker-connection.js';
-import type { DeviceTrace, IngestCounters, MessageKind, MessageOutcome } from './ingest-counters.js';
-import { InboundMessage, type SettlementListener, type TopicRouter } from './topic-router.js';
+import type {
+  DeviceTrace,
+  IngestCounters,
+  MessageKind,
+  MessageOutcome,
+  TracedMessage,
+} from './ingest-counters.js';
+import { InboundMessage, type Route, type SettlementListener, type TopicRouter } from './topic-router.js';
 import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './packets.js';
 import { PacketReader, type PublishHandler } from './packet-reader.js';
 import { adviceFor, SESSION_TAKEN_OVER } from './broker-answers.js';
@@ -76,6 +82,9 @@ export class IngestSession {
   private subscribeTimer: NodeJS.Timeout | undefined;
   private granted = false;
   private paused = false;
+  private subscriptions: readonly SubscriptionOptions[];
+  /** Filters that the broker may still have for this session. */
+  private readonly obsolete = new Set<string>();
   /** How far the failed step came is unknown: a new connection replaces this one. */
   private readonly startAnew = (): void => this.connection.reset('an unforeseen error');
 
@@ -85,6 +94,7 @@ export class IngestSession {
     private readonly events: IngestSessionEvents,
   ) {
     const { broker } = context;
+    this.subscriptions = options.subscriptions;
     this.logger = new Logger(`Ingest/${options.name}`);
     this.subscribeBackoff = new Backoff(broker.reconnectMinMs, broker.reconnectMaxMs);
     this.connection = new BrokerConnection(broker, {
@@ -148,6 +158,42 @@ export class IngestSession {
     }
   }
 
+  /**
+   * Other topics are wanted, now and after each connect. The new ones are asked for before the old ones are let go: where both take a
+   * message, it may come twice in between, and none is lost.
+   */
+  changeSubscriptions(subscriptions: readonly SubscriptionOptions[]): void {
+    const filters = new Set(subscriptions.map(({ filter }) => filter));
+    const added = subscriptions.filter(
+      ({ filter }) => !this.subscriptions.some((known) => known.filter === filter),
+    );
+    for (const { filter } of this.subscriptions) {
+      if (!filters.has(filter)) {
+        this.obsolete.add(filter);
+      }
+    }
+    filters.forEach((filter) => this.obsolete.delete(filter));
+    this.subscriptions = subscriptions;
+    const { client } = this;
+    if (client === undefined) {
+      return; // with the next connection
+    }
+    if (!this.granted) {
+      this.connection.reset('other topics are wanted'); // in the middle of asking for the old ones
+    } else if (added.length > 0) {
+      this.subscribe(client, true, added, [], () => this.letGo(client));
+    } else {
+      this.letGo(client);
+    }
+  }
+
+  private letGo(client: MqttClient): void {
+    if (this.obsolete.size > 0) {
+      client.unsubscribe([...this.obsolete]);
+      this.obsolete.clear();
+    }
+  }
+
   /** The broker sends only what it has already queued for these filters. Resolves when it confirms that, or cannot. */
   unsubscribe(filters: readonly string[]): Promise<void> {
     return new Promise((resolve) => {
@@ -174,7 +220,7 @@ export class IngestSession {
     this.client = client;
     this.subscribeBackoff.reset();
     this.events.connected?.(connack.sessionPresent, connack);
-    this.subscribe(client, connack.sessionPresent, this.options.subscriptions);
+    this.subscribe(client, connack.sessionPresent, this.subscriptions);
   }
 
   private disconnected(reason: string, code: number | undefined): boolean {
@@ -201,6 +247,7 @@ export class IngestSession {
     sessionPresent: boolean,
     subscriptions: readonly SubscriptionOptions[],
     refusedBefore: readonly SubscriptionOptions[] = [],
+    done: () => void = () => this.wentUp(client, sessionPresent),
   ): void {
     const { broker } = this.context;
     const asked = subscriptions.slice(0, FILTERS_PER_SUBSCRIBE);
@@ -234,9 +281,9 @@ export class IngestSession {
           ),
         ];
         if (left.length > 0) {
-          this.subscribe(client, sessionPresent, left, refused);
+          this.subscribe(client, sessionPresent, left, refused, done);
         } else {
-          this.subscribed(client, sessionPresent, refused);
+          this.subscribed(client, sessionPresent, refused, done);
         }
       },
       this.startAnew,
@@ -248,17 +295,23 @@ export class IngestSession {
     client: MqttClient,
     sessionPresent: boolean,
     refused: readonly SubscriptionOptions[],
+    done: () => void,
   ): void {
     if (refused.length === 0) {
-      this.granted = true;
-      this.link?.pause(this.paused);
-      this.events.up?.(sessionPresent);
+      done();
       return;
     }
     this.subscribeTimer = setTimeout(
-      walled('mqtt', () => this.subscribe(client, sessionPresent, refused), this.startAnew),
+      walled('mqtt', () => this.subscribe(client, sessionPresent, refused, [], done), this.startAnew),
       this.subscribeBackoff.nextMs(),
     );
+  }
+
+  private wentUp(client: MqttClient, sessionPresent: boolean): void {
+    this.granted = true;
+    this.letGo(client);
+    this.link?.pause(this.paused);
+    this.events.up?.(sessionPresent);
   }
 
   private isRefused({ filter, qos }: SubscriptionOptions, code: unknown): boolean {
@@ -298,6 +351,8 @@ export class IngestLink implements PublishHandler, SettlementListener {
   private paused = false;
   private receivedAt = 0;
   private receivedMono = 0;
+  /** Topics of messages that LOG_TRACE_TOPICS asks for. */
+  private readonly traced = new WeakMap<InboundMessage, string>();
 
   constructor(
     private readonly context: IngestContext,
@@ -314,7 +369,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
       'error',
       walled('mqtt', (error: Error) => {
         if (error instanceof MalformedStreamError) {
-          this.context.counters.count('other', 'malformed');
+          this.context.counters.count('', 'other', 'malformed');
         }
       }),
     );
@@ -350,6 +405,13 @@ export class IngestLink implements PublishHandler, SettlementListener {
         payloadEnd - payloadStart,
         sequence,
       );
+      if (this.context.trace.hasTopics) {
+        this.traceTopic(buffer.toString('utf8', topicStart, topicEnd), {
+          ...destination,
+          route: undefined,
+          bytes: payloadEnd - payloadStart,
+        });
+      }
       return;
     }
     const message = new InboundMessage(
@@ -365,6 +427,9 @@ export class IngestLink implements PublishHandler, SettlementListener {
       sequence,
       this,
     );
+    if (this.context.trace.hasTopics) {
+      this.traced.set(message, buffer.toString('utf8', topicStart, topicEnd));
+    }
     if (++this.unsettled >= MAX_UNSETTLED && !this.held) {
       this.held = true;
       this.holdOrRelease();
@@ -394,8 +459,17 @@ export class IngestLink implements PublishHandler, SettlementListener {
     }
     const sequence = packetId === 0 ? -1 : this.reader.received(packetId, this.receivedMono);
     const destination = this.context.router.resolve(buffer, topicStart, topicEnd);
-    const { kind } = destination.route ?? destination;
-    this.refuse(kind, 'too_large', destination.deviceId, bytes, sequence);
+    const { route } = destination;
+    this.refuse(route?.kind ?? 'other', 'too_large', destination.deviceId, bytes, sequence, route);
+    if (this.context.trace.hasTopics) {
+      this.traceTopic(buffer.toString('utf8', topicStart, topicEnd), {
+        deviceId: destination.deviceId,
+        kind: route?.kind ?? 'other',
+        route: route ?? undefined,
+        outcome: 'too_large',
+        bytes,
+      });
+    }
   }
 
   settled(message: InboundMessage, outcome: MessageOutcome): void {
@@ -404,10 +478,11 @@ export class IngestLink implements PublishHandler, SettlementListener {
       this.reader.settle(message.sequence);
     }
     this.unsettled--;
-    const { kind } = message.route;
-    this.context.counters.count(kind, outcome);
-    if (this.context.trace.active) {
-      this.context.trace.message(message.deviceId, kind, outcome, message.end - message.start);
+    const { route } = message;
+    const { counters, trace } = this.context;
+    counters.count(route.layout ?? '', route.kind, outcome);
+    if (trace.active || trace.hasTopics) {
+      this.trace(message, outcome);
     }
     if (this.held && this.unsettled <= MAX_UNSETTLED / 2) {
       this.held = false;
@@ -417,7 +492,25 @@ export class IngestLink implements PublishHandler, SettlementListener {
 
   partSettled(part: InboundMessage, outcome: MessageOutcome): void {
     if (this.context.trace.active) {
-      this.context.trace.message(part.deviceId, part.route.kind, outcome, part.end - part.start);
+      this.trace(part, outcome);
+    }
+  }
+
+  private trace(message: InboundMessage, outcome: MessageOutcome): void {
+    const { deviceId, route, start, end } = message;
+    const traced: TracedMessage = { deviceId, kind: route.kind, route, outcome, bytes: end - start };
+    const topic = this.traced.get(message);
+    if (topic !== undefined) {
+      this.traceTopic(topic, traced);
+    }
+    if (this.context.trace.active) {
+      this.context.trace.message(traced);
+    }
+  }
+
+  private traceTopic(topic: string, traced: TracedMessage): void {
+    if (this.context.trace.takesTopic(topic)) {
+      this.context.trace.topic(topic, traced);
     }
   }
 
@@ -444,10 +537,12 @@ export class IngestLink implements PublishHandler, SettlementListener {
     deviceId: string,
     bytes: number,
     sequence: number,
+    route: Route | null = null,
   ): void {
-    this.context.counters.count(kind, outcome);
-    if (this.context.trace.active) {
-      this.context.trace.message(deviceId, kind, outcome, bytes);
+    const { counters, trace } = this.context;
+    counters.count(route?.layout ?? '', kind, outcome);
+    if (trace.active) {
+      trace.message({ deviceId, kind, route: route ?? undefined, outcome, bytes });
     }
     if (sequence >= 0) {
       this.reader.settle(sequence);

@@ -154,21 +154,30 @@ const MAX_REMEMBERED_BYTES = 1_024;
  * bytes, so that the usual case is one lookup. Two generations bound the memory without bookkeeping per lookup.
  */
 export class TopicRouter {
-  private readonly tree = new TopicTree<Route>();
+  private tree: TopicTree<Route>;
   private recent = new BytesIndex<Destination>();
   private older = new BytesIndex<Destination>();
   /** Topics that make no device's message have a memory of their own: a flood of ever new ones does not drive out the fleet's. */
   private unwanted = new BytesIndex<Destination | BadTopic>();
 
-  /** @param maxRemembered topics per generation; at most twice that many are remembered, and as many again that are not wanted */
+  /**
+   * @param maxRemembered topics per generation; at most twice that many are remembered, and as many again that are not wanted
+   * @param unmatched told of a topic that no route takes, when it is looked up
+   */
   constructor(
-    readonly routes: readonly Route[],
+    routes: readonly Route[],
     private readonly maxRemembered: number,
+    private readonly unmatched: (topic: string) => void = () => undefined,
   ) {
-    for (const route of routes) {
-      const patterns = route.template?.patterns ?? [levelsWithId(route.filter)];
-      patterns.forEach((levels) => this.tree.add(levels, route));
-    }
+    this.tree = treeOf(routes);
+  }
+
+  /** Other routes from now on. Messages that are under way end by the route that took them. */
+  replace(routes: readonly Route[]): void {
+    this.tree = treeOf(routes);
+    this.recent = new BytesIndex();
+    this.older = new BytesIndex();
+    this.unwanted = new BytesIndex();
   }
 
   /** Topics remembered now. */
@@ -222,11 +231,13 @@ export class TopicRouter {
 
   private find(bytes: Buffer): Destination | BadTopic {
     if (!isUtf8(bytes)) {
+      this.unmatched('(not UTF-8)');
       return NO_TEMPLATE;
     }
     const topic = bytes.toString().split('/');
     const route = this.tree.find(topic);
     if (route === undefined) {
+      this.unmatched(topic.join('/'));
       return NO_TEMPLATE;
     }
     const { template, kind } = route;
@@ -246,6 +257,15 @@ export function readingOf(deviceId: string): TopicReading {
 }
 
 const NO_TEMPLATE: BadTopic = { route: null, kind: 'other', outcome: 'bad_topic', deviceId: '' };
+
+function treeOf(routes: readonly Route[]): TopicTree<Route> {
+  const tree = new TopicTree<Route>();
+  for (const route of routes) {
+    const patterns = route.template?.patterns ?? [levelsWithId(route.filter)];
+    patterns.forEach((levels) => tree.add(levels, route));
+  }
+  return tree;
+}
 
 function levelsWithId(filter: string): TemplateLevel[] {
   const levels = filter.split('/').map((level) => (level === '+' ? ANY : level));

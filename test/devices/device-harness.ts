@@ -141,7 +141,7 @@ export interface DevicesApp {
   logs: string[];
   /** Resolves when upstream is (or already is) as asked. */
   upstreamIs(up: boolean, timeoutMs?: number): Promise<void>;
-  /** sluice_ingest_messages_total of one kind and outcome. */
+  /** sluice_ingest_messages_total of one kind and outcome, over all layouts. */
   counted(kind: string, outcome: string): Promise<number>;
   stop(): Promise<void>;
 }
@@ -219,9 +219,9 @@ export async function startDevices(env: Environment, rooms = new RecordingRooms(
     },
     async counted(kind, outcome) {
       const { values } = await metrics.ingest.get();
-      return (
-        values.find(({ labels }) => labels['kind'] === kind && labels['outcome'] === outcome)?.value ?? 0
-      );
+      return values
+        .filter(({ labels }) => labels['kind'] === kind && labels['outcome'] === outcome)
+        .reduce((sum, { value }) => sum + value, 0);
     },
     stop: () => app.close(),
   };

@@ -194,3 +194,69 @@ describe('the layouts of LAYOUT_FILE, with a real broker', () => {
     );
   });
 });
+
+describe('LAYOUT_FILE at SIGHUP, with a real broker', () => {
+  const own = stopAfterAll();
+  const file = (telemetry: string, rest = ''): string =>
+    `version: 1\nlayouts:\n  a: { device: "a.{d}", telemetry: [ ${telemetry} ] }\n${rest}`;
+
+  it('takes the topics, commands and modules of the new file, and keeps the old ones over one that is refused', async () => {
+    const broker = own(await startMosquitto({ config: 'log_type all' }));
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-layouts-'));
+    const path = join(folder, 'layouts.yaml');
+    await writeFile(path, file('{ topic: "one/{d}/v" }, { topic: "both/{d}" }'));
+    const app = own(
+      await startDevices({ MQTT_URL: broker.url, LAYOUT_FILE: path, LOG_TRACE_TOPICS: 'two/#,both/x/y' }),
+    );
+    await app.upstreamIs(true);
+    const device = own(await connectDevice(broker.url));
+    const said = (deviceId: string): Promise<void> =>
+      app.rooms.until(() => app.rooms.told.some((told) => told.deviceId === deviceId));
+    await device.publish('two/z/r', '"r"', { retain: true });
+    await device.publish('one/x/v', '1');
+    await said('a.x');
+
+    await writeFile(path, file('{ topic: "one/{x}/v" }'));
+    await app.reloads.run();
+    expect(app.logs.at(-1)).toMatch(
+      /LAYOUT_FILE is not taken, what was there before goes on: .*LAYOUT_FILE: layouts\.a\.telemetry\.0/s,
+    );
+    await device.publish('one/y/v', '1');
+    await said('a.y');
+
+    await writeFile(join(folder, 'double.mjs'), 'export default (bytes) => String(bytes.length * 2);');
+    await writeFile(
+      path,
+      file(
+        '{ topic: "both/{d}" }, { topic: "two/{d}/{part}", payload: { module: ./double.mjs } }',
+        '  b: { preset: tasmota }\n',
+      ),
+    );
+    await app.reloads.run();
+    await said('a.z'); // retained before
+    await device.publish('two/x2/w', 'xx');
+    await said('a.x2');
+    expect(app.rooms.told.find(({ deviceId }) => deviceId === 'a.x2')?.payload).toBe('4');
+    await device.publish('tele/hall/STATE', '{"t":1}');
+    await said('tasmota.hall');
+    expect(await app.routes.resolve('tasmota.hall', '{"cmd":"Power"}')).toMatchObject({
+      topic: 'cmnd/hall/Power',
+    });
+    await device.publish('one/w/v', '1');
+    await device.publish('both/w', '1');
+    await said('a.w');
+    expect(app.rooms.told.filter(({ deviceId }) => deviceId === 'a.w')).toHaveLength(1);
+    expect(broker.log).toMatch(/UNSUBSCRIBE[^\n]*\n[^\n]*one\/\+\/v/);
+
+    const traced = app.logs.filter((line) => line.includes('DeviceTrace'));
+    expect(traced.map((line) => line.replace('log DeviceTrace ', ''))).toEqual([
+      'topic "two/z/r" (device "a.z", 3 bytes, a telemetry[1]): retained',
+      'topic "two/x2/w" (device "a.x2", 2 bytes, a telemetry[1]): accepted',
+    ]);
+    const { values } = await app.metrics.ingest.get();
+    expect(values.find(({ labels }) => labels['layout'] === 'b')).toMatchObject({
+      labels: { layout: 'b', kind: 'telemetry', outcome: 'accepted' },
+      value: 1,
+    });
+  });
+});

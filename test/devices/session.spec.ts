@@ -62,7 +62,7 @@ function openSession(
       router: new TopicRouter([{ filter: FILTER, kind: 'telemetry', qos: 1, handle }], 100),
       counters,
       trace: new DeviceTrace(
-        { log: { traceDevices: [] as readonly string[] } } as Config,
+        { log: { traceDevices: [], traceTopics: [] }, layouts: {} } as unknown as Config,
         { hasDevices: false } as Traces,
       ),
     },

@@ -98,11 +98,25 @@ describe('the management port', () => {
     const management = (path: string) => fetch(`http://127.0.0.1:${managementPort}${path}`);
     expect((await management('/health/live')).status).toBe(200);
     expect((await management('/metrics')).status).toBe(200);
+    const layouts = (await (await management('/layouts')).json()) as object;
+    expect(layouts).toMatchObject({
+      layouts: [{ name: 'sluice', templates: [{ topic: 'devices/{device}/telemetry' }, {}, {}] }],
+      subscriptions: ['devices/+/telemetry', 'devices/+/status', 'devices/+/meta'],
+      withoutTemplate: [],
+    });
     await eventually(async () => (await management('/health/ready')).status === 200);
     for (const path of ['/', '/index.html', '/asyncapi.yaml', '/health', '/metrics/', '/nothing']) {
       expect([path, (await management(path)).status]).toEqual([path, 404]);
     }
-    const paths = ['/health/live', '/health/ready', '/metrics', '/METRICS', '/metrics/', '/health/live/?x=1'];
+    const paths = [
+      '/layouts',
+      '/health/live',
+      '/health/ready',
+      '/metrics',
+      '/METRICS',
+      '/metrics/',
+      '/health/live/?x=1',
+    ];
     for (const path of paths) {
       expect([path, (await app.get(path)).status]).toEqual([path, 404]);
     }

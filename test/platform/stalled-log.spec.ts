@@ -7,7 +7,7 @@ const LINE_BYTES = 10_000;
 /** Writes 300 MB of log, some lines a turn, and says on stderr what it has come to. */
 const WRITER = `
   const { createLogger } = await import(process.argv[1]);
-  const logger = createLogger({ level: 'info', format: 'json', traceDevices: [] });
+  const logger = createLogger({ level: 'info', format: 'json', traceDevices: [], traceTopics: [] });
   const before = process.memoryUsage().rss;
   for (let line = 0; line < ${LINES}; line += 1) {
     logger.info('x'.repeat(${LINE_BYTES}));

@@ -15,6 +15,8 @@ const REASONED: Readonly<Record<string, string>> = {
   'src/config/transform-file.ts z.record(z.string().min(1).max(256),fieldRule).superRefine':
     'called while settings are read, before anything runs',
   'src/config/transform-file.ts z.string().refine': 'called while settings are read, before anything runs',
+  'src/config/areas/service.ts z.string().superRefine':
+    'called while settings are read, before anything runs',
   'src/layouts/grammar.ts ms.refine': 'called while the file is read, before anything of it is used',
   'src/layouts/grammar.ts z.union([z.string(),z.literal(0)],{error:must}).transform':
     'called while the file is read, before anything of it is used',

@@ -1,3 +1,5 @@
+import { z } from 'zod';
+import { filterFault } from '../../protocol/topic-filter.js';
 import { constant, int, list, oneOf, optionalInt, secret, text } from '../setting.js';
 
 export const httpSettings = {
@@ -37,6 +39,17 @@ export const logSettings = {
     ({ production }) => (production ? 'json' : 'pretty'),
     'json for machines, pretty for people',
     { defaultText: 'json in production, pretty in development' },
+  ),
+  traceTopics: list(
+    'LOG_TRACE_TOPICS',
+    [],
+    "Comma list of topic filters: each message of such a topic is logged with what became of it (never its payload), also where it is no device's; 500 lines a second at most",
+    z.string().superRefine((filter, context) => {
+      const fault = filterFault(filter);
+      if (fault !== undefined) {
+        context.addIssue({ code: 'custom', message: `${JSON.stringify(filter)} ${fault}` });
+      }
+    }),
   ),
   traceDevices: list(
     'LOG_TRACE_DEVICES',

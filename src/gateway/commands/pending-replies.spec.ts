@@ -23,9 +23,13 @@ describe(PendingReplies.name, () => {
   beforeEach(() => {
     counted = [];
     answers = [];
-    pending = new PendingReplies(() => 'sluice/replies', [shared, own], {
-      commandReplies: { inc: ({ outcome }: { outcome: string }) => void counted.push(outcome) } as never,
-    });
+    pending = new PendingReplies(
+      () => 'sluice/replies',
+      { replies: [shared, own] },
+      {
+        commandReplies: { inc: ({ outcome }: { outcome: string }) => void counted.push(outcome) } as never,
+      },
+    );
   });
 
   const expectation = (name: string, reply: ReplyRoute | null, deviceId = 'd'): Expectation => ({

@@ -4,6 +4,7 @@ import type { Metrics } from '../../metrics/metrics.js';
 import type { ReplyRoute } from '../../mqtt/command-routes.js';
 import type { ReplyListener } from '../../mqtt/reply-reader.js';
 import { rawMember } from '../../protocol/raw-member.js';
+import { filterTakes } from '../../protocol/topic-filter.js';
 
 /** Whoever waits for the answer to one command. */
 export interface Expectation {
@@ -34,12 +35,19 @@ export class PendingReplies implements ReplyListener {
   private readonly byPlace = new Map<string, Map<string, Set<Expectation>>>();
   private readonly ended = new Set<string>();
 
-  /** @param responseTopic where devices answer that speak MQTT 5; asked at each answer */
+  /**
+   * @param responseTopic where devices answer that speak MQTT 5; asked at each answer
+   * @param source of the routes. They may be others after LAYOUT_FILE was read again: commands that wait then are answered by MQTT 5 alone
+   */
   constructor(
     private readonly responseTopic: () => string | undefined,
-    private readonly routes: readonly ReplyRoute[],
+    private readonly source: { readonly replies: readonly ReplyRoute[] },
     private readonly metrics: Pick<Metrics, 'commandReplies'>,
   ) {}
+
+  private get routes(): readonly ReplyRoute[] {
+    return this.source.replies;
+  }
 
   /** Waits that have not ended. */
   get size(): number {
@@ -77,7 +85,7 @@ export class PendingReplies implements ReplyListener {
       }
       return;
     }
-    const route = this.routes.findIndex(({ filter }) => takes(filter, topic));
+    const route = this.routes.findIndex(({ filter }) => filterTakes(filter, topic));
     const place = route < 0 ? '' : placeOf(route, (this.routes[route] as ReplyRoute).deviceOf(topic));
     const values = this.byPlace.get(place);
     if (values === undefined) {
@@ -167,21 +175,6 @@ export class PendingReplies implements ReplyListener {
 
 function placeOf(route: number, deviceId: string | null): string {
   return deviceId === null ? String(route) : `${route} ${deviceId}`;
-}
-
-/** Whether a topic filter takes a topic. */
-function takes(filter: string, topic: string): boolean {
-  const levels = topic.split('/');
-  const wanted = filter.split('/');
-  for (const [at, level] of wanted.entries()) {
-    if (level === '#') {
-      return true;
-    }
-    if (at >= levels.length || (level !== '+' && level !== levels[at])) {
-      return false;
-    }
-  }
-  return levels.length === wanted.length;
 }
 
 /** The text of the value at a JSON pointer, as it was written in objects; undefined where there is none. */

@@ -121,7 +121,7 @@ export class CommandsService implements OnModuleDestroy {
     const { maxPerSecond, deviceMaxPerSecond } = config.commands;
     this.rate = new RateLimit(maxPerSecond, 2 * maxPerSecond);
     this.deviceRates = new DeviceRates(deviceMaxPerSecond);
-    this.pending = new PendingReplies(() => publisher.responseTopic, routes.replies, metrics);
+    this.pending = new PendingReplies(() => publisher.responseTopic, routes, metrics);
     publisher.listen(this.pending);
     keys.start(() => this.ownRecords());
     mirrorGauge(metrics.commandsWaiting, () => this.waiting);

@@ -193,6 +193,12 @@ export class SparkplugNodes {
     this.schedule();
   }
 
+  /** Its layout is another one now, and the session goes on: what waits for others is let go, since nothing else would acknowledge it. */
+  dismiss(): Promise<void> {
+    [...this.recent.values(), ...this.older.values()].forEach((node) => this.letGo(node, 'sequence_gap'));
+    return this.stop();
+  }
+
   /** The session has ended: where each node stands is written for the next one; what waits stays unfinished. */
   async stop(): Promise<void> {
     this.stopped = true;

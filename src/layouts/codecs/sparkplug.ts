@@ -69,9 +69,9 @@ export class Sparkplug {
     return nodes;
   }
 
-  /** The session has ended. */
-  async close(nodes: SparkplugNodes): Promise<void> {
-    await nodes.stop();
+  /** The session has ended; or it goes on, and the layout has not. */
+  async close(nodes: SparkplugNodes, sessionGoesOn = false): Promise<void> {
+    await (sessionGoesOn ? nodes.dismiss() : nodes.stop());
     this.sessions.delete(nodes);
   }
 }
