@@ -43,20 +43,21 @@ export class DevicesApi {
     const entries: Buffer[] = [];
     let bytes = 0;
     let last = after;
-    let at = 0;
-    for (; at < page.length && bytes < MAX_ANSWER_BYTES; at += PER_READ) {
+    let isFull = false;
+    for (let at = 0; at < page.length && !isFull; at += PER_READ) {
       if (at > 0) {
         await turn(); // bytes of a thousand devices are copied: others go first
       }
       const batch = page.slice(at, at + PER_READ);
       const states = await this.adapter.read(batch);
-      for (let n = 0; n < batch.length && bytes < MAX_ANSWER_BYTES; n += 1) {
+      for (let n = 0; n < batch.length && !isFull; n += 1) {
         const state = states[n];
-        last = batch[n] as string;
-        if (state !== null && state !== undefined) {
-          const entry = deviceJson(state);
-          entries.push(entry);
-          bytes += entry.length;
+        const entry = state === null || state === undefined ? null : deviceJson(state);
+        isFull = entry !== null && !fits(bytes, entry);
+        if (!isFull) {
+          last = batch[n] as string;
+          bytes += entry?.length ?? 0;
+          entries.push(...(entry === null ? [] : [entry]));
         }
       }
     }
@@ -88,10 +89,10 @@ export class DevicesApi {
     let offset = (start as { offset: number }).offset;
     const template = new TelemetryTemplate(deviceId);
     for (const publication of page.publications) {
-      if (bytes >= MAX_ANSWER_BYTES) {
+      const entry = template.body(publication);
+      if (!fits(bytes, entry)) {
         break;
       }
-      const entry = template.body(publication);
       entries.push(entry);
       bytes += entry.length;
       ({ offset } = publication);
@@ -213,4 +214,9 @@ function idOf([deviceId]: readonly string[]): string {
     throw invalid('cursor', 'is none of this API');
   }
   return deviceId;
+}
+
+/** Whether one more entry belongs to an answer with so many bytes of others; the first one always does. */
+function fits(bytes: number, entry: Buffer): boolean {
+  return bytes === 0 || bytes + entry.length <= MAX_ANSWER_BYTES;
 }
