@@ -17,6 +17,8 @@ class Hearing:
         self.heard: Position | None = None
         #: It was told what is known of the device.
         self.introduced = False
+        #: Its rewind is asked for: until the answer, what others of the device hear is not for it, since the rewind brings that too.
+        self.awaits_rewind = False
         #: Publications of a rewind that are older than it asked for, while others asked for more: up to this offset, before this time.
         self._floor: tuple[int, float] | None = None
         self._sent_ts = float("-inf")
@@ -38,6 +40,8 @@ class Hearing:
         """
         :param wire: the options with which the server sends it
         """
+        if self.awaits_rewind:
+            return
         self.introduced = True
         heard = self.heard
         if heard is not None and heard.epoch == message.epoch and message.offset <= heard.offset:

@@ -108,7 +108,12 @@ class Device:
         for hearing in self.hearings.values():
             hearing.stop()
             hearing.heard = None
-            hearing.introduced = False
+            hearing.introduced = hearing.awaits_rewind = False
+
+    def rewinds_no_more(self) -> None:
+        """The answer is there, or never will be."""
+        for hearing in self.hearings.values():
+            hearing.awaits_rewind = False
 
 
 class Pattern:
@@ -210,6 +215,7 @@ class Subscriptions:
         for device in self._devices.values():
             device.wire = None
             device.live = device.resuming = False
+            device.rewinds_no_more()
         for pattern in self._patterns.values():
             pattern.wire = None
             pattern.answered = False
@@ -342,9 +348,9 @@ class Subscriptions:
             device.position = telemetry.position
             device.shown = True
         for hearing in device.all_hearings():
-            if is_gap and hearing.heard is not None:
+            if is_gap and hearing.heard is not None and not hearing.awaits_rewind:
                 device.gap(hearing)
-            if not device.hears(hearing):
+            if not device.hears(hearing) or hearing.awaits_rewind:
                 continue
             if is_new or not hearing.introduced:
                 if telemetry is not None:
@@ -377,6 +383,8 @@ class Subscriptions:
             device.served = device.wire
         elif pattern is not None and pattern.wire is not None:
             device.served = pattern.wire
+        if pattern is None or not device.by_id:
+            device.rewinds_no_more()
         if pattern is None:
             device.resuming = False
             for subscription in list(device.by_id):
@@ -523,6 +531,9 @@ class Subscriptions:
         pattern.wire = wire
         for subscription in fresh:
             for device in list(pattern.devices):
+                hearing = device.hearings.get(subscription)
+                if hearing is not None and not device.by_id:  # what is watched by id goes on as it is
+                    hearing.awaits_rewind = hearing.heard is None and subscription.rewind is not None
                 subscription.tell(DeviceFound(device.id))
         message: dict[str, Any] = {"type": "subscribe", "pattern": pattern.text, "delivery": wire.delivery}
         if rewind is not None:
@@ -597,6 +608,7 @@ class Subscriptions:
             if life == self._life:
                 for device in devices:
                     device.wire = None
+                    device.rewinds_no_more()
                     _refuse(device.by_id, device.id, error)
                 if any(device.by_id for device in devices):
                     self._tell_unless_forbidden(error)
@@ -605,6 +617,8 @@ class Subscriptions:
         """What must be sent from history: for new subscriptions that asked for it, and where the newest value has new fields."""
         fresh = [one for one in device.hearings.values() if one.heard is None or not self._restored]
         rewind = widest_rewind([one.subscription.rewind for one in fresh if one.subscription.rewind is not None])
+        for one in fresh:
+            one.awaits_rewind = one.heard is None and one.subscription.rewind is not None
         if rewind is not None or not device.live or not device.shown:
             return rewind
         before = device.served.delivery.get("fields")

@@ -193,6 +193,32 @@ async def test_drops_doubles_and_asks_again_where_one_is_missing() -> None:
         assert asked[1]["since"] == {"a": {"epoch": "e", "offset": 2}}
 
 
+@pytest.mark.parametrize("target", ["a", "*"])
+async def test_rewinds_a_further_subscription_also_where_the_device_speaks_before_the_answer(target: str) -> None:
+    async def script(websocket: Any, _: int) -> None:
+        await websocket.send(CONNECTED)
+        for asked in range(2):
+            message = json.loads(await websocket.recv())
+            state = {**room("a"), "offset": 3 + asked, "rewoundFrom": 1 + asked}
+            answer = {"type": "subscribed", "id": message["id"], "rooms": [state], "denied": [], **pattern_of(message)}
+            if asked:
+                await websocket.send(publication(4))
+            await websocket.send(json.dumps(answer))
+            for offset in range(2 + asked, 4 + asked):
+                await websocket.send(publication(offset))
+        await websocket.send(publication(5))
+        await websocket.wait_closed()
+
+    async with against(script) as sluice:
+        subscribe: Any = sluice.subscribe_pattern if target == "*" else sluice.subscribe
+        one = subscribe(target, rewind={"count": 2})
+        reader = one.__aiter__()
+        assert [(await reader.__anext__()).payload for _ in range(2)] == [2, 3]
+        other = subscribe(target, rewind={"count": 2}).__aiter__()
+        assert [(await other.__anext__()).payload for _ in range(3)] == [3, 4, 5]
+        assert [(await reader.__anext__()).payload for _ in range(2)] == [4, 5]
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "kind"),
     [
