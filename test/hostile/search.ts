@@ -3,6 +3,9 @@ import { Arena, type Mode } from './arena.js';
 import { type Round, round } from './generator.js';
 import type { Finding } from './witness.js';
 
+/** Attempts to start the product before that counts as a fault of its own. */
+const MAX_STARTS = 3;
+
 export interface SearchOptions {
   mode: Mode;
   /** Of attacks, the first start of product and broker not counted. */
@@ -65,7 +68,7 @@ export async function search(options: SearchOptions): Promise<SearchReport> {
   let end = Number.POSITIVE_INFINITY;
   let seed = options.seed;
   while (Date.now() < end && (report.findings.length === 0 || options.keepGoing)) {
-    const arena = await Arena.start(mode);
+    const arena = await started(mode, say);
     if (start === 0) {
       start = Date.now();
       end = start + options.durationMs;
@@ -102,6 +105,23 @@ export async function search(options: SearchOptions): Promise<SearchReport> {
     }
   }
   return report;
+}
+
+/**
+ * A machine that others use may take longer to start two instances than is waited for: that is no finding, and must not end a search of
+ * hours. One that does not start at all is.
+ */
+async function started(mode: Mode, say: (line: string) => void): Promise<Arena> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await Arena.start(mode);
+    } catch (error) {
+      if (attempt === MAX_STARTS) {
+        throw error;
+      }
+      say(`hostile: ${mode}: started anew, since ${(error as Error).message.split('\n')[0]}`);
+    }
+  }
 }
 
 /** One line of what was done. */

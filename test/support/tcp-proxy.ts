@@ -1,12 +1,15 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
+/** The two ways through a proxy. */
+export type Way = 'to_target' | 'to_client';
+
 /**
  * A TCP proxy on a loopback port that can fail like a network: refuse, cut, or stall (connections stay open and
  * nothing passes, which is what half-open looks like to both ends).
  */
 export class TcpProxy {
   private readonly pairs = new Set<[Socket, Socket]>();
-  private stalled = false;
+  private stalled: readonly Way[] = [];
   private refusing = false;
   private next = 0;
 
@@ -44,21 +47,17 @@ export class TcpProxy {
     }
   }
 
-  /** Lets nothing through, on old and new connections, without closing any. */
-  stall(): void {
-    this.stalled = true;
-    for (const pair of this.pairs) {
-      pair.forEach((socket) => socket.pause());
-    }
+  /** Lets nothing through, on old and new connections, without closing any. @param ways both, or one alone */
+  stall(...ways: Way[]): void {
+    this.stalled = ways.length === 0 ? ['to_target', 'to_client'] : ways;
+    this.pairs.forEach((pair) => this.flow(pair));
   }
 
   /** Ends {@link stall} and {@link refuse}; what was held back passes now. */
   heal(): void {
-    this.stalled = false;
+    this.stalled = [];
     this.refusing = false;
-    for (const pair of this.pairs) {
-      pair.forEach((socket) => socket.resume());
-    }
+    this.pairs.forEach((pair) => this.flow(pair));
   }
 
   /** Cuts what is open and resets new connections: the way is gone. */
@@ -115,7 +114,7 @@ export class TcpProxy {
         }
       });
       to.on('drain', () => {
-        if (!this.stalled) {
+        if (!this.stalled.includes(from === client ? 'to_target' : 'to_client')) {
           from.resume();
         }
       });
@@ -125,10 +124,19 @@ export class TcpProxy {
         to.destroy();
       });
     }
-    if (this.stalled) {
-      pair.forEach((socket) => socket.pause());
-    } else {
-      pair.forEach((socket) => socket.resume());
+    this.flow(pair);
+  }
+
+  private flow([client, target]: [Socket, Socket]): void {
+    for (const [from, way] of [
+      [client, 'to_target'],
+      [target, 'to_client'],
+    ] as const) {
+      if (this.stalled.includes(way)) {
+        from.pause();
+      } else {
+        from.resume();
+      }
     }
   }
 }
