@@ -21,6 +21,8 @@ export class Hearing {
   heard: Position | undefined;
   /** It was told what is known of the device. */
   introduced = false;
+  /** Its rewind is asked for: until the answer, what others of the same device hear is not for it, since the rewind brings that too. */
+  awaitsRewind = false;
   private floor: Floor | undefined;
   private sentTs = -Infinity;
   private pending: Telemetry | undefined;
@@ -41,6 +43,9 @@ export class Hearing {
   take(message: Telemetry, wire: Wire): void {
     const { heard, floor, subscription } = this;
     const { epoch, offset } = message;
+    if (this.awaitsRewind) {
+      return;
+    }
     this.introduced = true;
     if (heard?.epoch === epoch && offset <= heard.offset) {
       return;

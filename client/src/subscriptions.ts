@@ -78,7 +78,7 @@ class Device {
     for (const hearing of this.hearings.values()) {
       hearing.stop();
       hearing.heard = undefined;
-      hearing.introduced = false;
+      hearing.introduced = hearing.awaitsRewind = false;
     }
   }
 }
@@ -350,6 +350,9 @@ export class Subscriptions implements SubscriptionOwner {
     }
     const { status, meta } = news;
     for (const hearing of device.hearings.values()) {
+      if (hearing.awaitsRewind) {
+        continue;
+      }
       if (isGap && hearing.heard !== undefined) {
         device.gap(hearing);
       }
@@ -404,6 +407,7 @@ export class Subscriptions implements SubscriptionOwner {
     device.served = device.wire ?? pattern?.wire ?? device.served;
     if (pattern === undefined) {
       device.resuming = false;
+      device.hearings.forEach((hearing) => (hearing.awaitsRewind = false));
       device.byId.forEach((subscription) => subscription.answered([device.id]));
     }
     if (rewoundFrom !== undefined) {
@@ -627,6 +631,7 @@ export class Subscriptions implements SubscriptionOwner {
       if (life === this.life) {
         for (const device of devices) {
           device.wire = undefined;
+          device.hearings.forEach((hearing) => (hearing.awaitsRewind = false));
           this.refuse(device.byId, device.id, error as SluiceError);
         }
         if (devices.some(({ byId }) => byId.size > 0)) {
@@ -640,6 +645,9 @@ export class Subscriptions implements SubscriptionOwner {
   private rewindOf(device: Device, wire: Wire): Rewind | undefined {
     const fresh = [...device.hearings.values()].filter(({ heard }) => heard === undefined || !this.restored);
     const rewind = widestRewind(fresh.flatMap(({ subscription }) => subscription.rewind ?? []));
+    for (const hearing of fresh) {
+      hearing.awaitsRewind = hearing.heard === undefined && hearing.subscription.rewind !== undefined;
+    }
     if (rewind !== undefined || !device.live || !device.shown) {
       return rewind;
     }
