@@ -47,6 +47,16 @@ describe(`${Outbound.name} with batchMs`, () => {
     others.forEach(({ socket }) => expect(socket.chunks[0]).toBe(first.socket.chunks[0]));
   });
 
+  // A subscription that restarts waits until nothing of it is under way. Where that was a batch, its window wrote it and told nobody: the
+  // answer came with the client's next message, seconds later or never.
+  it('is drained while telemetry waits for the end of the span', async () => {
+    const { members, publish } = await batching(1);
+    const [m] = members as [TestMember];
+    publish('d1', 1);
+    await m.outbound.drained();
+    expect(m.messages()).toEqual([expect.objectContaining({ type: 'telemetry', payload: 1 })]);
+  });
+
   it('ends the batch at a reply, which neither waits nor overtakes', async () => {
     const { members, publish, settle } = await batching(1);
     const [m] = members as [TestMember];

@@ -139,6 +139,9 @@ export class Outbound extends SocketWriter {
 
   /** Resolves when nothing waits any more, or the connection has ended. */
   drained(): Promise<void> {
+    if (this.lanes === null && this.sources === null) {
+      this.flush(); // What waits for its window alone is written without anybody being told.
+    }
     if (this.ended !== null || (this.lanes === null && this.pending === null && this.sources === null)) {
       return Promise.resolve();
     }
