@@ -14,6 +14,7 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY scripts ./scripts
 COPY src ./src
 COPY client ./client
+COPY page ./page
 RUN npm run build
 # What the running service never reads: development packages, type declarations, source maps, sources of bundled packages.
 RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund --offline \

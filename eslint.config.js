@@ -4,7 +4,7 @@ import globals from 'globals';
 import tseslint from 'typescript-eslint';
 import { importRules } from './eslint.import-rules.js';
 
-const typescript = ['**/*.ts'];
+const typescript = ['**/*.ts', '**/*.tsx'];
 
 export default tseslint.config(
   { ignores: ['dist/', 'coverage/', '**/node_modules/', 'helm/', 'client/dist/'] },
@@ -12,10 +12,10 @@ export default tseslint.config(
   {
     plugins: { 'import-x': importX },
     settings: {
-      'import-x/extensions': ['.ts', '.js'],
-      'import-x/parsers': { '@typescript-eslint/parser': ['.ts'] },
+      'import-x/extensions': ['.ts', '.tsx', '.js'],
+      'import-x/parsers': { '@typescript-eslint/parser': ['.ts', '.tsx'] },
       // Imports say `.js`, the files are `.ts`.
-      'import-x/resolver-next': [createNodeResolver({ extensionAlias: { '.js': ['.ts', '.js'] } })],
+      'import-x/resolver-next': [createNodeResolver({ extensionAlias: { '.js': ['.ts', '.tsx', '.js'] } })],
     },
     languageOptions: { globals: globals.node },
     rules: {
@@ -59,6 +59,5 @@ export default tseslint.config(
       '@typescript-eslint/no-explicit-any': 'off',
     },
   },
-  { files: ['src/dashboard/public/**/*.js'], languageOptions: { globals: globals.browser } },
   { files: ['examples/embed/*.js'], languageOptions: { globals: globals.browser } },
 );

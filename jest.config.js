@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 /** Specs lie beside the code they describe; what needs several parts lies under test/. */
 export default {
   testEnvironment: 'node',
-  roots: ['src', 'test', 'bench', 'client', 'scripts']
+  roots: ['src', 'test', 'bench', 'client', 'page', 'scripts']
     .filter((folder) => existsSync(new URL(folder, import.meta.url)))
     .map((folder) => `<rootDir>/${folder}`),
   testMatch: ['**/*.spec.ts', '**/*.spec.js'],

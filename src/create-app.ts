@@ -88,7 +88,7 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
     serveApi(nest);
   }
   serveClient(nest);
-  serveDashboard(nest);
+  serveDashboard(nest, filled.http);
   let ports: ListeningPorts = { port: 0, managementPort: 0 };
   return {
     nest,

@@ -21,7 +21,7 @@ export async function ensureBuild() {
   });
 }
 
-/** Compiles src/ into dist/, copies what is no TypeScript (the dashboard's files, Lua scripts), and bundles the client library. */
+/** Compiles src/ into dist/, copies what is no TypeScript (Lua scripts), and bundles the client library and the dashboard's page. */
 export async function build() {
   const hash = sourceHash();
   rmSync(dist, { recursive: true, force: true });
@@ -35,6 +35,8 @@ export async function build() {
   // Loaded here, since this file also runs before anything is installed.
   const { bundleClient } = await import('./client.js');
   await bundleClient(join(dist, 'client-library'));
+  const { bundlePage } = await import('./page.js');
+  await bundlePage(join(dist, 'page'));
   writeFileSync(stamp, hash);
 }
 
@@ -52,7 +54,8 @@ function sourceHash() {
   const inputs = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json'].map((name) =>
     join(root, name),
   );
-  for (const file of [...inputs, ...sourceFiles(), ...sourceFiles(join('client', 'src'))]) {
+  const folders = ['src', join('client', 'src'), 'page'];
+  for (const file of [...inputs, ...folders.flatMap((folder) => sourceFiles(folder))]) {
     hash.update(`${relative(root, file).split(sep).join('/')}\0`).update(readFileSync(file));
   }
   return hash.digest('hex');
@@ -60,7 +63,7 @@ function sourceHash() {
 
 function sourceFiles(folder = 'src') {
   return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && !/\.(spec|fixture)\.ts$/.test(entry.name))
+    .filter((entry) => entry.isFile() && !/\.(spec|fixture)\.tsx?$/.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
 }

@@ -55,6 +55,12 @@ const ROWS: Record<string, Row> = {
     fallback: [],
     takes: [' 10.0.0.0/8, ::1 ,', ['10.0.0.0/8', '::1']],
   },
+  DASHBOARD_TOKEN_URL: {
+    path: 'http.dashboardTokenUrl',
+    fallback: undefined,
+    takes: ['/login/token', '/login/token'],
+    refuses: ['//other.example/token', 'must be a path that starts with /, or a URL'],
+  },
   WS_PATH: {
     path: 'ws.path',
     fallback: '/ws',

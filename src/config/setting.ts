@@ -170,3 +170,13 @@ export const url = (schemes: string[]): z.ZodType<string> =>
     },
     `must be a URL that starts with ${schemes.map((scheme) => `${scheme}//`).join(' or ')}`,
   );
+
+/** A path on this service's own origin, or a URL of HTTP. */
+export const pathOrUrl = z.string().refine((value) => {
+  try {
+    // `//host` is another origin's.
+    return /^\/(?!\/)/.test(value) || ['http:', 'https:'].includes(new URL(value).protocol);
+  } catch {
+    return false;
+  }
+}, 'must be a path that starts with /, or a URL that starts with http:// or https://');

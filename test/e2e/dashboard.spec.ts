@@ -38,10 +38,10 @@ describe('the main job, end to end', () => {
       await mosquittoPub(broker, 'devices/press-4/status', offline, { retain: true });
       await press.getByText(/^Offline/).waitFor();
 
-      await press.getByRole('button', { name: 'Command' }).click();
-      await press.getByLabel('Command as JSON').fill('{"speed": 1.50, "serial": 12345678901234567890}');
-      await press.getByRole('button', { name: 'Send' }).click();
-      await press.getByText('the broker has accepted it').waitFor();
+      await press.getByRole('link', { name: 'Press 4' }).click();
+      await page.getByLabel('Command as JSON').fill('{"speed": 1.50, "serial": 12345678901234567890}');
+      await page.getByRole('button', { name: 'Send' }).click();
+      await page.getByText('the broker has accepted it').waitFor();
       const [, payload] = await machine.line(/^devices\/press-4\/commands (.*)$/);
       expect(payload).toBe('{"speed": 1.50, "serial": 12345678901234567890}');
       expect(problems).toEqual([]);
@@ -49,31 +49,34 @@ describe('the main job, end to end', () => {
   });
 
   // A value nested some thousand levels deep could not be written as JSON; the error left the loop over all changed tiles with that one
-  // first in line again, and no other tile was drawn any more. Such a value is shown as a mark, and an error of one tile ends there.
-  it('draws the other tiles when one cannot be drawn, and marks values that are nested too deep', async () => {
+  // first in line again, and no other tile was drawn any more. An error of one tile ends there now.
+  it('draws the other tiles when one cannot be drawn, and that one when it can', async () => {
     const broker = own(await startMosquitto());
     const sluice = own(await startSluice({ env: { MQTT_URL: broker.url } }));
     await withBrowser(async ({ page, problems }) => {
       await page.goto(`${sluice.url}/#token=${await signToken({ deviceIds: ['a-bad', 'b-good'] })}`);
       await tile(page, 'b-good').waitFor();
-      // The modules of the page itself. As text: the compiler of the tests has no DOM, and would write `import` anew.
-      await page.evaluate(`import('/js/tile.js').then(({ Tile }) => {
-        const { render } = Tile.prototype;
-        Tile.prototype.render = function (now) {
-          if (this.device.id === 'a-bad') throw new Error('cannot be drawn');
-          render.call(this, now);
-        };
-      })`);
-      await mosquittoPub(broker, 'devices/a-bad/telemetry', '{"pressure":1}');
+      // The browser fails to write one number, in which the tile of the first device cannot be drawn.
+      await page.evaluate(`(() => {
+        const { get } = Object.getOwnPropertyDescriptor(Intl.NumberFormat.prototype, 'format');
+        Object.defineProperty(Intl.NumberFormat.prototype, 'format', {
+          get() {
+            const format = get.call(this);
+            return (number) => {
+              if (number === 666) throw new Error('cannot be drawn');
+              return format(number);
+            };
+          },
+        });
+      })()`);
+      await mosquittoPub(broker, 'devices/a-bad/telemetry', '{"pressure":666}');
+      await tile(page, 'a-bad').waitFor({ state: 'detached' });
+      await page.getByText('This part cannot be shown.').waitFor();
       await mosquittoPub(broker, 'devices/b-good/telemetry', '{"pressure":17.25}');
       await tile(page, 'b-good').getByText('17.25').waitFor();
       expect(problems).toContain('cannot be drawn');
-      const shown =
-        await page.evaluate(`import('/js/fields.js').then(({ formatValue, suggestedCommands }) => {
-        const deep = JSON.parse('['.repeat(20000) + ']'.repeat(20000));
-        return [formatValue(deep), formatValue([[1], { a: 2 }]), suggestedCommands({ commands: [deep, { speed: 1 }] })];
-      })`);
-      expect(shown).toEqual(['…', '[[1],{"a":2}]', ['{"speed":1}']]);
+      await mosquittoPub(broker, 'devices/a-bad/telemetry', '{"pressure":1}');
+      await tile(page, 'a-bad').getByText('1', { exact: true }).waitFor();
     });
   });
 
@@ -132,6 +135,7 @@ describe('the main job, end to end', () => {
         await tile(page, 'press-4').waitFor();
         expect(await page.getByRole('dialog').count()).toBe(0);
       }
+      await page.getByRole('button', { name: 'Settings' }).click();
       await page.getByRole('button', { name: 'Sign out' }).click();
       await page.goto(`${sluice.url}/#token=${await signToken({ userId: 'ben', deviceIds: ['press-5'] })}`);
       await tile(page, 'press-5').waitFor();

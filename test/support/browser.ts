@@ -1,4 +1,4 @@
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 
 const CHROMIUM = process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium';
 
@@ -23,6 +23,25 @@ export interface WatchedPage {
   requests: string[];
 }
 
+/** A browser for several tests; each page has a profile of its own. */
+export class TestBrowser {
+  private constructor(readonly browser: Browser) {}
+
+  static async start(): Promise<TestBrowser> {
+    return new TestBrowser(await chromium.launch({ executablePath: CHROMIUM, args: FLAGS }));
+  }
+
+  async open(options: BrowserContextOptions = {}): Promise<WatchedPage> {
+    const context = await this.browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+    const page = await context.newPage();
+    return { page, ...watch(page) };
+  }
+
+  async stop(): Promise<void> {
+    await this.browser.close();
+  }
+}
+
 /** Runs `use` with a fresh browser, and ends the browser whatever happens. */
 export async function withBrowser<T>(
   use: (watched: WatchedPage, browser: Browser) => Promise<T>,
@@ -31,17 +50,21 @@ export async function withBrowser<T>(
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
   try {
     const page = await browser.newPage({ viewport });
-    const problems: string[] = [];
-    const requests: string[] = [];
-    page.on('pageerror', (error) => problems.push(error.message));
-    page.on('console', (message) => {
-      if (message.type() === 'error') {
-        problems.push(message.text());
-      }
-    });
-    page.on('request', (request) => requests.push(request.url()));
-    return await use({ page, problems, requests }, browser);
+    return await use({ page, ...watch(page) }, browser);
   } finally {
     await browser.close();
   }
+}
+
+function watch(page: Page): { problems: string[]; requests: string[] } {
+  const problems: string[] = [];
+  const requests: string[] = [];
+  page.on('pageerror', (error) => problems.push(error.message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') {
+      problems.push(message.text());
+    }
+  });
+  page.on('request', (request) => requests.push(request.url()));
+  return { problems, requests };
 }

@@ -1,6 +1,16 @@
 import { z } from 'zod';
 import { filterFault } from '../../protocol/topic-filter.js';
-import { constant, int, list, oneOf, optionalInt, secret, text } from '../setting.js';
+import {
+  constant,
+  int,
+  list,
+  oneOf,
+  optionalInt,
+  optionalText,
+  pathOrUrl,
+  secret,
+  text,
+} from '../setting.js';
 
 export const httpSettings = {
   port: int('PORT', 8080, [0, 65_535], 'Port of HTTP and WebSocket; 0 picks a free one'),
@@ -10,6 +20,11 @@ export const httpSettings = {
     [0, 65_535],
     'Port of health and metrics when they shall not be on PORT, so that the outside cannot reach them',
     { defaultText: 'same as PORT' },
+  ),
+  dashboardTokenUrl: optionalText(
+    'DASHBOARD_TOKEN_URL',
+    'Address of your own login, from which the dashboard page gets tokens and newer ones: a path on the same origin, or a URL that allows this origin (CORS with credentials). Without it people paste a token',
+    pathOrUrl,
   ),
   trustedProxies: list(
     'TRUSTED_PROXIES',
