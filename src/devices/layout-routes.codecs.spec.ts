@@ -18,6 +18,9 @@ layouts:
   own:
     device: "o.{dev}"
     telemetry: [ { topic: "o/{dev}/{part}", as: field, payload: { module: ./own.mjs } } ]
+  list:
+    device: "l.{dev}"
+    telemetry: [ { topic: "list", each: "", id: { dev: key }, pick: /v } ]
 `;
 const OWN = `export default (bytes, topic, { dev }) => {
   if (bytes[0] === 1) return null;
@@ -46,6 +49,16 @@ describe('layouts with codecs', () => {
   });
 
   beforeEach(() => (told = []));
+
+  it('refuses a message of more than 1000 readings as a whole', () => {
+    const readings = (count: number): Buffer =>
+      Buffer.from(JSON.stringify(Array.from({ length: count }, () => ({ v: 1 }))));
+    take('list', readings(1_000));
+    expect(told).toHaveLength(1_000);
+    told = [];
+    expect(take('list', readings(1_001))).toBe('too_large');
+    expect(told).toEqual([]);
+  });
 
   afterAll(() => rm(folder, { recursive: true }));
 

@@ -169,6 +169,18 @@ layouts:
       ),
       'only makes more than 1000 subscriptions',
     ],
+    [
+      '65 layouts',
+      `version: 1\nlayouts:\n${Array.from({ length: 65 }, (_one, i) => `  l${i}: { preset: sluice, device: "l${i}.{device}" }`).join('\n')}`,
+      'may have 64 layouts at most',
+    ],
+    [
+      '101 routes',
+      file(
+        `telemetry: [ ${Array.from({ length: 101 }, (_one, i) => `{ topic: "t${i}/{device}" }`).join(', ')} ]`,
+      ),
+      'may have 100 entries at most',
+    ],
     ['33 levels', file(`telemetry: [ { topic: "${'a/'.repeat(32)}{device}" } ]`), 'more than 32 levels'],
     [
       'a name that a prototype has',

@@ -90,6 +90,28 @@ describe(TopicRouter.name, () => {
     }
   });
 
+  it('remembers twice as many topics as it may, as many unwanted ones, and none over 1024 bytes', () => {
+    const unmatched: string[] = [];
+    const router = new TopicRouter(ROUTES, 3, (topic) => unmatched.push(topic));
+    for (let i = 0; i < 50; i++) {
+      resolve(`devices/d${i}/telemetry`, router);
+      resolve(`nobody/${i}`, router);
+    }
+    expect(router.remembered).toBeLessThanOrEqual(9);
+    expect(unmatched).toHaveLength(50);
+    const before = router.remembered;
+    resolve(`nobody/${'x'.repeat(1_024)}`, router);
+    expect(router.remembered).toBe(before);
+  });
+
+  it('takes other routes, and has forgotten what the old ones made of a topic', () => {
+    const router = new TopicRouter(ROUTES, 3);
+    expect(resolve('devices/a/status', router)).toMatchObject({ outcome: 'ok' });
+    router.replace([route('things/+/x', 'meta')]);
+    expect(resolve('devices/a/status', router)).toMatchObject({ outcome: 'bad_topic' });
+    expect(resolve('things/a/x', router)).toEqual({ deviceId: 'a', kind: 'meta', outcome: 'ok' });
+  });
+
   it.each(['devices/telemetry', '+/+/telemetry', 'devices/+/#', 'devices/#'])(
     'takes no filter %s',
     (filter) => {

@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { formerSettings, warningsOf } from '../../src/config/former-settings.js';
+import { compileLayouts } from '../../src/layouts/compile.js';
+import { parseLayoutFile } from '../../src/layouts/layout-file.js';
 import { settings as table } from '../../src/config/settings.js';
 import { type ConfigError, loadConfig } from '../../src/config/load-config.js';
 import {
@@ -102,6 +104,34 @@ describe('the rolling update', () => {
   it('leaves the number of pods to the autoscaler', async () => {
     const { deployment } = await deployed({ values: 'production' });
     expect(deployment.spec).not.toHaveProperty('replicas');
+  });
+});
+
+describe('layouts', () => {
+  it('become the LAYOUT_FILE that the program takes, and roll the pods when they change', async () => {
+    const set = ['layouts.z.preset=zigbee2mqtt', 'layouts.z.silence=25h', 'files.meta\\.json=x'];
+    const objects = await template({ values, set });
+    const { data } = only(objects, 'ConfigMap', 'live-sluice-files') as unknown as {
+      data: Record<string, string>;
+    };
+    const settings = only(objects, 'ConfigMap', 'live-sluice') as unknown as { data: Record<string, string> };
+    expect(settings.data['LAYOUT_FILE']).toBe('/etc/sluice/files/layouts.yaml');
+    const { layouts } = compileLayouts(parseLayoutFile(data['layouts.yaml']!), { ingest: 'leased' });
+    expect(layouts.map(({ name, silenceMs }) => [name, silenceMs])).toEqual([['z', 90_000_000]]);
+    expect(data['meta.json']).toBe('x');
+    const checksum = async (more: string[]) =>
+      (await deployed({ values, set: more })).deployment.spec.template.metadata.annotations[
+        'checksum/config'
+      ];
+    expect(await checksum(['layouts.z.preset=zigbee2mqtt'])).not.toBe(
+      await checksum(['layouts.z.preset=tasmota']),
+    );
+    const { container } = await deployed({ values, set: ['layouts.z.preset=zigbee2mqtt'] });
+    expect(container.volumeMounts).toContainEqual({
+      name: 'files',
+      mountPath: '/etc/sluice/files',
+      readOnly: true,
+    });
   });
 });
 

@@ -112,6 +112,16 @@ const combinations: [string, string[], string][] = [
     'settings.METADATA_FILE names /etc/sluice/files/meta.json, which nobody mounts: put its content under files, as "meta.json", or correct the name',
   ],
   [
+    'layouts beside a file of layouts',
+    ['layouts.z.preset=zigbee2mqtt', 'settings.LAYOUT_FILE=/etc/sluice/files/l.yaml', 'files.l\\.yaml=x'],
+    'layouts and settings.LAYOUT_FILE are both set',
+  ],
+  [
+    'layouts beside a file of their name',
+    ['layouts.z.preset=zigbee2mqtt', 'files.layouts\\.yaml=x'],
+    'layouts and a file layouts.yaml are both set',
+  ],
+  [
     'a key of a Redis Secret without the Secret',
     ['redis.url=redis://redis', 'redis.passwordKey=p'],
     'no Secret is named: set redis.existingSecret',

@@ -57,6 +57,8 @@ so that one run names every mistake, each with what to change.
 
 {{- $least := add (int $v.drain.preStopSeconds) (int $v.drain.timeoutSeconds) -}}
 {{- if lt (int (include "sluice.gracePeriodSeconds" .)) (int $least) }}{{ $problems = append $problems (printf "the drain is longer than the grace period: set drain.terminationGracePeriodSeconds to at least %d (preStopSeconds + timeoutSeconds), leave it null, or lower drain.timeoutSeconds" $least) }}{{ end -}}
+{{- if and $v.layouts $v.settings.LAYOUT_FILE }}{{ $problems = append $problems "layouts and settings.LAYOUT_FILE are both set: the chart makes the file of layouts, remove the setting" }}{{ end -}}
+{{- if and $v.layouts (hasKey $v.files "layouts.yaml") }}{{ $problems = append $problems "layouts and a file layouts.yaml are both set: the chart makes that file of layouts, remove one" }}{{ end -}}
 {{- range $name, $value := $v.settings -}}
 {{- $file := trimPrefix "/etc/sluice/files/" (toString $value) -}}
 {{- if and (hasPrefix "/etc/sluice/files/" (toString $value)) (not (hasKey $v.files $file)) }}{{ $problems = append $problems (printf "settings.%s names %s, which nobody mounts: put its content under files, as %q, or correct the name" $name $value $file) }}{{ end -}}

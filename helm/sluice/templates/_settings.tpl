@@ -28,6 +28,7 @@
 {{- range $name, $value := include "sluice.derivedBounds" . | fromJson -}}
 {{- $_ := set $data $name $value -}}
 {{- end -}}
+{{- if $v.layouts }}{{ $_ := set $data "LAYOUT_FILE" "/etc/sluice/files/layouts.yaml" }}{{ end -}}
 {{- range $name, $value := $v.settings -}}
 {{- $text := toString $value -}}
 {{- if kindIs "float64" $value }}{{ $text = printf "%.0f" $value }}{{ end -}}
@@ -36,6 +37,13 @@
 {{- range $name := keys $data | sortAlpha }}
 {{ $name }}: {{ get $data $name | quote }}
 {{- end -}}
+{{- end -}}
+
+{{/* Files that settings name, by file name: those of `files`, and LAYOUT_FILE of `layouts`. As JSON. */}}
+{{- define "sluice.files" -}}
+{{- $files := deepCopy .Values.files -}}
+{{- if .Values.layouts }}{{ $_ := set $files "layouts.yaml" (toYaml (dict "version" 1 "layouts" .Values.layouts)) }}{{ end -}}
+{{- toJson $files -}}
 {{- end -}}
 
 {{/*
