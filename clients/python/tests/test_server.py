@@ -278,10 +278,10 @@ async def test_shows_a_newer_token_before_the_old_one_ends(server: Server) -> No
         await pumps.ready()
         while len(asked) < 2:
             await asyncio.sleep(0.05)
-        await asyncio.sleep(2)
+        await sluice.refresh()
         await device.publish("h", 1)
         assert await payloads(pumps.__aiter__(), 1) == [1]
-        assert asked == [False, False] and proxy.accepted == 1
+        assert not any(asked) and len(asked) <= 3 and proxy.accepted == 1
 
 
 async def test_raises_in_who_waits_when_there_is_no_other_token(server: Server) -> None:
