@@ -24,6 +24,7 @@ async function clientOf(sluice, token) {
 
 class LiveChart extends HTMLElement {
   #subscription;
+  #leave;
   #points = [];
   #path = document.createElementNS(SVG, 'path');
   #label = document.createElement('figcaption');
@@ -55,7 +56,8 @@ class LiveChart extends HTMLElement {
       if (!this.isConnected) {
         return;
       }
-      const options = { fields: [field], rewind: { ms } };
+      // Ten points a second are as many as are seen, and bound what is kept.
+      const options = { fields: [field], maxRateHz: 10, rewind: { ms } };
       this.#subscription = client.subscribe([device], options);
       this.#subscription.on('telemetry', ({ serverTs, payload }) => {
         const value = field.split('.').reduce((from, name) => from?.[name], payload);
@@ -63,12 +65,14 @@ class LiveChart extends HTMLElement {
       });
       this.#subscription.on('gap', () => this.#points.push([Date.now(), null]));
       this.#subscription.on('denied', () => this.#say('no access'));
+      this.#leave = client.on('state', ({ name }) => name === 'closed' && this.#say('not available'));
     } catch {
       this.#say('not available');
     }
   }
 
   disconnectedCallback() {
+    this.#leave?.();
     this.#subscription?.close();
     this.#points = [];
   }
