@@ -16,10 +16,10 @@ COPY src ./src
 COPY client ./client
 COPY page ./page
 RUN npm run build
-# What the running service never reads: development packages, type declarations, source maps, sources of bundled packages.
+# dist/ holds what runs, its packages included. Of the packages themselves stay names, versions and licences, for who must know what is inside.
 RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund --offline \
- && find node_modules -type f \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.tsbuildinfo' \) -delete \
- && rm -rf node_modules/.cache node_modules/.package-lock.json node_modules/rxjs/src \
+ && find node_modules ! -type d ! -name package.json ! -iname 'licen[cs]e*' ! -iname 'copying*' ! -iname 'notice*' -delete \
+ && rm -rf dist/modules dist/package.json dist/.build-hash \
  && find dist -name '*.map' -delete \
  && find node_modules -type d -empty -delete
 

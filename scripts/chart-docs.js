@@ -129,8 +129,8 @@ export function schemaText(schema) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { settings } = await import(new URL('dist/config/settings.js', root).href);
-  const { formerSettings } = await import(new URL('dist/config/former-settings.js', root).href);
+  const { settings } = await import(new URL('dist/modules/config/settings.js', root).href);
+  const { formerSettings } = await import(new URL('dist/modules/config/former-settings.js', root).href);
   const [values, introduction, schema] = await Promise.all(
     ['values.yaml', 'README.intro.md', 'values.schema.json'].map((name) =>
       readFile(new URL(name, chart), 'utf8'),

@@ -22,9 +22,9 @@ if (file !== undefined) {
 
 await ensureDependencies();
 await ensureBuild();
-const { formerSettings, warningsOf } = await import('../dist/config/former-settings.js');
-const { settingNames } = await import('../dist/config/describe-settings.js');
-const { ConfigError, loadConfig } = await import('../dist/config/load-config.js');
+const { formerSettings, warningsOf } = await import('../dist/modules/config/former-settings.js');
+const { settingNames } = await import('../dist/modules/config/describe-settings.js');
+const { ConfigError, loadConfig } = await import('../dist/modules/config/load-config.js');
 
 if (file !== undefined) {
   const known = new Set([...settingNames(), ...formerSettings]);
@@ -34,7 +34,7 @@ if (file !== undefined) {
       .map((name) => `${name}: is no setting of Sluice`),
   );
 }
-const { loadLayouts } = await import('../dist/layouts/layouts.js');
+const { loadLayouts } = await import('../dist/modules/layouts/layouts.js');
 let warnings = [];
 let layouts = null;
 let config;
@@ -42,7 +42,7 @@ try {
   config = loadConfig(settings);
   layouts = loadLayouts(config);
   if (layouts !== null) {
-    const { LayoutTrial } = await import('../dist/devices/layout-trial.js');
+    const { LayoutTrial } = await import('../dist/modules/devices/layout-trial.js');
     problems.push(...new LayoutTrial(layouts).faults().map((fault) => `LAYOUT_FILE: ${fault}`));
   }
   warnings = [
@@ -66,7 +66,7 @@ if (problems.length > 0) {
 } else {
   if (layouts !== null) {
     const { brokerRights, emqxAcl, layoutLines, mosquittoAcl } =
-      await import('../dist/layouts/describe-layouts.js');
+      await import('../dist/modules/layouts/describe-layouts.js');
     const rights = brokerRights(layouts, config.redis.namespace);
     const user = config.mqtt.username ?? 'sluice';
     const block = (title, lines) => console.log(`${title}\n${lines.map((line) => `  ${line}`).join('\n')}`);

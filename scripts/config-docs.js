@@ -8,7 +8,7 @@ import { root } from './setup/paths.js';
 
 await ensureDependencies();
 await ensureBuild();
-const { envExample, settingsPage } = await import('../dist/config/describe-settings.js');
+const { envExample, settingsPage } = await import('../dist/modules/config/describe-settings.js');
 mkdirSync(join(root, 'docs'), { recursive: true });
 writeFileSync(join(root, '.env.example'), envExample());
 writeFileSync(join(root, 'docs', 'settings.md'), settingsPage());

@@ -12,7 +12,7 @@ if (from !== '-') {
 }
 await ensureDependencies();
 await ensureBuild();
-const { guessFile } = await import('../dist/devices/layout-report.js');
+const { guessFile } = await import('../dist/modules/devices/layout-report.js');
 const lines = [];
 for await (const line of createInterface({ input: process.stdin })) {
   lines.push(line);

@@ -14,9 +14,9 @@ if (file === undefined || topic === undefined) {
 }
 await ensureDependencies();
 await ensureBuild();
-const { compileLayouts } = await import('../dist/layouts/compile.js');
-const { LayoutFileError, readLayoutFile } = await import('../dist/layouts/layout-file.js');
-const { trySentence, tryTable } = await import('../dist/devices/layout-report.js');
+const { compileLayouts } = await import('../dist/modules/layouts/compile.js');
+const { LayoutFileError, readLayoutFile } = await import('../dist/modules/layouts/layout-file.js');
+const { trySentence, tryTable } = await import('../dist/modules/devices/layout-report.js');
 let layouts;
 try {
   layouts = compileLayouts(readLayoutFile(file), { ingest: 'leased' });

@@ -56,7 +56,9 @@ export async function runCase(item, options, log) {
 async function runTogether(item, entries, seconds, { product, profile }, log) {
   const { directory, nodeArguments } = profile ? profileDirectory() : {};
   const contenders = entries.map((entry) => {
-    const trial = new Trial(peers[entry.peer], { ...entry.trial, product, nodeArguments });
+    // File by file, so that a profile names them.
+    const peer = { ...peers[entry.peer], ...(profile && { script: 'dist/modules/main.js' }) };
+    const trial = new Trial(peer, { ...entry.trial, product, nodeArguments });
     return new Contender(entry, trial, seconds);
   });
   let readyAt = 0;

@@ -4,9 +4,9 @@
  * 64 KiB, MQTT 5. Build first, then: node bench/micro/ingest-reader.js [messages in millions, default 3]
  */
 import { Duplex } from 'node:stream';
-import { IngestLink } from '../../dist/mqtt/ingest-session.js';
-import { jsonValue } from '../../dist/devices/json-check.js';
-import { TopicRouter } from '../../dist/mqtt/topic-router.js';
+import { IngestLink } from '../../dist/modules/mqtt/ingest-session.js';
+import { jsonValue } from '../../dist/modules/devices/json-check.js';
+import { TopicRouter } from '../../dist/modules/mqtt/topic-router.js';
 
 const MESSAGES = Number(process.argv[2] ?? 3) * 1e6;
 const DEVICES = 1_000;

@@ -12,7 +12,7 @@ import { startRedis } from '../lib/services.js';
 
 const dist = process.env.DIST
   ? pathToFileURL(`${process.env.DIST}/`)
-  : new URL('../../dist/', import.meta.url);
+  : new URL('../../dist/modules/', import.meta.url);
 const { loadConfig } = await import(new URL('config/load-config.js', dist));
 const { Metrics } = await import(new URL('metrics/metrics.js', dist));
 const { createRedisAdapter } = await import(new URL('redis/redis-adapter.js', dist));

@@ -6,6 +6,7 @@ import { mustRun } from './run-command.js';
 import { withSetupLock } from './setup-lock.js';
 
 const dist = join(root, 'dist');
+const modules = join(dist, 'modules');
 const stamp = join(dist, '.build-hash');
 
 /** Builds dist/ if it is not there or not from these sources. */
@@ -21,18 +22,27 @@ export async function ensureBuild() {
   });
 }
 
-/** Compiles src/ into dist/, copies what is no TypeScript (Lua scripts), and bundles the client library and the dashboard's page. */
+/**
+ * dist/ is what runs: src/ and the packages it uses as a few files (bundle.js), what is no TypeScript (Lua scripts), the client
+ * library and the dashboard's page. dist/modules/ is src/ file by file, for scripts and tests that want one part of it.
+ */
 export async function build() {
   const hash = sourceHash();
   rmSync(dist, { recursive: true, force: true });
   const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   await mustRun('The build', process.execPath, [compiler, '-p', 'tsconfig.build.json']);
   for (const file of sourceFiles().filter((path) => !path.endsWith('.ts'))) {
-    const target = join(dist, relative(join(root, 'src'), file));
-    mkdirSync(join(target, '..'), { recursive: true });
-    cpSync(file, target);
+    for (const folder of [dist, modules]) {
+      const target = join(folder, relative(join(root, 'src'), file));
+      mkdirSync(join(target, '..'), { recursive: true });
+      cpSync(file, target);
+    }
   }
+  // Modules in dist/modules find the version where the bundle, a folder above, finds it.
+  cpSync(join(root, 'package.json'), join(dist, 'package.json'));
   // Loaded here, since this file also runs before anything is installed.
+  const { bundleProduct } = await import('./bundle.js');
+  await bundleProduct(modules, dist);
   const { bundleClient } = await import('./client.js');
   await bundleClient(join(dist, 'client-library'));
   const { bundlePage } = await import('./page.js');

@@ -19,7 +19,7 @@ const WRITER = `
 
 describe('a log that nobody reads', () => {
   it('keeps 8 MiB and drops what is beyond, and the process goes on', async () => {
-    const logger = new URL('../../dist/logging/create-logger.js', import.meta.url).href;
+    const logger = new URL('../../dist/modules/logging/create-logger.js', import.meta.url).href;
     const child = spawn(process.execPath, ['--input-type=module', '-e', WRITER, logger], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });

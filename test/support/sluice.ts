@@ -5,7 +5,7 @@ import { freePort } from './free-port.js';
 import { type ExitStatus, Program } from './program.js';
 import { TEST_SECRET } from './tokens.js';
 
-const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const built = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
 /** A loaded two-core machine takes its time to start Node. */
 const START_TIMEOUT_MS = 60_000;
@@ -15,6 +15,8 @@ export interface SluiceOptions {
   env?: Record<string, string>;
   /** Resolve as soon as it is live, without waiting for readiness. Default false. */
   waitForReady?: boolean;
+  /** Another program than dist/main.js. */
+  main?: string;
 }
 
 /** One instance of the built product in a process of its own. */
@@ -24,8 +26,8 @@ export class Sluice {
     private readonly program: Program,
   ) {}
 
-  static async start({ env = {}, waitForReady = true }: SluiceOptions = {}): Promise<Sluice> {
-    if (!existsSync(main)) {
+  static async start({ env = {}, waitForReady = true, main = built }: SluiceOptions = {}): Promise<Sluice> {
+    if (!existsSync(built)) {
       throw new Error('dist/main.js is not there: run the tests by npm test, or npm run build first');
     }
     const port = await freePort();

@@ -27,14 +27,14 @@ describe('a process in which a part throws', () => {
 
   beforeAll(async () => {
     const port = await freePort();
-    const dist = fileURLToPath(new URL('../../dist', import.meta.url));
+    const dist = fileURLToPath(new URL('../../dist/modules', import.meta.url));
     const env = {
       MQTT_EMBEDDED_PORT: String(port),
       NODE_OPTIONS: `--import=${here('./inject.js')}`,
       SLUICE_DIST: dist,
       WS_HEARTBEAT_MS: '1000',
     };
-    sluice = shared(await startSluice({ env }));
+    sluice = shared(await startSluice({ env, main: `${dist}/main.js` }));
     device = await connectMqtt(`mqtt://127.0.0.1:${port}`);
     shared({ stop: () => device.endAsync(true) });
     witness = shared(await sluice.connect({ claims: { userId: 'witness' }, query: { subscribe: 'none' } }));

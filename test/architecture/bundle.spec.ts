@@ -1,0 +1,42 @@
+import { isBuiltin } from 'node:module';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const dist = fileURLToPath(new URL('../../dist', import.meta.url));
+const scripts = (folder: string, recursive: boolean): string[] =>
+  (readdirSync(folder, { recursive }) as string[])
+    .filter((name) => name.endsWith('.js'))
+    .map((name) => readFileSync(join(folder, name), 'utf8'));
+
+/** Names of classes, as the compiler writes them and as the bundler does. */
+const CLASS = /^\s*(?:export )?(?:(?:let|var) (\w+) = (?:\w+ = )?class\b|class (\w+))/gm;
+const classes = (text: string): string[] => [...text.matchAll(CLASS)].map(([, one, other]) => one ?? other!);
+
+describe('the bundle', () => {
+  const bundle = scripts(dist, false);
+
+  // The bundler gave DrainService and 60 others a number at the end, and the log showed them as DrainService2.
+  it('keeps the names of our classes, which the log shows', () => {
+    const written = scripts(join(dist, 'modules'), true).flatMap(classes);
+    // Of two classes with one name, the second cannot keep it.
+    const isTwice = (name: string): boolean => written.filter((other) => other === name).length > 1;
+    const names = new Set(written);
+    const bundled = bundle
+      .flatMap((text) => text.split(/^(?=\s*\/\/ (?:node_modules|dist)\/)/m))
+      .filter((part) => part.trimStart().startsWith('// dist/modules/'))
+      .flatMap(classes);
+    expect(bundled).toEqual(expect.arrayContaining(['DrainService', 'Room', 'RedisBroadcastAdapter']));
+    const renamed = bundled.filter((name) => !names.has(name) && !isTwice(name.replace(/\d+$/, '')));
+    expect(renamed).toEqual([]);
+  });
+
+  it('asks for no package but those that may be missing', () => {
+    const asked = bundle.flatMap((text) =>
+      [...text.matchAll(/^\s*(?:import|export) [^;'"]*?(?:from )?["']([^."'][^"']*)["'];?$/gm)].map(
+        ([, name]) => name!,
+      ),
+    );
+    expect([...new Set(asked)].filter((name) => !isBuiltin(name))).toEqual([]);
+  });
+});
