@@ -15,7 +15,7 @@ import { signToken } from '../support/tokens.js';
 jest.setTimeout(60_000);
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-/** Debian's, which has paho and websockets (clients/python); another one on the PATH may not. */
+/** Debian's, which has paho and websockets (clients/python); another one on the PATH may not. The device in shell needs mosquitto_pub. */
 const PYTHON = '/usr/bin/python3';
 const API_TOKEN = 'the-servers-API-token-of-the-tests-alone';
 const TYPES: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript' };

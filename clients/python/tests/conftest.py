@@ -203,7 +203,7 @@ class Device:
         self._is_ready = threading.Event()
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert self._is_ready.wait(5)
+        assert self._is_ready.wait(20)
 
     async def publish(self, device_id: str, *payloads: Any) -> None:
         for payload in payloads:
