@@ -17,7 +17,7 @@ import { demandSystemPackages } from './setup/system-packages.js';
  * do with the times that the documents promise, which the others only report.
  */
 const TIERS = {
-  unit: ['src/', 'scripts/', 'client/', 'bench/'],
+  unit: ['src/', 'scripts/', 'client/', 'page/', 'bench/'],
   int: ['test/(?!e2e/|chaos/)'],
   e2e: ['test/e2e/'],
   chaos: ['test/chaos/', 'test/devices/'],
@@ -26,7 +26,7 @@ const STRICT = {
   CHAOS: 'full',
   CHAOS_TIME_FACTOR: process.env.CHAOS_TIME_FACTOR ?? (process.env.CI ? '3' : '1'),
 };
-const SPEC_FOLDERS = ['src', 'test', 'client', 'scripts', 'bench'];
+const SPEC_FOLDERS = ['src', 'test', 'client', 'page', 'scripts', 'bench'];
 
 const [first, ...others] = process.argv.slice(2);
 const tier = first !== undefined && Object.hasOwn(TIERS, first) ? first : undefined;

@@ -7,8 +7,8 @@ import { SimulatedFleet } from './simulated-fleet.js';
 
 /** The generated secret dies with the process; this only bounds a process that is never restarted. */
 const TOKEN_LIFE_S = 7 * 24 * 3_600;
-/** Exact ids named in the token; with more it would not fit into a message of 64 KiB. */
-const MAX_TOKEN_IDS = 1_000;
+/** Exact ids named in the token; what a larger fleet has more comes with `*`. With a thousand the link was too long to be copied. */
+const MAX_TOKEN_IDS = 100;
 
 /**
  * What development gets without settings: a broker in the process and a simulated fleet. Loaded by a dynamic import only when not in

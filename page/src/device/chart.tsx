@@ -7,6 +7,8 @@ import type { Series } from './history.js';
 
 const HEIGHT_PX = 200;
 const STEP_HEIGHT_PX = 96;
+/** Of a time of day. */
+const LABEL_PX = 80;
 
 export interface Line {
   readonly name: string;
@@ -157,7 +159,13 @@ function optionsOf(
         ...axis,
         size: 28,
         space: 72,
-        values: (_plot, splits) => splits.map((split) => time.format(split * 1_000)),
+        // A label that would be cut at the right edge is left out.
+        values: (plot, splits) =>
+          splits.map((split) =>
+            plot.valToPos(split, 'x') > plot.over.clientWidth - LABEL_PX / 2
+              ? ''
+              : time.format(split * 1_000),
+          ),
       },
       {
         ...axis,

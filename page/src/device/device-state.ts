@@ -30,6 +30,8 @@ export class DeviceState extends Store {
     if (known !== undefined) {
       this.device.meta = known.meta;
       this.device.status = known.status;
+      // Shown until history comes, which has it too.
+      this.device.telemetry = known.telemetry;
       this.device.intervalMs = known.intervalMs;
     }
     this.subscription = client.subscribe([id], {

@@ -49,6 +49,11 @@ export function FieldsPanel({ state }: { state: DeviceState }) {
         <p class="panel-empty">{t('fields.noMatch')}</p>
       ) : (
         <table>
+          <colgroup>
+            <col class="col-name" />
+            <col />
+            <col class="col-actions" />
+          </colgroup>
           <thead class="hidden">
             <tr>
               <th scope="col">{t('fields.name')}</th>

@@ -3,6 +3,8 @@ import type { Device } from './device.js';
 /** A device that was silent for so many of its usual intervals, and at least so long, is quiet. */
 const QUIET_INTERVALS = 10;
 const QUIET_MIN_MS = 30_000;
+/** A publication that was under way when the device went offline. */
+const SPEAKS_MS = 2_000;
 
 /** What lies between the devices and the page. */
 export interface Way {
@@ -33,7 +35,8 @@ export function freshnessOf(device: Device, way: Way, now: number): Freshness {
 
 /** As far as the device itself is the reason. */
 export function ownFreshness({ status, updatedAt, intervalMs }: Device, now: number): Freshness {
-  if (status?.isOnline === false) {
+  // What comes after the word of an offline device is no old value, whatever the device is called.
+  if (status?.isOnline === false && (updatedAt ?? 0) <= status.serverTs + SPEAKS_MS) {
     const since = Math.max(status.lastSeen, updatedAt ?? 0);
     return { name: status.reason === 'silence' ? 'silence' : 'offline', since };
   }
@@ -48,11 +51,10 @@ export function ownFreshness({ status, updatedAt, intervalMs }: Device, now: num
 export type Standing = 'online' | 'offline' | 'stale' | 'unknown';
 
 export function standingOf(device: Device, now: number): Standing {
-  const { name } = ownFreshness(device, now);
-  if (name === 'offline' || name === 'silence') {
+  if (device.status?.isOnline === false) {
     return 'offline';
   }
-  if (name === 'quiet') {
+  if (ownFreshness(device, now).name === 'quiet') {
     return 'stale';
   }
   return device.status === undefined ? 'unknown' : 'online';

@@ -7,7 +7,7 @@ import { t } from '../core/texts.js';
 import { preferences } from '../session/preferences.js';
 import type { Session } from '../session/session.js';
 import type { Device } from './device.js';
-import { freshnessOf, standingOf } from './freshness.js';
+import { freshnessOf, ownFreshness, standingOf } from './freshness.js';
 import { Spark } from './spark.js';
 
 /** Fields of a tile besides the one that is shown big. */
@@ -84,11 +84,11 @@ export function Tile(props: ItemProps) {
 export function State({ device, session, now }: { device: Device; session: Session; now: number }) {
   const standing = standingOf(device, now);
   const { name } = freshnessOf(device, session.way, now);
-  const { status, updatedAt } = device;
+  const own = ownFreshness(device, now);
   const text =
     standing === 'offline'
       ? t('state.offlineFor', {
-          span: formatAge(Math.max(0, now - Math.max(status?.lastSeen ?? 0, updatedAt ?? 0))),
+          span: formatAge(Math.max(0, now - ('since' in own ? own.since : (device.status?.lastSeen ?? now)))),
         })
       : t(`standing.${standing}`);
   return (
