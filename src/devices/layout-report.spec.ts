@@ -1,6 +1,7 @@
 import { compileLayouts } from '../layouts/compile.js';
 import { parseLayoutFile } from '../layouts/layout-file.js';
-import { guessFile, tryTable, trySentence } from './layout-report.js';
+import { guessFile, readRecording, tryTable, trySentence } from './layout-report.js';
+import { LayoutTrial } from './layout-trial.js';
 
 const read = (text: string) => compileLayouts(parseLayoutFile(text), { ingest: 'leased' });
 const tasmota = read('version: 1\nlayouts:\n  tasmota: { preset: tasmota }');
@@ -54,5 +55,58 @@ describe('what becomes of messages', () => {
     const table = tryTable(read(text), RECORDING);
     expect(table).not.toContain('no template');
     expect(table).not.toMatch(/not_|bad_|no_/);
+  });
+
+  const SPARKPLUG = new LayoutTrial(read('version: 1\nlayouts:\n  p: { preset: sparkplug-b }'));
+  const BIRTH =
+    'COry9aigKxIXCghJbnB1dHMvQRABGOry9aigKyALcAASIAoOU3VwcGx5IFZvbHRhZ2UQAhjq8vWooCsgCWWamUFBGAE=';
+  const BINARY: [string, Buffer][] = [
+    ['spBv1.0/Plant/DBIRTH/Raspberry Pi/Pibrella', Buffer.from(BIRTH, 'base64')],
+    ['tele/hall/STATE', Buffer.from('{"POWER":"ON"}')],
+    ['tele/hall/LWT', Buffer.from('Online')],
+    ['zigbee2mqtt/Living room lamp', Buffer.from('{"state":"ON"}')],
+  ];
+
+  it.each([
+    ["mosquitto_sub -F '%t %x'", ([topic, bytes]: [string, Buffer]) => `${topic} ${bytes.toString('hex')}`],
+    [
+      'JSON lines with base64',
+      ([topic, bytes]: [string, Buffer]) => JSON.stringify({ topic, base64: bytes.toString('base64') }),
+    ],
+    [
+      'JSON lines with hex',
+      ([topic, bytes]: [string, Buffer]) => JSON.stringify({ tst: 'x', topic, hex: bytes.toString('hex') }),
+    ],
+  ])('reads every byte of a recording by %s', (_how, line) => {
+    const lines = BINARY.map(line);
+    expect(readRecording(lines)).toEqual(BINARY.map(([topic, payload]) => ({ topic, payload })));
+    const { text } = guessFile(lines);
+    expect(text).toBe(
+      'version: 1\nlayouts:\n  tasmota: { preset: tasmota }\n  sparkplug-b: { preset: sparkplug-b, device: "sparkplug-b.{group}.{node}.{dev}" }\n  zigbee2mqtt: { preset: zigbee2mqtt }\n',
+    );
+    expect(tryTable(read(text), lines)).not.toMatch(/no template|codec_error|not_/);
+    expect(new LayoutTrial(read(text)).faults()).toEqual([]);
+  });
+
+  it('takes mosquitto_sub -F %j, and numbers that could be hexadecimal for what they are', () => {
+    expect(
+      readRecording(['{"tst":"x","topic":"a/b","qos":0,"payloadlen":4,"payload":"21.5"}', 'a/c 7b']),
+    ).toEqual([
+      { topic: 'a/b', payload: Buffer.from('21.5') },
+      { topic: 'a/c', payload: Buffer.from('7b') },
+    ]);
+    expect(readRecording(['a/b 21', 'a/c 2200'])).toEqual([
+      { topic: 'a/b', payload: Buffer.from('21') },
+      { topic: 'a/c', payload: Buffer.from('2200') },
+    ]);
+  });
+
+  it('names Sparkplug by its topics, also where no birth was recorded or text has lost bytes', () => {
+    const data = 'COvy9aigKxIVCghJbnB1dHMvQRjr8vWooCsgC3ABGAI=';
+    const topic = 'spBv1.0/Plant/DDATA/pi/Pibrella';
+    expect(SPARKPLUG.message(topic, Buffer.from(data, 'base64')).outcome).toBe('accepted');
+    const { text, notes } = guessFile([`${topic} ${Buffer.from(data, 'base64').toString()}`]);
+    expect(text).toContain('preset: sparkplug-b');
+    expect(notes.join('\n')).toContain("mosquitto_sub -F '%t %x' records them whole");
   });
 });

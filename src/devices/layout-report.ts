@@ -3,7 +3,7 @@ import { LayoutFileError, parseLayoutFile } from '../layouts/layout-file.js';
 import { presetNames, readPreset } from '../layouts/presets.js';
 import type { WrittenLevel } from '../layouts/topic-template.js';
 import { ONE } from '../mqtt/topic-tree.js';
-import { type Said, LayoutTrial, type Trial } from './layout-trial.js';
+import { type Said, LayoutTrial } from './layout-trial.js';
 
 /** One message of a recording. */
 export interface Recorded {
@@ -14,6 +14,8 @@ export interface Recorded {
 /** Of a recording as long as one likes: topics that are kept apart, and the rest is only counted. */
 const MAX_TOPICS = 10_000;
 const MAX_SHOWN = 20;
+/** Messages that are looked at. */
+const MAX_LINES = 1_000_000;
 const TAKEN = new Set(['accepted', 'ignored']);
 
 /** What `layout:try` says of one message, and whether a template took it. */
@@ -80,12 +82,8 @@ export function readLine(line: string): Recorded | undefined {
   const spaces = [...line.matchAll(/ /g)].map(({ index }) => index).slice(0, 16);
   const at =
     spaces.find((index) => /^[{[]/.test(line.slice(index + 1)) && isJson(line.slice(index + 1))) ?? spaces[0];
-  const topic = at === undefined ? line : line.slice(0, at);
-  if (topic === '' || /[+#]/.test(topic)) {
-    return undefined;
-  }
   const text = at === undefined ? '' : line.slice(at + 1);
-  return { topic, payload: Buffer.from(text === '(null)' ? '' : text) };
+  return recorded(at === undefined ? line : line.slice(0, at), Buffer.from(text === '(null)' ? '' : text));
 }
 
 function isJson(text: string): boolean {
@@ -97,17 +95,70 @@ function isJson(text: string): boolean {
   }
 }
 
+/**
+ * Messages of a recording, in one of three forms: `mosquitto_sub -v` (text alone), `-F '%t %x'` (payloads in hexadecimal, so that none
+ * loses a byte), or a JSON object a line with `topic` and `payload` (`-F %j`), `hex` or `base64`.
+ */
+export function readRecording(lines: Iterable<string>): Recorded[] {
+  const texts: string[] = [];
+  for (const line of lines) {
+    if (line !== '' && texts.length < MAX_LINES) {
+      texts.push(line);
+    }
+  }
+  // Numbers are hexadecimal, too: of a real recording some payload has a letter.
+  const isHex =
+    texts.every((line) => HEX.test(payloadText(line))) &&
+    texts.some((line) => /[a-f]/.test(payloadText(line)));
+  return texts.flatMap((line) => (isHex ? hexLine(line) : (jsonLine(line) ?? readLine(line))) ?? []);
+}
+
+const HEX = /^([0-9a-f]{2})*$/;
+
+function payloadText(line: string): string {
+  const at = line.lastIndexOf(' ');
+  return at < 0 ? 'no payload' : line.slice(at + 1);
+}
+
+function hexLine(line: string): Recorded | undefined {
+  const text = payloadText(line);
+  return recorded(line.slice(0, line.length - text.length).trimEnd(), Buffer.from(text, 'hex'));
+}
+
+function jsonLine(line: string): Recorded | undefined {
+  if (!line.startsWith('{')) {
+    return undefined;
+  }
+  let said: Record<string, unknown>;
+  try {
+    said = JSON.parse(line) as Record<string, unknown>;
+  } catch {
+    return undefined;
+  }
+  const { topic, payload = '', hex, base64 } = said;
+  if (typeof topic !== 'string') {
+    return undefined;
+  }
+  if (typeof hex === 'string' || typeof base64 === 'string') {
+    return recorded(
+      topic,
+      typeof hex === 'string' ? Buffer.from(hex, 'hex') : Buffer.from(base64 as string, 'base64'),
+    );
+  }
+  return recorded(topic, Buffer.from(typeof payload === 'string' ? payload : JSON.stringify(payload)));
+}
+
+function recorded(topic: string, payload: Buffer): Recorded | undefined {
+  return topic === '' || /[+#]/.test(topic) ? undefined : { topic, payload };
+}
+
 /** The table of a recording: templates with messages and devices, what they refuse, and the topics that none takes. */
 export function tryTable(layouts: CompiledLayouts, lines: Iterable<string>): string {
   const trial = new LayoutTrial(layouts);
   const rows = new Map<string, { messages: number; devices: Set<string> }>();
   const unmatched = new Map<string, number>();
   let total = 0;
-  for (const line of lines) {
-    const message = readLine(line);
-    if (message === undefined) {
-      continue;
-    }
+  for (const message of readRecording(lines)) {
     total += 1;
     const result = trial.message(message.topic, message.payload);
     if (result.layout === undefined) {
@@ -142,6 +193,8 @@ function count(counts: Map<string, number>, key: string): void {
 interface Candidate {
   readonly name: string;
   readonly parameters: Readonly<Record<string, string>>;
+  /** The template of its ids. */
+  readonly device: string;
   readonly trial: LayoutTrial;
 }
 
@@ -150,12 +203,7 @@ export function guessFile(lines: Iterable<string>): {
   readonly text: string;
   readonly notes: readonly string[];
 } {
-  const rows: string[] = [];
-  for (const line of lines) {
-    if (rows.length < MAX_TOPICS) {
-      rows.push(line);
-    }
-  }
+  const rows = readRecording(lines).slice(0, MAX_TOPICS);
   const candidates = presetNames().flatMap((name) => candidatesOf(name, rows));
   let left = rows;
   const entries: string[] = [];
@@ -165,15 +213,21 @@ export function guessFile(lines: Iterable<string>): {
       .map((candidate) => ({ candidate, ...score(candidate.trial, left) }))
       .filter(({ hits, refused }) => hits > 0 && hits > refused)
       .sort((a, b) => b.hits - b.refused - (a.hits - a.refused));
-    const best = scored.find(({ candidate }) => compiles([...entries, entryOf(candidate)]));
+    const fitting = scored.flatMap(({ candidate, hits }) =>
+      [entryOf(candidate), entryOf(candidate, true)]
+        .filter((entry) => compiles([...entries, entry]))
+        .slice(0, 1)
+        .map((entry) => ({ candidate, hits, entry })),
+    );
+    const [best] = fitting;
     if (best === undefined) {
       break;
     }
-    const { candidate, hits } = best;
-    entries.push(entryOf(candidate));
+    const { candidate, hits, entry } = best;
+    entries.push(entry);
     notes.push(`${candidate.name}: takes ${hits} messages`);
     candidates.splice(0, candidates.length, ...candidates.filter(({ name }) => name !== candidate.name));
-    left = left.filter((line) => !isTaken(candidate.trial, line));
+    left = left.filter((message) => !isTaken(candidate.trial, message));
   }
   for (const draft of drafts(left)) {
     if (compiles([...entries, draft.entry])) {
@@ -181,12 +235,20 @@ export function guessFile(lines: Iterable<string>): {
       notes.push(`${draft.name}: a first draft by the shape of ${draft.topics} topics that no preset knows`);
     }
   }
+  if (rows.some(({ payload }) => payload.includes('\ufffd'))) {
+    notes.push("some payloads are no text and have lost bytes: mosquitto_sub -F '%t %x' records them whole");
+  }
   return { text: `version: 1\nlayouts:\n${entries.join('')}`, notes };
 }
 
-function entryOf({ name, parameters }: Candidate): string {
+/** @param apart its ids begin with its name, since another layout could make the same */
+function entryOf({ name, parameters, device }: Candidate, apart = false): string {
   const given = Object.entries(parameters).map(([key, value]) => `${key}: ${JSON.stringify(value)}`);
-  const parts = [`preset: ${name}`, ...(given.length === 0 ? [] : [`with: { ${given.join(', ')} }`])];
+  const parts = [
+    `preset: ${name}`,
+    ...(given.length === 0 ? [] : [`with: { ${given.join(', ')} }`]),
+    ...(apart ? [`device: ${JSON.stringify(`${name}.${device}`)}`] : []),
+  ];
   return `  ${name}: { ${parts.join(', ')} }\n`;
 }
 
@@ -202,7 +264,7 @@ function compiles(entries: readonly string[]): CompiledLayouts | undefined {
 }
 
 /** A preset once for each choice it has, its other parameters read out of the recording where they are needed. */
-function candidatesOf(name: string, lines: readonly string[]): Candidate[] {
+function candidatesOf(name: string, messages: readonly Recorded[]): Candidate[] {
   const { parameters, choose, layouts } = readPreset(name);
   const needed = Object.entries(parameters).filter(([, parameter]) => parameter.default === undefined);
   const choices = choose === undefined ? [''] : Object.keys(layouts);
@@ -210,7 +272,7 @@ function candidatesOf(name: string, lines: readonly string[]): Candidate[] {
     const found = neededOf(
       needed.map(([key]) => key),
       layouts[choice]?.['telemetry'],
-      lines,
+      messages,
     );
     if (found === undefined) {
       return [];
@@ -218,22 +280,31 @@ function candidatesOf(name: string, lines: readonly string[]): Candidate[] {
     const isDefault = choose === undefined || String(parameters[choose]?.default) === choice;
     const given = isDefault ? found : { ...found, [choose]: choice };
     const compiled = compiles([entryOf({ name, parameters: given } as Candidate)]);
-    return compiled === undefined ? [] : [{ name, parameters: given, trial: new LayoutTrial(compiled) }];
+    return compiled === undefined
+      ? []
+      : [
+          {
+            name,
+            parameters: given,
+            device: compiled.layouts[0]!.ids.source,
+            trial: new LayoutTrial(compiled),
+          },
+        ];
   });
 }
 
 function neededOf(
   keys: readonly string[],
   telemetry: unknown,
-  lines: readonly string[],
+  messages: readonly Recorded[],
 ): Record<string, string> | undefined {
   if (keys.length === 0) {
     return {};
   }
   for (const { topic = '' } of (telemetry ?? []) as { topic?: string }[]) {
     const levels = topic.split('/');
-    for (const line of lines) {
-      const said = (readLine(line)?.topic ?? '').split('/');
+    for (const message of messages) {
+      const said = message.topic.split('/');
       const fits =
         said.length === levels.length && levels.every((level, i) => /[<{+]/.test(level) || level === said[i]);
       if (fits) {
@@ -249,33 +320,30 @@ function neededOf(
   return undefined;
 }
 
-function resultOf(trial: LayoutTrial, line: string): Trial | undefined {
-  const message = readLine(line);
-  return message === undefined ? undefined : trial.message(message.topic, message.payload);
+function isTaken(trial: LayoutTrial, { topic, payload }: Recorded): boolean {
+  return trial.message(topic, payload).layout !== undefined;
 }
 
-function isTaken(trial: LayoutTrial, line: string): boolean {
-  return resultOf(trial, line)?.layout !== undefined;
-}
-
-function score(trial: LayoutTrial, lines: readonly string[]): { hits: number; refused: number } {
+function score(trial: LayoutTrial, messages: readonly Recorded[]): { hits: number; refused: number } {
   let hits = 0;
   let refused = 0;
-  for (const line of lines) {
-    const result = resultOf(trial, line);
-    if (result?.layout !== undefined) {
-      hits += result.outcome === 'accepted' ? 1 : 0;
-      refused += TAKEN.has(result.outcome) ? 0 : 1;
+  for (const { topic, payload } of messages) {
+    const { layout, outcome } = trial.message(topic, payload);
+    if (layout !== undefined) {
+      // Its topics say that it is Sparkplug; data alone has aliases that only births tell, and text has lost bytes.
+      const fits = outcome === 'accepted' || topic.startsWith('spBv1.0/');
+      hits += fits ? 1 : 0;
+      refused += fits || TAKEN.has(outcome) ? 0 : 1;
     }
   }
   return { hits, refused };
 }
 
 /** Topics of one beginning and one length: the first level that varies is the device, those after it name a field. */
-function drafts(lines: readonly string[]): { name: string; entry: string; topics: number }[] {
+function drafts(messages: readonly Recorded[]): { name: string; entry: string; topics: number }[] {
   const groups = new Map<string, string[][]>();
-  for (const line of lines) {
-    const levels = (readLine(line)?.topic ?? '').split('/');
+  for (const { topic } of messages) {
+    const levels = topic.split('/');
     const key = `${levels[0]} ${levels.length}`;
     groups.set(key, [...(groups.get(key) ?? []), levels]);
   }
