@@ -12,6 +12,9 @@ const BEAT_MS = 30;
 const COMMAND_BEATS = 7;
 const NEWCOMER_BEATS = 25;
 const MAX_FINDINGS = 10;
+/** A newcomer may be told to come later by an instance that had to wait so long for a processor within the time before. */
+const HALTED_MS = 1_000;
+const HALTED_WITHIN_MS = 10_000;
 
 /** What did not hold: a word that stays the same while a round is shrunk, and what was seen. */
 export interface Finding {
@@ -51,6 +54,7 @@ export class Witness {
   private number = 0;
   private commands = 0;
   private newcomers = 0;
+  private readonly halts = new Map<Instance, { at: number; waitedMs: number }[]>();
   private stopped = false;
 
   constructor(
@@ -118,6 +122,7 @@ export class Witness {
 
   private beat(token: string): void {
     this.beats += 1;
+    this.lookAtHalts();
     this.viewers.forEach((viewer) => viewer.ping());
     this.publish(WATCHED[this.beats % WATCHED.length]!);
     if (this.beats % 3 === 0) {
@@ -180,10 +185,27 @@ export class Witness {
     });
     socket.on('error', (error) => {
       this.newcomers -= 1;
-      if (instance.running) {
+      if (instance.running && this.haltedMs(instance) < HALTED_MS) {
         this.find('newcomer-refused', `${error.message} by ${instance.name}`);
       }
     });
+  }
+
+  /** For how long the machine has kept an instance from running of late: what is late then is nobody's work. */
+  private haltedMs(instance: Instance): number {
+    const looks = this.halts.get(instance) ?? [];
+    return (looks.at(-1)?.waitedMs ?? 0) - (looks[0]?.waitedMs ?? 0);
+  }
+
+  private lookAtHalts(): void {
+    for (const instance of this.instances) {
+      const looks = this.halts.get(instance) ?? [];
+      looks.push({ at: Date.now(), waitedMs: schedule(instance.pid)[1] });
+      while (looks[0]!.at < Date.now() - HALTED_WITHIN_MS) {
+        looks.shift();
+      }
+      this.halts.set(instance, looks);
+    }
   }
 
   private find(kind: string, detail: string): void {
@@ -317,11 +339,14 @@ class Viewer {
   }
 }
 
-/** CPU time of a process' main thread so far, which is its event loop. */
-function busyMs(pid: number): number {
+/** Of a process' main thread, which is its event loop, so far: its CPU time, and the time for which it could run and had no processor. */
+function schedule(pid: number): [busyMs: number, waitedMs: number] {
   try {
-    return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6;
+    const [busyNs, waitedNs] = readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ').map(Number);
+    return [busyNs! / 1e6, waitedNs! / 1e6];
   } catch {
-    return 0; // it has ended, which is noticed elsewhere
+    return [0, 0]; // it has ended, which is noticed elsewhere
   }
 }
+
+const busyMs = (pid: number): number => schedule(pid)[0];

@@ -119,21 +119,26 @@ describe(HandshakeLine.name, () => {
     expect(line.length).toBe(0);
   });
 
-  // Defect: a process that was halted for a second with one attempt in the line refused everybody who had come meanwhile with 503, before
-  // that one attempt had its turn. What counts is how late the line still is after its turn.
-  it('says by how much it is late after its turn, which a single halt of the process is not', () => {
+  // Defect: a process that was halted for a second with some attempts in the line refused everybody who had come meanwhile with 503, though
+  // all had their turn within milliseconds. What counts is for how long the line is late although it has its turns.
+  it('says for how long it is late although it has turns, which after a single halt it is not', () => {
     line.pass();
-    joinAll('a1');
+    joinAll('a1', 'a2', 'a3', 'a4', 'a5', 'a6');
     now = 1_500;
-    expect(line.lateMs).toBe(0);
+    expect(line.lateForMs).toBe(0);
     jest.advanceTimersToNextTimer();
-    expect([gone, line.lateMs]).toEqual([['a1'], 0]);
-    joinAll('a2', 'a3', 'a4', 'a5', 'a6', 'a7');
-    now = 4_000;
+    expect([gone.length, line.lateForMs]).toEqual([4, 0]);
+    now = 1_510;
+    expect(line.lateForMs).toBe(10);
     jest.advanceTimersToNextTimer();
-    expect([gone.length, line.lateMs > 2_000]).toEqual([5, true]);
+    expect([gone.length, line.lateForMs]).toEqual([6, 0]);
+    joinAll(...Array.from({ length: 12 }, (_, at) => `b${at}`));
+    for (now = 4_000; now <= 5_000; now += 1_000) {
+      jest.advanceTimersToNextTimer();
+    }
+    expect([gone.length, line.lateForMs]).toEqual([14, 2_000]);
     jest.advanceTimersToNextTimer();
-    expect([gone.length, line.lateMs]).toEqual([7, 0]);
+    expect([gone.length, line.lateForMs]).toEqual([18, 0]);
   });
 
   it('lets nobody wait when it closes', () => {

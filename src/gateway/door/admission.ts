@@ -17,7 +17,7 @@ interface AdmissionLimits {
 /** Connections up to this far ahead of the rate do not wait: a page opens several at once. */
 const BURST_S = 0.02;
 
-/** A line that is this late accepts nobody: the real waits would be longer than computed. */
+/** A line that is this late, and has been for as long, accepts nobody: the real waits would be longer than computed. */
 const LATE_MS = 1_000;
 
 /** The places of one client address; its connections share this object, and so the text of their address. */
@@ -95,7 +95,7 @@ export class Admission {
       return 'refused_pending';
     }
     const atOnce = this.line.pass();
-    if (!atOnce && (this.line.lateMs > LATE_MS || !this.line.hasRoomFor(address))) {
+    if (!atOnce && (this.line.lateForMs > LATE_MS || !this.line.hasRoomFor(address))) {
       return 'refused_rate';
     }
     this.total += 1;
@@ -241,7 +241,8 @@ export class HandshakeLine {
   private waiting = 0;
   /** When the next turn is due at the rate, without the burst. */
   private dueAt = 0;
-  private late = 0;
+  /** Of the first turn in a row after which the next one was late. */
+  private lateSince: number | undefined;
   private timer: NodeJS.Timeout | undefined;
   private immediate: NodeJS.Immediate | undefined;
 
@@ -256,11 +257,11 @@ export class HandshakeLine {
   }
 
   /**
-   * By how much the next turn was late when the line had had its last one, in ms: turns of the event loop may take longer than planned. Seen
-   * after a turn, since a process that was halted once catches up at once.
+   * For how long turns have been late by more than {@link LATE_MS}, in ms: turns of the event loop may take longer than planned. Late once is
+   * a process that was halted, which catches up at once.
    */
-  get lateMs(): number {
-    return this.late;
+  get lateForMs(): number {
+    return this.lateSince === undefined ? 0 : this.now() - this.lateSince;
   }
 
   /** Takes a turn at once if nobody waits and the rate allows it. */
@@ -342,7 +343,7 @@ export class HandshakeLine {
     this.byLength[queue.length]?.delete(queue);
     queue.length += by;
     this.waiting += by;
-    this.late = this.waiting === 0 ? 0 : this.late;
+    this.lateSince = this.waiting === 0 ? undefined : this.lateSince;
     if (queue.length > 0) {
       (this.byLength[queue.length] ??= new Set()).add(queue);
       this.longest = Math.max(this.longest, queue.length);
@@ -394,7 +395,8 @@ export class HandshakeLine {
         contain('upgrade', error); // the other attempts are handled all the same
       }
     }
-    this.late = this.waiting === 0 ? 0 : Math.max(0, this.now() + this.limits.burstMs - this.dueAt);
+    const isLate = this.waiting > 0 && this.now() + this.limits.burstMs - this.dueAt > LATE_MS;
+    this.lateSince = isLate ? (this.lateSince ?? this.now()) : undefined;
     // A callback of this loop may have scheduled the next turn.
     if (this.timer === undefined && this.immediate === undefined) {
       this.schedule();

@@ -1,43 +1,19 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
+import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { CONFIG, type Config } from '../../config/config.js';
 import { background, walled } from '../../logging/walls.js';
 import { Metrics, mirrorGauge } from '../../metrics/metrics.js';
 import { CommandPublisher, UnsentError } from '../../mqtt/command-publisher.js';
 import { CommandRoutes, type OutgoingCommand } from '../../mqtt/command-routes.js';
-import type { MessageId } from '../../protocol/client-messages.js';
 import { ProtocolError } from '../../protocol/errors.js';
+import { CommandAudit } from '../commands/command-audit.js';
 import { CommandKeys, type KeyedRecord, keysUnavailable, type OwnRecord } from '../commands/command-keys.js';
-import { CommandQuota } from '../commands/command-quota.js';
+import { CommandLimits, type Place } from '../commands/command-quota.js';
+import type { CommandRequest, CommandSender } from '../commands/command-request.js';
 import { DeviceRates } from '../commands/device-rates.js';
 import { type CommandResult, Exchange } from '../commands/exchange.js';
 import { PendingReplies } from '../commands/pending-replies.js';
-import type { Connection } from '../socket/connection.js';
-import { RateLimit } from './limits.js';
-
-/** Who sends a command: a user by a connection (see {@link userOf}), or a backend by the API. */
-export interface CommandSender {
-  /** The user, in the audit line and for keys; undefined for a backend. */
-  readonly userId?: string;
-  readonly connectionId?: string;
-  /** The backend, in the audit line: all backends share their keys. */
-  readonly api?: string;
-  /** Counts what the connection has under way; null for a backend, which has only the limits of the instance. */
-  readonly quota: CommandQuota | null;
-  /** Why it may not command the device now; asked again in the step that publishes. */
-  refusal(deviceId: string): ProtocolError | null;
-}
-
-/** A command as it is asked for; `key` and `waitMs` as in a client's message. */
-export interface CommandRequest {
-  readonly deviceId: string;
-  /** The command's text, any JSON value. */
-  readonly json: string;
-  readonly id?: MessageId;
-  readonly key?: string;
-  readonly waitMs?: number;
-}
 
 /** A command that the broker has acknowledged, now or when its key was used first. */
 export interface SentCommand {
@@ -46,32 +22,6 @@ export interface SentCommand {
   /** With `waitMs`: resolves once, and never rejects. Null without. */
   readonly result: Promise<CommandResult> | null;
 }
-
-/** The `outcome` label of `sluice_commands_total`, and of the audit line. */
-type CommandOutcome =
-  | 'sent'
-  | 'undelivered'
-  | 'repeated'
-  | 'forbidden'
-  | 'unavailable'
-  | 'too_large'
-  | 'invalid'
-  | 'rate_limited'
-  | 'too_many'
-  | 'key_conflict'
-  | 'keys_unavailable';
-
-/** Outcomes of commands that were not given to the broker: their lines are sampled. */
-const SAMPLED: ReadonlySet<CommandOutcome> = new Set([
-  'repeated',
-  'forbidden',
-  'too_large',
-  'invalid',
-  'rate_limited',
-  'too_many',
-  'key_conflict',
-  'keys_unavailable',
-]);
 
 /** 16 bytes as text: devices whose libraries take Correlation Data for a string give it back unchanged. */
 const CORRELATION_BYTES = 16;
@@ -97,18 +47,15 @@ class FreedError extends Error {}
  */
 @Injectable()
 export class CommandsService implements OnModuleDestroy {
-  private readonly audit = new Logger('CommandAudit');
-  private readonly refusals = new RefusalLog();
+  private readonly audit: CommandAudit;
   private readonly pending: PendingReplies;
-  private readonly rate: RateLimit;
+  private readonly limits: CommandLimits;
   private readonly deviceRates: DeviceRates;
   /** By id: the keys of commands that this instance has published, or follows for somebody who asks. */
   private readonly keyed = new Map<string, Exchange>();
   /** Keys by whose they are. */
   private readonly keysOf = new Map<string, number>();
   private keptReplyBytes = 0;
-  /** Commands with `waitMs`, from their arrival to their end. */
-  private waiting = 0;
   private isStopping = false;
 
   constructor(
@@ -118,13 +65,13 @@ export class CommandsService implements OnModuleDestroy {
     private readonly routes: CommandRoutes,
     private readonly keys: CommandKeys,
   ) {
-    const { maxPerSecond, deviceMaxPerSecond } = config.commands;
-    this.rate = new RateLimit(maxPerSecond, 2 * maxPerSecond);
-    this.deviceRates = new DeviceRates(deviceMaxPerSecond);
+    this.audit = new CommandAudit(metrics);
+    this.limits = new CommandLimits(config.commands);
+    this.deviceRates = new DeviceRates(config.commands.deviceMaxPerSecond);
     this.pending = new PendingReplies(() => publisher.responseTopic, routes, metrics);
     publisher.listen(this.pending);
     keys.start(() => this.ownRecords());
-    mirrorGauge(metrics.commandsWaiting, () => this.waiting);
+    mirrorGauge(metrics.commandsWaiting, () => this.limits.waiting);
     mirrorGauge(metrics.commandKeys, () => this.keyed.size);
   }
 
@@ -152,14 +99,14 @@ export class CommandsService implements OnModuleDestroy {
       if (outgoing.payload.length > maxPayloadBytes) {
         throw new ProtocolError('payload_too_large', `A command may have ${maxPayloadBytes} bytes at most`);
       }
-      this.takeRate(sender.quota);
-      place = request.waitMs === undefined ? null : this.takePlace(sender.quota);
+      this.limits.takeRate(sender.quota);
+      place = request.waitMs === undefined ? null : this.limits.takePlace(sender.quota);
       return request.key === undefined
         ? await this.sendOnce(sender, request, outgoing, place)
         : await this.sendByKey(sender, request, request.key, outgoing, place);
     } catch (error) {
       place?.release();
-      this.record(sender, request, outcomeOf(error));
+      this.audit.failed(sender, request, error);
       throw error;
     }
   }
@@ -181,7 +128,7 @@ export class CommandsService implements OnModuleDestroy {
       exchange.stopListening?.();
       throw error;
     }
-    this.record(sender, request, exchange.delivered === false ? 'undelivered' : 'sent');
+    this.audit.sent(sender, request, exchange.delivered === false ? 'undelivered' : 'sent');
     return this.sentCommand(exchange, sender, request, outgoing, place);
   }
 
@@ -211,9 +158,9 @@ export class CommandsService implements OnModuleDestroy {
       try {
         await exchange.sent;
         if (isFirst && exchange.publishedAt !== undefined) {
-          this.record(sender, request, exchange.delivered === false ? 'undelivered' : 'sent');
+          this.audit.sent(sender, request, exchange.delivered === false ? 'undelivered' : 'sent');
         } else {
-          this.record(sender, request, 'repeated');
+          this.audit.sent(sender, request, 'repeated');
         }
         return this.sentCommand(exchange, sender, request, outgoing, place);
       } catch (error) {
@@ -350,8 +297,7 @@ export class CommandsService implements OnModuleDestroy {
       if (exchange.id === '') {
         exchange.stopListening?.();
       }
-      this.metrics.commandResults.inc({ outcome: end.outcome });
-      this.audit.log({ msg: 'command', ...lineOf(sender, request), outcome: end.outcome });
+      this.audit.ended(sender, request, end.outcome);
       return end;
     });
     if (isFollowed) {
@@ -468,88 +414,6 @@ export class CommandsService implements OnModuleDestroy {
       }
     }
   }
-
-  private takeRate(quota: CommandQuota | null): void {
-    if (quota === null) {
-      return;
-    }
-    const due = this.rate.take(quota.rateDue, performance.now());
-    if (due < 0) {
-      throw new ProtocolError(
-        'rate_limited',
-        `More than ${this.config.commands.maxPerSecond} commands a second; this one was not sent`,
-        { retryAfterMs: Math.max(1, Math.ceil(-due)) },
-      );
-    }
-    quota.rateDue = due;
-  }
-
-  private takePlace(quota: CommandQuota | null): Place {
-    const { maxWaiting, maxWaitingPerConnection } = this.config.commands;
-    if (this.waiting >= maxWaiting || (quota !== null && quota.waiting >= maxWaitingPerConnection)) {
-      throw new ProtocolError(
-        'too_many_commands',
-        'Too many commands wait for an answer; this one was not sent',
-      );
-    }
-    this.waiting += 1;
-    if (quota !== null) {
-      quota.waiting += 1;
-    }
-    let isTaken = true;
-    return {
-      release: () => {
-        if (isTaken) {
-          isTaken = false;
-          this.waiting -= 1;
-          if (quota !== null) {
-            quota.waiting -= 1;
-          }
-        }
-      },
-    };
-  }
-
-  /**
-   * Logs one line for each command that may have reached a device, and samples the others: who, the device, the outcome. Never the
-   * content.
-   */
-  private record(sender: CommandSender, request: CommandRequest, outcome: CommandOutcome): void {
-    this.metrics.commands.inc({ outcome });
-    const line = { ...lineOf(sender, request), outcome };
-    if (SAMPLED.has(outcome)) {
-      this.refusals.record(line);
-    } else {
-      this.audit.log({ msg: 'command', ...line });
-    }
-  }
-}
-
-/** A user at a connection, whose token is asked again while a command waits for the broker: a narrower one may have come. */
-export function userOf(connection: Connection): CommandSender {
-  const { userId, id: connectionId, inbound } = connection;
-  return {
-    userId,
-    connectionId,
-    quota: inbound === null ? null : (inbound.commands ??= new CommandQuota()),
-    refusal: (deviceId) =>
-      connection.isOpen && connection.auth?.grants.canCommand(deviceId) === true
-        ? null
-        : new ProtocolError('forbidden', 'Forbidden'),
-  };
-}
-
-/** A place among the commands that wait for an answer. */
-interface Place {
-  /** May be called more than once. */
-  release(): void;
-}
-
-function lineOf(
-  { userId, connectionId, api }: CommandSender,
-  { deviceId, id }: CommandRequest,
-): Omit<AuditLine, 'outcome'> {
-  return api === undefined ? { userId, connectionId, deviceId, id } : { api, deviceId, id };
 }
 
 function recordOf(exchange: Exchange): OwnRecord {
@@ -585,92 +449,4 @@ function isCertain(error: unknown): boolean {
   return (
     error instanceof UnsentError || (error instanceof ProtocolError && error.code !== 'broker_unavailable')
   );
-}
-
-/** The publisher also refuses what exceeds the broker's own limits. */
-function outcomeOf(error: unknown): CommandOutcome {
-  switch (error instanceof ProtocolError ? error.code : 'internal') {
-    case 'payload_too_large':
-      return 'too_large';
-    case 'invalid_message':
-      return 'invalid';
-    case 'forbidden':
-      return 'forbidden';
-    case 'rate_limited':
-      return 'rate_limited';
-    case 'too_many_commands':
-      return 'too_many';
-    case 'key_conflict':
-      return 'key_conflict';
-    case 'keys_unavailable':
-      return 'keys_unavailable';
-    default:
-      return 'unavailable';
-  }
-}
-
-/** One line per user and outcome in this time. */
-const EVERY_MS = 1_000;
-/** Users and outcomes with lines of their own; beyond them all users share one line per outcome. */
-export const MAX_REFUSED_USERS = 10_000;
-
-/** Logged of a command. */
-interface AuditLine {
-  userId?: string;
-  connectionId?: string;
-  /** The backend that sent it, in place of a user. */
-  api?: string;
-  deviceId: string;
-  id?: MessageId;
-  outcome: string;
-}
-
-/**
- * Log lines of refused commands, sampled: a hundred per second and connection would fill the log. The first of a user and outcome is
- * written at once; of those that follow within a second only the last, with the number left out. A user is remembered for that second only.
- */
-export class RefusalLog {
-  private readonly logger = new Logger('CommandAudit');
-  private readonly open = new Map<string, { last: AuditLine | null; leftOut: number }>();
-
-  /** @param after calls back later; replaced in tests */
-  constructor(private readonly after: (ms: number, run: () => void) => void = afterwards) {}
-
-  /** Users and outcomes with a line within the last second. */
-  get size(): number {
-    return this.open.size;
-  }
-
-  record(command: AuditLine): void {
-    const own = `${command.outcome} ${command.userId ?? ''}`;
-    // Outcomes contain no space, so no user's key equals the shared one.
-    const key = this.open.size < MAX_REFUSED_USERS || this.open.has(own) ? own : command.outcome;
-    const entry = this.open.get(key);
-    if (entry === undefined) {
-      this.open.set(key, { last: null, leftOut: 0 });
-      this.after(EVERY_MS, () => this.look(key));
-      this.logger.log({ msg: 'command', ...command });
-      return;
-    }
-    entry.leftOut += entry.last === null ? 0 : 1;
-    entry.last = command;
-  }
-
-  private look(key: string): void {
-    const entry = this.open.get(key);
-    if (entry === undefined || entry.last === null) {
-      this.open.delete(key);
-      return;
-    }
-    const { last, leftOut } = entry;
-    entry.last = null;
-    entry.leftOut = 0;
-    this.after(EVERY_MS, () => this.look(key));
-    this.logger.log({ msg: 'command', ...last, ...(leftOut > 0 && { leftOut }) });
-  }
-}
-
-/** The timer does not keep the process alive. */
-function afterwards(ms: number, run: () => void): void {
-  setTimeout(walled('connection', run), ms).unref();
 }

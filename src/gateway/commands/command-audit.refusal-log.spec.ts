@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { jest } from '@jest/globals';
-import { MAX_REFUSED_USERS, RefusalLog } from './commands.service.js';
+import { MAX_REFUSED_USERS, RefusalLog } from './command-audit.js';
 
 describe(RefusalLog.name, () => {
   const lines: object[] = [];
