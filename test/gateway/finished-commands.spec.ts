@@ -17,7 +17,6 @@ describe('commands that finish', () => {
       COMMAND_MAX_WAITING: '20',
       COMMAND_MAX_WAITING_PER_CONNECTION: '12',
       COMMAND_DEVICE_MAX_PER_SECOND: '10',
-      COMMAND_MAX_PER_SECOND: '200',
       'commands.maxKeys': '100',
       COMMAND_KEY_TTL_MS: '1000',
       'ws.maxMessageBurst': '1000',
@@ -351,6 +350,7 @@ describe('commands that finish', () => {
       expect(await client.next('error')).toMatchObject({ code: 'too_many_commands' });
       command({});
       await client.next('command_sent');
+      await until(async () => (await keysNow()) === 0);
     });
 
     it('keeps answers up to a bound, and says of others that there was one', async () => {
@@ -400,20 +400,6 @@ describe('commands that finish', () => {
       expect(others.flatMap((from) => from.all('error'))).toMatchObject(
         Array.from({ length: 4 }, () => ({ code: 'too_many_commands' })),
       );
-    });
-
-    it('let a connection send so many a second, to however many devices, and others as many', async () => {
-      for (let n = 0; n < 450; n += 1) {
-        client.send({ type: 'command', deviceId: `${deviceId}-${n % 90}`, command: n, id: n });
-      }
-      await until(() => client.all('command_sent').length + client.all('error').length === 450);
-      const errors = client.all('error');
-      expect(errors.length).toBeGreaterThan(0);
-      expect(errors[0]).toMatchObject({
-        code: 'rate_limited',
-        error: expect.stringContaining('200 commands'),
-      });
-      await published({}, await open('bob'));
     });
 
     it('let a device get so many a second, and close nobody for it', async () => {
