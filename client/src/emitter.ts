@@ -20,7 +20,8 @@ export class Emitter<Events> {
     });
   }
 
-  protected emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+  /** @internal */
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
     this.listeners.get(name)?.forEach((listener) => {
       try {
         listener(event as never);

@@ -74,8 +74,7 @@ export class Hearing {
   /** What waits for its interval is due. */
   flush(): void {
     const { pending, window } = this;
-    clearTimeout(this.timer);
-    this.timer = this.pending = this.window = undefined;
+    this.stop();
     if (pending !== undefined && window !== undefined) {
       const { summary, count, from } = window;
       this.give(
@@ -89,6 +88,14 @@ export class Hearing {
 
   stop(): void {
     clearTimeout(this.timer);
+    this.timer = this.pending = this.window = undefined;
+  }
+
+  /** It is as if it had heard nothing. */
+  restart(): void {
+    this.stop();
+    this.heard = undefined;
+    this.introduced = false;
   }
 
   private limit(message: Telemetry, intervalMs: number, aggregate: boolean): void {

@@ -53,6 +53,8 @@ export class Subscription<Payload = unknown>
   private readonly readers = new Set<(message: Telemetry | null) => void>();
   /** @internal */
   readonly key: string;
+  /** Of a pattern: the server was asked for it. @internal */
+  asked = false;
   private readonly keep: number;
   private resolve!: (answer: { denied: readonly string[] }) => void;
   private reject!: (error: SluiceError) => void;
@@ -145,37 +147,24 @@ export class Subscription<Payload = unknown>
   }
 
   /** @internal */
-  tell<Name extends 'status' | 'meta' | 'device' | 'gap'>(
-    name: Name,
-    event: SubscriptionEvents<Payload>[Name],
-  ): void {
-    this.emit(name, event);
-  }
-
-  /** @internal */
   show(state: DeviceState): void {
     this.emit('snapshot', this.own(state));
   }
 
-  /** @internal The server has answered for these. */
-  answered(targets: readonly string[], error?: SluiceError): void {
-    const news: string[] = [];
-    for (const target of targets) {
-      this.open.delete(target);
-      if (error === undefined) {
-        this.refused.delete(target);
-      } else if (!this.refused.has(target)) {
-        this.refused.add(target);
-        news.push(target);
-      }
-    }
-    if (news.length > 0) {
-      this.emit('denied', { deviceIds: news, code: error!.code });
+  /** @internal The server has answered for a device or the pattern. */
+  answered(target: string, error?: SluiceError): void {
+    const { open, refused } = this;
+    open.delete(target);
+    if (error === undefined) {
+      refused.delete(target);
+    } else if (!refused.has(target)) {
+      refused.add(target);
+      this.emit('denied', { deviceIds: [target], code: error.code });
     }
     if (error !== undefined && error.code !== 'forbidden') {
       this.reject(error);
-    } else if (this.open.size === 0) {
-      this.resolve({ denied: [...this.refused] });
+    } else if (open.size === 0) {
+      this.resolve({ denied: [...refused] });
     }
   }
 
@@ -196,10 +185,7 @@ export class Subscription<Payload = unknown>
     if (telemetry === undefined || fields === undefined) {
       return state as DeviceState<Payload>;
     }
-    const payload = select(telemetry.payload, fields);
-    const { telemetry: _, ...rest } = state;
-    return (
-      payload === undefined ? rest : { ...rest, telemetry: { ...telemetry, payload } }
-    ) as DeviceState<Payload>;
+    const payload = select(telemetry.payload, fields) as Payload | undefined;
+    return { ...state, telemetry: payload === undefined ? undefined : { ...telemetry, payload } };
   }
 }

@@ -1,0 +1,214 @@
+import { Hearing, type Wire } from './hearing.js';
+import type { DeviceState, Position, Room, Telemetry } from './messages.js';
+import type { Subscription, SubscriptionEvents } from './subscription.js';
+
+/** Every publication whole. */
+export const WHOLE: Wire = { delivery: {}, key: '{}' };
+
+/** A pattern that is wanted. */
+export class Pattern {
+  readonly subscriptions = new Set<Subscription>();
+  readonly devices = new Set<Device>();
+  /** As it was asked for on this connection. */
+  wire: Wire | undefined;
+  answered = false;
+
+  constructor(readonly text: string) {}
+}
+
+/** What is known of a device that is wanted by id, or that a pattern has brought, and who hears of it. */
+export class Device {
+  readonly byId = new Set<Subscription>();
+  readonly patterns = new Set<Pattern>();
+  /** By each subscription, of either kind. */
+  readonly hearings = new Map<Subscription, Hearing>();
+  /** As it was asked for by id on this connection. */
+  wire: Wire | undefined;
+  /** The options with which it is sent, which may still be those by id when only a pattern is left. */
+  served = WHOLE;
+  /** The server has answered for it on this connection. */
+  live = false;
+  /** A publication was missing: it is asked for, and what comes meanwhile will come again. */
+  resuming = false;
+  /** The last publication that came, or where the server said that the next one begins. */
+  position: Position | undefined;
+  /** Its value came. Otherwise only the position is known, and a resume from there would never show the value. */
+  shown = false;
+  state: DeviceState;
+
+  constructor(readonly id: string) {
+    this.state = { deviceId: id };
+  }
+
+  get wanted(): boolean {
+    return this.byId.size + this.patterns.size > 0;
+  }
+
+  hear(subscription: Subscription): void {
+    this.hearings.set(subscription, new Hearing(subscription));
+  }
+
+  unhear(subscription: Subscription): void {
+    this.hearings.get(subscription)?.stop();
+    this.hearings.delete(subscription);
+  }
+
+  /** Nothing is known, and nobody was told anything. */
+  forget(): void {
+    this.live = this.shown = this.resuming = false;
+    this.wire = this.position = undefined;
+    this.state = { deviceId: this.id };
+    this.hearings.forEach((hearing) => hearing.restart());
+  }
+
+  /** The connection is lost. */
+  lost(): void {
+    this.wire = undefined;
+    this.live = this.resuming = false;
+  }
+
+  /** @returns false when publications are missing before it */
+  publication(message: Telemetry): boolean {
+    const { epoch, offset, skipped = 0 } = message;
+    const { position, state } = this;
+    if (this.resuming) {
+      return true;
+    }
+    if (position?.epoch === epoch && offset !== position.offset + 1 + skipped) {
+      return offset <= position.offset;
+    }
+    this.position = { epoch, offset };
+    this.shown = true;
+    if (isAfter(state.telemetry, message)) {
+      this.state = { ...state, telemetry: message };
+    }
+    this.hearings.forEach((hearing) => hearing.take(message, this.served));
+    return true;
+  }
+
+  /** A status or metadata has come. */
+  news<Name extends 'status' | 'meta'>(
+    name: Name,
+    event: SubscriptionEvents[Name],
+    news: Partial<DeviceState>,
+  ): void {
+    this.state = { ...this.state, ...news };
+    for (const hearing of this.hearings.values()) {
+      hearing.introduced = true;
+      hearing.subscription.emit(name, event);
+    }
+  }
+
+  /** Telemetry in a snapshot is a value: it is no publication, unless it is that after the last one. */
+  snapshot(news: DeviceState, serverTs: number): void {
+    const { state: before, position } = this;
+    const { telemetry, status, meta } = news;
+    let isNew = false;
+    let isGap = false;
+    this.state = { ...news, telemetry: telemetry ?? before.telemetry };
+    if (telemetry !== undefined) {
+      const { epoch, offset } = telemetry;
+      isNew = before.telemetry?.epoch !== epoch || before.telemetry.offset !== offset;
+      isGap =
+        this.shown &&
+        position !== undefined &&
+        (position.epoch !== epoch ||
+          // In mode latest values replace one another on their way.
+          (this.served.delivery.mode !== 'latest' && position.offset < offset && position.offset > 0));
+      this.position = { epoch, offset };
+      this.shown = true;
+    }
+    for (const hearing of this.hearings.values()) {
+      const { subscription } = hearing;
+      if (isGap) {
+        this.gap(hearing);
+      }
+      if (isNew || !hearing.introduced) {
+        if (telemetry !== undefined) {
+          hearing.heard = this.position;
+        }
+        this.introduce(hearing);
+        continue;
+      }
+      if (status !== undefined && differ(status, before.status)) {
+        subscription.emit('status', status);
+      }
+      if (differ(meta, before.meta)) {
+        subscription.emit('meta', { type: 'device_meta', deviceId: this.id, meta: meta ?? null, serverTs });
+      }
+    }
+  }
+
+  /** The server says where it begins, or goes on. */
+  begin(room: Room, pattern: Pattern | undefined, serverTs: number): void {
+    const { epoch, offset, recovered, rewoundFrom } = room;
+    const { position, shown } = this;
+    this.served = this.wire ?? pattern?.wire ?? this.served;
+    this.live = true;
+    this.resuming &&= pattern !== undefined;
+    if (rewoundFrom !== undefined) {
+      const isGap = shown && (position?.epoch !== epoch || position.offset < rewoundFrom);
+      for (const hearing of this.hearings.values()) {
+        if (hearing.heard === undefined) {
+          hearing.rewound(room, serverTs);
+        } else if (isGap) {
+          this.gap(hearing);
+          hearing.heard = { epoch, offset: rewoundFrom };
+        }
+      }
+      this.position = { epoch, offset: rewoundFrom };
+      this.shown = offset > 0;
+    } else if (recovered === false) {
+      this.hearings.forEach((hearing) => this.gap(hearing));
+      this.state = { ...this.state, telemetry: undefined };
+      this.position = { epoch, offset };
+      this.shown = false;
+    } else if (recovered === true || (pattern !== undefined && position !== undefined)) {
+      // Goes on where it is. The answer to a pattern also names devices that are watched already: publications of them may be on the way.
+      this.introduceAll();
+    } else {
+      this.position = { epoch, offset };
+      this.shown = offset === 0;
+    }
+  }
+
+  /** Publications are missing before what comes next; told to who has heard something. */
+  gap(hearing: Hearing): void {
+    if (hearing.heard !== undefined) {
+      hearing.flush();
+      hearing.restart();
+      hearing.subscription.emit('gap', { deviceId: this.id });
+    }
+  }
+
+  /** Tells those who do not know yet what is known. */
+  introduceAll(): void {
+    this.hearings.forEach((hearing) => {
+      if (this.shown && !hearing.introduced) {
+        this.introduce(hearing);
+      }
+    });
+  }
+
+  private introduce(hearing: Hearing): void {
+    const { state } = this;
+    const { telemetry, status, meta } = state;
+    const { heard } = hearing;
+    hearing.introduced = true;
+    hearing.heard ??= this.position;
+    if (telemetry ?? status ?? meta) {
+      // What a rewind will bring is not shown before it.
+      const comes = heard !== undefined && heard.epoch === telemetry?.epoch && isAfter(heard, telemetry);
+      hearing.subscription.show(comes ? { ...state, telemetry: undefined } : state);
+    }
+  }
+}
+
+/** Whether a position is beyond another one, or numbered otherwise. */
+function isAfter(a: Position | undefined, b: Position): boolean {
+  return a?.epoch !== b.epoch || a.offset < b.offset;
+}
+
+function differ(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) !== JSON.stringify(b);
+}
