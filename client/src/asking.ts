@@ -33,7 +33,7 @@ export class Asking {
   /** Everything wanted before is asked for on this connection. */
   private restored = false;
 
-  constructor(private readonly asker: Asker) {}
+  constructor(readonly asker: Asker) {}
 
   deviceOf(id: string): Device {
     const device = this.devices.get(id) ?? new Device(id);
@@ -93,7 +93,7 @@ export class Asking {
     if (life !== this.life) {
       return false;
     }
-    this.unask(matched.filter(({ byId, wire }) => byId.size === 0 && wire !== undefined));
+    this.unask(matched.filter(({ byId, wire }) => byId.size === 0 && wire));
     this.restored = true;
     this.flush();
     return true;
@@ -101,17 +101,12 @@ export class Asking {
 
   /** A publication of a device is missing, which should not be. */
   async resume(device: Device): Promise<void> {
-    const { id, position, wire } = device;
+    const { wire } = device;
     const { life } = this;
     device.resuming = true;
-    const message = { type: 'subscribe', deviceIds: [id], delivery: device.served.delivery };
-    await this.request({ ...message, since: Object.fromEntries([[id, position]]) }, (error) => {
-      device.resuming = false;
-      device.position = undefined;
-      device.hearings.forEach((hearing) => device.gap(hearing));
-      this.asker.failed(error);
-    });
-    if (life === this.life && wire === undefined) {
+    device.wire = undefined;
+    await Promise.all(this.askDevices([device]));
+    if (life === this.life && !wire) {
       this.unask([device]); // its pattern covers it again
     }
   }
@@ -123,7 +118,7 @@ export class Asking {
   }
 
   refusePattern(pattern: Pattern | undefined, error: SluiceError): void {
-    if (pattern !== undefined) {
+    if (pattern) {
       this.dissolve(pattern);
       pattern.subscriptions.forEach((subscription) => (subscription.asked = false));
       tell(pattern.subscriptions, pattern.text, error);
@@ -138,7 +133,7 @@ export class Asking {
     this.patterns.forEach((pattern) => void this.askPattern(pattern));
     const devices = [...this.changed];
     this.changed.clear();
-    this.unask(devices.filter(({ byId, wire }) => byId.size === 0 && wire !== undefined));
+    this.unask(devices.filter(({ byId, wire }) => byId.size === 0 && wire));
     void Promise.all(this.askDevices(devices.filter((device) => this.keeps(device) && device.byId.size > 0)));
   }
 
@@ -170,11 +165,11 @@ export class Asking {
       this.dissolve(pattern);
       return before && this.request({ type: 'unsubscribe', pattern: text });
     }
-    const fresh = [...subscriptions].filter(({ asked }) => !asked || before === undefined);
+    const fresh = [...subscriptions].filter(({ asked }) => !asked || !before);
     const wire = this.wireOf(text);
     const rewind = rewindOf(fresh);
     fresh.forEach((subscription) => (subscription.asked = true));
-    if (before?.key !== wire.key || rewind !== undefined) {
+    if (before?.key !== wire.key || rewind) {
       pattern.wire = wire;
       return this.request({ type: 'subscribe', pattern: text, delivery: wire.delivery, rewind }, (error) => {
         this.refusePattern(pattern, error);
@@ -194,11 +189,19 @@ export class Asking {
     for (const device of devices) {
       const wire = this.wireOf(device.id, device.byId);
       const rewind = this.rewindOf(device, wire);
-      if (device.wire?.key !== wire.key || rewind !== undefined) {
+      if (device.wire?.key !== wire.key || rewind) {
         // Where it stood: always on a new connection, where a rewind is for those that cannot resume.
-        const resumes = device.shown && (rewind === undefined || !device.live);
+        const resumes = device.shown && (!rewind || !device.live);
         device.wire = wire;
-        asked.set(device, JSON.stringify({ delivery: wire.delivery, rewind, ...(resumes && { since: {} }) }));
+        asked.set(
+          device,
+          JSON.stringify({
+            type: 'subscribe',
+            delivery: wire.delivery,
+            rewind,
+            ...(resumes && { since: {} }),
+          }),
+        );
       } else if (device.live) {
         device.introduceAll();
         tell(device.byId, device.id);
@@ -211,9 +214,14 @@ export class Asking {
         message.since = Object.fromEntries(members.map(({ id, position }) => [id, position]));
       }
       const deviceIds = members.map(({ id }) => id);
-      return this.request({ type: 'subscribe', deviceIds, ...message }, (error) => {
+      return this.request({ ...message, deviceIds }, (error) => {
         members.forEach((device) => {
           device.wire = undefined;
+          if (device.resuming) {
+            device.position = undefined;
+            device.hearings.forEach((hearing) => device.gap(hearing));
+          }
+          device.answered();
           tell(device.byId, device.id, error);
         });
         if (members.some(({ byId }) => byId.size > 0)) {
@@ -225,11 +233,13 @@ export class Asking {
 
   /** What must be sent from history: for new subscriptions that asked for it, and where the newest value has new fields. */
   private rewindOf({ hearings, live, shown, served }: Device, { delivery }: Wire): Rewind | undefined {
-    const fresh = [...hearings.values()].filter(({ heard }) => heard === undefined || !this.restored);
+    const fresh = [...hearings.values()].filter(({ heard }) => !heard || !this.restored);
     const rewind = rewindOf(fresh.map(({ subscription }) => subscription));
+    for (const hearing of fresh) {
+      hearing.awaitsRewind = !hearing.heard && hearing.subscription.rewind !== undefined;
+    }
     const { fields } = served.delivery;
-    const isWider =
-      fields !== undefined && delivery.fields?.every((field) => fields.includes(field)) !== true;
+    const isWider = fields && delivery.fields?.every((field) => fields.includes(field)) !== true;
     return rewind ?? (live && shown && isWider ? { count: 1 } : undefined);
   }
 
@@ -296,7 +306,7 @@ function messagesFor(
     const key = keyOf(device);
     const bytes = bytesOf(JSON.stringify([device.id, device.id, device.position]));
     let group = open.get(key);
-    if (group === undefined || group.bytes + bytes > MAX_BYTES) {
+    if (!group || group.bytes + bytes > MAX_BYTES) {
       group = { bytes: 0, members: [] };
       open.set(key, group);
       all.push([key, group.members]);

@@ -33,9 +33,8 @@ export interface ConnectionEvents {
 }
 
 const OPEN = 1;
-/** A longer token may not fit into request headers: it is sent as the first message. */
-const MAX_HEADER_TOKEN = 8_000;
-const HEADER_TOKEN = /^[\w.-]+$/;
+/** What fits into a request header. Another token is sent as the first message. */
+const HEADER_TOKEN = /^[\w.-]{1,8000}$/;
 /** Under load the server admits connections one by one, for up to 8 s. */
 const OPEN_TIMEOUT_MS = 20_000;
 /** A connection that lasted this long was good: the next wait starts small again. */
@@ -56,17 +55,21 @@ type Timer = ReturnType<typeof setTimeout>;
 type Page = EventTarget & { readonly visibilityState?: string };
 const surroundings = globalThis as { window?: EventTarget; document?: Page };
 
+function isHidden(): boolean {
+  return surroundings.document?.visibilityState === 'hidden';
+}
+
 /** A WebSocket that reconnects: token, waits with jitter, and detection of dead links. */
 export class Connection {
   private socket: WebSocketLike | undefined;
-  private isOpen = false;
+  /** The token was good: messages may be sent. */
+  open = false;
   private attempt = 0;
   private rejected = false;
   private timers: { retry?: Timer; stable?: Timer; look?: Timer; deadline?: Timer } = {};
-  /** When something was heard last, and when the link was looked at, by the monotonic clock and by the wall's. */
+  /** When something was heard last, by the monotonic clock, and when the link was looked at, by the wall's, which goes on in sleep. */
   private heardAt = 0;
   private lookedAt = 0;
-  private lookedAtWall = 0;
   /** When the link is dead without an answer. */
   private answerBy: number | undefined;
   private closeCode: number | undefined;
@@ -76,13 +79,9 @@ export class Connection {
     private readonly events: ConnectionEvents,
   ) {}
 
-  get open(): boolean {
-    return this.isOpen;
-  }
-
   /** @returns false when there is no connection now */
   send(text: string): boolean {
-    if (!this.isOpen || this.socket?.readyState !== OPEN) {
+    if (!this.open || this.socket?.readyState !== OPEN) {
       return false;
     }
     this.socket.send(text);
@@ -91,31 +90,34 @@ export class Connection {
 
   /** Connects now, also where it waits for another attempt. */
   start(): void {
-    if (this.socket === undefined && this.timers.deadline === undefined) {
+    if (!this.socket && !this.timers.deadline) {
       clearTimeout(this.timers.retry);
-      surroundings.window?.addEventListener('online', this.doubt);
-      surroundings.document?.addEventListener('visibilitychange', this.doubt);
+      this.watch('addEventListener');
       void this.connect();
     }
   }
 
   stop(): void {
-    surroundings.window?.removeEventListener('online', this.doubt);
-    surroundings.document?.removeEventListener('visibilitychange', this.doubt);
+    this.watch('removeEventListener');
     clearTimeout(this.timers.retry);
     this.abandon();
     this.attempt = 0;
     this.rejected = false;
   }
 
+  private watch(how: 'addEventListener' | 'removeEventListener'): void {
+    surroundings.window?.[how]('online', this.doubt);
+    surroundings.document?.[how]('visibilitychange', this.doubt);
+  }
+
   /** Something happened to the network, the page or the machine. */
   private readonly doubt = (): void => {
-    if (surroundings.document?.visibilityState === 'hidden') {
+    if (isHidden()) {
       return;
     }
-    if (this.isOpen) {
+    if (this.open) {
       this.ask(DOUBT_MS);
-    } else if (this.timers.retry !== undefined) {
+    } else if (this.timers.retry) {
       this.start();
     }
   };
@@ -126,26 +128,22 @@ export class Connection {
     try {
       const token = this.timers === timers ? await this.options.token(this.rejected) : null;
       if (this.timers === timers) {
-        this.use(token);
+        if (token === null) {
+          const why = 'There is no other token';
+          this.lose(null, new SluiceError('no_token', why, undefined, this.closeCode));
+        } else {
+          this.openSocket(token);
+        }
       }
     } catch (error) {
       if (this.timers === timers) {
-        this.lose(fullJitter((this.attempt += 1), Math.random), new SluiceError('no_token', String(error)));
+        this.lose(fullJitter((this.attempt += 1)), new SluiceError('no_token', String(error)));
       }
-    }
-  }
-
-  private use(token: string | null): void {
-    if (token === null) {
-      const why = 'The token is expired or refused, and there is no other';
-      this.lose(null, new SluiceError('no_token', why, undefined, this.closeCode));
-    } else {
-      this.openSocket(token);
     }
   }
 
   private openSocket(token: string): void {
-    const inHeader = token.length <= MAX_HEADER_TOKEN && HEADER_TOKEN.test(token);
+    const inHeader = HEADER_TOKEN.test(token);
     const protocols = inHeader ? ['sluice.v1', `bearer.${token}`] : ['sluice.v1'];
     const socket = new this.options.WebSocket(this.options.url, protocols);
     this.socket = socket;
@@ -180,11 +178,10 @@ export class Connection {
 
   private connected(token: string, serverTs: number): void {
     clearTimeout(this.timers.deadline);
-    this.isOpen = true;
+    this.open = true;
     this.rejected = false;
     this.timers.stable = setTimeout(() => (this.attempt = 0), STABLE_MS);
-    this.lookedAt = performance.now();
-    this.lookedAtWall = Date.now();
+    this.lookedAt = Date.now();
     this.timers.look = setInterval(() => this.look(), LOOK_MS);
     this.events.open(token, serverTs);
   }
@@ -192,18 +189,16 @@ export class Connection {
   /** A page does not see the server's pings, and a link that is cut without a word looks like one without news. */
   private look(): void {
     const now = performance.now();
-    const wall = Date.now();
-    const sleptMs = Math.max(now - this.lookedAt, wall - this.lookedAtWall) - LOOK_MS;
-    this.lookedAt = now;
-    this.lookedAtWall = wall;
-    const isHidden = surroundings.document?.visibilityState === 'hidden';
-    if (this.answerBy !== undefined && now > this.answerBy && sleptMs < JUMP_MS) {
+    const sleptMs = Date.now() - this.lookedAt - LOOK_MS;
+    this.lookedAt = Date.now();
+    const hidden = isHidden();
+    if (this.answerBy && now > this.answerBy && sleptMs < JUMP_MS) {
       this.ended(1006, '');
-    } else if (sleptMs > JUMP_MS && !isHidden) {
+    } else if (sleptMs > JUMP_MS && !hidden) {
       this.answerBy = undefined;
       this.ask(DOUBT_MS);
-    } else if (this.answerBy === undefined && now - this.heardAt > (isHidden ? HIDDEN_QUIET_MS : QUIET_MS)) {
-      this.ask(isHidden ? HIDDEN_ANSWER_MS : ANSWER_MS);
+    } else if (!this.answerBy && now - this.heardAt > (hidden ? HIDDEN_QUIET_MS : QUIET_MS)) {
+      this.ask(hidden ? HIDDEN_ANSWER_MS : ANSWER_MS);
     }
   }
 
@@ -214,19 +209,16 @@ export class Connection {
 
   private ended(code: number, reason: string): void {
     const next = afterClose(code, reason, this.attempt);
+    // If tokens are refused repeatedly, the wait before the next one grows.
+    const withToken = this.rejected ? fullJitter(this.attempt + 1) : 0;
+    const delayMs = next === 'new-token' ? withToken : next;
     this.attempt += 1;
     this.closeCode = code;
-    const why = `closed with ${code}${reason === '' ? '' : ` (${reason})`}`;
-    if (next.action === 'stop') {
-      this.lose(null, new SluiceError('closed', next.why, undefined, code));
-    } else if (next.action === 'new-token') {
-      // If tokens are refused repeatedly, the wait before the next one grows.
-      const delayMs = this.rejected ? fullJitter(this.attempt, Math.random) : 0;
-      this.rejected = true;
-      this.lose(delayMs, new SluiceError('connection_lost', why, undefined, code));
-    } else {
-      this.lose(next.delayMs, new SluiceError('connection_lost', why, undefined, code));
-    }
+    this.rejected ||= next === 'new-token';
+    const why = `closed with ${code}${reason && ` (${reason})`}`;
+    const isLast = delayMs === null;
+    const message = (isLast && reason) || why;
+    this.lose(delayMs, new SluiceError(isLast ? 'closed' : 'connection_lost', message, undefined, code));
   }
 
   private lose(delayMs: number | null, error: SluiceError): void {
@@ -240,14 +232,14 @@ export class Connection {
   /** Drops the socket at once: the closing handshake of a half-open one takes minutes. */
   private abandon(): void {
     const { socket, timers } = this;
-    this.isOpen = false;
+    this.open = false;
     this.socket = undefined;
     this.answerBy = undefined;
     this.timers = {};
     clearTimeout(timers.stable);
     clearTimeout(timers.deadline);
     clearInterval(timers.look);
-    if (socket !== undefined) {
+    if (socket) {
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close();
     }

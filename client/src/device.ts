@@ -106,7 +106,7 @@ export class Device {
     let isNew = false;
     let isGap = false;
     this.state = { ...news, telemetry: telemetry ?? before.telemetry };
-    if (telemetry !== undefined) {
+    if (telemetry) {
       const { epoch, offset } = telemetry;
       isNew = before.telemetry?.epoch !== epoch || before.telemetry.offset !== offset;
       isGap =
@@ -120,17 +120,20 @@ export class Device {
     }
     for (const hearing of this.hearings.values()) {
       const { subscription } = hearing;
+      if (hearing.awaitsRewind) {
+        continue;
+      }
       if (isGap) {
         this.gap(hearing);
       }
       if (isNew || !hearing.introduced) {
-        if (telemetry !== undefined) {
+        if (telemetry) {
           hearing.heard = this.position;
         }
         this.introduce(hearing);
         continue;
       }
-      if (status !== undefined && differ(status, before.status)) {
+      if (status && differ(status, before.status)) {
         subscription.emit('status', status);
       }
       if (differ(meta, before.meta)) {
@@ -145,11 +148,13 @@ export class Device {
     const { position, shown } = this;
     this.served = this.wire ?? pattern?.wire ?? this.served;
     this.live = true;
-    this.resuming &&= pattern !== undefined;
+    if (!pattern) {
+      this.answered();
+    }
     if (rewoundFrom !== undefined) {
       const isGap = shown && (position?.epoch !== epoch || position.offset < rewoundFrom);
       for (const hearing of this.hearings.values()) {
-        if (hearing.heard === undefined) {
+        if (!hearing.heard) {
           hearing.rewound(room, serverTs);
         } else if (isGap) {
           this.gap(hearing);
@@ -163,7 +168,7 @@ export class Device {
       this.state = { ...this.state, telemetry: undefined };
       this.position = { epoch, offset };
       this.shown = false;
-    } else if (recovered === true || (pattern !== undefined && position !== undefined)) {
+    } else if (recovered === true || (pattern && position)) {
       // Goes on where it is. The answer to a pattern also names devices that are watched already: publications of them may be on the way.
       this.introduceAll();
     } else {
@@ -172,9 +177,15 @@ export class Device {
     }
   }
 
+  /** The server has answered for it by id. */
+  answered(): void {
+    this.resuming = false;
+    this.hearings.forEach((hearing) => (hearing.awaitsRewind = false));
+  }
+
   /** Publications are missing before what comes next; told to who has heard something. */
   gap(hearing: Hearing): void {
-    if (hearing.heard !== undefined) {
+    if (hearing.heard) {
       hearing.flush();
       hearing.restart();
       hearing.subscription.emit('gap', { deviceId: this.id });
@@ -198,7 +209,7 @@ export class Device {
     hearing.heard ??= this.position;
     if (telemetry ?? status ?? meta) {
       // What a rewind will bring is not shown before it.
-      const comes = heard !== undefined && heard.epoch === telemetry?.epoch && isAfter(heard, telemetry);
+      const comes = heard && heard.epoch === telemetry?.epoch && isAfter(heard, telemetry);
       hearing.subscription.show(comes ? { ...state, telemetry: undefined } : state);
     }
   }

@@ -34,7 +34,7 @@ export class Hearing {
   /** A rewind begins for it, perhaps a wider one than it asked for. */
   rewound({ epoch, offset, rewoundFrom = 0 }: Room, nowTs: number): void {
     const { rewind } = this.subscription;
-    const first = rewind === undefined ? offset - 1 : offset - (rewind.count ?? offset);
+    const first = !rewind ? offset - 1 : offset - (rewind.count ?? offset);
     this.heard = { epoch, offset: Math.max(rewoundFrom, first) };
     this.floor = rewind?.ms === undefined ? undefined : { until: offset, minTs: nowTs - rewind.ms };
   }
@@ -50,7 +50,7 @@ export class Hearing {
     if (heard?.epoch === epoch && offset <= heard.offset) {
       return;
     }
-    if (floor !== undefined && offset < floor.until && message.serverTs < floor.minTs) {
+    if (floor && offset < floor.until && message.serverTs < floor.minTs) {
       this.heard = { epoch, offset };
       return;
     }
@@ -61,10 +61,10 @@ export class Hearing {
     const { fields, aggregate, maxRateHz } = subscription.delivery;
     const own = narrowed(message, fields);
     const { delivery } = wire;
-    if (own === undefined) {
+    if (!own) {
       return;
     }
-    if (maxRateHz === undefined || (delivery.maxRateHz === maxRateHz && delivery.aggregate === aggregate)) {
+    if (!maxRateHz || (delivery.maxRateHz === maxRateHz && delivery.aggregate === aggregate)) {
       this.give(own, heard);
     } else {
       this.limit(own, 1_000 / maxRateHz, aggregate === true);
@@ -75,13 +75,13 @@ export class Hearing {
   flush(): void {
     const { pending, window } = this;
     this.stop();
-    if (pending !== undefined && window !== undefined) {
+    if (pending && window) {
       const { summary, count, from } = window;
       this.give(
         { ...pending, payload: summary, aggregated: { count, from, to: pending.serverTs } },
         this.heard,
       );
-    } else if (pending !== undefined) {
+    } else if (pending) {
       this.give(pending, this.heard);
     }
   }
@@ -95,16 +95,16 @@ export class Hearing {
   restart(): void {
     this.stop();
     this.heard = undefined;
-    this.introduced = false;
+    this.introduced = this.awaitsRewind = false;
   }
 
   private limit(message: Telemetry, intervalMs: number, aggregate: boolean): void {
-    if (this.pending !== undefined && message.serverTs >= this.sentTs + intervalMs) {
+    if (this.pending && message.serverTs >= this.sentTs + intervalMs) {
       this.sentTs += intervalMs;
       this.flush();
     }
     if (aggregate) {
-      if (this.window === undefined) {
+      if (!this.window) {
         this.window = { summary: undefined, count: 0, from: message.serverTs };
         this.sentTs = message.serverTs;
       }
@@ -128,15 +128,11 @@ export class Hearing {
 }
 
 function withSkipped(message: Telemetry, skipped: number): Telemetry {
-  const copy: Telemetry & { skipped?: number } = copyOf(message, { skipped });
-  if (skipped === 0) {
-    delete copy.skipped;
-  }
-  return copy;
+  return copyOf(message, { skipped: skipped || undefined });
 }
 
 function narrowed(message: Telemetry, fields: readonly string[] | undefined): Telemetry | undefined {
-  if (fields === undefined) {
+  if (!fields) {
     return message;
   }
   const payload = select(message.payload, fields);

@@ -11,70 +11,31 @@ export function bytesOf(text: string): number {
  * @param path names of members and indexes of elements that lead to it
  */
 export function rawAt(text: string, path: readonly (string | number)[]): string | undefined {
-  let start = skipSpace(text, 0);
-  for (const step of path) {
-    const found = memberAt(text, start, step);
-    if (found === undefined) {
-      return undefined;
-    }
-    start = found;
-  }
-  return text.slice(start, endOf(text, start));
-}
-
-/** Where a member's value begins, of duplicates the last one's, as for `JSON.parse`. */
-function memberAt(text: string, start: number, step: string | number): number | undefined {
-  let found: number | undefined;
-  let at = skipSpace(text, start + 1);
-  for (let index = 0; text[at] !== '}' && text[at] !== ']' && at < text.length; index += 1) {
-    let name: string | number = index;
-    if (text[start] === '{') {
-      const end = endOf(text, at);
-      name = JSON.parse(text.slice(at, end)) as string;
-      at = skipSpace(text, skipSpace(text, end) + 1);
-    }
-    if (name === step) {
-      found = at;
-    }
-    at = skipSpace(text, endOf(text, at));
-    if (text[at] === ',') {
-      at = skipSpace(text, at + 1);
-    }
-  }
-  return found;
-}
-
-/** The index after the value that begins at `at`. */
-function endOf(text: string, at: number): number {
-  let depth = 0;
-  for (; at < text.length; at += 1) {
-    const c = text[at] as string;
-    if (c === '"') {
-      for (at += 1; text[at] !== '"'; at += 1) {
-        if (text[at] === '\\') {
-          at += 1;
+  const tokens = /"[^"\\]*(?:\\.[^"\\]*)*"|[^\s[\]{},:"]+|\S/g;
+  const next = (): string => tokens.exec(text)![0];
+  let found: string | undefined;
+  /** @param steps already taken of the path, or -1 where this value is not on it */
+  const read = (token: string, steps: number): void => {
+    const start = tokens.lastIndex - token.length;
+    if (token === '{' || token === '[') {
+      let at = next();
+      for (let index = 0; at !== '}' && at !== ']'; index += 1) {
+        const name: unknown = token === '{' ? JSON.parse(at) : index;
+        if (token === '{') {
+          next(); // the colon
+          at = next();
+        }
+        read(at, steps >= 0 && path[steps] === name ? steps + 1 : -1);
+        at = next();
+        if (at === ',') {
+          at = next();
         }
       }
-      if (depth === 0) {
-        return at + 1;
-      }
-    } else if (c === '{' || c === '[') {
-      depth += 1;
-    } else if (c === '}' || c === ']') {
-      depth -= 1;
-      if (depth <= 0) {
-        return depth < 0 ? at : at + 1;
-      }
-    } else if (depth === 0 && (c === ',' || c === ':' || c <= ' ')) {
-      return at;
     }
-  }
-  return at;
-}
-
-function skipSpace(text: string, at: number): number {
-  while ((text[at] as string) <= ' ') {
-    at += 1;
-  }
-  return at;
+    if (steps === path.length) {
+      found = text.slice(start, tokens.lastIndex); // of duplicates the last one, as for `JSON.parse`
+    }
+  };
+  read(next(), 0);
+  return found;
 }

@@ -3,14 +3,17 @@ import type { Delivery, Rewind } from './messages.js';
 const MAX_FIELDS = 100;
 const MAX_REWIND = 1_000;
 
-/** Options that leave something out have a rate, fields, an aggregate; every publication whole has none of them. */
+/**
+ * Options that leave something out have a rate, fields, an aggregate; every publication whole has none of them. Members that are undefined
+ * are in no message.
+ */
 export function normal({ mode, maxRateHz, fields, aggregate, meta }: Delivery): Delivery {
   return {
-    ...((mode ?? (maxRateHz === undefined ? 'every' : 'latest')) === 'latest' && { mode: 'latest' as const }),
-    ...(maxRateHz !== undefined && { maxRateHz }),
-    ...(fields !== undefined && { fields: [...new Set(fields)].sort() }),
-    ...(aggregate === true && { aggregate }),
-    ...(meta === 'once' && { meta }),
+    mode: mode === 'latest' || (mode === undefined && maxRateHz !== undefined) ? 'latest' : undefined,
+    maxRateHz,
+    fields: fields && [...new Set(fields)].sort(),
+    aggregate: aggregate || undefined,
+    meta: meta === 'once' ? meta : undefined,
   };
 }
 
@@ -26,14 +29,12 @@ function widen(a: Delivery, b: Delivery): Delivery {
   const whole = !same && (a.aggregate === true || b.aggregate === true);
   const fields = a.fields && b.fields && [...new Set([...a.fields, ...b.fields])].sort();
   return {
-    ...(!whole && a.mode === 'latest' && b.mode === 'latest' && { mode: 'latest' as const }),
-    ...(!whole &&
-      a.maxRateHz !== undefined &&
-      b.maxRateHz !== undefined && { maxRateHz: Math.max(a.maxRateHz, b.maxRateHz) }),
-    ...(fields !== undefined && fields.length <= MAX_FIELDS && { fields }),
-    ...(same && a.aggregate === true && { aggregate: true }),
-    ...(a.meta === 'once' && b.meta === 'once' && { meta: 'once' as const }),
-  };
+    mode: !whole && a.mode === b.mode ? a.mode : undefined,
+    maxRateHz: !whole && a.maxRateHz && b.maxRateHz && Math.max(a.maxRateHz, b.maxRateHz),
+    fields: fields && fields.length <= MAX_FIELDS ? fields : undefined,
+    aggregate: same ? a.aggregate : undefined,
+    meta: a.meta === b.meta ? a.meta : undefined,
+  } as Delivery;
 }
 
 /** A range that contains all of these. */
@@ -47,9 +48,7 @@ export function widestRewind(all: readonly Rewind[]): Rewind | undefined {
   };
   const count = most('count');
   const ms = most('ms');
-  return count === undefined && ms === undefined
-    ? { count: MAX_REWIND }
-    : { ...(count !== undefined && { count }), ...(ms !== undefined && { ms }) };
+  return { count: count ?? (ms === undefined ? MAX_REWIND : undefined), ms };
 }
 
 type Members = Record<string, unknown>;
@@ -72,27 +71,23 @@ export function select(payload: unknown, fields: readonly string[]): unknown {
       any = true;
       let into = selected;
       path.forEach((name, at) => {
-        const isLast = at === path.length - 1;
-        const value = isLast ? from : isMembers(into[name]) && Object.hasOwn(into, name) ? into[name] : {};
-        // Also `__proto__` is a member like any other.
-        Object.defineProperty(into, name, {
-          value,
-          ...{ enumerable: true, configurable: true, writable: true },
-        });
-        into = value as Members;
+        const inner = isMembers(into[name]) && Object.hasOwn(into, name) ? into[name] : {};
+        into[name] = at === path.length - 1 ? from : inner;
+        into = inner;
       });
     }
   }
   return any ? selected : undefined;
 }
 
-interface Stats {
+/** A type, since its names are those of the message. */
+type Stats = {
   min: number;
   max: number;
   mean: number;
   last: number;
   count: number;
-}
+};
 const STATS = new WeakSet<object>();
 
 /** Adds a value to a summary as the server makes them: of numbers min, max, mean, last and count, of all else the newest. */

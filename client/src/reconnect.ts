@@ -7,41 +7,40 @@ const RETRY_JITTER_MS = 1_000;
 const TOO_MANY_MS = 30_000;
 const LONGEST_RETRY_AFTER_MS = 600_000;
 
-/** What to do after a close: reconnect after a wait, reconnect with another token, or stay closed. */
-export type AfterClose =
-  | { readonly action: 'retry'; readonly delayMs: number }
-  | { readonly action: 'new-token' }
-  | { readonly action: 'stop'; readonly why: string };
-
 /** A random part of a growing wait, so that many clients do not reconnect at the same moment. */
-export function fullJitter(attempt: number, random: () => number): number {
+export function fullJitter(attempt: number, random = Math.random): number {
   return random() * Math.min(MAX_MS, BASE_MS * 2 ** Math.min(attempt, 16));
 }
 
 /**
  * Interprets a close code as in docs/protocol.md.
  * @param attempt connections since the last good one
+ * @returns the wait before the next connection in ms, `new-token` where that needs another token, null where there shall be none
  */
-export function afterClose(code: number, reason: string, attempt: number, random = Math.random): AfterClose {
+export function afterClose(
+  code: number,
+  reason: string,
+  attempt: number,
+  random = Math.random,
+): number | 'new-token' | null {
   switch (code) {
     case 1012:
     case 1013: {
       const retryAfterMs = retryAfter(reason);
-      const delayMs =
-        retryAfterMs === undefined ? fullJitter(attempt, random) : retryAfterMs + random() * RETRY_JITTER_MS;
-      return { action: 'retry', delayMs };
+      return retryAfterMs === undefined
+        ? fullJitter(attempt, random)
+        : retryAfterMs + random() * RETRY_JITTER_MS;
     }
     case 4009:
-      return { action: 'retry', delayMs: TOO_MANY_MS * (1 + random()) };
+      return TOO_MANY_MS * (1 + random());
     case 4001:
     case 4002:
-      return { action: 'new-token' };
+      return 'new-token';
     case 1008:
-      return { action: 'stop', why: reason || 'the server refuses the number of messages' };
     case 1009:
-      return { action: 'stop', why: reason || 'the server refuses a message of this size' };
+      return null;
     default:
-      return { action: 'retry', delayMs: fullJitter(attempt, random) };
+      return fullJitter(attempt, random);
   }
 }
 

@@ -7,6 +7,9 @@ const AT_ONCE = 32;
 const PAUSE_MS = 500;
 const INTERNAL_PAUSE_MS = 2_000;
 
+/** Answers without an id belong to the only request that has none. */
+const UNNUMBERED: Record<string, number | undefined> = { authenticated: 0, error: 0 };
+
 interface Waiting {
   resolve(message: ServerMessage): void;
   reject(error: SluiceError): void;
@@ -14,9 +17,8 @@ interface Waiting {
 
 /** Requests to the server that are not answered yet, by their `id`. */
 export class Requests {
+  /** By id; results of commands, which come after their answers, by the negative one; a newer token, which has no id, by 0. */
   private readonly waiting = new Map<number, Waiting>();
-  /** For results of commands, which come after their answer. */
-  private readonly results = new Map<number, Waiting>();
   private readonly line: (() => void)[] = [];
   private next = 1;
   private working = 0;
@@ -29,10 +31,10 @@ export class Requests {
   /** Sends a request when it is its turn, and repeats it when the server says that its rate was exceeded, or that it could not now. */
   async ask(message: object): Promise<ServerMessage> {
     for (;;) {
-      const turn = this.turn();
-      if (turn !== undefined) {
-        await turn;
+      while (this.pause || this.working >= this.atOnce) {
+        await new Promise<void>((resolve) => this.line.push(resolve));
       }
+      this.working += 1;
       try {
         return await this.askOnce((id) => JSON.stringify({ ...message, id }));
       } catch (error) {
@@ -53,13 +55,13 @@ export class Requests {
 
   /** @returns whether it is the (last part of the) answer to a pending request */
   answered(message: ServerMessage): boolean {
-    const id = 'id' in message ? message.id : undefined;
-    const from = message.type === 'command_result' ? this.results : this.waiting;
-    const waiting = id === undefined ? undefined : from.get(id);
-    if (id === undefined || waiting === undefined || ('more' in message && message.more === true)) {
+    const { id = UNNUMBERED[message.type] ?? NaN } = message as { id?: number };
+    const key = message.type === 'command_result' ? -id : id;
+    const waiting = this.waiting.get(key);
+    if (!waiting || ('more' in message && message.more === true)) {
       return false;
     }
-    from.delete(id);
+    this.waiting.delete(key);
     if (message.type === 'error') {
       waiting.reject(new SluiceError(message.code, message.error, message.retryAfterMs));
     } else {
@@ -70,9 +72,8 @@ export class Requests {
 
   /** Fails all pending requests. */
   fail(error: SluiceError): void {
-    const waiting = [...this.waiting.values(), ...this.results.values()];
+    const waiting = [...this.waiting.values()];
     this.waiting.clear();
-    this.results.clear();
     clearTimeout(this.pause);
     this.pause = undefined;
     this.atOnce = AT_ONCE;
@@ -81,51 +82,30 @@ export class Requests {
   }
 
   /** For requests that must not be repeated later. @param textOf writes the message with its id */
-  askOnce(textOf: (id: number) => string): Promise<ServerMessage> {
-    const id = this.next;
-    this.next += 1;
+  askOnce(textOf: (id: number) => string, id = this.next++): Promise<ServerMessage> {
     return this.send(textOf(id))
-      ? this.answerTo(id, this.waiting)
+      ? this.answerTo(id)
       : Promise.reject(new SluiceError('not_connected', 'There is no connection'));
   }
 
-  /** The result of the last request, a command. */
-  resultOfLast(): Promise<ServerMessage> {
-    return this.answerTo(this.lastId, this.results);
-  }
-
-  /** The id of the last request. */
-  get lastId(): number {
-    return this.next - 1;
+  /** @param id negative: the result of a command */
+  answerTo(id: number): Promise<ServerMessage> {
+    return new Promise((resolve, reject) => this.waiting.set(id, { resolve, reject }));
   }
 
   /** Nobody waits for it any more. */
   forget(id: number): void {
     this.waiting.delete(id);
-    this.results.delete(id);
+    this.waiting.delete(-id);
   }
 
-  private answerTo(id: number, waiting: Map<number, Waiting>): Promise<ServerMessage> {
-    return new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
-  }
-
-  private turn(): Promise<void> | undefined {
-    if (this.working < this.atOnce && this.pause === undefined) {
-      this.working += 1;
-      return undefined;
-    }
-    return new Promise((resolve) => this.line.push(resolve));
-  }
-
+  /** Who stands in line looks whether it is its turn. */
   private goOn(): void {
-    while (this.pause === undefined && this.working < this.atOnce && this.line.length > 0) {
-      this.working += 1;
-      this.line.shift()?.();
-    }
+    this.line.splice(0).forEach((look) => look());
   }
 
   private rest(ms: number): void {
-    if (this.pause === undefined) {
+    if (!this.pause) {
       this.atOnce = Math.max(1, this.atOnce >> 1);
       this.pause = setTimeout(() => {
         this.pause = undefined;

@@ -1,10 +1,11 @@
+import { Asking } from './asking.js';
 import { Connection, type WebSocketClass } from './connection.js';
 import { Emitter } from './emitter.js';
 import { normalPattern } from './id-pattern.js';
 import { bytesOf } from './json-text.js';
 import type { ServerMessage, Upstream } from './messages.js';
 import { Requests } from './requests.js';
-import { SluiceError } from './sluice-error.js';
+import { SluiceError, type SluiceErrorCode } from './sluice-error.js';
 import { type SubscribeOptions, Subscription } from './subscription.js';
 import { Subscriptions } from './subscriptions.js';
 import { TokenLife } from './token-life.js';
@@ -75,34 +76,36 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   private readonly connection: Connection;
   private readonly requests = new Requests((text) => this.connection.send(text));
   /** @internal */
-  readonly subscriptions: Subscriptions;
+  readonly asking: Asking;
+  private readonly subscriptions: Subscriptions;
   private readonly tokenLife: TokenLife;
   private readonly timeoutMs: number;
+  private readonly token: (rejected: boolean) => string | null | Promise<string>;
   private current: ClientState = { name: 'closed', since: Date.now() };
   /** The server does not want this client, or there is no token: only {@link connect} tries again. */
   private refused: SluiceError | undefined;
   private wasLive = false;
   private clockOffsetMs = 0;
   private refreshed: Promise<void> | undefined;
-  private refreshing: { resolve(): void; reject(error: SluiceError): void } | undefined;
 
-  constructor(private readonly options: SluiceClientOptions) {
+  constructor(options: SluiceClientOptions) {
     super();
     this.timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     const WebSocket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketClass }).WebSocket;
-    if (WebSocket === undefined) {
-      throw new TypeError('There is no global WebSocket here: pass one, such as that of the package ws');
+    if (!WebSocket) {
+      throw new TypeError('There is no WebSocket here: pass one');
     }
-    this.subscriptions = new Subscriptions({
+    this.asking = new Asking({
       ask: (message) => this.requests.ask(message),
       serverNow: () => Date.now() + this.clockOffsetMs,
       failed: (error) => this.emit('error', error),
     });
+    this.subscriptions = new Subscriptions(this.asking);
     this.tokenLife = new TokenLife(() => void this.refresh().catch(() => this.retryRefresh()));
-    const token = (rejected: boolean): string | null | Promise<string> =>
-      typeof options.token === 'string' ? (rejected ? null : options.token) : options.token(rejected);
+    const { token } = options;
+    this.token = typeof token === 'string' ? (rejected) => (rejected ? null : token) : token;
     this.connection = new Connection(
-      { url: addressOf(options), token, WebSocket },
+      { url: addressOf(options), token: this.token, WebSocket },
       {
         connecting: () => this.become({ name: 'connecting' }),
         open: (used, serverTs) => void this.opened(used, serverTs),
@@ -130,11 +133,11 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
 
   /** Ends the connection alone. @internal */
   pause(): SluiceError {
-    const error = new SluiceError('closed', 'The client was closed');
+    const error = new SluiceError('closed', 'It was closed');
     this.connection.stop();
     this.refused = undefined;
     this.become({ name: 'closed' });
-    this.subscriptions.lost();
+    this.asking.lost();
     this.ended(error);
     return error;
   }
@@ -170,30 +173,24 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     const write = (id: number): string =>
       `${JSON.stringify({ type: 'command', deviceId, id, key, waitMs }).slice(0, -1)},"command":${text}}`;
     if (bytesOf(write(Number.MAX_SAFE_INTEGER)) > MAX_MESSAGE_BYTES) {
-      throw new SluiceError('payload_too_large', 'The command is too long for a message');
+      throw new SluiceError('payload_too_large', 'The command is too long');
     }
-    const deadline = new Deadline(this.timeoutMs);
+    const until = performance.now() + this.timeoutMs;
     let id = 0;
     try {
-      await deadline.for(this.live(), new SluiceError('not_connected', 'There was no connection in time'));
-      const asked = requests.askOnce(write);
-      id = requests.lastId;
-      const result = waitMs === undefined ? undefined : requests.resultOfLast();
+      await within(this.timeoutMs, this.live(), 'not_connected');
+      const asked = requests.askOnce((next) => write((id = next)));
+      const result = waitMs === undefined ? undefined : requests.answerTo(-id);
       result?.catch(() => undefined); // told by the answer before it
-      const sent = await deadline.for(
-        asked,
-        new SluiceError('timeout', 'The command was not answered in time'),
-      );
-      const delivered = sent.type === 'command_sent' ? sent.delivered : undefined;
-      if (waitMs === undefined || result === undefined) {
+      const sent = await within(until - performance.now(), asked, 'timeout');
+      const { delivered } = sent as { delivered?: boolean };
+      if (waitMs === undefined || !result) {
         return { delivered };
       }
-      deadline.restart(waitMs + RESULT_SLACK_MS);
-      const came = await deadline.for(result, null);
-      return { delivered, result: came === null ? { outcome: 'timeout' } : resultOf(came) };
+      const came = await within(waitMs + RESULT_SLACK_MS, result);
+      return { delivered, result: !came ? { outcome: 'timeout' } : resultOf(came) };
     } finally {
       requests.forget(id);
-      deadline.stop();
     }
   }
 
@@ -211,7 +208,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   }
 
   private open(): void {
-    if (this.current.name === 'closed' && this.refused === undefined) {
+    if (this.current.name === 'closed' && !this.refused) {
       this.connection.start();
     }
   }
@@ -221,21 +218,15 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     this.open();
     while (!this.connection.open) {
       if (this.current.name === 'closed') {
-        throw this.refused ?? new SluiceError('closed', 'The client was closed');
+        throw this.refused ?? new SluiceError('closed', 'It was closed');
       }
       await this.once('state');
     }
   }
 
   private async showNewerToken(): Promise<void> {
-    const { token } = this.options;
-    const newer = typeof token === 'string' ? token : await token(false);
-    await new Promise<void>((resolve, reject) => {
-      this.refreshing = { resolve, reject };
-      if (!this.connection.send(JSON.stringify({ type: 'auth', token: newer }))) {
-        reject(new SluiceError('not_connected', 'There is no connection'));
-      }
-    });
+    const newer = (await this.token(false))!;
+    await this.requests.askOnce(() => JSON.stringify({ type: 'auth', token: newer }), 0);
     this.tokenLife.begin(newer);
   }
 
@@ -248,10 +239,8 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
 
   private async opened(token: string, serverTs: number): Promise<void> {
     this.clockOffsetMs = serverTs - Date.now();
-    if (typeof this.options.token !== 'string') {
-      this.tokenLife.begin(token, serverTs);
-    }
-    const restored = this.subscriptions.restore();
+    this.tokenLife.begin(token, serverTs);
+    const restored = this.asking.restore();
     this.become({ name: this.wasLive ? 'resuming' : 'live' });
     if (await restored) {
       this.wasLive = true;
@@ -261,11 +250,11 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
 
   private lost(delayMs: number | null, error: SluiceError): void {
     this.refused = delayMs === null ? error : undefined;
-    this.subscriptions.lost();
+    this.asking.lost();
     this.become({
       name: delayMs === null ? 'closed' : 'waiting',
-      ...(delayMs !== null && { retryAt: Date.now() + delayMs }),
-      ...(error.closeCode !== undefined && { code: error.closeCode }),
+      retryAt: delayMs === null ? undefined : Date.now() + delayMs,
+      code: error.closeCode,
       reason: error.message,
     });
     this.ended(error);
@@ -274,8 +263,6 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
 
   private ended(error: SluiceError): void {
     this.tokenLife.forget();
-    this.refreshing?.reject(error);
-    this.refreshing = undefined;
     this.requests.fail(error);
   }
 
@@ -291,14 +278,10 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     if (message.type === 'upstream') {
       this.emit('upstream', message);
     } else if (message.type === 'authenticated') {
-      this.refreshing?.resolve();
-      this.refreshing = undefined;
-      this.subscriptions.askDenied();
-    } else if (!this.requests.answered(message) && message.type === 'error') {
-      const error = new SluiceError(message.code, message.error, message.retryAfterMs);
-      this.refreshing?.reject(error); // the only request without an id
-      this.refreshing = undefined;
-      this.emit('error', error);
+      this.asking.schedule(this.asking.devices.values()); // what the last token did not grant
+    }
+    if (!this.requests.answered(message) && message.type === 'error') {
+      this.emit('error', new SluiceError(message.code, message.error, message.retryAfterMs));
     }
   }
 }
@@ -329,43 +312,35 @@ function textOf(command: unknown): string {
   } catch {
     // said below
   }
-  throw new SluiceError('invalid_message', 'A command must be a JSON value');
+  throw new SluiceError('invalid_message', 'The command is not JSON');
 }
 
 function resultOf<Reply>(message: ServerMessage): NonNullable<CommandAnswer<Reply>['result']> {
-  const { outcome, ...rest } = message as ServerMessage & { type: 'command_result' };
-  return { outcome, ...('payload' in rest && { payload: rest.payload as Reply }) };
+  const { outcome, payload } = message as ServerMessage & { type: 'command_result'; payload?: Reply };
+  return { outcome, payload };
 }
 
-/** Ends waits when its time is over. */
-class Deadline {
-  private timer: ReturnType<typeof setTimeout> | undefined;
-  private over: Promise<void> = Promise.resolve();
-
-  constructor(ms: number) {
-    this.restart(ms);
-  }
-
-  restart(ms: number): void {
-    this.stop();
-    this.over = new Promise((resolve) => (this.timer = setTimeout(resolve, ms)));
-  }
-
-  stop(): void {
-    clearTimeout(this.timer);
-  }
-
-  /** @param late thrown, or null, when it comes too late */
-  for<Value, Late extends SluiceError | null>(
-    value: Promise<Value>,
-    late: Late,
-  ): Promise<Value | (Late extends null ? null : never)> {
-    const end = this.over.then(() => {
-      if (late instanceof SluiceError) {
-        throw late;
+/** @param late code of the error when it takes longer; without one it is undefined then */
+async function within<Value>(ms: number, value: Promise<Value>, late: SluiceErrorCode): Promise<Value>;
+async function within<Value>(ms: number, value: Promise<Value>): Promise<Value | undefined>;
+async function within<Value>(
+  ms: number,
+  value: Promise<Value>,
+  late?: SluiceErrorCode,
+): Promise<Value | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const end = new Promise<undefined>((resolve, reject) => {
+    timer = setTimeout(() => {
+      if (!late) {
+        resolve(undefined);
+      } else {
+        reject(new SluiceError(late, 'It took too long'));
       }
-      return null;
-    });
-    return Promise.race([value, end]) as Promise<Value | (Late extends null ? null : never)>;
+    }, ms);
+  });
+  try {
+    return await Promise.race([value, end]);
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -58,7 +58,7 @@ export class Subscription<Payload = unknown>
   private readonly keep: number;
   private resolve!: (answer: { denied: readonly string[] }) => void;
   private reject!: (error: SluiceError) => void;
-  private isClosed = false;
+  readonly closed: boolean = false;
 
   /** @internal @param targets device ids, or one pattern */
   constructor(
@@ -87,19 +87,15 @@ export class Subscription<Payload = unknown>
     }
   }
 
-  get closed(): boolean {
-    return this.isClosed;
-  }
-
   /** What is known of a device of this subscription now: its newest telemetry, status and metadata. */
   get(deviceId: string): Omit<DeviceState<Payload>, 'deviceId'> | undefined {
-    const state = this.isClosed ? undefined : this.owner.stateOf(this, deviceId);
-    return state === undefined ? undefined : this.own(state);
+    const state = this.closed ? undefined : this.owner.stateOf(this, deviceId);
+    return !state ? undefined : this.own(state);
   }
 
   /** The server is asked to send nothing more when this is the last subscription of a device. */
   close(): void {
-    this.end(new SluiceError('closed', 'The subscription was closed'));
+    this.end(new SluiceError('closed', 'It was closed'));
   }
 
   /**
@@ -109,7 +105,7 @@ export class Subscription<Payload = unknown>
     const kept: Telemetry<Payload>[] = [];
     let dropped = 0;
     let wake: (() => void) | undefined;
-    let ended = this.isClosed;
+    let ended = this.closed;
     const reader = (message: Telemetry | null): void => {
       if (message === null) {
         ended = true;
@@ -123,7 +119,7 @@ export class Subscription<Payload = unknown>
     try {
       for (;;) {
         const message = kept.shift();
-        if (message !== undefined) {
+        if (message) {
           const lost = dropped;
           dropped = 0;
           yield lost === 0 ? message : copyOf(message, { dropped: lost });
@@ -155,13 +151,13 @@ export class Subscription<Payload = unknown>
   answered(target: string, error?: SluiceError): void {
     const { open, refused } = this;
     open.delete(target);
-    if (error === undefined) {
+    if (!error) {
       refused.delete(target);
     } else if (!refused.has(target)) {
       refused.add(target);
       this.emit('denied', { deviceIds: [target], code: error.code });
     }
-    if (error !== undefined && error.code !== 'forbidden') {
+    if (error && error.code !== 'forbidden') {
       this.reject(error);
     } else if (open.size === 0) {
       this.resolve({ denied: [...refused] });
@@ -170,8 +166,8 @@ export class Subscription<Payload = unknown>
 
   /** @internal */
   end(error: SluiceError): void {
-    if (!this.isClosed) {
-      this.isClosed = true;
+    if (!this.closed) {
+      (this as { closed: boolean }).closed = true;
       this.reject(error);
       this.readers.forEach((read) => read(null));
       this.owner.leave(this);
@@ -182,7 +178,7 @@ export class Subscription<Payload = unknown>
   private own(state: DeviceState): DeviceState<Payload> {
     const { telemetry } = state;
     const { fields } = this.delivery;
-    if (telemetry === undefined || fields === undefined) {
+    if (!telemetry || !fields) {
       return state as DeviceState<Payload>;
     }
     const payload = select(telemetry.payload, fields) as Payload | undefined;

@@ -1,6 +1,6 @@
-import { type Asker, Asking } from './asking.js';
+import type { Asking } from './asking.js';
 import type { Device, Pattern } from './device.js';
-import type { DeviceState, Position, ServerMessage, Subscribed } from './messages.js';
+import type { DeviceState, ServerMessage, Subscribed } from './messages.js';
 import { SluiceError } from './sluice-error.js';
 import type { Subscription, SubscriptionOwner } from './subscription.js';
 import { withRaw } from './telemetry.js';
@@ -8,13 +8,11 @@ import { withRaw } from './telemetry.js';
 /** All subscriptions of a client: who wants what, and who is told what the server says. */
 export class Subscriptions implements SubscriptionOwner {
   private readonly all = new Set<Subscription>();
-  private readonly asking: Asking;
   private readonly devices: Map<string, Device>;
   private readonly patterns: Map<string, Pattern>;
 
-  constructor(private readonly asker: Asker) {
-    this.asking = new Asking(asker);
-    ({ devices: this.devices, patterns: this.patterns } = this.asking);
+  constructor(readonly asking: Asking) {
+    ({ devices: this.devices, patterns: this.patterns } = asking);
   }
 
   add(subscription: Subscription): void {
@@ -56,29 +54,11 @@ export class Subscriptions implements SubscriptionOwner {
     return device?.hearings.has(subscription) === true ? device.state : undefined;
   }
 
-  /** Where a device stands. */
-  positionOf(deviceId: string): Position | undefined {
-    return this.devices.get(deviceId)?.position;
-  }
-
   /** The client is closed. */
   end(error: SluiceError): void {
-    [...this.all].forEach((subscription) => subscription.end(error));
+    this.all.forEach((subscription) => subscription.end(error));
     this.devices.clear();
     this.patterns.clear();
-  }
-
-  lost(): void {
-    this.asking.lost();
-  }
-
-  restore(): Promise<boolean> {
-    return this.asking.restore();
-  }
-
-  /** A newer token is in force: what the one before did not grant is asked for again. */
-  askDenied(): void {
-    this.asking.schedule(this.devices.values());
   }
 
   /** @param path of the message within the text that came */
@@ -98,10 +78,10 @@ export class Subscriptions implements SubscriptionOwner {
         break;
       case 'snapshot':
         message.devices.forEach((state, at) => {
-          if (state.telemetry !== undefined) {
+          if (state.telemetry) {
             withRaw(state.telemetry, text, [...path, 'devices', at, 'telemetry']);
           }
-          this.devices.get(state.deviceId)?.snapshot(state, this.asker.serverNow());
+          this.devices.get(state.deviceId)?.snapshot(state, this.asking.asker.serverNow());
         });
         break;
       case 'subscribed':
@@ -119,19 +99,18 @@ export class Subscriptions implements SubscriptionOwner {
 
   private subscribed({ pattern: text, rooms, denied, more }: Subscribed): void {
     const pattern = text === undefined ? undefined : this.patterns.get(text);
-    if (text !== undefined && pattern === undefined) {
+    if (text !== undefined && !pattern) {
       return;
     }
     for (const room of rooms) {
-      const device =
-        pattern === undefined ? this.devices.get(room.deviceId) : this.join(pattern, room.deviceId);
-      device?.begin(room, pattern, this.asker.serverNow());
-      if (pattern === undefined) {
+      const device = !pattern ? this.devices.get(room.deviceId) : this.join(pattern, room.deviceId);
+      device?.begin(room, pattern, this.asking.asker.serverNow());
+      if (!pattern) {
         device?.byId.forEach((subscription) => subscription.answered(device.id));
       }
     }
     this.refused(denied);
-    if (pattern !== undefined && more !== true) {
+    if (pattern && more !== true) {
       pattern.answered = true;
       pattern.subscriptions.forEach((one) => one.asked && one.answered(pattern.text));
     }

@@ -20,5 +20,5 @@ export function copyOf<Message extends Telemetry, More extends object>(
 ): Message & More {
   const copy = { ...message, ...more };
   const raw = Object.getOwnPropertyDescriptor(message, 'raw');
-  return raw === undefined ? copy : Object.defineProperty(copy, 'raw', raw);
+  return !raw ? copy : Object.defineProperty(copy, 'raw', raw);
 }

@@ -2,8 +2,8 @@
 const BEFORE_END_MS = 30_000;
 /** Wait before another attempt, when there was no newer token. */
 const AGAIN_MS = 5_000;
-/** Longer waits are split: a timer counts in 32 bits. */
-const LONGEST_WAIT_MS = 86_400_000;
+/** A timer counts in 31 bits: of a token that lasts longer than that, a newer one is asked for after 24 days. */
+const LONGEST_WAIT_MS = 2 ** 31 - 1;
 
 /** Reports when the current token is about to expire, by the server's clock. */
 export class TokenLife {
@@ -24,7 +24,7 @@ export class TokenLife {
     if (expiresAt !== undefined) {
       const leftMs = expiresAt - (Date.now() + this.offsetMs);
       if (leftMs > 0) {
-        this.wait(Date.now() + Math.max(leftMs / 2, leftMs - BEFORE_END_MS));
+        this.wait(Math.max(leftMs / 2, leftMs - BEFORE_END_MS));
       }
     }
   }
@@ -32,7 +32,7 @@ export class TokenLife {
   /** There was no newer token. */
   again(): void {
     this.end();
-    this.wait(Date.now() + AGAIN_MS);
+    this.wait(AGAIN_MS);
   }
 
   end(): void {
@@ -45,12 +45,8 @@ export class TokenLife {
     this.token = '';
   }
 
-  private wait(until: number): void {
-    const leftMs = Math.max(0, until - Date.now());
-    this.timer = setTimeout(
-      () => (leftMs > LONGEST_WAIT_MS ? this.wait(until) : this.ending()),
-      Math.min(leftMs, LONGEST_WAIT_MS),
-    );
+  private wait(ms: number): void {
+    this.timer = setTimeout(this.ending, Math.min(ms, LONGEST_WAIT_MS));
   }
 }
 

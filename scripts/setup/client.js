@@ -1,7 +1,9 @@
+import { minify } from '@swc/core';
 import { build } from 'esbuild';
 import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './paths.js';
+import { privateNames } from './private-names.js';
 import { mustRun } from './run-command.js';
 
 const source = join(root, 'client', 'src');
@@ -16,11 +18,31 @@ const common = {
   logLevel: 'warning',
 };
 
-/** The client library as one minified file: a script with the global `Sluice`, and a module. */
+/**
+ * The client library as one minified file: a script with the global `Sluice`, and a module. Its private names are shortened, and a second
+ * minifier finds what the first one has left. The server names the source maps in a header.
+ */
 export async function bundleClient(folder) {
-  const shared = { ...common, entryPoints: [join(source, 'index.ts')], minify: true };
-  await build({ ...shared, format: 'iife', globalName: 'Sluice', outfile: join(folder, 'client.js') });
-  await build({ ...shared, format: 'esm', outfile: join(folder, 'client.mjs') });
+  mkdirSync(folder, { recursive: true });
+  const mangleProps = new RegExp(`^(${privateNames(source).join('|')})$`);
+  const entryPoints = [join(source, 'index.ts')];
+  const shared = { ...common, entryPoints, minify: true, mangleProps, write: false, outdir: folder };
+  const [map, module] = (await build({ ...shared, format: 'esm', sourcemap: 'external' })).outputFiles;
+  const small = await minify(module.text, {
+    ...{ module: true, ecma: 2022, mangle: { toplevel: true }, sourceMap: { content: map.text } },
+    compress: { passes: 3, ecma: 2022, unsafe: true, toplevel: true, pure_getters: true },
+  });
+  writeFileSync(join(folder, 'client.mjs'), small.code);
+  writeFileSync(join(folder, 'client.mjs.map'), small.map);
+  const body = small.code.replace(/export\{(.*)\};/, (_all, names) => `return{${asMembers(names)}}`);
+  writeFileSync(join(folder, 'client.js'), `var Sluice=(()=>{\n${body}})();`);
+  const { mappings, ...rest } = JSON.parse(small.map);
+  writeFileSync(join(folder, 'client.js.map'), JSON.stringify({ ...rest, mappings: `;${mappings}` }));
+}
+
+/** What a module exports, as members of an object. */
+function asMembers(names) {
+  return names.replace(/(\w+) as (\w+)/g, '$2:$1');
 }
 
 /** Other entries of the package import the first one, so that there is one class of each name. */

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
 
 jest.setTimeout(120_000);
 
@@ -56,6 +57,20 @@ describe('the package sluice-client', () => {
       dependencies?: unknown;
     };
     expect(dependencies).toBeUndefined();
+  });
+
+  // It was 10.2 KB.
+  it('is under 8 KB compressed, as the file that every instance serves', async () => {
+    const bundling = join(root, 'scripts', 'setup', 'client.js');
+    const { bundleClient } = (await import(bundling)) as { bundleClient(folder: string): Promise<void> };
+    await bundleClient(home);
+    for (const name of ['client.js', 'client.mjs']) {
+      expect(gzipSync(readFileSync(join(home, name)), { level: 9 }).length).toBeLessThan(8_192);
+    }
+    const { sourcesContent } = JSON.parse(readFileSync(join(home, 'client.js.map'), 'utf8')) as {
+      sourcesContent: string[];
+    };
+    expect(sourcesContent.join()).toContain('class SluiceClient');
   });
 
   it('is found right by publint and by attw', async () => {
