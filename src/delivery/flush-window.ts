@@ -25,8 +25,8 @@ export class FlushWindow {
   private keptInUse = false;
   private timer: NodeJS.Timeout | null = null;
   private readonly run = (): void => {
-    this.timer = null;
     try {
+      this.timer = null;
       this.flushAll();
     } catch (error) {
       contain('delivery', error);
