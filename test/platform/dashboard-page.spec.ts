@@ -164,6 +164,17 @@ describe('the dashboard page', () => {
     await tile(page, id('future')).getByText('2', { exact: true }).waitFor();
   });
 
+  // A token that names more devices than a connection may watch showed none of the rest, and nothing said so.
+  it('shows what may be watched of a token with more devices, and says what is missing', async () => {
+    const deviceIds = ['a', 'b', 'c', 'd', 'e'].map(id);
+    const { page } = await open({ deviceIds, maxRooms: 3 });
+    await page.getByText('3 are shown, 2 are not').waitFor();
+    await say('b', 5);
+    await tile(page, id('b')).getByText('5', { exact: true }).waitFor();
+    expect(await page.locator('.tile').count()).toBe(3);
+    expect(await seriousFindings(page)).toEqual([]);
+  });
+
   it('finds by name, place, field and state, filters, groups and orders, all of it in the address', async () => {
     await describeDevice('a', { name: 'Pump', location: 'Hall 1', kind: 'pump' });
     await describeDevice('b', { name: 'Door', location: 'Hall 2', kind: 'door' });

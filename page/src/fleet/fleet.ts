@@ -1,11 +1,12 @@
-import type {
-  Delivery,
-  DeviceMeta,
-  DeviceState,
-  DeviceStatus,
-  SluiceClient,
-  Subscription,
-  Telemetry,
+import {
+  type Delivery,
+  type DeviceMeta,
+  type DeviceState,
+  type DeviceStatus,
+  type SluiceClient,
+  SluiceError,
+  type Subscription,
+  type Telemetry,
 } from '../../../client/src/index.js';
 import { Store } from '../core/store.js';
 import type { Meter } from '../session/meter.js';
@@ -15,6 +16,8 @@ import { Device, SPARK_MS } from './device.js';
 
 /** A screen shows the newest value, and not more often than one can see. */
 const DELIVERY: Delivery = { mode: 'latest', maxRateHz: 5, meta: 'once' };
+/** Ids of a token that are asked for in one message. */
+const IDS_AT_ONCE = 500;
 /** Devices of one request for the last minute. */
 const MINUTES_AT_ONCE = 60;
 /** How long the last minute may take to come. */
@@ -63,9 +66,31 @@ export class Fleet extends Store {
     // What a pattern covers comes with it; by id it would come twice.
     const covered = (id: string): boolean => claims.patterns.some((pattern) => matches(pattern, id));
     ids.filter(covered).forEach((id) => this.ensure(id));
-    const others = ids.filter((id) => !covered(id));
-    if (others.length > 0) {
-      void this.follow(this.client.subscribe(others, DELIVERY), others);
+    void this.followIds(ids.filter((id) => !covered(id)));
+  }
+
+  /** A message with more devices than may be watched is refused as a whole: fewer at a time, so that the first ones are shown. */
+  private async followIds(ids: readonly string[]): Promise<void> {
+    let size = IDS_AT_ONCE;
+    for (let start = 0; start < ids.length && !this.isOver;) {
+      const some = ids.slice(start, start + size);
+      const subscription = this.client.subscribe(some, DELIVERY);
+      void this.follow(subscription, some);
+      const isTooMany = await subscription.ready.then(
+        () => false,
+        (error: unknown) => error instanceof SluiceError && error.code === 'too_many_rooms',
+      );
+      if (!isTooMany) {
+        start += some.length;
+      } else {
+        subscription.close();
+        if (some.length === 1) {
+          ids.slice(start).forEach((id) => this.denied.set(id, 'too_many_rooms'));
+          this.arranged();
+          return;
+        }
+        size = Math.ceil(some.length / 2);
+      }
     }
   }
 
@@ -176,6 +201,9 @@ export class Fleet extends Store {
     subscription.on('meta', (meta) => this.metaOf(meta));
     subscription.on('gap', () => (this.meter.gaps += 1));
     subscription.on('denied', ({ deviceIds, code }) => {
+      if (code === 'too_many_rooms' && !subscription.isPattern && !watched) {
+        return; // asked for again, fewer at a time
+      }
       deviceIds.forEach((id) => {
         this.denied.set(id, code);
         this.remove(id);
