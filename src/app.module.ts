@@ -2,7 +2,7 @@ import { type DynamicModule, Module, type Provider } from '@nestjs/common';
 import { ApiModule } from './api/api.module.js';
 import { AsyncApiModule } from './asyncapi/asyncapi.module.js';
 import { AuthModule, RevocationStoreModule } from './auth/auth.module.js';
-import { RevocationStore } from './auth/revocations.js';
+import { RevocationStore } from './auth/revocation-store.js';
 import { CONFIG, type Config } from './config/config.js';
 import { ConfigModule } from './config/config.module.js';
 import { DevicesModule } from './devices/devices.module.js';

@@ -5,7 +5,8 @@ import { loadConfig } from '../config/load-config.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { VerifiedToken } from './claims.js';
 import { Grants } from './grants.js';
-import { MAX_REVOCATIONS, RevocationsFullError, RevocationsService } from './revocations.js';
+import { MAX_REVOCATIONS } from './revocation-store.js';
+import { RevocationsFullError, RevocationsService } from './revocations.js';
 
 describe(RevocationsService.name, () => {
   let clock: ManualClock;

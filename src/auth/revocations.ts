@@ -13,9 +13,18 @@ import { background, tellEach } from '../logging/walls.js';
 import { Metrics, mirrorGauge } from '../metrics/metrics.js';
 import { CLOCK, type Clock } from '../time/clock.js';
 import type { VerifiedToken } from './claims.js';
+import { RevocationIndex } from './revocation-index.js';
+import {
+  type LogPosition,
+  MAX_PER_CALL,
+  MAX_REVOCATIONS,
+  type Revocation,
+  type RevocationChange,
+  type RevocationPage,
+  RevocationStore,
+  type RevocationTarget,
+} from './revocation-store.js';
 
-/** Revocations that are held, over all instances; one more is refused. One is some 400 bytes in each of them. */
-export const MAX_REVOCATIONS = 100_000;
 /** Longest `jti` that can be revoked, in UTF-16 code units. */
 export const JTI_MAX_LENGTH = 512;
 /** Time between two looks into the store: what a lost message of the bus would have told is known within a second all the same. */
@@ -26,30 +35,10 @@ const BUS_KIND = 'revocations';
 const PURGE_EVERY_MS = 10_000;
 /** Longest wait of a token for the first load. */
 const LOAD_WAIT_MS = 5_000;
-/** Entries in one call of the store: bounds the time for which a call keeps it busy. */
-export const MAX_PER_CALL = 500;
 /** Time for which a lifted revocation is remembered, so that an instance that did not hear of it does not bring it back. */
 const LIFTED_KEPT_MS = 24 * 3_600_000;
 /** Wait before what the store had no room for is offered again. */
 const OFFER_AGAIN_MS = 10_000;
-
-/** What is revoked: one token, or the tokens of a user. */
-export type RevocationTarget =
-  | { readonly jti: string; readonly userId?: undefined; readonly issuedBefore?: undefined }
-  | {
-      readonly userId: string;
-      /** Unix ms: tokens whose `iat` is before it, and those without one. */
-      readonly issuedBefore: number;
-      readonly jti?: undefined;
-    };
-
-export type Revocation = RevocationTarget & {
-  readonly id: string;
-  /** Unix ms. */
-  readonly createdAt: number;
-  /** Unix ms at which the last token that is concerned has expired; absent: it is kept until it is removed. */
-  readonly expiresAt?: number;
-};
 
 /** How well a change is kept. */
 export interface RevocationOutcome {
@@ -69,45 +58,6 @@ export class RevocationsFullError extends Error {
   }
 }
 
-/** One change of the list: `record` holds from now on, or, where it is null, does not any more. Each id is added once and lifted once. */
-export interface RevocationChange {
-  readonly id: string;
-  readonly record: Revocation | null;
-  /** Unix ms until which the store keeps it; absent: for ever. */
-  readonly keepUntil?: number;
-}
-
-/** A place in the store's log; an empty one is its beginning. */
-export type LogPosition = string;
-
-export interface RevocationPage {
-  /** The log does not have the position (Redis was emptied, or set back): this page begins at its beginning. */
-  readonly anew: boolean;
-  /** Changes after the position, oldest first, those of this call included. */
-  readonly changes: readonly RevocationChange[];
-  /** After the last of them. */
-  readonly position: LogPosition;
-  /** There are no more. */
-  readonly complete: boolean;
-  /** Ids of this call that the store has no room for. */
-  readonly full: readonly string[];
-}
-
-/**
- * What the instances share: a log of changes. Writing a change that is there already changes nothing, and one that was lifted is not added
- * again, so that a call may be repeated when its answer is lost, and every instance may write back what it knows.
- */
-export abstract class RevocationStore {
-  /**
-   * Writes changes, and reads what came after `position`; one step.
-   * @returns null while the store cannot be reached
-   */
-  abstract exchange(
-    position: LogPosition,
-    changes: readonly RevocationChange[],
-  ): Promise<RevocationPage> | null;
-}
-
 /**
  * Which tokens are no good any more, though they have not expired. A check is one or two lookups, however many revocations there are.
  *
@@ -120,9 +70,7 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
   private readonly logger = new Logger('Revocations');
   private readonly audit = new Logger('RevocationAudit');
   private readonly store: RevocationStore | null;
-  private readonly held = new Map<string, Revocation>();
-  private readonly byJti = new Map<string, Target>();
-  private readonly byUser = new Map<string, Target>();
+  private readonly held = new RevocationIndex();
   /** Lifted ids with the Unix ms until which they are remembered, the oldest first. */
   private readonly lifted = new Map<string, number>();
   /** Ids of changes that the store is not known to have. */
@@ -200,7 +148,7 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
 
   /** Whether a token that was good is not good any more. */
   isRevoked(token: VerifiedToken): boolean {
-    return token.key?.isGone === true || (this.held.size > 0 && this.concerns(token));
+    return token.key?.isGone === true || (this.held.size > 0 && this.held.concerns(token));
   }
 
   /** Called when tokens were revoked: connections with one must end. @returns removes the listener */
@@ -233,7 +181,7 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
         ? { jti: target.jti }
         : // A token of this very millisecond was issued until now.
           { userId: target.userId, issuedBefore: target.issuedBefore ?? now + 1 };
-    const same = this.same(what, expiresAt);
+    const same = this.held.same(what, expiresAt);
     if (same !== undefined) {
       return await this.settled(same.id);
     }
@@ -250,7 +198,7 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
       throw this.full();
     }
     this.audit.log({ msg: 'tokens revoked', ...record, ...(by !== undefined && { by }) });
-    this.hold(record);
+    this.held.add(record);
     this.tell();
     return await this.write(record.id);
   }
@@ -279,50 +227,9 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
     return await this.write(id);
   }
 
-  private concerns({ jti, userId, issuedAt }: VerifiedToken): boolean {
-    if (jti !== undefined && this.byJti.has(jti)) {
-      return true;
-    }
-    const ofUser = this.byUser.get(userId);
-    return ofUser !== undefined && (issuedAt === undefined || issuedAt < ofUser.issuedBefore);
-  }
-
-  private same(what: RevocationTarget, expiresAt: number | undefined): Revocation | undefined {
-    return this.indexOf(what)
-      .get(what.jti ?? what.userId)
-      ?.records.get(contentOf(what, expiresAt));
-  }
-
-  private indexOf({ jti }: RevocationTarget): Map<string, Target> {
-    return jti === undefined ? this.byUser : this.byJti;
-  }
-
-  private hold(record: Revocation): void {
-    this.held.set(record.id, record);
-    const index = this.indexOf(record);
-    const name = record.jti ?? record.userId;
-    const target = index.get(name);
-    if (target === undefined) {
-      index.set(name, new Target(record));
-    } else {
-      target.add(record);
-    }
-  }
-
   private release(id: string): void {
-    const record = this.held.get(id);
-    if (record === undefined) {
-      return;
-    }
     this.held.delete(id);
     this.unwritten.delete(id);
-    const index = this.indexOf(record);
-    const name = record.jti ?? record.userId;
-    const target = index.get(name);
-    target?.delete(record);
-    if (target?.records.size === 0) {
-      index.delete(name);
-    }
   }
 
   private lift(id: string, expiresAt: number | undefined): void {
@@ -508,7 +415,7 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
         this.logger.warn('Redis lacks revocations that it had: they are written back');
       }
       this.isRead = false;
-      for (const id of [...this.held.keys(), ...this.lifted.keys()]) {
+      for (const id of [...this.held.ids(), ...this.lifted.keys()]) {
         this.unwritten.add(id);
       }
     }
@@ -549,7 +456,7 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
     if (this.held.has(id) || this.hasExpired(record, this.clock.now())) {
       return false;
     }
-    this.hold(record);
+    this.held.add(record);
     return true;
   }
 
@@ -586,47 +493,4 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
   private started(isLoaded: boolean): void {
     [...this.starters].forEach((done) => done(isLoaded));
   }
-}
-
-/** The revocations of one `jti` or user. */
-class Target {
-  /** By what they say, so that the same is not held twice. */
-  readonly records = new Map<string, Revocation>();
-  private newest: number | undefined;
-
-  constructor(first: Revocation) {
-    this.add(first);
-  }
-
-  /** The latest `issuedBefore`. */
-  get issuedBefore(): number {
-    if (this.newest === undefined) {
-      this.newest = Number.NEGATIVE_INFINITY;
-      for (const { issuedBefore } of this.records.values()) {
-        this.newest = Math.max(this.newest, issuedBefore ?? 0);
-      }
-    }
-    return this.newest;
-  }
-
-  add(record: Revocation): void {
-    const content = contentOf(record, record.expiresAt);
-    // Two instances may say the same at once: each holds until it is removed.
-    this.records.set(this.records.has(content) ? `${content}|${record.id}` : content, record);
-    if (this.newest !== undefined) {
-      this.newest = Math.max(this.newest, record.issuedBefore ?? 0);
-    }
-  }
-
-  delete(record: Revocation): void {
-    const content = contentOf(record, record.expiresAt);
-    this.records.delete(this.records.get(content) === record ? content : `${content}|${record.id}`);
-    if (record.issuedBefore === this.newest) {
-      this.newest = undefined;
-    }
-  }
-}
-
-function contentOf({ issuedBefore }: RevocationTarget, expiresAt: number | undefined): string {
-  return `${issuedBefore ?? ''}|${expiresAt ?? ''}`;
 }

@@ -6,7 +6,7 @@ import {
   type RevocationChange,
   type RevocationPage,
   RevocationStore,
-} from '../auth/revocations.js';
+} from '../auth/revocation-store.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { isObject } from '../protocol/json.js';
 import type { StorePlace } from './scripts.js';
