@@ -1,5 +1,8 @@
 import { jest } from '@jest/globals';
+import { Ajv, type ValidateFunction } from 'ajv';
+import { readFileSync } from 'node:fs';
 import { WebSocket } from 'ws';
+import { parse } from 'yaml';
 import {
   type ClientState,
   SluiceClient,
@@ -34,6 +37,40 @@ describe('the client library', () => {
     prefix = `t${(clients += 1)}-`;
   });
 
+  /** All that was said and heard, which the document of the protocol must describe. */
+  const exchanged: { type: string; messages?: unknown }[] = [];
+  class Overheard extends WebSocket {
+    constructor(url: string, protocols: string[]) {
+      super(url, protocols);
+      this.on('message', (data: Buffer) => exchanged.push(JSON.parse(data.toString()) as { type: string }));
+    }
+    override send(text: string): void {
+      exchanged.push(JSON.parse(text) as { type: string });
+      super.send(text);
+    }
+  }
+  afterAll(() => {
+    const file = new URL('../../src/asyncapi/asyncapi.yaml', import.meta.url);
+    const { components } = parse(readFileSync(file, 'utf8')) as {
+      components: { messages: Record<string, { payload: { $ref: string } }> };
+    };
+    const ajv = new Ajv({ strict: false });
+    ajv.addSchema({ $id: 'sluice', components });
+    const validators = new Map<string, ValidateFunction>();
+    for (const message of exchanged) {
+      const { type } = message;
+      const validate =
+        validators.get(type) ?? ajv.compile({ $ref: `sluice${components.messages[type]!.payload.$ref}` });
+      validators.set(type, validate);
+      if (!validate(message)) {
+        expect({ message, errors: validate.errors }).toEqual({ message, errors: null });
+      }
+    }
+    expect([...validators.keys()]).toEqual(
+      expect.arrayContaining(['subscribe', 'command', 'telemetry', 'batch']),
+    );
+  });
+
   function start(
     claims: TokenClaims | (() => TokenClaims) = {},
     options: Partial<SluiceClientOptions> = {},
@@ -41,7 +78,7 @@ describe('the client library', () => {
     const client = new SluiceClient({
       url: `ws://127.0.0.1:${proxy.port}/ws`,
       token: () => signToken(typeof claims === 'function' ? claims() : claims),
-      WebSocket,
+      WebSocket: Overheard,
       ...options,
     });
     own({ stop: () => client.close() });

@@ -11,7 +11,10 @@ const require = createRequire(import.meta.url);
 
 interface Document {
   channels: Record<string, { messages: Record<string, { $ref: string }> }>;
-  components: { messages: Record<string, { payload: { $ref: string } }>; schemas: Record<string, unknown> };
+  components: {
+    messages: Record<string, { payload: { $ref: string }; examples: { payload: object }[] }>;
+    schemas: Record<string, unknown>;
+  };
 }
 
 describe('/asyncapi.yaml', () => {
@@ -39,6 +42,16 @@ describe('/asyncapi.yaml', () => {
     const isAsyncApi = ajv.compile(require('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object);
     isAsyncApi(document);
     expect(isAsyncApi.errors).toBeNull();
+  });
+
+  it('has an example of every message, which is one', () => {
+    for (const name of Object.keys(document.channels['connection']!.messages)) {
+      const { examples } = document.components.messages[name]!;
+      for (const { payload } of examples) {
+        const validate = validatorOf(name);
+        expect([name, validate(payload), validate.errors]).toEqual([name, true, null]);
+      }
+    }
   });
 
   it('has no reference that leads nowhere', () => {
