@@ -143,7 +143,7 @@ export class LeasedIngest extends Ingest {
   }
 
   private heard(note: HolderNote): void {
-    if (note.event === 'passed') {
+    if (!('token' in note)) {
       return;
     }
     const { token, event } = note;

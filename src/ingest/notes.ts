@@ -10,12 +10,15 @@ import {
 } from '../mqtt/broker-connection.js';
 import type { InboundMessage } from '../mqtt/topic-router.js';
 
-/** Notes between instances, through the broker, about the holder of the ingest lease. */
+/** Notes between instances, through the broker, about who reads the device topics. */
 export type HolderNote =
   /** The holder of this token reads; has caught up; or is gone, so that its lease may be taken at once. */
   | { readonly event: 'reading' | 'caught-up' | 'gone'; readonly token: number }
   /** Everything the broker had for the holder, or for this member of the group, before this marker is stored. */
-  | { readonly event: 'passed'; readonly marker: string; readonly member?: number };
+  | { readonly event: 'passed'; readonly marker: string; readonly member?: number }
+  /** An instance asks which others are members of the group; each that is answers with its name. */
+  | { readonly event: 'who' }
+  | { readonly event: 'member'; readonly instance: string };
 
 export interface NotesEvents {
   /** Connected and subscribed to notes, or no longer. */
@@ -28,7 +31,10 @@ export const OWN_MARKER = 'own-';
 /** Time a marker has to come back through the readers' sessions. */
 const MARKER_TIMEOUT_MS = 2_000;
 
-/** Notes about the lease, sent through the broker. They only save time: an instance that misses one reads the same from Redis a little later. */
+/**
+ * Notes, sent through the broker. Those about the lease only save time: an instance that misses one reads the same from Redis a little later.
+ * Those about members are what is left where Redis has come back empty.
+ */
 export class IngestNotes {
   private readonly logger = new Logger(IngestNotes.name);
   private readonly connection: BrokerConnection;
@@ -177,12 +183,24 @@ export class IngestNotes {
   }
 }
 
+/** Of an instance's name in a note. */
+const MAX_INSTANCE_LENGTH = 64;
+
 /** Anybody with the right may publish there: invalid notes are ignored. */
 function parseNote(payload: Buffer): HolderNote | undefined {
   try {
-    const { event, token, marker, member } = JSON.parse(payload.toString()) as Record<string, unknown>;
+    const { event, token, marker, member, instance } = JSON.parse(payload.toString()) as Record<
+      string,
+      unknown
+    >;
     if (event === 'passed' && typeof marker === 'string') {
       return { event, marker, ...(Number.isSafeInteger(member) ? { member: member as number } : {}) };
+    }
+    if (event === 'who') {
+      return { event };
+    }
+    if (event === 'member' && typeof instance === 'string' && instance.length <= MAX_INSTANCE_LENGTH) {
+      return { event, instance };
     }
     if (
       (event === 'reading' || event === 'caught-up' || event === 'gone') &&

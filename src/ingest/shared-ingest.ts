@@ -55,9 +55,18 @@ export class SharedIngest extends Ingest {
         if (!connected && !this.stopped) {
           metrics.mqttReconnects.inc();
         }
+        if (connected && this.parts.store.mode === 'local') {
+          this.notes.tell({ event: 'who' });
+        }
         background('ingest', this.look());
       },
-      note: () => undefined, // notes concern the lease only
+      note: (note) => {
+        if (note.event === 'who' && (this.own ?? this.slotBefore) !== undefined && !this.stopped) {
+          this.notes.tell({ event: 'member', instance });
+        } else if (note.event === 'member' && note.instance !== instance) {
+          this.groupReturn.heard(note.instance);
+        }
+      },
     });
     this.groupReturn = new GroupReturn(this.notes, () => this.evaluate());
     this.localMode = new LocalMode(parts, {
@@ -218,6 +227,8 @@ export class SharedIngest extends Ingest {
     this.own = undefined;
     this.adopted = undefined;
     this.othersUp = 0;
+    this.groupReturn.away();
+    this.notes.tell({ event: 'who' });
   }
 }
 
@@ -421,14 +432,19 @@ const ADOPT_AFTER_MS = 3_000;
 const FORGET_AFTER_MS = 6_000;
 /** Time after which no member is awaited. */
 const LONGEST_WAIT_MS = 15_000;
+/** Members that are told apart; more are not awaited. */
+const MAX_MEMBERS = 1_000;
 
 /**
  * Decides when an instance may return from the broker to the store. Every member first stores what the broker queued for it. An instance
- * that returned earlier would receive those old values as new ones.
+ * that returned earlier would receive those old values as new ones. How many members there are the store said when this instance last looked;
+ * the others say it themselves, through the broker, since one may have joined after that look and the store may come back empty.
  */
 export class GroupReturn {
   /** Number of other members while rooms were in the store. */
   private othersBefore = 0;
+  /** Other members that answered since Redis was lost. */
+  private readonly answered = new Set<string>();
   /** performance.now() since when this instance's own share is stored; undefined while it is not. */
   private waitingSince: number | undefined;
   private asking = false;
@@ -456,6 +472,18 @@ export class GroupReturn {
     this.othersBefore = count;
   }
 
+  /** Rooms leave the store: who answered the last time may be gone. */
+  away(): void {
+    this.answered.clear();
+  }
+
+  /** Another instance says that it is a member. */
+  heard(instance: string): void {
+    if (this.answered.size < MAX_MEMBERS) {
+      this.answered.add(instance);
+    }
+  }
+
   /** This instance is back in the store, or its own share is no longer stored. */
   reset(): void {
     this.waitingSince = undefined;
@@ -474,8 +502,8 @@ export class GroupReturn {
     }
     this.asking = true;
     const since = this.waitingSince;
-    const members =
-      1 + (this.waitedMs < FORGET_AFTER_MS ? Math.max(this.othersBefore, othersNow) : othersNow);
+    const others = Math.max(this.othersBefore, this.answered.size, othersNow);
+    const members = 1 + (this.waitedMs < FORGET_AFTER_MS ? others : othersNow);
     const passed = await this.notes.passMarker(members);
     this.asking = false;
     if (this.waitingSince !== since) {
