@@ -117,8 +117,10 @@ function settingSchema(type) {
     return { enum: ['', ...input.enum, ...booleans] };
   }
   const { pattern } = input;
+  // A pattern says nothing of numbers and booleans, which a file of values may have for a text.
+  const takes = (text) => pattern === undefined || new RegExp(pattern).test(text);
   return {
-    type: ['string', 'integer', 'boolean'],
+    type: ['string', ...(takes('7') ? ['integer'] : []), ...(takes('true') ? ['boolean'] : [])],
     ...(pattern !== undefined && { pattern: `^$|${pattern}` }),
   };
 }

@@ -171,12 +171,10 @@ export const url = (schemes: string[]): z.ZodType<string> =>
     `must be a URL that starts with ${schemes.map((scheme) => `${scheme}//`).join(' or ')}`,
   );
 
-/** A path on this service's own origin, or a URL of HTTP. */
-export const pathOrUrl = z.string().refine((value) => {
-  try {
-    // `//host` is another origin's.
-    return /^\/(?!\/)/.test(value) || ['http:', 'https:'].includes(new URL(value).protocol);
-  } catch {
-    return false;
-  }
-}, 'must be a path that starts with /, or a URL that starts with http:// or https://');
+/** A path on this service's own origin (`//host` is another's), or a URL of HTTP; a pattern, which the chart's schema can say too. */
+export const pathOrUrl = z
+  .string()
+  .regex(
+    /^(\/|\/[^/].*|https?:\/\/[A-Za-z0-9.-]+(:[0-9]{1,5})?(\/.*)?)$/,
+    'must be a path that starts with /, or a URL that starts with http:// or https://',
+  );

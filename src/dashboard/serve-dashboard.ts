@@ -33,7 +33,8 @@ export function serveDashboard(app: NestExpressApplication, { dashboardTokenUrl 
 
 /** Only our own files, our own WebSocket and the operator's login; no inline code, no frames, no text parsed as markup. */
 function contentSecurityPolicy(tokenUrl: string | undefined): string {
-  const login = tokenUrl === undefined || tokenUrl.startsWith('/') ? '' : ` ${new URL(tokenUrl).origin}`;
+  const [origin] = /^https?:\/\/[^/]+/.exec(tokenUrl ?? '') ?? [];
+  const login = origin === undefined ? '' : ` ${origin}`;
   return [
     "default-src 'none'",
     "script-src 'self'",

@@ -245,7 +245,9 @@ describe('the settings', () => {
     expect(Object.keys(allowed).sort()).toEqual([...names].sort());
     const value = (name: string, index: number): string => {
       const { enum: one, anyOf, pattern } = allowed[name] ?? {};
-      const text = pattern === undefined ? ['some text', '7', 'true'][index % 3] : 'a';
+      const texts = ['some text', '7', 'true'];
+      const text =
+        pattern === undefined ? texts[index % 3] : ['a', '/a'].find((one) => new RegExp(pattern).test(one));
       return String(one?.[1] ?? anyOf?.[0]?.minimum ?? text);
     };
     const set = names.map((name, index) => `settings.${name}=${value(name, index)}`);
