@@ -349,6 +349,32 @@ describe('the client library', () => {
     expect(client.state.name).toBe('live');
   });
 
+  it('says what is missing of devices of a pattern that are more than may be resumed by id', async () => {
+    const small = own(await GatewayApp.start({ WS_MAX_ROOMS_PER_CONNECTION: '3' }));
+    const way = own(await startTcpProxy(small.port));
+    const names = ['a', 'b', 'c', 'd', 'e'].map((name) => id(`p.${name}`));
+    names.forEach((name) => small.publish(name, 1));
+    const client = start({}, { url: `ws://127.0.0.1:${way.port}/ws` });
+    const fleet = client.subscribePattern(id('p.*'));
+    const heard = record(fleet);
+    await until(() => heard.length === 10);
+    way.refuse();
+    await until(() => client.state.name === 'waiting');
+    names.forEach((name) => small.publish(name, 2));
+    way.heal();
+    client.connect();
+    await until(() => heard.length === 20, 20_000);
+    names.forEach((name) => small.publish(name, 3));
+    await until(() => heard.length === 25);
+    expect(heard.filter((word) => word.includes('p.e'))).toEqual([
+      'device p.e',
+      'snapshot p.e 1',
+      'gap p.e',
+      'snapshot p.e 2',
+      'p.e 3',
+    ]);
+  });
+
   it('is read by an iterator, which says how many it let go', async () => {
     const client = start();
     const some = client.subscribe([id('a')], { keep: 3 });
@@ -398,6 +424,39 @@ describe('the client library', () => {
       await client.command(id('a'), { raw: '{"v":1.50,"n":12345678901234567890}' });
       expect(app.commands.sent.at(-1)?.payload).toBe('{"v":1.50,"n":12345678901234567890}');
       app.commands.answer = () => Promise.resolve('delivered');
+    });
+
+    it('brings what the device answers, or says that it did not', async () => {
+      const client = start();
+      const answered = client.command(id('a'), { go: true }, { waitMs: 5_000 });
+      await until(() => app.commands.sent.at(-1)?.deviceId === id('a'));
+      app.commands.reply(app.commands.responseTopic, '{"done":1.50}', app.commands.correlations.at(-1));
+      expect(await answered).toEqual({
+        delivered: true,
+        result: { outcome: 'replied', payload: { done: 1.5 } },
+      });
+      // The server's clock is the test's.
+      const silent = client.command(id('b'), 1, { waitMs: 1_000 });
+      await until(() => app.commands.sent.at(-1)?.deviceId === id('b'));
+      await new Promise(setImmediate);
+      app.clock.advance(1_000);
+      expect(await silent).toMatchObject({ result: { outcome: 'timeout' } });
+    });
+
+    it('is answered again by its key after a lost connection, and not sent again', async () => {
+      const client = start();
+      const lost = client.command(id('a'), { go: true }, { waitMs: 5_000, key: 'k' });
+      await until(() => app.commands.sent.at(-1)?.deviceId === id('a'));
+      const sent = app.commands.sent.length;
+      const correlation = app.commands.correlations.at(-1);
+      proxy.cut();
+      await expect(lost).rejects.toMatchObject({ code: 'connection_lost' });
+      client.connect();
+      const again = client.command(id('a'), { go: true }, { waitMs: 5_000, key: 'k' });
+      await until(isLive(client), 20_000);
+      app.commands.reply(app.commands.responseTopic, '"ok"', correlation);
+      expect((await again).result).toEqual({ outcome: 'replied', payload: 'ok' });
+      expect(app.commands.sent).toHaveLength(sent);
     });
 
     it('is refused where it can do harm, with a typed code', async () => {
