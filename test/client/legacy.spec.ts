@@ -72,6 +72,7 @@ describe('the API of version 0.1', () => {
     const { delivered } = await sluice.command(id('pump-1'), { speed: 1200 });
     expect(delivered).toBe(true);
     app.publish(id('pump-1'), { flow: 2 });
+    await until(() => shown.length === 2); // at its rate, so perhaps later than what follows
     app.publish(id('plant-7.a'), { temperature: 20, other: 1 });
     await until(() => shown.length === 3);
     expect(shown).toEqual([
