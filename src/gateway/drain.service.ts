@@ -7,6 +7,7 @@ import { background, walled } from '../logging/walls.js';
 import { Metrics } from '../metrics/metrics.js';
 import { CloseCode } from '../protocol/close-codes.js';
 import { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
+import { within } from '../time/clock.js';
 import { ConnectionLifecycle } from './connection-lifecycle.js';
 import { Admission } from './door/admission.js';
 import { InboundDispatcher } from './messages/inbound-dispatcher.js';
@@ -128,18 +129,14 @@ export class DrainService {
 
   /** Waits for a step until `deadline` at most; a step that fails or hangs does not block the next ones. */
   private async step(name: string, work: Promise<unknown>, deadline: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<'late'>((resolve) => {
-      timer = setTimeout(() => resolve('late'), Math.max(0, deadline - performance.now()));
-    });
+    const leftMs = Math.max(0, deadline - performance.now());
     try {
-      if ((await Promise.race([work, late])) === 'late') {
+      const done = work.then(() => true);
+      if ((await within(leftMs, done)) !== true) {
         this.logger.warn(`Drain: ${name} took too long and was left`);
       }
     } catch (error) {
       this.logger.error(`Drain: ${name} failed`, error);
-    } finally {
-      clearTimeout(timer);
     }
   }
 }

@@ -3,6 +3,7 @@ import { background, contain, walled } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
 import { IngestSession, type SubscriptionOptions } from '../mqtt/ingest-session.js';
 import type { Route } from '../mqtt/topic-router.js';
+import { within } from '../time/clock.js';
 import type { IngestLease, LeasePhase } from './ports.js';
 import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
 import { type IngestNotes, OWN_MARKER, PassingMarkers } from './notes.js';
@@ -266,13 +267,4 @@ export class IngestHolder {
       this.considerCaughtUp();
     }
   }
-}
-
-/** Resolves with the work's result, or undefined after timeoutMs. */
-async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), timeoutMs);
-  });
-  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
