@@ -174,7 +174,10 @@ export const rows = {
     graph(
       'Reader of the device topics',
       'bool_on_off',
-      [[select('sluice_ingest_lease_held'), '{{instance}}']],
+      [
+        [select('sluice_ingest_lease_held'), '{{instance}}'],
+        [select('sluice_ingest_conflict'), 'kept from reading: {{instance}}'],
+      ],
       { width: 6, max: 1 },
     ),
     graph('Lost connections to the broker', 'short', [

@@ -145,7 +145,7 @@ const ROWS: Record<string, Row> = {
   },
   MQTT_SHARED_GROUP: {
     path: 'mqtt.sharedGroup',
-    fallback: 'sluice',
+    fallback: undefined,
     takes: ['blue', 'blue'],
     refuses: ['a/b', 'must be one topic level'],
   },

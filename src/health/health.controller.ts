@@ -60,7 +60,8 @@ export class HealthController {
 
   private mqtt(): HealthIndicatorResult {
     const { status, state } = this.readiness.mqtt();
-    return this.result('mqtt', status, { changedAt: state.changedAt });
+    const { changedAt, hindrance } = state;
+    return this.result('mqtt', status, { changedAt, ...(hindrance !== undefined && { reason: hindrance }) });
   }
 
   private redis(): HealthIndicatorResult {

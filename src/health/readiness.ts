@@ -12,6 +12,8 @@ interface Reachability {
   readonly up: boolean;
   /** Unix ms of the last change, when known. */
   readonly changedAt?: number;
+  /** Why not, where this instance keeps from it by itself. */
+  readonly hindrance?: string | undefined;
 }
 
 /** What health is told from. The composition root fills it; health opens no connection of its own. */

@@ -7,6 +7,7 @@ import { Ingest, type SharedIngestParts } from './ingest.js';
 import { IngestHolder, RENEWALS_PER_LEASE } from './lease-holder.js';
 import { LocalMode } from './away.js';
 import { type HolderNote, IngestNotes } from './notes.js';
+import { StoreClaims } from './store-claims.js';
 import { UpstreamGrace } from './upstream.js';
 
 /** Wait before the lease is tried again after a holder failed. */
@@ -28,6 +29,7 @@ const GOOD_HOLDER_MS = 5_000;
 export class LeasedIngest extends Ingest {
   private readonly logger = new Logger('Ingest');
   private readonly notes: IngestNotes;
+  private readonly claims: StoreClaims;
   private readonly grace: UpstreamGrace;
   private readonly localMode: LocalMode;
   private readonly backoff = new Backoff(FIRST_WAIT_MS, LONGEST_WAIT_MS);
@@ -59,7 +61,9 @@ export class LeasedIngest extends Ingest {
         background('ingest', this.look());
       },
       note: (note) => this.heard(note),
+      claim: (payload) => this.heardClaim(payload),
     });
+    this.claims = new StoreClaims(parts, this.notes);
     this.localMode = new LocalMode(parts, {
       away: () => background('ingest', this.holder?.end('Redis is away')),
       reachable: (reachable) => this.storeReached(reachable),
@@ -90,6 +94,9 @@ export class LeasedIngest extends Ingest {
     clearTimeout(this.storeTimer);
     this.grace.stop();
     this.forgetFence();
+    if (this.holder !== undefined) {
+      this.claims.withdraw();
+    }
     await Promise.all([this.holder?.handOver('this instance stops'), this.localMode.stop()]);
     await this.notes.close();
   }
@@ -113,7 +120,10 @@ export class LeasedIngest extends Ingest {
     }
     this.looking = true;
     clearTimeout(this.timer);
-    if (this.holder === undefined && this.parts.store.storeReachable) {
+    const { store } = this.parts;
+    // A store that does not answer is asked again at the next look.
+    const identified = store.storeReachable ? this.claims.identify().catch(() => undefined) : undefined;
+    if (this.holder === undefined && store.storeReachable) {
       const asked = this.lease.lastSeen;
       // If it cannot be read, the last known state holds until it expires.
       const state = await this.ingestLease.read().catch(() => undefined);
@@ -121,6 +131,7 @@ export class LeasedIngest extends Ingest {
         this.lease.stored(state);
       }
     }
+    await identified;
     this.looking = false;
     if (!this.stopped) {
       try {
@@ -140,6 +151,15 @@ export class LeasedIngest extends Ingest {
     const now = performance.now();
     const moments = [this.lease.until, this.notBefore].filter((moment) => moment > now);
     return Math.max(1, Math.min(usualMs, ...moments.map((moment) => Math.ceil(moment - now) + 1)));
+  }
+
+  private heardClaim(payload: Buffer): void {
+    this.claims.heard(payload);
+    if (this.holder !== undefined && this.claims.yields) {
+      background('ingest', this.holder.end('instances with another Redis read under the same name'));
+    } else if (this.holder === undefined && payload.length === 0) {
+      background('ingest', this.look());
+    }
   }
 
   private heard(note: HolderNote): void {
@@ -168,6 +188,10 @@ export class LeasedIngest extends Ingest {
     }
     const { store } = this.parts;
     const { alive, phase } = this.lease;
+    this.claims.tell();
+    if (this.holder !== undefined) {
+      this.claims.renew();
+    }
     this.grace.set(
       store.mode === 'local'
         ? this.localMode.session?.up === true
@@ -194,6 +218,7 @@ export class LeasedIngest extends Ingest {
       this.holder === undefined &&
       this.notes.connected &&
       parts.store.storeReachable &&
+      this.claims.free &&
       performance.now() >= this.notBefore;
     if (!may) {
       return;
@@ -233,6 +258,7 @@ export class LeasedIngest extends Ingest {
       ended: (reason) => this.holderEnded(reason),
     });
     this.holder = holder;
+    this.claims.renew();
     background('ingest', holder.start());
   }
 

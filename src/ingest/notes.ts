@@ -24,6 +24,8 @@ export interface NotesEvents {
   /** Connected and subscribed to notes, or no longer. */
   connected(connected: boolean): void;
   note(note: HolderNote): void;
+  /** A claim of a reader, retained or just sent; see StoreClaims. */
+  claim(payload: Buffer): void;
 }
 
 /** Prefix of markers that only their sender waits for, in its own session. */
@@ -44,6 +46,9 @@ export class IngestNotes {
   private subscribed = false;
   private connections = 0;
   private refusalSaid = false;
+  /** Topics of claims; true while the subscription to it is granted. */
+  private readonly claims = new Map<string, boolean>();
+  private retains = true;
 
   constructor(
     broker: BrokerSettings,
@@ -57,9 +62,10 @@ export class IngestNotes {
       clientId: `${namespace}-notes-${instance}`,
       clean: true,
       sessionExpiryS: 0,
-      onUp: (client) => this.up(client),
+      onUp: (client, connack) => this.up(client, connack.properties?.retainAvailable !== false),
       onDown: () => this.down(),
     });
+    this.claims.set(claimTopic(namespace), false);
   }
 
   /** Topic filter of markers; `+` is the marker's name. */
@@ -128,6 +134,26 @@ export class IngestNotes {
     this.client?.publish(`${this.namespace}/ingest/${marker}/marker`, '', { qos: 1 }, () => undefined);
   }
 
+  /** Claims are also made, and heard, in this name. */
+  claimUnder(name: string): void {
+    const topic = claimTopic(name);
+    if (!this.claims.has(topic)) {
+      this.claims.set(topic, false);
+      if (this.client !== undefined && this.subscribed) {
+        this.hearClaims(this.client, topic);
+      }
+    }
+  }
+
+  /** Sends a claim to whoever reads under one of our names, where the broker lets us hear them. */
+  claim(payload: string): void {
+    for (const [topic, granted] of this.claims) {
+      if (granted) {
+        this.client?.publish(topic, payload, { qos: 0, retain: this.retains });
+      }
+    }
+  }
+
   /** Warns of the missing right, once. */
   warnOfRights(): void {
     if (!this.refusalSaid) {
@@ -138,21 +164,36 @@ export class IngestNotes {
     }
   }
 
-  private up(client: MqttClient): void {
+  private up(client: MqttClient, retains: boolean): void {
     this.client = client;
+    this.retains = retains;
     client.on(
       'message',
       walled('ingest', (topic: string, payload: Buffer) => {
         const note = topic === this.holderTopic ? parseNote(payload) : undefined;
         if (note !== undefined) {
           this.take(note);
+        } else if (this.claims.has(topic)) {
+          this.events.claim(payload);
         }
       }),
     );
     const granted: ClientSubscribeCallback = walled('ingest', (_error, _granted, packet) =>
       this.granted(client, (packet?.granted ?? []) as number[]),
     );
+    // Claims first: whoever is told that notes are connected may take the lease, and has heard who reads.
+    for (const topic of this.claims.keys()) {
+      this.hearClaims(client, topic);
+    }
     client.subscribe(this.holderTopic, { qos: 1 }, granted);
+  }
+
+  private hearClaims(client: MqttClient, topic: string): void {
+    const granted: ClientSubscribeCallback = walled('ingest', (_error, _granted, packet) => {
+      const [code = 0x80] = (packet?.granted ?? []) as number[];
+      this.claims.set(topic, code < 0x80 && this.client === client);
+    });
+    client.subscribe(topic, { qos: 1 }, granted);
   }
 
   private granted(client: MqttClient, [code = 0x80]: readonly number[]): void {
@@ -170,6 +211,7 @@ export class IngestNotes {
   private down(): boolean {
     this.client = undefined;
     this.subscribed = false;
+    this.claims.forEach((_granted, topic) => this.claims.set(topic, false));
     this.events.connected(false);
     return true;
   }
@@ -185,6 +227,9 @@ export class IngestNotes {
 
 /** Of an instance's name in a note. */
 const MAX_INSTANCE_LENGTH = 64;
+
+/** Beside the markers and notes of the namespace, so that no right is needed that is not there. */
+const claimTopic = (name: string): string => `${name}/ingest/claim`;
 
 /** Anybody with the right may publish there: invalid notes are ignored. */
 function parseNote(payload: Buffer): HolderNote | undefined {

@@ -72,6 +72,12 @@ export abstract class SharedStore {
   /** Whether status and metadata in the store may be older than what was stored. */
   abstract readonly stateDoubt: StateDoubt;
 
+  /**
+   * Who the store is: the same answer to every instance that has the same store. Rejects when it does not answer.
+   * @param groupBefore the group that this process was told before
+   */
+  abstract identify(groupBefore?: string): Promise<StoreIdentity>;
+
   /** The bound of pending writes is reached: readers of device messages pause until the listener reports false. */
   abstract readonly congested: boolean;
   abstract onCongestion(listener: (congested: boolean) => void): Unsubscribe;
@@ -88,6 +94,15 @@ export abstract class SharedStore {
 
   /** Writes into the store in every mode: messages stored before the return from local mode are not shown here as live. */
   abstract readonly storeWriter: DeviceSink;
+}
+
+/** A store that came back empty is another one. */
+export interface StoreIdentity {
+  readonly id: string;
+  /** Unix ms of its first use. */
+  readonly bornMs: number;
+  /** Group of the shared subscription: MQTT_SHARED_GROUP, else what all instances of this store agree on. */
+  readonly group: string;
 }
 
 /** After this time some instance has read the retained messages again, in ms. */

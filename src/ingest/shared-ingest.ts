@@ -15,6 +15,7 @@ import { RENEWALS_PER_LEASE } from './lease-holder.js';
 import { LocalMode } from './away.js';
 import { IngestNotes, OWN_MARKER, PassingMarkers } from './notes.js';
 import { RetainedPass } from './retained-pass.js';
+import { StoreClaims } from './store-claims.js';
 import { UpstreamGrace } from './upstream.js';
 
 /** Time in which the broker's messages for an adopted name must be stored; then it is left for another attempt. */
@@ -30,6 +31,7 @@ const ADOPTION_LOOK_MS = 50;
 export class SharedIngest extends Ingest {
   private readonly logger = new Logger('Ingest');
   private readonly notes: IngestNotes;
+  private readonly claims: StoreClaims;
   private readonly grace: UpstreamGrace;
   private readonly localMode: LocalMode;
   private readonly groupReturn: GroupReturn;
@@ -67,7 +69,9 @@ export class SharedIngest extends Ingest {
           this.groupReturn.heard(note.instance);
         }
       },
+      claim: (payload) => this.heardClaim(payload),
     });
+    this.claims = new StoreClaims(parts, this.notes);
     this.groupReturn = new GroupReturn(this.notes, () => this.evaluate());
     this.localMode = new LocalMode(parts, {
       away: () => this.away(),
@@ -102,6 +106,9 @@ export class SharedIngest extends Ingest {
     this.stopped = true;
     clearInterval(this.timer);
     this.grace.stop();
+    if (this.own !== undefined && this.othersUp === 0) {
+      this.claims.withdraw();
+    }
     await Promise.all([this.leave(), this.adopted?.end(), this.localMode.stop()]);
     await this.notes.close();
   }
@@ -125,14 +132,35 @@ export class SharedIngest extends Ingest {
     this.evaluate();
   }
 
+  private heardClaim(payload: Buffer): void {
+    this.claims.heard(payload);
+    const { own } = this;
+    if (own !== undefined && this.claims.yields) {
+      this.logger.warn('Another deployment is a member of the same group: this instance leaves it');
+      this.own = undefined;
+      background('ingest', this.leaveGroup(own));
+    }
+  }
+
+  private async leaveGroup(member: GroupMember): Promise<void> {
+    if (await member.leave(LEAVE_TIMEOUT_MS)) {
+      await this.slots.release(member.slot).catch(() => undefined);
+    }
+    this.evaluate();
+  }
+
   private async keepSlots(): Promise<void> {
+    await this.claims.identify();
     for (const member of [this.own, this.adopted]) {
       if (member !== undefined && !(await this.slots.renew(member.slot, member.session.up))) {
         this.lost(member, 'its slot is lost');
       }
     }
-    if (this.own === undefined && !this.stopped && this.notes.connected) {
+    if (this.own === undefined && !this.stopped && this.notes.connected && this.claims.free) {
       await this.join();
+    }
+    if (this.own !== undefined) {
+      this.claims.renew();
     }
     const { store } = this.parts;
     const { abandoned, othersUp } = await this.slots.watch();
@@ -144,7 +172,8 @@ export class SharedIngest extends Ingest {
       // After Redis was away all slots are abandoned until their holders are back.
       return;
     }
-    if (abandoned > 0 && this.adopted === undefined && !this.stopped && this.notes.connected) {
+    const mayAdopt = this.adopted === undefined && !this.stopped && this.notes.connected;
+    if (abandoned > 0 && mayAdopt && this.claims.free) {
       const slot = await this.slots.adopt();
       if (slot !== null) {
         background('ingest', this.adopt(slot));
@@ -179,10 +208,16 @@ export class SharedIngest extends Ingest {
   }
 
   private createMember(slot: number, adopted: boolean): GroupMember {
-    const member = new GroupMember(this.parts, this.notes, slot, adopted, {
-      changed: () => this.evaluate(),
-      takenOver: () => this.lost(member, 'another connection uses its name'),
-    });
+    const group = this.claims.group ?? this.parts.config.redis.namespace;
+    const member = new GroupMember(
+      this.parts,
+      this.notes,
+      { slot, group, adopted },
+      {
+        changed: () => this.evaluate(),
+        takenOver: () => this.lost(member, 'another connection uses its name'),
+      },
+    );
     member.start();
     return member;
   }
@@ -202,6 +237,7 @@ export class SharedIngest extends Ingest {
       return;
     }
     const { store } = this.parts;
+    this.claims.tell();
     const read = this.own?.session.up === true || this.othersUp > 0;
     this.grace.set(
       store.mode === 'local' ? this.localMode.session?.up === true : read && store.storeReachable,
@@ -244,6 +280,13 @@ interface MemberEvents {
   takenOver(): void;
 }
 
+interface Membership {
+  readonly slot: number;
+  readonly group: string;
+  /** It only reads what the broker holds for the name, until it leaves. */
+  readonly adopted: boolean;
+}
+
 /** One member of the shared subscription: a persistent session under the name of its slot. */
 class GroupMember {
   readonly session: IngestSession;
@@ -256,15 +299,17 @@ class GroupMember {
   private nextMarker = 1;
   private isCaughtUp = false;
 
-  /** @param adopted only reads what the broker holds for the name; see {@link leave} */
+  readonly slot: number;
+
   constructor(
     private readonly parts: SharedIngestParts,
     private readonly notes: IngestNotes,
-    readonly slot: number,
-    private readonly adopted: boolean,
+    private readonly membership: Membership,
     private readonly events: MemberEvents,
   ) {
     const { config, store } = parts;
+    const { slot, group, adopted } = membership;
+    this.slot = slot;
     const { mqtt, redis } = config;
     this.retained = new RetainedPass(
       parts,
@@ -276,7 +321,7 @@ class GroupMember {
     const shared = (): SubscriptionOptions[] =>
       liveSubscriptions(messages).map(({ filter, ...rest }) => ({
         ...rest,
-        filter: `$share/${mqtt.sharedGroup}/${filter}`,
+        filter: `$share/${group}/${filter}`,
       }));
     this.filters = shared().map(({ filter }) => filter);
     this.markers = new PassingMarkers(
@@ -385,7 +430,7 @@ class GroupMember {
 
   private up(): void {
     const { parts } = this;
-    if (!this.adopted) {
+    if (!this.membership.adopted) {
       this.logger.log(`Reading a share of the device topics from ${parts.context.broker.name}`);
       this.retained.read();
     }

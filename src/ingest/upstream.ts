@@ -14,6 +14,8 @@ export class Upstream {
   private readonly listeners = new Set<Listener>();
   private isUp = false;
   private changed = Date.now();
+  /** Why this instance does not read although it could; for health. */
+  hindrance: string | undefined;
 
   constructor(private readonly metrics: Metrics) {}
 

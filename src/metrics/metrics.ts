@@ -332,6 +332,10 @@ export class Metrics {
     'ingest_lease_held',
     '1 on the instance that reads device topics in leased mode',
   );
+  readonly ingestConflict = this.gauge(
+    'ingest_conflict',
+    '1 while instances with another Redis, another deployment in the same group or another MQTT_INGEST read under our names at the broker, so that this one does not begin to',
+  );
   readonly draining = this.gauge('draining', '1 from SIGTERM on');
   readonly containedErrors = this.counter(
     'contained_errors_total',

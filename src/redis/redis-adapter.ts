@@ -1,7 +1,13 @@
 import { Logger } from '@nestjs/common';
 import type { Config } from '../config/config.js';
 import { isRedisCluster } from '../config/setting.js';
-import { type DeviceSink, type SharedStore, StateDoubt, type StoreMode } from '../ingest/ports.js';
+import {
+  type DeviceSink,
+  type SharedStore,
+  StateDoubt,
+  type StoreIdentity,
+  type StoreMode,
+} from '../ingest/ports.js';
 import { background, tellEach } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { Position, Rewind } from '../protocol/client-messages.js';
@@ -29,6 +35,7 @@ import { connectTo, RedisAccess } from './link.js';
 import { RedisStore, StoreWriter } from './redis-store.js';
 import { scriptTexts, type StorePlace } from './scripts.js';
 import { checkServer } from './start-checks.js';
+import { identifyStore } from './store-identity.js';
 
 const STOP_TIMEOUT_MS = 2_000;
 
@@ -168,6 +175,12 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     } else {
       local.publish(message);
     }
+  }
+
+  async identify(groupBefore?: string): Promise<StoreIdentity> {
+    const { mqtt, redis } = this.config;
+    const identity = await identifyStore(this.leasePlace, redis.namespace, groupBefore);
+    return { ...identity, group: mqtt.sharedGroup ?? identity.group };
   }
 
   // The port

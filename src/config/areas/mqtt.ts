@@ -4,7 +4,6 @@ import {
   HOUR_S,
   int,
   KIB,
-  matching,
   MIB,
   oneOf,
   optionalInt,
@@ -39,11 +38,11 @@ export const mqttSettings = {
     'leased',
     'Who reads device topics when there is a Redis: leased = one instance at a time, order per device kept; shared = all share them',
   ),
-  sharedGroup: matching(
+  sharedGroup: optionalText(
     'MQTT_SHARED_GROUP',
-    'sluice',
+    'Group name of the shared subscription; two deployments on one broker need different ones',
     z.string().regex(/^[^/+#]+$/, 'must be one topic level without / + #'),
-    'Group name of the shared subscription',
+    { defaultText: 'NAMESPACE; `sluice` where a release before 0.2 has begun with it' },
   ),
   embeddedPort: optionalInt(
     'MQTT_EMBEDDED_PORT',

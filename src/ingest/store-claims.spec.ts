@@ -1,0 +1,145 @@
+import { testConfig } from '../../test/support/test-config.js';
+import { Metrics } from '../metrics/metrics.js';
+import type { SharedStore, StoreIdentity } from './ports.js';
+import { StoreClaims } from './store-claims.js';
+import { Upstream } from './upstream.js';
+
+const LEASE_MS = 1_500;
+let now = 0;
+
+/** An instance whose claims the test passes on. */
+class Instance {
+  readonly sent: string[] = [];
+  readonly names: string[] = [];
+  readonly upstream: Upstream;
+  readonly claims: StoreClaims;
+
+  constructor(
+    public store: StoreIdentity,
+    mode: 'leased' | 'shared' = 'leased',
+  ) {
+    const metrics = new Metrics();
+    this.upstream = new Upstream(metrics);
+    const config = testConfig({ REDIS_URL: 'redis://r', MQTT_URL: 'mqtt://b', MQTT_INGEST: mode });
+    this.claims = new StoreClaims(
+      {
+        config,
+        metrics,
+        upstream: this.upstream,
+        store: { identify: () => Promise.resolve(this.store) } as unknown as SharedStore,
+      },
+      { claim: (payload) => this.sent.push(payload), claimUnder: (name) => this.names.push(name) },
+      () => now,
+    );
+  }
+
+  hears(other: Instance): void {
+    this.claims.heard(Buffer.from(other.sent.at(-1) ?? ''));
+  }
+}
+
+const store = (id: string, bornMs = 1): StoreIdentity => ({ id, bornMs, group: 'g' });
+
+async function reading(...of: ConstructorParameters<typeof Instance>): Promise<Instance> {
+  const instance = new Instance(...of);
+  await instance.claims.identify();
+  instance.claims.renew();
+  return instance;
+}
+
+describe(StoreClaims.name, () => {
+  beforeEach(() => (now = 0));
+
+  it('reads for no store that it does not know', () => {
+    const instance = new Instance(store('a'));
+    expect(instance.claims.free).toBe(false);
+    instance.claims.renew();
+    expect(instance.sent).toEqual([]);
+  });
+
+  it('begins where readers of the same store live, and where nobody does', async () => {
+    const [one, other] = [await reading(store('a')), new Instance(store('a'))];
+    await other.claims.identify();
+    expect(other.claims.free).toBe(true);
+    other.hears(one);
+    expect([other.claims.free, other.upstream.hindrance]).toEqual([true, undefined]);
+  });
+
+  it('does not begin while a reader of another store lives, and begins when that one is silent or has left', async () => {
+    const one = await reading(store('a'));
+    const other = new Instance(store('b', 2));
+    other.hears(one); // retained: heard before its own store has answered
+    await other.claims.identify();
+    expect(other.claims.free).toBe(false);
+    expect(other.upstream.hindrance).toMatch(/namespace sluice read under the same names/);
+    now = LEASE_MS - 1;
+    one.claims.renew();
+    other.hears(one);
+    now = 2 * LEASE_MS - 2;
+    expect(other.claims.free).toBe(false);
+    now = 2 * LEASE_MS;
+    other.claims.tell();
+    expect([other.claims.free, other.upstream.hindrance]).toEqual([true, undefined]);
+    one.claims.renew();
+    other.hears(one);
+    one.claims.withdraw();
+    other.hears(one);
+    expect(other.claims.free).toBe(true);
+  });
+
+  it('leaves the names to the older store where both read: they began at the same moment', async () => {
+    const [older, younger] = [await reading(store('z', 1)), await reading(store('a', 2))];
+    older.hears(younger);
+    younger.hears(older);
+    expect([older.claims.yields, younger.claims.yields]).toEqual([false, true]);
+  });
+
+  it('does not begin where instances with another MQTT_INGEST read from the same store', async () => {
+    const [leased, shared] = [await reading(store('a')), new Instance(store('a'), 'shared')];
+    await shared.claims.identify();
+    shared.hears(leased);
+    expect(shared.claims.free).toBe(false);
+    expect(shared.upstream.hindrance).toMatch(/MQTT_INGEST=leased .* with all instances stopped/);
+    expect(shared.names).toEqual(['g']);
+  });
+
+  it('goes on when its Redis comes back empty, whatever claims of before are still under way', async () => {
+    const [one, other] = [await reading(store('a')), await reading(store('a'))];
+    one.store = other.store = store('b', 9);
+    await one.claims.identify();
+    one.hears(other); // which has not noticed yet
+    expect([one.claims.free, one.claims.yields]).toEqual([true, false]);
+    now = 11 * LEASE_MS;
+    other.claims.renew();
+    one.hears(other);
+    expect(one.claims.free).toBe(false); // for so long it is no mistake: another server
+  });
+
+  it('claims once for all readers of a store in an interval', async () => {
+    const [one, other] = [await reading(store('a')), new Instance(store('a'))];
+    await other.claims.identify();
+    other.hears(one);
+    other.claims.renew();
+    expect(other.sent).toEqual([]);
+    now = LEASE_MS / 3;
+    other.claims.renew();
+    expect(other.sent).toHaveLength(1);
+  });
+
+  it.each(['', 'x', '1', '{}', '{"store":"b","bornMs":"1","mode":"leased","namespace":"n"}', '{"store":1}'])(
+    'ignores what is no claim: %j',
+    async (text) => {
+      const instance = await reading(store('a'));
+      instance.claims.heard(Buffer.from(text));
+      expect(instance.claims.free).toBe(true);
+    },
+  );
+
+  it('remembers sixteen other readers at most', async () => {
+    const instance = await reading(store('a'));
+    for (let other = 0; other < 40; other += 1) {
+      instance.hears(await reading(store(`other-${other}`)));
+    }
+    expect((instance.claims as unknown as { others: Map<string, unknown> }).others.size).toBe(16);
+  });
+});

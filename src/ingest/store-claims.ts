@@ -1,0 +1,192 @@
+import { Logger } from '@nestjs/common';
+import { isObject } from '../protocol/json.js';
+import type { SharedIngestParts } from './ingest.js';
+import { RENEWALS_PER_LEASE } from './lease-holder.js';
+import type { IngestNotes } from './notes.js';
+import type { StoreIdentity } from './ports.js';
+
+/** Other readers and former identities that are remembered; of more than that the oldest is forgotten. */
+const MAX_REMEMBERED = 16;
+/** An identity that this instance has just had is that of the same server before it came back empty. In lives of the lease. */
+const FORMER_LIVES = 10;
+/** Of many readers one claims for all. In intervals between two claims. */
+const QUIET_AFTER = 0.9;
+
+/** What a reader says of itself, through the broker. */
+interface Claim {
+  readonly store: string;
+  readonly bornMs: number;
+  readonly mode: string;
+  readonly namespace: string;
+}
+
+interface Other extends Claim {
+  /** Monotonic ms until which it lives unless it claims again. */
+  until: number;
+}
+
+/**
+ * Who reads under our names at the broker, and for which store. Readers claim the names with the identity of their store, again and again, on
+ * `<NAMESPACE>/ingest/claim` and in the group's name; retained, so that an instance that starts hears it at once. Where readers of another
+ * store live this instance does not read: two Redis servers in one rolling update, or two deployments in one group of a shared subscription,
+ * would take the broker's messages from each other.
+ */
+export class StoreClaims {
+  private readonly logger = new Logger('Ingest');
+  private readonly others = new Map<string, Other>();
+  private readonly formerly = new Map<string, number>();
+  private own: StoreIdentity | undefined;
+  private claimedAt = -Infinity;
+  private said: string | undefined;
+
+  /** @param now monotonic ms; replaced in tests */
+  constructor(
+    private readonly parts: Pick<SharedIngestParts, 'config' | 'metrics' | 'store' | 'upstream'>,
+    private readonly notes: Pick<IngestNotes, 'claim' | 'claimUnder'>,
+    private readonly now: () => number = () => performance.now(),
+  ) {}
+
+  /** The group of the shared subscription; undefined until the store has said it. */
+  get group(): string | undefined {
+    return this.own?.group;
+  }
+
+  /** The store is known, and nobody reads for another one: this instance may begin to read. */
+  get free(): boolean {
+    return this.own !== undefined && this.rival() === undefined;
+  }
+
+  /** This instance, which reads, leaves the names to the readers of a store that is older. */
+  get yields(): boolean {
+    const { own } = this;
+    const rival = own && this.rival();
+    return (
+      own !== undefined &&
+      rival !== undefined &&
+      (rival.bornMs - own.bornMs || (keyOf(rival) < this.ownKey(own) ? -1 : 1)) < 0
+    );
+  }
+
+  /** Asks the store who it is. Rejects when it does not answer. */
+  async identify(): Promise<void> {
+    const identity = await this.parts.store.identify(this.own?.group);
+    const { own } = this;
+    if (own !== undefined && own.id !== identity.id) {
+      remember(this.formerly, this.ownKey(own), this.now() + FORMER_LIVES * this.leaseMs);
+    }
+    this.own = identity;
+    this.notes.claimUnder(
+      this.parts.config.mqtt.ingest === 'shared' ? identity.group : this.parts.config.redis.namespace,
+    );
+    this.tell();
+  }
+
+  /** A reader of this instance lives: says so, unless another one of the same store has just done it. */
+  renew(at = this.now()): void {
+    const { own } = this;
+    const { config } = this.parts;
+    if (own !== undefined && at - this.claimedAt >= (QUIET_AFTER * this.leaseMs) / RENEWALS_PER_LEASE) {
+      const claim: Claim = {
+        store: own.id,
+        bornMs: own.bornMs,
+        mode: config.mqtt.ingest,
+        namespace: config.redis.namespace,
+      };
+      this.claimedAt = at;
+      this.notes.claim(JSON.stringify(claim));
+    }
+  }
+
+  /** The last reader of this store has left in order. */
+  withdraw(): void {
+    this.claimedAt = -Infinity;
+    this.notes.claim('');
+  }
+
+  /** @param payload of a claim, retained or just sent; empty: the readers there have left */
+  heard(payload: Buffer): void {
+    if (payload.length === 0) {
+      this.others.clear();
+    }
+    const claim = parseClaim(payload);
+    if (claim !== undefined) {
+      const key = keyOf(claim);
+      if (this.own !== undefined && key === this.ownKey(this.own)) {
+        this.claimedAt = this.now();
+      } else {
+        remember(this.others, key, { ...claim, until: this.now() + this.leaseMs });
+      }
+    }
+    this.tell();
+  }
+
+  /** Says in log, health and metric whether somebody else reads; nothing while that is as before. */
+  tell(): void {
+    const rival = this.own === undefined ? undefined : this.rival();
+    const { metrics, upstream, config } = this.parts;
+    const reason =
+      rival === undefined
+        ? undefined
+        : rival.store === this.own?.id
+          ? `instances with MQTT_INGEST=${rival.mode} read for this deployment, this one has ${config.mqtt.ingest}: change it with all instances stopped`
+          : `instances of namespace ${rival.namespace} read under the same names at the broker, with another Redis or as another deployment`;
+    if (reason === this.said) {
+      return;
+    }
+    this.said = reason;
+    upstream.hindrance = reason;
+    metrics.ingestConflict.set(reason === undefined ? 0 : 1);
+    if (reason === undefined) {
+      this.logger.log('Nobody else reads under our names at the broker any longer');
+    } else {
+      this.logger.error(`This instance does not begin to read device topics: ${reason}`);
+    }
+  }
+
+  private rival(): Other | undefined {
+    const now = this.now();
+    for (const [key, other] of this.others) {
+      const own = this.own !== undefined && key === this.ownKey(this.own);
+      if (other.until > now && !own && (this.formerly.get(key) ?? -Infinity) <= now) {
+        return other;
+      }
+    }
+    return undefined;
+  }
+
+  private get leaseMs(): number {
+    return this.parts.config.redis.leaseMs;
+  }
+
+  private ownKey({ id }: StoreIdentity): string {
+    return keyOf({ store: id, mode: this.parts.config.mqtt.ingest });
+  }
+}
+
+const keyOf = ({ store, mode }: Pick<Claim, 'store' | 'mode'>): string => `${store} ${mode}`;
+
+function remember<T>(map: Map<string, T>, key: string, value: T): void {
+  map.delete(key);
+  map.set(key, value);
+  if (map.size > MAX_REMEMBERED) {
+    map.delete(map.keys().next().value as string);
+  }
+}
+
+const MAX_TEXT = 128;
+
+/** Anybody with the right may publish there: what is no claim is ignored. */
+function parseClaim(payload: Buffer): Claim | undefined {
+  const texts = (...values: unknown[]): boolean =>
+    values.every((value) => typeof value === 'string' && value !== '' && value.length <= MAX_TEXT);
+  try {
+    const claim: unknown = JSON.parse(payload.toString());
+    if (isObject(claim) && texts(claim['store'], claim['mode'], claim['namespace'])) {
+      const { store, bornMs, mode, namespace } = claim as unknown as Claim;
+      return Number.isSafeInteger(bornMs) ? { store, bornMs, mode, namespace } : undefined;
+    }
+  } catch {
+    // not JSON
+  }
+  return undefined;
+}
