@@ -79,6 +79,8 @@ export interface Upstream {
   readonly mqtt: 'up' | 'down';
   /** Unix ms. */
   readonly changedAt: number;
+  /** What device messages wait at the broker, where that is more than a few seconds: shown values are that old. */
+  readonly behindMs?: number;
 }
 
 export interface Room extends Position {

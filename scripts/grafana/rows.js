@@ -79,7 +79,10 @@ export const rows = {
     graph('Latency heat map', 's', [[sum(rate('sluice_delivery_latency_seconds_bucket'), 'le'), '{{le}}']], {
       type: 'heatmap',
     }),
-    graph('Ingest lag', 's', [[max(select('sluice_ingest_lag_seconds'), 'instance'), '{{instance}}']]),
+    graph('Freshness: wait at the broker, and age of what is in work', 's', [
+      [max(select('sluice_ingest_backlog_seconds'), 'instance'), 'at the broker, {{instance}}'],
+      [max(select('sluice_ingest_lag_seconds'), 'instance'), 'in work, {{instance}}'],
+    ]),
     graph('Not yet acknowledged to the broker', 'short', [
       [sum(select('sluice_ingest_unacknowledged_messages'), 'instance'), '{{instance}}'],
     ]),

@@ -14,6 +14,7 @@ import { MqttTransport } from './mqtt-transport.js';
 class RecordingIngest extends Ingest {
   readonly connected = false;
   readonly sessions = [];
+  readonly behindMs = 0;
   started = 0;
 
   start(): void {

@@ -339,7 +339,7 @@ export class UpstreamAnnouncer implements OnModuleInit, OnModuleDestroy {
   }
 
   private announce(up: boolean, changedAt: number): void {
-    const frame = textFrame(JSON.stringify(upstreamMessage(up, changedAt)));
+    const frame = textFrame(JSON.stringify(upstreamMessage(up, changedAt, this.upstream.behindMs)));
     for (const connection of this.lifecycle.connections) {
       if (connection.isOpen) {
         try {

@@ -41,8 +41,9 @@ export class Opening {
     if (byMessage) {
       outbound.send({ type: 'authenticated', userId, expiresAt: token.expiresAt });
     }
-    if (!this.upstream.up) {
-      outbound.send(upstreamMessage(false, this.upstream.changedAt));
+    const { up, changedAt, behindMs } = this.upstream;
+    if (!up || behindMs > 0) {
+      outbound.send(upstreamMessage(up, changedAt, behindMs));
     }
     if (connection.autoSubscribe) {
       background('connection', this.autoSubscribe(connection, token.grants.exactIds), (error) =>
@@ -76,6 +77,8 @@ export class Opening {
   }
 }
 
-export function upstreamMessage(up: boolean, changedAt: number): UpstreamMessage {
-  return { type: 'upstream', mqtt: up ? 'up' : 'down', changedAt };
+/** @param behindMs 0: not worth mentioning */
+export function upstreamMessage(up: boolean, changedAt: number, behindMs: number): UpstreamMessage {
+  const behind = up && behindMs > 0 ? { behindMs } : {};
+  return { type: 'upstream', mqtt: up ? 'up' : 'down', changedAt, ...behind };
 }

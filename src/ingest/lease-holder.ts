@@ -6,6 +6,7 @@ import type { Route } from '../mqtt/topic-router.js';
 import { within } from '../time/clock.js';
 import type { IngestLease, LeasePhase } from './ports.js';
 import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
+import { Backlog } from './backlog.js';
 import { type IngestNotes, OWN_MARKER, PassingMarkers } from './notes.js';
 import { RetainedPass } from './retained-pass.js';
 
@@ -40,6 +41,7 @@ export class IngestHolder {
   private renewing = false;
   private readonly markers: PassingMarkers;
   private readonly ownMarker: string;
+  private readonly backlog: Backlog;
   private markerSentAt = Infinity;
   private retainedRead = false;
   private passed = false;
@@ -56,6 +58,7 @@ export class IngestHolder {
   ) {
     const { config, store } = parts;
     this.ownMarker = `${OWN_MARKER}${token}`;
+    this.backlog = new Backlog(notes, String(token), () => this.session);
     this.markers = new PassingMarkers(
       () => this.session.oldestSequence,
       (marker) => this.markerPassed(marker),
@@ -124,6 +127,11 @@ export class IngestHolder {
     ];
   }
 
+  /** What a message waits at the broker until it is stored. */
+  get behindMs(): number {
+    return this.backlog.behindMs;
+  }
+
   /** Raises the fence, then reads. */
   async start(): Promise<void> {
     const { store, config } = this.parts;
@@ -168,6 +176,7 @@ export class IngestHolder {
     clearTimeout(this.brokerTimer);
     clearInterval(this.renewTimer);
     this.markers.stop();
+    this.backlog.stop();
     this.forgets.forEach((forget) => forget());
     this.retained.messages.end();
     // Even if a step fails, this holder has ended: the next one may begin.
@@ -205,6 +214,7 @@ export class IngestHolder {
     this.retained.read();
     this.markerSentAt = performance.now();
     this.notes.sendMarker(this.ownMarker);
+    this.backlog.look();
   }
 
   private retainedDone(): void {
@@ -250,7 +260,7 @@ export class IngestHolder {
     if (marker === this.ownMarker) {
       this.passed = true;
       this.considerCaughtUp();
-    } else {
+    } else if (!this.backlog.passed(marker) && !marker.startsWith(OWN_MARKER)) {
       this.notes.tell({ event: 'passed', marker });
     }
   }

@@ -75,6 +75,10 @@ export class LeasedIngest extends Ingest {
     return this.notes.connected;
   }
 
+  get behindMs(): number {
+    return this.holder?.behindMs ?? 0;
+  }
+
   get sessions(): readonly IngestSession[] {
     return [this.holder?.session, this.localMode.session].filter((session) => session !== undefined);
   }
@@ -190,8 +194,9 @@ export class LeasedIngest extends Ingest {
     const { alive, phase } = this.lease;
     this.claims.tell();
     if (this.holder !== undefined) {
-      this.claims.renew();
+      this.claims.renew(this.behindMs);
     }
+    this.parts.upstream.setBehind(store.mode === 'local' ? 0 : this.claims.furthestBehind(this.behindMs));
     this.grace.set(
       store.mode === 'local'
         ? this.localMode.session?.up === true
@@ -258,7 +263,7 @@ export class LeasedIngest extends Ingest {
       ended: (reason) => this.holderEnded(reason),
     });
     this.holder = holder;
-    this.claims.renew();
+    this.claims.renew(0);
     background('ingest', holder.start());
   }
 

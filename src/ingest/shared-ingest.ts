@@ -13,6 +13,7 @@ import {
 } from './ingest.js';
 import { RENEWALS_PER_LEASE } from './lease-holder.js';
 import { LocalMode } from './away.js';
+import { Backlog } from './backlog.js';
 import { IngestNotes, OWN_MARKER, PassingMarkers } from './notes.js';
 import { RetainedPass } from './retained-pass.js';
 import { StoreClaims } from './store-claims.js';
@@ -82,6 +83,10 @@ export class SharedIngest extends Ingest {
 
   get connected(): boolean {
     return this.notes.connected;
+  }
+
+  get behindMs(): number {
+    return Math.max(this.own?.behindMs ?? 0, this.adopted?.behindMs ?? 0);
   }
 
   get sessions(): readonly IngestSession[] {
@@ -160,7 +165,7 @@ export class SharedIngest extends Ingest {
       await this.join();
     }
     if (this.own !== undefined) {
-      this.claims.renew();
+      this.claims.renew(this.behindMs);
     }
     const { store } = this.parts;
     const { abandoned, othersUp } = await this.slots.watch();
@@ -236,8 +241,9 @@ export class SharedIngest extends Ingest {
     if (this.stopped) {
       return;
     }
-    const { store } = this.parts;
+    const { store, upstream } = this.parts;
     this.claims.tell();
+    upstream.setBehind(store.mode === 'local' ? 0 : this.claims.furthestBehind(this.behindMs));
     const read = this.own?.session.up === true || this.othersUp > 0;
     this.grace.set(
       store.mode === 'local' ? this.localMode.session?.up === true : read && store.storeReachable,
@@ -296,6 +302,7 @@ class GroupMember {
   private readonly retained: RetainedPass;
   private readonly forgets: (() => void)[];
   private readonly waiting = new Map<string, () => void>();
+  private readonly backlog: Backlog;
   private nextMarker = 1;
   private isCaughtUp = false;
 
@@ -324,6 +331,7 @@ class GroupMember {
         filter: `$share/${group}/${filter}`,
       }));
     this.filters = shared().map(({ filter }) => filter);
+    this.backlog = new Backlog(notes, `${parts.instance}-${slot}`, () => this.session);
     this.markers = new PassingMarkers(
       () => this.session.oldestSequence,
       (marker) => this.markerPassed(marker),
@@ -380,6 +388,11 @@ class GroupMember {
         }
       }),
     ];
+  }
+
+  /** What a message waits at the broker until it is stored. */
+  get behindMs(): number {
+    return this.backlog.behindMs;
   }
 
   /** It has stored what the broker had queued when it went up. */
@@ -459,7 +472,9 @@ class GroupMember {
 
   private markerPassed(marker: string): void {
     if (marker.startsWith(OWN_MARKER)) {
-      this.waiting.get(marker)?.();
+      if (!this.backlog.passed(marker)) {
+        this.waiting.get(marker)?.();
+      }
     } else {
       this.notes.tell({ event: 'passed', marker, member: this.slot });
     }
@@ -468,6 +483,7 @@ class GroupMember {
   private release(): void {
     this.forgets.forEach((forget) => forget());
     this.markers.stop();
+    this.backlog.stop();
   }
 }
 

@@ -43,7 +43,7 @@ const store = (id: string, bornMs = 1): StoreIdentity => ({ id, bornMs, group: '
 async function reading(...of: ConstructorParameters<typeof Instance>): Promise<Instance> {
   const instance = new Instance(...of);
   await instance.claims.identify();
-  instance.claims.renew();
+  instance.claims.renew(0);
   return instance;
 }
 
@@ -53,7 +53,7 @@ describe(StoreClaims.name, () => {
   it('reads for no store that it does not know', () => {
     const instance = new Instance(store('a'));
     expect(instance.claims.free).toBe(false);
-    instance.claims.renew();
+    instance.claims.renew(0);
     expect(instance.sent).toEqual([]);
   });
 
@@ -73,14 +73,14 @@ describe(StoreClaims.name, () => {
     expect(other.claims.free).toBe(false);
     expect(other.upstream.hindrance).toMatch(/namespace sluice read under the same names/);
     now = LEASE_MS - 1;
-    one.claims.renew();
+    one.claims.renew(0);
     other.hears(one);
     now = 2 * LEASE_MS - 2;
     expect(other.claims.free).toBe(false);
     now = 2 * LEASE_MS;
     other.claims.tell();
     expect([other.claims.free, other.upstream.hindrance]).toEqual([true, undefined]);
-    one.claims.renew();
+    one.claims.renew(0);
     other.hears(one);
     one.claims.withdraw();
     other.hears(one);
@@ -110,7 +110,7 @@ describe(StoreClaims.name, () => {
     one.hears(other); // which has not noticed yet
     expect([one.claims.free, one.claims.yields]).toEqual([true, false]);
     now = 11 * LEASE_MS;
-    other.claims.renew();
+    other.claims.renew(0);
     one.hears(other);
     expect(one.claims.free).toBe(false); // for so long it is no mistake: another server
   });
@@ -119,21 +119,39 @@ describe(StoreClaims.name, () => {
     const [one, other] = [await reading(store('a')), new Instance(store('a'))];
     await other.claims.identify();
     other.hears(one);
-    other.claims.renew();
+    other.claims.renew(0);
     expect(other.sent).toEqual([]);
     now = LEASE_MS / 3;
-    other.claims.renew();
+    other.claims.renew(0);
     expect(other.sent).toHaveLength(1);
   });
 
-  it.each(['', 'x', '1', '{}', '{"store":"b","bornMs":"1","mode":"leased","namespace":"n"}', '{"store":1}'])(
-    'ignores what is no claim: %j',
-    async (text) => {
-      const instance = await reading(store('a'));
-      instance.claims.heard(Buffer.from(text));
-      expect(instance.claims.free).toBe(true);
-    },
-  );
+  it.each([
+    '',
+    'x',
+    '1',
+    '{}',
+    '{"store":"b","bornMs":"1","mode":"leased","namespace":"n","behindMs":0}',
+    '{"store":1}',
+  ])('ignores what is no claim: %j', async (text) => {
+    const instance = await reading(store('a'));
+    instance.claims.heard(Buffer.from(text));
+    expect(instance.claims.free).toBe(true);
+  });
+
+  it('tells all instances what the furthest behind of the readers is', async () => {
+    const [one, other] = [await reading(store('a')), await reading(store('a'))];
+    other.hears(one);
+    other.claims.renew(1_000); // has nothing to add
+    other.claims.renew(9_000);
+    expect(other.sent).toHaveLength(2);
+    one.hears(other);
+    expect([one.claims.furthestBehind(5), one.claims.furthestBehind(20_000)]).toEqual([9_000, 20_000]);
+    one.claims.renew(9_500); // as far behind as is known
+    expect(one.sent).toHaveLength(1);
+    now = LEASE_MS;
+    expect(one.claims.furthestBehind(5)).toBe(5);
+  });
 
   it('remembers sixteen other readers at most', async () => {
     const instance = await reading(store('a'));

@@ -12,12 +12,18 @@ const FORMER_LIVES = 10;
 /** Of many readers one claims for all. In intervals between two claims. */
 const QUIET_AFTER = 0.9;
 
+/** A reader that is further behind than this, and than all others by so much, claims for itself. */
+const BEHIND_MS = 2_000;
+const MUCH_FURTHER = 1.5;
+
 /** What a reader says of itself, through the broker. */
 interface Claim {
   readonly store: string;
   readonly bornMs: number;
   readonly mode: string;
   readonly namespace: string;
+  /** What a message waits at the broker until this reader has stored it. */
+  readonly behindMs: number;
 }
 
 interface Other extends Claim {
@@ -37,6 +43,8 @@ export class StoreClaims {
   private readonly formerly = new Map<string, number>();
   private own: StoreIdentity | undefined;
   private claimedAt = -Infinity;
+  /** The furthest behind of the readers of this store, as the last claims say. */
+  private behind = { ms: 0, until: 0 };
   private said: string | undefined;
 
   /** @param now monotonic ms; replaced in tests */
@@ -81,16 +89,27 @@ export class StoreClaims {
     this.tell();
   }
 
-  /** A reader of this instance lives: says so, unless another one of the same store has just done it. */
-  renew(at = this.now()): void {
+  /** What the slowest reader is behind, this one included: the others hear it from its claims. */
+  furthestBehind(ownMs: number): number {
+    return this.now() < this.behind.until ? Math.max(ownMs, this.behind.ms) : ownMs;
+  }
+
+  /**
+   * A reader of this instance lives: says so, unless another one of the same store has just done it, and is as far behind.
+   * @param behindMs what it is behind the broker
+   */
+  renew(behindMs: number): void {
     const { own } = this;
     const { config } = this.parts;
-    if (own !== undefined && at - this.claimedAt >= (QUIET_AFTER * this.leaseMs) / RENEWALS_PER_LEASE) {
+    const at = this.now();
+    const due = at - this.claimedAt >= (QUIET_AFTER * this.leaseMs) / RENEWALS_PER_LEASE;
+    if (own !== undefined && (due || behindMs > MUCH_FURTHER * this.furthestBehind(BEHIND_MS))) {
       const claim: Claim = {
         store: own.id,
         bornMs: own.bornMs,
         mode: config.mqtt.ingest,
         namespace: config.redis.namespace,
+        behindMs: Math.round(behindMs),
       };
       this.claimedAt = at;
       this.notes.claim(JSON.stringify(claim));
@@ -113,6 +132,7 @@ export class StoreClaims {
       const key = keyOf(claim);
       if (this.own !== undefined && key === this.ownKey(this.own)) {
         this.claimedAt = this.now();
+        this.behind = { ms: claim.behindMs, until: this.now() + this.leaseMs };
       } else {
         remember(this.others, key, { ...claim, until: this.now() + this.leaseMs });
       }
@@ -182,8 +202,10 @@ function parseClaim(payload: Buffer): Claim | undefined {
   try {
     const claim: unknown = JSON.parse(payload.toString());
     if (isObject(claim) && texts(claim['store'], claim['mode'], claim['namespace'])) {
-      const { store, bornMs, mode, namespace } = claim as unknown as Claim;
-      return Number.isSafeInteger(bornMs) ? { store, bornMs, mode, namespace } : undefined;
+      const { store, bornMs, mode, namespace, behindMs } = claim as unknown as Claim;
+      return Number.isSafeInteger(bornMs) && Number.isSafeInteger(behindMs) && behindMs >= 0
+        ? { store, bornMs, mode, namespace, behindMs }
+        : undefined;
     }
   } catch {
     // not JSON

@@ -4,6 +4,9 @@ import { Metrics } from '../metrics/metrics.js';
 
 type Listener = (up: boolean, changedAt: number) => void;
 
+const BEHIND_MS = 5_000;
+const CAUGHT_UP_MS = 2_000;
+
 /**
  * Whether device messages can reach this instance now: connected to the broker and every subscription granted. While it is up, silence of a
  * device means that the device is silent.
@@ -13,6 +16,7 @@ export class Upstream {
   private readonly logger = new Logger(Upstream.name);
   private readonly listeners = new Set<Listener>();
   private isUp = false;
+  private toldMs = 0;
   private changed = Date.now();
   /** Why this instance does not read although it could; for health. */
   hindrance: string | undefined;
@@ -21,6 +25,21 @@ export class Upstream {
 
   get up(): boolean {
     return this.isUp;
+  }
+
+  /** What device messages wait at the broker, as it was last told; 0 while that is less than a few seconds, or not known. */
+  get behindMs(): number {
+    return this.toldMs;
+  }
+
+  /** Listeners hear it when it is over 5 s, when it has changed by half, and when it is under 2 s again. */
+  setBehind(ms: number): void {
+    const { toldMs } = this;
+    const telling = toldMs === 0 ? ms >= BEHIND_MS : ms < CAUGHT_UP_MS || Math.abs(ms - toldMs) >= toldMs / 2;
+    if (telling) {
+      this.toldMs = ms < CAUGHT_UP_MS ? 0 : Math.round(ms);
+      this.tell();
+    }
   }
 
   /** Unix ms of the last change; of the start if there was none. */
@@ -42,9 +61,13 @@ export class Upstream {
     this.isUp = up;
     this.changed = Date.now();
     this.metrics.upstreamUp.set(up ? 1 : 0);
+    this.tell();
+  }
+
+  private tell(): void {
     for (const listener of this.listeners) {
       try {
-        listener(up, this.changed);
+        listener(this.isUp, this.changed);
       } catch (error) {
         this.logger.error(
           'A listener of the upstream state failed',

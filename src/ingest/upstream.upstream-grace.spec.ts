@@ -48,3 +48,15 @@ describe(UpstreamGrace.name, () => {
     expect(told).toEqual([true]);
   });
 });
+
+describe(Upstream.name, () => {
+  it('tells that messages wait at the broker from 5 s on, when that changes by half, and when it is over', () => {
+    const upstream = new Upstream(new Metrics());
+    const told: number[] = [];
+    upstream.onChange(() => told.push(upstream.behindMs));
+    for (const ms of [0, 4_999, 5_000, 7_499, 7_500, 12_000, 7_000, 4_000, 3_000, 2_000, 1_999, 0]) {
+      upstream.setBehind(ms);
+    }
+    expect(told).toEqual([5_000, 7_500, 12_000, 4_000, 2_000, 0]);
+  });
+});

@@ -184,7 +184,11 @@ export class Metrics {
   );
   readonly ingestOldest = this.gauge(
     'ingest_lag_seconds',
-    'Age of the oldest device message that is not acknowledged to the broker yet',
+    'Age of the oldest device message that was read and is not acknowledged to the broker yet; what waits at the broker is in sluice_ingest_backlog_seconds',
+  );
+  readonly ingestBacklog = this.gauge(
+    'ingest_backlog_seconds',
+    'Time that a device message waits at the broker until it is stored, by markers through the same queue; on instances that read, with Redis',
   );
   readonly mqttConnected = this.gauge('mqtt_connected', '1 while the connection to the broker stands');
   readonly mqttReconnects = this.counter('mqtt_reconnects_total', 'Lost connections to the broker');

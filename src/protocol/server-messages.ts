@@ -69,6 +69,8 @@ export interface UpstreamMessage {
   type: 'upstream';
   mqtt: 'up' | 'down';
   changedAt: number;
+  /** What device messages wait at the broker, where that is more than a few seconds. */
+  behindMs?: number;
 }
 
 export interface ErrorMessage {

@@ -94,6 +94,7 @@ export interface Upstream {
   type: 'upstream';
   mqtt: 'up' | 'down';
   changedAt: number;
+  behindMs?: number;
 }
 
 export interface ErrorReply {
