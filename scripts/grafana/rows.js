@@ -265,6 +265,10 @@ export const rows = {
     graph('Unforeseen errors that ended one thing, by where', 'ops', [
       [sum(rate('sluice_contained_errors_total'), 'where'), '{{where}}'],
     ]),
+    graph('Versions', 'short', [
+      [`count by (version, node) (${select('sluice_build_info')})`, '{{version}}, Node.js {{node}}'],
+      [`sum (changes(${select('process_start_time_seconds')}[$__rate_interval]))`, 'restarts'],
+    ]),
     graph('Draining', 'bool_on_off', [[select('sluice_draining'), '{{instance}}']], { max: 1 }),
   ],
 };

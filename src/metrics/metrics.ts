@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { containedErrors, WALLS } from '../logging/walls.js';
@@ -15,6 +16,33 @@ const BROADCAST_BUCKETS_S = [
 
 /** Why a publication or message that was due to a connection was not sent to it. */
 export type DropReason = 'slow' | 'closed' | 'unsubscribed' | 'resync' | 'history_trimmed' | 'failed';
+
+/** Labels whose counters begin at 0: the first increment of a counter that appears with it is lost to rate(). */
+const CONNECTION_OUTCOMES = [
+  ...['accepted', 'unauthorized', 'too_many_user', 'refused_path', 'refused_origin', 'refused_capacity'],
+  ...['refused_address', 'refused_rate', 'refused_pending', 'refused_draining', 'refused_request'],
+];
+const TOKEN_OUTCOMES = [
+  ...[
+    'verified',
+    'cached',
+    'refreshed',
+    'missing',
+    'invalid',
+    'expired',
+    'revoked',
+    'unavailable',
+    'timeout',
+  ],
+];
+const COMMAND_OUTCOMES = [
+  ...['sent', 'undelivered', 'repeated', 'forbidden', 'unavailable', 'too_large', 'invalid', 'rate_limited'],
+  ...['too_many', 'key_conflict', 'keys_unavailable'],
+];
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
 
 /** Default metrics that list every open socket at each scrape, which blocks the event loop: 40 ms at 10 000 connections. */
 const LISTS_OF_SOCKETS = [
@@ -348,12 +376,29 @@ export class Metrics {
     ),
     ['where'],
   );
+  readonly buildInfo = this.gauge('build_info', '1; the version and the release of Node.js are its labels', [
+    'version',
+    'node',
+  ]);
   readonly memoryLimit = this.gauge(
     'process_memory_limit_bytes',
     'Memory this process may use: the limit of its container, else that of the machine',
   );
 
   constructor() {
+    this.buildInfo.set({ version, node: process.versions.node }, 1);
+    for (const outcome of CONNECTION_OUTCOMES) {
+      this.connections.inc({ outcome }, 0);
+    }
+    for (const outcome of TOKEN_OUTCOMES) {
+      this.auth.inc({ outcome }, 0);
+    }
+    for (const outcome of COMMAND_OUTCOMES) {
+      this.commands.inc({ outcome }, 0);
+    }
+    for (const mode of ['store', 'local']) {
+      this.redisModeChanges.inc({ mode }, 0);
+    }
     collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: LAG_PRECISION_MS });
     LISTS_OF_SOCKETS.forEach((name) => this.registry.removeSingleMetric(name));
     this.memoryLimit.set(memoryLimitBytes());
