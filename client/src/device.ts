@@ -195,7 +195,7 @@ export class Device {
   /** Tells those who do not know yet what is known. */
   introduceAll(): void {
     this.hearings.forEach((hearing) => {
-      if (this.shown && !hearing.introduced) {
+      if (this.shown && !hearing.introduced && !hearing.awaitsRewind) {
         this.introduce(hearing);
       }
     });

@@ -29,7 +29,10 @@ export class Hearing {
   private window: { summary: unknown; count: number; from: number } | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(readonly subscription: Subscription) {}
+  constructor(readonly subscription: Subscription) {
+    // From now on, not from the request on: while a connection is being restored, that is sent later.
+    this.awaitsRewind = !subscription.isPattern && subscription.rewind !== undefined;
+  }
 
   /** A rewind begins for it, perhaps a wider one than it asked for. */
   rewound({ epoch, offset, rewoundFrom = 0 }: Room, nowTs: number): void {
