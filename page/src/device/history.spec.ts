@@ -26,6 +26,15 @@ describe('the history of a device', () => {
     ]);
   });
 
+  it('takes what a rewind brings after the newest value, in its place and once', () => {
+    const history = new History();
+    for (const offset of [5, 1, 2, 2, 4, 6, 3]) {
+      history.take(telemetry(offset, offset));
+    }
+    expect(history.series('', 0).values).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(history.messages.map(({ offset }) => offset)).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
   it('shows a gap as a gap: where publications are missing, after another epoch, and after a long pause', () => {
     const history = new History();
     history.take(telemetry(1, 1));

@@ -9,6 +9,8 @@ const MIN_POINTS = 200;
 const MAX_MESSAGES = 100;
 
 interface Point {
+  readonly epoch: string;
+  readonly offset: number;
   readonly t: number;
   readonly payload: unknown;
   /** Publications are missing before this one. */
@@ -44,6 +46,7 @@ export class History {
   take(message: Telemetry): void {
     const { serverTs, payload, epoch, offset, skipped = 0 } = message;
     if (this.last?.epoch === epoch && offset <= this.last.offset) {
+      this.takeOlder(message);
       return;
     }
     const before = this.points.at(-1);
@@ -60,12 +63,35 @@ export class History {
         this.drawable.set(name, typeof value === 'boolean' ? 'boolean' : 'number');
       }
     }
-    this.points.push({ t: serverTs, payload, isAfterGap });
+    this.points.push({ t: serverTs, payload, epoch, offset, isAfterGap });
     const max = Math.min(MAX_POINTS, Math.max(MIN_POINTS, Math.floor(MAX_VALUES / fields.length)));
     if (this.points.length > max * 1.1) {
       this.points = this.points.slice(-max);
     }
     this.messages.push({ t: serverTs, epoch, offset, skipped, text: message.raw ?? textOf(payload) });
+    if (this.messages.length > MAX_MESSAGES) {
+      this.messages.shift();
+    }
+    this.version += 1;
+  }
+
+  /** A rewind may come after the newest value, which is shown at once. */
+  private takeOlder(message: Telemetry): void {
+    const { serverTs, payload, epoch, offset, skipped = 0 } = message;
+    if (this.points.some((point) => point.epoch === epoch && point.offset === offset)) {
+      return;
+    }
+    const isLater = (one: { epoch: string; offset: number }): boolean =>
+      one.epoch === epoch && one.offset > offset;
+    this.points.splice(this.points.findIndex(isLater), 0, {
+      t: serverTs,
+      payload,
+      epoch,
+      offset,
+      isAfterGap: false,
+    });
+    const text = message.raw ?? textOf(payload);
+    this.messages.splice(this.messages.findIndex(isLater), 0, { t: serverTs, epoch, offset, skipped, text });
     if (this.messages.length > MAX_MESSAGES) {
       this.messages.shift();
     }
