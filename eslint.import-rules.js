@@ -20,7 +20,7 @@ const MAY_IMPORT = {
   redis: ['auth', 'delivery', 'rooms', 'ingest', 'gateway'],
   health: [],
   api: ['auth', 'delivery', 'rooms', 'mqtt', 'ingest', 'devices', 'gateway'],
-  embedded: ['auth'],
+  embedded: ['auth', 'layouts'],
   dashboard: [],
 };
 

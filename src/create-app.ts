@@ -58,17 +58,17 @@ export interface ListeningPorts {
 export async function createApp(config: Config, options: CreateAppOptions = {}): Promise<SluiceApp> {
   const logger = new NestLogger(createLogger(config.log, options.logTo));
   Logger.overrideLogger(logger);
-  const layouts = await readLayouts(config);
-  if (layouts !== null) {
-    layoutLines(layouts).forEach((line) => Logger.log(line, 'Layouts'));
-  }
-  layouts?.warnings.forEach((warning) => Logger.warn(`LAYOUT_FILE: ${warning}`, 'Layouts'));
   const development = config.production
     ? undefined
     : await (await import('./embedded/development.js')).Development.prepare(config);
   const filled = development?.config ?? config;
   let nest: NestExpressApplication;
   try {
+    const layouts = await readLayouts(filled);
+    if (layouts !== null) {
+      layoutLines(layouts).forEach((line) => Logger.log(line, 'Layouts'));
+    }
+    layouts?.warnings.forEach((warning) => Logger.warn(`LAYOUT_FILE: ${warning}`, 'Layouts'));
     nest = await NestFactory.create<NestExpressApplication>(AppModule.forRoot(filled, layouts), {
       logger,
       abortOnError: false,

@@ -1,5 +1,5 @@
 import { build } from 'esbuild';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 
 const ENTRIES = ['main.js', 'cli.js'];
@@ -12,7 +12,8 @@ const ENTRIES = ['main.js', 'cli.js'];
  * @param {string} folder where the bundle goes; files that a module reads beside itself are at the same place in it
  */
 export async function bundleProduct(modules, folder) {
-  await build({
+  const { outputFiles } = await build({
+    write: false,
     entryPoints: ENTRIES.map((name) => join(modules, name)),
     outdir: folder,
     // Flat: see ownModules.
@@ -33,13 +34,22 @@ export async function bundleProduct(modules, folder) {
     inject: ['reflect-metadata'],
     plugins: [ownModules(modules), nestAdapter, optionalPackages],
   });
+  for (const { path, text } of outputFiles) {
+    writeFileSync(path, path.endsWith('.js') ? withClassNames(text) : text);
+  }
 }
 
 /**
- * A module finds the files beside it by `import.meta.url`, which would be the bundle's: it is given the place where it would be in the bundle's
- * folder. Of a decorated class, `let Room = class Room` or `let Room = Room_1 = class Room`, the bundler renames the second name, which is the one that
- * the log shows; without it the class has the first.
+ * Of `let Room = class Room` or `let Room = Room_1 = class Room`, as compilers write a decorated class or one that names itself, the bundler
+ * renames the second name (`Room2`, `_Room`), which is the one that the log shows. A static name keeps the first; the bundler's own option does it
+ * by a call for each function, at each of its closures.
  */
+function withClassNames(text) {
+  const renamed = /\b([A-Z]\w*) = (?:\w+_1 = )?class (?:_\1|\1\d+)\b[^{\n]*\{/g;
+  return text.replaceAll(renamed, (found, name) => `${found} static name = "${name}";`);
+}
+
+/** A module finds the files beside it by `import.meta.url`, which would be the bundle's: it is given the place where it would be in the bundle's folder. */
 const ownModules = (modules) => ({
   name: 'own-modules',
   setup(bundle) {
@@ -48,11 +58,10 @@ const ownModules = (modules) => ({
       if (place.startsWith('..')) {
         return undefined;
       }
-      const contents = readFileSync(path, 'utf8')
-        .replaceAll('import.meta.url', `new URL(${JSON.stringify(`./${place}`)}, import.meta.url).href`)
-        .replaceAll(/^var \w+_1;$/gm, '')
-        .replaceAll(/^let (\w+) = (?:\1_1 = )?class \1\b/gm, 'let $1 = class')
-        .replaceAll(/\b([A-Z]\w+)_1\b/g, '$1');
+      const contents = readFileSync(path, 'utf8').replaceAll(
+        'import.meta.url',
+        `new URL(${JSON.stringify(`./${place}`)}, import.meta.url).href`,
+      );
       return { contents, loader: 'js', resolveDir: dirname(path) };
     });
   },

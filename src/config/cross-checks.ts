@@ -102,6 +102,11 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
       'must be set in production: a list of origins, or * to allow any',
     );
     demand(config.demo.devices === 0, 'DEMO_DEVICES', 'must be 0 in production (no simulated fleet)');
+    demand(
+      config.demo.layouts.length === 0,
+      'DEMO_LAYOUTS',
+      'must not be set in production (no simulated fleet)',
+    );
   }
   return problems;
 }

@@ -208,6 +208,12 @@ const ROWS: Record<string, Row> = {
     refuses: ['a/#/b', 'is no topic filter'],
   },
   DEMO_DEVICES: { path: 'demo.devices', fallback: 12, takes: ['3', 3], refuses: ['many', WHOLE] },
+  DEMO_LAYOUTS: {
+    path: 'demo.layouts',
+    fallback: [],
+    takes: ['tasmota, sparkplug-b', ['tasmota', 'sparkplug-b']],
+    refuses: ['homie', 'Invalid option'],
+  },
 };
 
 function at(config: unknown, path: string): unknown {

@@ -1,8 +1,12 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Logger } from '@nestjs/common';
 import type { TokenSigner } from '../auth/token-signer.js';
 import type { Config } from '../config/config.js';
 import { type EmbeddedBroker, startEmbeddedBroker } from './embedded-broker.js';
 import { planFleet } from './fleet-plan.js';
+import { foreignLayoutFile, type ForeignLayout } from './foreign-fleet.js';
 import { SimulatedFleet } from './simulated-fleet.js';
 
 /** The generated secret dies with the process; this only bounds a process that is never restarted. */
@@ -22,6 +26,8 @@ export class Development {
     /** The settings, with the broker's address. */
     readonly config: Config,
     private readonly broker: EmbeddedBroker | undefined,
+    /** Of the layout file of DEMO_LAYOUTS. */
+    private readonly folder: string | undefined,
   ) {}
 
   /**
@@ -30,13 +36,17 @@ export class Development {
    */
   static async prepare(config: Config): Promise<Development> {
     const { mqtt } = config;
+    const { folder, layouts } = demoLayouts(config);
     if (mqtt.url !== undefined) {
-      return new Development(config, undefined);
+      return new Development(Object.freeze({ ...config, layouts }), undefined, folder);
     }
-    const broker = await startEmbeddedBroker(mqtt.embeddedPort);
+    const broker = await startEmbeddedBroker(mqtt.embeddedPort).catch((error: unknown) => {
+      removeFolder(folder);
+      throw error;
+    });
     const url = `mqtt://127.0.0.1:${broker.port}`;
-    const filled = Object.freeze({ ...config, mqtt: Object.freeze({ ...mqtt, url }) });
-    const development = new Development(filled, broker);
+    const filled = Object.freeze({ ...config, layouts, mqtt: Object.freeze({ ...mqtt, url }) });
+    const development = new Development(filled, broker, folder);
     development.logger.log(`Embedded MQTT broker on ${url}${broker.moved ? ' (1883 was taken)' : ''}`);
     return development;
   }
@@ -47,7 +57,8 @@ export class Development {
     if (demo.devices > 0 && mqtt.url !== undefined) {
       this.fleet = new SimulatedFleet(this.config, mqtt.url);
       this.fleet.start();
-      this.logger.log(`Simulated fleet of ${demo.devices} devices`);
+      const speaks = demo.layouts.length > 0 ? `, which speak ${demo.layouts.join(', ')}` : '';
+      this.logger.log(`Simulated fleet of ${demo.devices} devices${speaks}`);
     }
   }
 
@@ -59,7 +70,8 @@ export class Development {
     if (this.config.auth.jwtSecret !== undefined || !signer.available) {
       return undefined;
     }
-    const fleet = planFleet(Math.min(this.config.demo.devices, MAX_TOKEN_IDS));
+    const { devices, layouts } = this.config.demo;
+    const fleet = layouts.length > 0 ? [] : planFleet(Math.min(devices, MAX_TOKEN_IDS));
     const deviceIds = [...fleet.map(({ deviceId }) => deviceId), '*'];
     return signer.sign({ userId: 'developer', deviceIds }, TOKEN_LIFE_S);
   }
@@ -68,5 +80,23 @@ export class Development {
   async stop(): Promise<void> {
     await this.fleet?.stop();
     await this.broker?.close();
+    removeFolder(this.folder);
+  }
+}
+
+/** With DEMO_LAYOUTS: a layout file for what the fleet speaks, unless LAYOUT_FILE names one that reads it. */
+function demoLayouts({ demo, layouts }: Config): { folder?: string; layouts: Config['layouts'] } {
+  if (demo.layouts.length === 0 || layouts.file !== undefined) {
+    return { layouts };
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-demo-'));
+  const file = join(folder, 'layouts.yaml');
+  writeFileSync(file, foreignLayoutFile(demo.layouts as readonly ForeignLayout[]));
+  return { folder, layouts: Object.freeze({ ...layouts, file }) };
+}
+
+function removeFolder(folder: string | undefined): void {
+  if (folder !== undefined) {
+    rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -2,6 +2,7 @@ import type { IClientOptions } from 'mqtt';
 import { contain, walled } from '../logging/walls.js';
 import type { Config } from '../config/config.js';
 import { type PlannedDevice, planFleet } from './fleet-plan.js';
+import { foreignFleet, type ForeignDevice, type ForeignLayout } from './foreign-fleet.js';
 import { SimulatedDevice } from './simulated-device.js';
 
 const TICK_MS = 250;
@@ -13,7 +14,7 @@ const STARTED_PER_TICK = 50;
  * One timer for all; it ends with {@link stop}.
  */
 export class SimulatedFleet {
-  private readonly devices: SimulatedDevice[] = [];
+  private readonly devices: (SimulatedDevice | ForeignDevice)[] = [];
   private readonly waiting: PlannedDevice[];
   private timer: NodeJS.Timeout | undefined;
 
@@ -21,10 +22,18 @@ export class SimulatedFleet {
     private readonly config: Config,
     private readonly brokerUrl: string,
   ) {
-    this.waiting = planFleet(config.demo.devices);
+    this.waiting = config.demo.layouts.length > 0 ? [] : planFleet(config.demo.devices);
   }
 
   start(): void {
+    const { layouts, devices } = this.config.demo;
+    if (layouts.length > 0) {
+      const each = Math.ceil(devices / layouts.length);
+      const fleet = foreignFleet(layouts as readonly ForeignLayout[], each, this.brokerUrl, (name) =>
+        this.options(name),
+      );
+      this.devices.push(...fleet);
+    }
     this.tick();
     this.timer = setInterval(
       walled('embedded', () => this.tick()),

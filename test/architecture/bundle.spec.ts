@@ -31,6 +31,14 @@ describe('the bundle', () => {
     expect(renamed).toEqual([]);
   });
 
+  // It gave Nest's classes and Development a line before their names: the log said _InstanceLoader.
+  it('shows no class by the name that the bundler gave it beside its own', () => {
+    const renamed = /\b([A-Z]\w*) = (?:\w+_1 = )?class (?:_\1|\1\d+)\b[^{\n]*\{(?! static name = "\1";)/g;
+    const all = bundle.join('\n');
+    expect(all).toMatch(/InstanceLoader = class _InstanceLoader \{ static name = "InstanceLoader";/);
+    expect(all.match(renamed)).toBeNull();
+  });
+
   it('asks for no package but those that may be missing', () => {
     const asked = bundle.flatMap((text) =>
       [...text.matchAll(/^\s*(?:import|export) [^;'"]*?(?:from )?["']([^."'][^"']*)["'];?$/gm)].map(

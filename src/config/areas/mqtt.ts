@@ -4,6 +4,7 @@ import {
   HOUR_S,
   int,
   KIB,
+  list,
   MIB,
   oneOf,
   optionalInt,
@@ -139,6 +140,9 @@ export const commandsConstants = {
   maxKeys: constant('COMMAND_MAX_KEYS', 100_000),
 };
 
+/** Presets that the simulated fleet can speak. */
+export const DEMO_LAYOUTS = ['zigbee2mqtt', 'tasmota', 'sparkplug-b'] as const;
+
 export const demoSettings = {
   devices: int(
     'DEMO_DEVICES',
@@ -146,5 +150,11 @@ export const demoSettings = {
     [0, 10_000],
     'Simulated devices that publish to the broker, to have something to look at',
     { defaultText: '12 in development with the embedded broker, else 0' },
+  ),
+  layouts: list(
+    'DEMO_LAYOUTS',
+    [],
+    `Comma list of ${DEMO_LAYOUTS.join(', ')}: what the simulated devices speak, in equal parts, instead of the layout of Sluice; read by a LAYOUT_FILE that is made for them unless one is set. Development only`,
+    z.enum(DEMO_LAYOUTS),
   ),
 };
