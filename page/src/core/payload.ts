@@ -45,7 +45,7 @@ export function countFields(payload: unknown, depth = 1): number {
     return 1;
   }
   let count = 0;
-  for (const value of Object.values(payload) as unknown[]) {
+  for (const value of Object.values<unknown>(payload)) {
     count +=
       depth < MAX_DEPTH && isMembers(value) && Object.keys(value).length > 0
         ? countFields(value, depth + 1)
