@@ -115,6 +115,24 @@ describe(StoreClaims.name, () => {
     expect(one.claims.free).toBe(false); // for so long it is no mistake: another server
   });
 
+  // An instance that had not asked yet took the first one's claim for another server's: an error in the log, and not ready for a moment.
+  it('asks its store who it is before it says that a claim it does not know is of another one', async () => {
+    const [one, other] = [await reading(store('a')), await reading(store('a'))];
+    now = LEASE_MS;
+    one.store = other.store = store('b', 9);
+    await one.claims.identify();
+    one.claims.renew(0);
+    other.hears(one);
+    expect([other.claims.free, other.claims.yields, other.upstream.hindrance]).toEqual([
+      false,
+      false,
+      undefined,
+    ]);
+    now += 10;
+    await other.claims.identify();
+    expect([other.claims.free, other.upstream.hindrance]).toEqual([true, undefined]);
+  });
+
   it('claims once for all readers of a store in an interval', async () => {
     const [one, other] = [await reading(store('a')), new Instance(store('a'))];
     await other.claims.identify();

@@ -27,6 +27,8 @@ interface Claim {
 }
 
 interface Other extends Claim {
+  /** Monotonic ms of its first claim. */
+  readonly since: number;
   /** Monotonic ms until which it lives unless it claims again. */
   until: number;
 }
@@ -42,6 +44,8 @@ export class StoreClaims {
   private readonly others = new Map<string, Other>();
   private readonly formerly = new Map<string, number>();
   private own: StoreIdentity | undefined;
+  /** When the store was asked for it. */
+  private identifiedAt = -Infinity;
   private claimedAt = -Infinity;
   /** The furthest behind of the readers of this store, as the last claims say. */
   private behind = { ms: 0, until: 0 };
@@ -61,7 +65,7 @@ export class StoreClaims {
 
   /** The store is known, and nobody reads for another one: this instance may begin to read. */
   get free(): boolean {
-    return this.own !== undefined && this.rival() === undefined;
+    return this.own !== undefined && this.rival(false) === undefined;
   }
 
   /** This instance, which reads, leaves the names to the readers of a store that is older. */
@@ -77,12 +81,14 @@ export class StoreClaims {
 
   /** Asks the store who it is. Rejects when it does not answer. */
   async identify(): Promise<void> {
+    const askedAt = this.now();
     const identity = await this.parts.store.identify(this.own?.group);
     const { own } = this;
     if (own !== undefined && own.id !== identity.id) {
       remember(this.formerly, this.ownKey(own), this.now() + FORMER_LIVES * this.leaseMs);
     }
     this.own = identity;
+    this.identifiedAt = askedAt;
     this.notes.claimUnder(
       this.parts.config.mqtt.ingest === 'shared' ? identity.group : this.parts.config.redis.namespace,
     );
@@ -134,7 +140,10 @@ export class StoreClaims {
         this.claimedAt = this.now();
         this.behind = { ms: claim.behindMs, until: this.now() + this.leaseMs };
       } else {
-        remember(this.others, key, { ...claim, until: this.now() + this.leaseMs });
+        const now = this.now();
+        const known = this.others.get(key);
+        const since = known !== undefined && known.until > now ? known.since : now;
+        remember(this.others, key, { ...claim, since, until: now + this.leaseMs });
       }
     }
     this.tell();
@@ -163,11 +172,17 @@ export class StoreClaims {
     }
   }
 
-  private rival(): Other | undefined {
+  /**
+   * A living reader of another store. One that was heard after this instance has asked its store who it is may be of this very store, come back
+   * empty and with a new identity: who knows it first claims at once.
+   * @param isSure only one that is not
+   */
+  private rival(isSure = true): Other | undefined {
     const now = this.now();
     for (const [key, other] of this.others) {
       const own = this.own !== undefined && key === this.ownKey(this.own);
-      if (other.until > now && !own && (this.formerly.get(key) ?? -Infinity) <= now) {
+      const isFormer = (this.formerly.get(key) ?? -Infinity) > now;
+      if (other.until > now && !own && !isFormer && (!isSure || other.since <= this.identifiedAt)) {
         return other;
       }
     }
