@@ -262,6 +262,7 @@ export const rows = {
       [max(select('sluice_field_state_bytes')), 'states of fields'],
       [max(select('sluice_process_memory_limit_bytes')), 'limit'],
     ]),
+    graph('Kept up to a bound', 'short', [[max(select('sluice_kept'), 'what'), '{{what}}']]),
     graph('Unforeseen errors that ended one thing, by where', 'ops', [
       [sum(rate('sluice_contained_errors_total'), 'where'), '{{where}}'],
     ]),

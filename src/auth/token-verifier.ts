@@ -39,6 +39,7 @@ export class TokenVerifier {
   ) {
     const { auth } = config;
     this.cache = new TokenCache(auth.tokenCacheMax, auth.tokenCacheMaxBytes);
+    metrics.keeps('tokens', () => this.cache.size);
     this.rules = {
       issuer: auth.jwtIssuer,
       audience: auth.jwtAudience,

@@ -136,6 +136,7 @@ export class FieldStates {
     now: () => number = () => performance.now(),
   ) {
     this.windows = new FieldWindows((device) => this.publish(device), limits.maxOpen, now);
+    metrics.keeps('redelivered', () => this.windows.waiting);
   }
 
   apply(reading: Reading): void {

@@ -31,6 +31,11 @@ export class FieldWindows {
    * @param publish calls {@link close}
    * @param maxOpen readings in open windows; from there on windows end early
    */
+  /** Devices whose values were delivered again and wait for the end of that. */
+  get waiting(): number {
+    return this.redelivered.size;
+  }
+
   constructor(
     private readonly publish: (device: DeviceFields) => void,
     private readonly maxOpen: number,

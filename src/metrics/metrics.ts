@@ -132,6 +132,12 @@ export class Metrics {
     'Publications dropped from history by the bound over all devices',
   );
 
+  private readonly keepers = new Map<Kept, () => number>();
+  private readonly kept = this.gauge(
+    'kept',
+    'What is kept up to a bound and has no other metric, by what: tokens (verified ones), topics (remembered), delivery_groups, command_reply_bytes, redelivered (values that wait for the end of a redelivery)',
+    ['what'],
+  );
   readonly ingest = this.counter(
     'ingest_messages_total',
     'Device messages by layout (empty for topics of none), kind (telemetry, status, meta, other) and outcome: accepted, duplicate, refused (by the store: MAX_DEVICES, say), retained, not_json, too_deep, not_object, bad_status, too_large, bad_topic, bad_device_id, failed, ignored (as the layout says), not_text, no_id, no_member, codec_error, unknown_alias, sequence_gap, historical, too_many_fields, malformed (a stream that was no MQTT)',
@@ -410,6 +416,10 @@ export class Metrics {
     mirror(this.conflated, () => hot.conflated);
     mirror(this.filtered, () => hot.filtered);
     mirrorGauge(this.aggregateBytes, () => hot.aggregateBytes);
+    this.keeps('delivery_groups', () => hot.deliveryGroups);
+    Object.assign(this.kept, {
+      collect: () => this.keepers.forEach((read, what) => this.kept.set({ what }, read())),
+    });
     mirrorByLabel(this.aggregateLeftOut, 'reason', {
       members: () => hot.aggregateLeftOut.members,
       bytes: () => hot.aggregateLeftOut.bytes,
@@ -437,6 +447,11 @@ export class Metrics {
 
   private counter(name: string, help: string, labelNames: string[] = []): Counter {
     return new Counter({ name: PREFIX + name, help, labelNames, registers: [this.registry] });
+  }
+
+  /** How much of it is kept now. Of several parts of one kind, such as the sessions of an instance one after the other, the newest counts. */
+  keeps(what: Kept, read: () => number): void {
+    this.keepers.set(what, read);
   }
 
   private gauge(name: string, help: string, labelNames: string[] = []): Gauge {
@@ -469,6 +484,8 @@ export class HotCounters {
   failed = 0;
   /** Estimated bytes of all open `aggregate` windows, for the bound over all of them. */
   aggregateBytes = 0;
+  /** Delivery groups of all rooms. */
+  deliveryGroups = 0;
   /** Values left out of aggregated payloads: too many members, too many bytes, nested too deep. */
   readonly aggregateLeftOut = { members: 0, bytes: 0, depth: 0 };
   /** Connections that have opened. */
@@ -515,6 +532,9 @@ export function mirrorByLabel(
     },
   });
 }
+
+/** What {@link Metrics.keeps} tells of. */
+export type Kept = 'tokens' | 'topics' | 'delivery_groups' | 'command_reply_bytes' | 'redelivered';
 
 /** A gauge that shows the value of a number at the time of the scrape. */
 export function mirrorGauge(gauge: Gauge, read: () => number): void {

@@ -128,6 +128,7 @@ export class Room implements Feed {
     if (group === undefined) {
       group = this.makeGroup(delivery);
       this.groups.set(key, group);
+      this.hot.deliveryGroups += 1;
     }
     subscription.feed = group;
     group.live.add(subscription);
@@ -148,7 +149,7 @@ export class Room implements Feed {
       feed.live.remove(subscription);
       if (feed.live.members.length === 0) {
         feed.stop();
-        this.groups?.delete(planOf(subscription.delivery).key);
+        this.hot.deliveryGroups -= this.groups?.delete(planOf(subscription.delivery).key) === true ? 1 : 0;
       }
     } else {
       this.audience.hold(subscription);

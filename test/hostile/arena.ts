@@ -351,7 +351,10 @@ export class Arena {
   }
 }
 
-/** Values of all gauges of Sluice's own, summed over labels. */
+/** Remembered up to their bounds, and not given back. */
+const CACHED = /^sluice_kept\{what="(tokens|topics)"\}/;
+
+/** Values of all gauges of Sluice's own but caches, summed over labels. */
 async function gauges(instance: Instance): Promise<Map<string, number>> {
   const response = await fetch(`http://127.0.0.1:${instance.port}/metrics`, {
     signal: AbortSignal.timeout(30_000),
@@ -362,7 +365,7 @@ async function gauges(instance: Instance): Promise<Map<string, number>> {
     const type = /^# TYPE (\S+) (\S+)/.exec(line);
     if (type !== null) {
       name = type[2] === 'gauge' && type[1]!.startsWith('sluice_') ? type[1]! : '';
-    } else if (name !== '' && line.startsWith(name)) {
+    } else if (name !== '' && line.startsWith(name) && !CACHED.test(line)) {
       values.set(name, (values.get(name) ?? 0) + Number(line.slice(line.lastIndexOf(' '))));
     }
   }

@@ -73,6 +73,7 @@ export class CommandsService implements OnModuleDestroy {
     keys.start(() => this.ownRecords());
     mirrorGauge(metrics.commandsWaiting, () => this.limits.waiting);
     mirrorGauge(metrics.commandKeys, () => this.keyed.size);
+    metrics.keeps('command_reply_bytes', () => this.keptReplyBytes);
   }
 
   /** Whoever still waits is told nothing: connections are closed by now, and calls of the API are answered as their server ends them. */
