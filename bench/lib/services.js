@@ -32,6 +32,21 @@ export async function startRedis(core) {
   };
 }
 
+/** A broker that is being started, once both its listeners answer. */
+async function broker({ mqttPort, port, child, directory, timeoutMs = START_TIMEOUT_MS }) {
+  await waitForPort(mqttPort, child, timeoutMs);
+  await waitForPort(port, child, timeoutMs);
+  return {
+    mqttPort,
+    port,
+    pid: child.pid,
+    async stop() {
+      await stop(child);
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
 /**
  * Mosquitto with a listener for devices and one for browsers, and no limit that would make it drop.
  *
@@ -55,17 +70,7 @@ export async function startMosquitto(core) {
   const file = join(directory, 'mosquitto.conf');
   writeFileSync(file, `${configuration.join('\n')}\n`);
   const child = startPinned(core, ['mosquitto', '-c', file]);
-  await waitForPort(mqttPort, child, START_TIMEOUT_MS);
-  await waitForPort(port, child, START_TIMEOUT_MS);
-  return {
-    mqttPort,
-    port,
-    pid: child.pid,
-    async stop() {
-      await stop(child);
-      rmSync(directory, { recursive: true, force: true });
-    },
-  };
+  return await broker({ mqttPort, port, child, directory });
 }
 
 /**
@@ -89,17 +94,7 @@ export async function startNats(core) {
   const file = join(directory, 'nats.conf');
   writeFileSync(file, `${configuration.join('\n')}\n`);
   const child = startPinned(core, ['nats-server', '-c', file], { env: { ...process.env, GOMAXPROCS: '1' } });
-  await waitForPort(mqttPort, child, START_TIMEOUT_MS);
-  await waitForPort(port, child, START_TIMEOUT_MS);
-  return {
-    mqttPort,
-    port,
-    pid: child.pid,
-    async stop() {
-      await stop(child);
-      rmSync(directory, { recursive: true, force: true });
-    },
-  };
+  return await broker({ mqttPort, port, child, directory });
 }
 
 /**
@@ -144,16 +139,13 @@ export async function startRabbit(core) {
   // Started apart, since the one that a node starts for itself would outlive it.
   const names = startPinned(core, ['epmd', '-address', '127.0.0.1', '-port', String(epmdPort)], { env });
   const child = startPinned(core, ['/usr/lib/rabbitmq/bin/rabbitmq-server'], { env });
-  await waitForPort(mqttPort, child, RABBIT_START_TIMEOUT_MS);
-  await waitForPort(port, child, RABBIT_START_TIMEOUT_MS);
+  const started = await broker({ mqttPort, port, child, directory, timeoutMs: RABBIT_START_TIMEOUT_MS });
   return {
-    mqttPort,
-    port,
+    ...started,
     pid: Number(readFileSync(env.RABBITMQ_PID_FILE, 'utf8')),
     async stop() {
-      await stop(child);
+      await started.stop();
       await stop(names);
-      rmSync(directory, { recursive: true, force: true });
     },
   };
 }
