@@ -39,6 +39,7 @@ export const OWN_SETTINGS = [
   'DRAIN_SPREAD_MS',
   'DRAIN_NOTICE_MS',
   'DEMO_DEVICES',
+  'DEMO_LAYOUTS',
 ];
 
 /**

@@ -1,5 +1,6 @@
 import { clientTargets } from './client-targets.js';
 import { jsonTargets } from './json-targets.js';
+import { layoutTargets } from './layout-targets.js';
 import { storedTargets } from './stored-targets.js';
 import { streamTargets } from './stream-targets.js';
 
@@ -13,9 +14,13 @@ const SEED = Number(process.env['FUZZ_SEED'] ?? Math.floor(Math.random() * 1e9))
 const ONLY = process.env['FUZZ_ONLY'] ?? '';
 const SHORT_MS = 450;
 
-const targets = [...jsonTargets, ...streamTargets, ...clientTargets, ...storedTargets].filter(({ name }) =>
-  name.includes(ONLY),
-);
+const targets = [
+  ...jsonTargets,
+  ...layoutTargets,
+  ...streamTargets,
+  ...clientTargets,
+  ...storedTargets,
+].filter(({ name }) => name.includes(ONLY));
 const durationMs = MINUTES > 0 ? (MINUTES * 60_000) / targets.length : SHORT_MS;
 
 describe('what reads bytes of others', () => {
