@@ -26,6 +26,7 @@ export class MqttTransport extends Server {
     upstream.onChange((up) => (this.wasUp ||= up));
     mirrorGauge(metrics.ingestUnacknowledged, () => this.unacknowledged);
     mirrorGauge(metrics.ingestOldest, () => this.lagMs / 1000);
+    metrics.keeps('topics', () => ingest.sessions.reduce((sum, { topics }) => sum + topics, 0));
     mirrorGauge(metrics.ingestBacklog, () => this.ingest.behindMs / 1000);
   }
 

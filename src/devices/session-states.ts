@@ -49,6 +49,7 @@ export class SessionStates {
     mirrorGauge(metrics.fieldStates, () => sum(({ fields }) => fields.totals.devices));
     mirrorGauge(metrics.fieldStateBytes, () => sum(({ fields }) => fields.totals.bytes));
     mirrorGauge(metrics.fieldReadingsWaiting, () => sum(({ fields }) => fields.totals.waiting));
+    metrics.keeps('redelivered', () => sum(({ fields }) => fields.redelivered));
     mirrorGauge(metrics.silenceWatched, () => sum(({ silence }) => silence?.size ?? 0));
   }
 

@@ -47,14 +47,12 @@ export abstract class Ingest {
 }
 
 /** The context of a session with these routes. */
-export function contextFor(
-  { context, config, metrics }: IngestParts,
-  routes: readonly Route[],
-): IngestContext {
+export function contextFor({ context, config }: IngestParts, routes: readonly Route[]): IngestContext {
   const unmatched = (topic: string): void => context.counters.unmatched.note(topic);
-  const router = new TopicRouter(routes, Math.max(10_000, config.rooms.maxDevices), unmatched);
-  metrics.keeps('topics', () => router.remembered);
-  return { ...context, router };
+  return {
+    ...context,
+    router: new TopicRouter(routes, Math.max(10_000, config.rooms.maxDevices), unmatched),
+  };
 }
 
 /** Subscriptions to live messages, without the retained ones. */

@@ -136,7 +136,6 @@ export class FieldStates {
     now: () => number = () => performance.now(),
   ) {
     this.windows = new FieldWindows((device) => this.publish(device), limits.maxOpen, now);
-    metrics.keeps('redelivered', () => this.windows.waiting);
   }
 
   apply(reading: Reading): void {
@@ -196,6 +195,11 @@ export class FieldStates {
   /** For the metrics. */
   get totals(): { devices: number; bytes: number; waiting: number } {
     return { devices: this.devices.size, bytes: this.bytes, waiting: this.waiting };
+  }
+
+  /** Devices whose values were delivered again and wait for the end of that. */
+  get redelivered(): number {
+    return this.windows.waiting;
   }
 
   /** The store's answer to a publication. */

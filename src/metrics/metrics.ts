@@ -449,7 +449,7 @@ export class Metrics {
     return new Counter({ name: PREFIX + name, help, labelNames, registers: [this.registry] });
   }
 
-  /** How much of it is kept now. Of several parts of one kind, such as the sessions of an instance one after the other, the newest counts. */
+  /** How much of it is kept now, in all: one part tells of each. */
   keeps(what: Kept, read: () => number): void {
     this.keepers.set(what, read);
   }

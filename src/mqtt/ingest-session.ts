@@ -131,6 +131,11 @@ export class IngestSession {
     return this.connection.ended;
   }
 
+  /** Topics that it remembers. */
+  get topics(): number {
+    return this.context.router.remembered;
+  }
+
   /** QoS 1 messages of the current connection that are not acknowledged. */
   get unacknowledged(): number {
     return this.link?.reader.window.size ?? 0;

@@ -43,6 +43,9 @@ describe('MQTT_INGEST=leased', () => {
     }
     const held = await Promise.all(instances.map((one) => one.metric('sluice_ingest_lease_held')));
     expect(held.sort()).toEqual([0, 0, 1]);
+    // Of the session that reads, not of the one that read retained messages after it had begun.
+    const topics = await Promise.all(instances.map((one) => one.metric('sluice_kept', { what: 'topics' })));
+    expect(topics.filter((count) => count > 0)).toHaveLength(1);
     await device.publish('devices/d1/status', '{"online":true,"ts":5}');
     await device.publish('devices/d1/meta', '{"name":"D"}', { retain: true });
     for (const dashboard of dashboards) {
