@@ -1,4 +1,4 @@
-import { useEffect, useReducer } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useReducer } from 'preact/hooks';
 
 /** Something that says when it has changed. */
 export class Store {
@@ -17,7 +17,8 @@ export class Store {
 /** Draws the component anew when one of these changes; several changes in one turn are one drawing. */
 export function useStore<Stores extends Store[]>(...stores: Stores): void {
   const redraw = useRedraw();
-  useEffect(() => {
+  // In the step of the drawing: an effect after the painting would miss what is told in between.
+  useLayoutEffect(() => {
     const stops = stores.map((store) => store.onChange(redraw));
     return () => stops.forEach((stop) => stop());
   }, stores);
