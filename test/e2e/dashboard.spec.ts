@@ -113,6 +113,7 @@ describe('the main job, end to end', () => {
       await tile(page, 'press-4').waitFor();
 
       await page.goto(mallory);
+      await question.waitFor();
       await page.keyboard.press('Escape');
       await question.waitFor({ state: 'hidden' });
       await page.goto(mallory);
