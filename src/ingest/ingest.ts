@@ -60,11 +60,6 @@ export function liveSubscriptions({ subscriptions }: SessionMessages): Subscript
   return subscriptions.map(({ filter, qos }) => ({ filter, qos, retainHandling: 2 }));
 }
 
-/** The subscription to markers. It is optional: without the right to it a return only takes longer. */
-export function markerSubscription(filter: string): SubscriptionOptions {
-  return { filter, qos: 1, retainHandling: 2, optional: true };
-}
-
 /** Identifies the transport of the device patterns, so that other transports of the application do not handle them. */
 export const DEVICE_TRANSPORT = Symbol('SLUICE:DEVICE_TRANSPORT');
 

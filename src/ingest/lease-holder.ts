@@ -1,13 +1,13 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { background, contain, walled } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
 import { IngestSession, type SubscriptionOptions } from '../mqtt/ingest-session.js';
-import type { Route } from '../mqtt/topic-router.js';
 import { within } from '../time/clock.js';
 import type { IngestLease, LeasePhase } from './ports.js';
-import { contextFor, liveSubscriptions, markerSubscription, type SharedIngestParts } from './ingest.js';
-import { Backlog } from './backlog.js';
-import { type IngestNotes, OWN_MARKER, PassingMarkers } from './notes.js';
+import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
+import { Markers } from './markers.js';
+import type { IngestNotes } from './notes.js';
 import { RetainedPass } from './retained-pass.js';
 
 /** At a clean stop: time to store pending messages, so that the next holder does not get them again. */
@@ -39,10 +39,7 @@ export class IngestHolder {
   private renewTimer: NodeJS.Timeout | undefined;
   private renewedAt = performance.now();
   private renewing = false;
-  private readonly markers: PassingMarkers;
-  private readonly ownMarker: string;
-  private readonly backlog: Backlog;
-  private markerSentAt = Infinity;
+  private readonly markers: Markers;
   private retainedRead = false;
   private passed = false;
   private readonly forgets: (() => void)[];
@@ -57,12 +54,7 @@ export class IngestHolder {
     private readonly events: HolderEvents,
   ) {
     const { config, store } = parts;
-    this.ownMarker = `${OWN_MARKER}${token}`;
-    this.backlog = new Backlog(notes, String(token), () => this.session);
-    this.markers = new PassingMarkers(
-      () => this.session.oldestSequence,
-      (marker) => this.markerPassed(marker),
-    );
+    this.markers = new Markers(notes, () => this.session, String(token));
     this.retained = new RetainedPass(
       parts,
       store.storeWriter,
@@ -72,15 +64,10 @@ export class IngestHolder {
     const { messages } = this.retained;
     const subscriptions = (): SubscriptionOptions[] => [
       ...liveSubscriptions(messages),
-      markerSubscription(notes.markerFilter),
+      this.markers.subscription,
     ];
-    const marker: Route = {
-      filter: notes.markerFilter,
-      qos: 1,
-      kind: 'other',
-      handle: (message) => this.markers.arrived(message),
-    };
-    const context = contextFor(parts, [...messages.routes, marker]);
+    const routes = () => [...messages.routes, this.markers.route];
+    const context = contextFor(parts, routes());
     const expiry = config.mqtt.sessionExpiryS;
     this.session = new IngestSession(
       context,
@@ -112,7 +99,7 @@ export class IngestHolder {
     );
     this.forgets = [
       messages.onRoutes(() => {
-        context.router.replace([...messages.routes, marker]);
+        context.router.replace(routes());
         this.session.changeSubscriptions(subscriptions());
         if (this.session.up) {
           this.retained.readNew();
@@ -129,7 +116,7 @@ export class IngestHolder {
 
   /** What a message waits at the broker until it is stored. */
   get behindMs(): number {
-    return this.backlog.behindMs;
+    return this.markers.behindMs;
   }
 
   /** Raises the fence, then reads. */
@@ -161,7 +148,7 @@ export class IngestHolder {
     this.retained.messages.flush();
     const deadline = performance.now() + SETTLE_TIMEOUT_MS;
     while (this.session.unacknowledged > 0 && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, SETTLE_LOOK_MS));
+      await delay(SETTLE_LOOK_MS);
     }
     await this.end(reason);
   }
@@ -176,7 +163,6 @@ export class IngestHolder {
     clearTimeout(this.brokerTimer);
     clearInterval(this.renewTimer);
     this.markers.stop();
-    this.backlog.stop();
     this.forgets.forEach((forget) => forget());
     this.retained.messages.end();
     // Even if a step fails, this holder has ended: the next one may begin.
@@ -212,9 +198,14 @@ export class IngestHolder {
     const { parts } = this;
     this.logger.log(`Reading device topics from ${parts.context.broker.name} for all instances`);
     this.retained.read();
-    this.markerSentAt = performance.now();
-    this.notes.sendMarker(this.ownMarker);
-    this.backlog.look();
+    background('ingest', this.catchUp());
+  }
+
+  private async catchUp(): Promise<void> {
+    if (await this.markers.catchUp(MARKER_TIMEOUT_MS)) {
+      this.passed = true;
+      this.considerCaughtUp();
+    }
   }
 
   private retainedDone(): void {
@@ -235,7 +226,6 @@ export class IngestHolder {
       background('ingest', this.end('the lease could not be renewed'));
       return;
     }
-    this.lookForOwnMarker();
     if (this.renewing) {
       return;
     }
@@ -254,27 +244,5 @@ export class IngestHolder {
       )
       .finally(() => (this.renewing = false));
     background('ingest', renewed);
-  }
-
-  private markerPassed(marker: string): void {
-    if (marker === this.ownMarker) {
-      this.passed = true;
-      this.considerCaughtUp();
-    } else if (!this.backlog.passed(marker) && !marker.startsWith(OWN_MARKER)) {
-      this.notes.tell({ event: 'passed', marker });
-    }
-  }
-
-  /** A broker that blocks our markers must not keep this holder from catching up. */
-  private lookForOwnMarker(): void {
-    if (
-      !this.passed &&
-      performance.now() - this.markerSentAt > MARKER_TIMEOUT_MS &&
-      this.session.unacknowledged === 0
-    ) {
-      this.passed = true;
-      this.notes.warnOfRights();
-      this.considerCaughtUp();
-    }
   }
 }

@@ -49,17 +49,10 @@ export class LeasedIngest extends Ingest {
     private readonly ingestLease: IngestLease,
   ) {
     super();
-    const { config, context, instance, metrics, upstream } = parts;
-    this.grace = new UpstreamGrace(upstream);
-    this.lease = new KnownLease(config.redis.leaseMs);
-    this.notes = new IngestNotes(context.broker, config.redis.namespace, instance, {
-      connected: (connected) => {
-        metrics.mqttConnected.set(connected ? 1 : 0);
-        if (!connected && !this.stopped) {
-          metrics.mqttReconnects.inc();
-        }
-        background('ingest', this.look());
-      },
+    this.grace = new UpstreamGrace(parts.upstream);
+    this.lease = new KnownLease(parts.config.redis.leaseMs);
+    this.notes = new IngestNotes(parts, {
+      connected: () => background('ingest', this.look()),
       note: (note) => this.heard(note),
       claim: (payload) => this.heardClaim(payload),
     });

@@ -1,14 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
-import { contain, walled } from '../logging/walls.js';
+import { walled } from '../logging/walls.js';
 import {
   BrokerConnection,
-  type BrokerSettings,
   type ClientSubscribeCallback,
   type MqttClient,
   type Will,
 } from '../mqtt/broker-connection.js';
-import type { InboundMessage } from '../mqtt/topic-router.js';
+import type { SharedIngestParts } from './ingest.js';
 
 /** Notes between instances, through the broker, about who reads the device topics. */
 export type HolderNote =
@@ -21,7 +20,7 @@ export type HolderNote =
   | { readonly event: 'member'; readonly instance: string };
 
 export interface NotesEvents {
-  /** Connected and subscribed to notes, or no longer. */
+  /** Connected and subscribed to notes, or no longer; the metrics of that are set. */
   connected(connected: boolean): void;
   note(note: HolderNote): void;
   /** A claim of a reader, retained or just sent; see StoreClaims. */
@@ -40,24 +39,27 @@ const MARKER_TIMEOUT_MS = 2_000;
 export class IngestNotes {
   private readonly logger = new Logger(IngestNotes.name);
   private readonly connection: BrokerConnection;
+  private readonly namespace: string;
   private readonly holderTopic: string;
   private readonly markers = new Map<string, (member: number | undefined) => void>();
   private client: MqttClient | undefined;
   private subscribed = false;
   private connections = 0;
+  private closed = false;
   private refusalSaid = false;
   /** Topics of claims; true while the subscription to it is granted. */
   private readonly claims = new Map<string, boolean>();
   private retains = true;
 
   constructor(
-    broker: BrokerSettings,
-    private readonly namespace: string,
-    instance: string,
+    private readonly parts: SharedIngestParts,
     private readonly events: NotesEvents,
   ) {
+    const { config, context, instance } = parts;
+    const { namespace } = config.redis;
+    this.namespace = namespace;
     this.holderTopic = `${namespace}/ingest/holder`;
-    this.connection = new BrokerConnection(broker, {
+    this.connection = new BrokerConnection(context.broker, {
       name: 'notes',
       clientId: `${namespace}-notes-${instance}`,
       clean: true,
@@ -88,6 +90,7 @@ export class IngestNotes {
   }
 
   close(): Promise<void> {
+    this.closed = true;
     return this.connection.close();
   }
 
@@ -129,7 +132,7 @@ export class IngestNotes {
     });
   }
 
-  /** @param marker its name; names with {@link OWN_MARKER} are awaited only by their sender, in its own session */
+  /** @param marker its name; names with {@link OWN_MARKER} are awaited only by their sender, in its own session; see Markers */
   sendMarker(marker: string): void {
     this.client?.publish(`${this.namespace}/ingest/${marker}/marker`, '', { qos: 1 }, () => undefined);
   }
@@ -205,6 +208,7 @@ export class IngestNotes {
     }
     this.subscribed = true;
     this.connections += 1;
+    this.parts.metrics.mqttConnected.set(1);
     this.events.connected(true);
   }
 
@@ -212,6 +216,10 @@ export class IngestNotes {
     this.client = undefined;
     this.subscribed = false;
     this.claims.forEach((_granted, topic) => this.claims.set(topic, false));
+    this.parts.metrics.mqttConnected.set(0);
+    if (!this.closed) {
+      this.parts.metrics.mqttReconnects.inc();
+    }
     this.events.connected(false);
     return true;
   }
@@ -258,53 +266,4 @@ function parseNote(payload: Buffer): HolderNote | undefined {
     // not JSON
   }
   return undefined;
-}
-
-const LOOK_MS = 5;
-
-/** Markers that came through a session: each has passed when everything before it is stored. */
-export class PassingMarkers {
-  private waiting: InboundMessage[] = [];
-  private timer: NodeJS.Timeout | undefined;
-
-  /**
-   * @param oldestSequence of the session's messages that are not stored; see IngestSession
-   * @param passed called with the marker's name
-   */
-  constructor(
-    private readonly oldestSequence: () => number,
-    private readonly passed: (marker: string) => void,
-  ) {}
-
-  arrived(message: InboundMessage): void {
-    this.waiting.push(message);
-    this.timer ??= setInterval(
-      walled('ingest', () => this.look()),
-      LOOK_MS,
-    );
-    this.look();
-  }
-
-  stop(): void {
-    clearInterval(this.timer);
-    this.waiting = [];
-  }
-
-  private look(): void {
-    const stored = this.oldestSequence();
-    const passed = this.waiting.filter(({ sequence }) => sequence <= stored);
-    this.waiting = this.waiting.filter(({ sequence }) => sequence > stored);
-    if (this.waiting.length === 0) {
-      clearInterval(this.timer);
-      this.timer = undefined;
-    }
-    for (const message of passed) {
-      try {
-        message.finish('accepted');
-        this.passed(message.deviceId);
-      } catch (error) {
-        contain('ingest', error); // the other markers have passed all the same
-      }
-    }
-  }
 }

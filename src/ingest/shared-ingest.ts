@@ -1,20 +1,14 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { background, walled } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
 import { IngestSession, type SubscriptionOptions } from '../mqtt/ingest-session.js';
-import type { Route } from '../mqtt/topic-router.js';
 import type { IngestSlots } from './ports.js';
-import {
-  contextFor,
-  Ingest,
-  liveSubscriptions,
-  markerSubscription,
-  type SharedIngestParts,
-} from './ingest.js';
+import { contextFor, Ingest, liveSubscriptions, type SharedIngestParts } from './ingest.js';
 import { RENEWALS_PER_LEASE } from './lease-holder.js';
 import { LocalMode } from './away.js';
-import { Backlog } from './backlog.js';
-import { IngestNotes, OWN_MARKER, PassingMarkers } from './notes.js';
+import { Markers } from './markers.js';
+import { IngestNotes } from './notes.js';
 import { RetainedPass } from './retained-pass.js';
 import { StoreClaims } from './store-claims.js';
 import { UpstreamGrace } from './upstream.js';
@@ -50,14 +44,10 @@ export class SharedIngest extends Ingest {
     private readonly slots: IngestSlots,
   ) {
     super();
-    const { config, context, instance, metrics, upstream } = parts;
-    this.grace = new UpstreamGrace(upstream);
-    this.notes = new IngestNotes(context.broker, config.redis.namespace, instance, {
+    const { instance } = parts;
+    this.grace = new UpstreamGrace(parts.upstream);
+    this.notes = new IngestNotes(parts, {
       connected: (connected) => {
-        metrics.mqttConnected.set(connected ? 1 : 0);
-        if (!connected && !this.stopped) {
-          metrics.mqttReconnects.inc();
-        }
         if (connected && this.parts.store.mode === 'local') {
           this.notes.tell({ event: 'who' });
         }
@@ -201,7 +191,7 @@ export class SharedIngest extends Ingest {
     this.adopted = member;
     const deadline = performance.now() + ADOPTION_TIMEOUT_MS;
     while (this.adopted === member && !this.stopped && !member.session.up && performance.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, ADOPTION_LOOK_MS));
+      await delay(ADOPTION_LOOK_MS);
     }
     if (this.adopted !== member || this.stopped) {
       return;
@@ -277,7 +267,6 @@ export class SharedIngest extends Ingest {
 /** Time to store what the broker has queued before a member leaves for good. */
 const DRAIN_TIMEOUT_MS = 500;
 const OWN_MARKER_TIMEOUT_MS = 2_000;
-const NOTES_LOOK_MS = 50;
 
 interface MemberEvents {
   /** It went up or down, or has stored what the broker had queued for it. */
@@ -298,19 +287,16 @@ class GroupMember {
   readonly session: IngestSession;
   private readonly logger = new Logger('Ingest');
   private filters: readonly string[];
-  private readonly markers: PassingMarkers;
+  private readonly markers: Markers;
   private readonly retained: RetainedPass;
   private readonly forgets: (() => void)[];
-  private readonly waiting = new Map<string, () => void>();
-  private readonly backlog: Backlog;
-  private nextMarker = 1;
   private isCaughtUp = false;
 
   readonly slot: number;
 
   constructor(
     private readonly parts: SharedIngestParts,
-    private readonly notes: IngestNotes,
+    notes: IngestNotes,
     private readonly membership: Membership,
     private readonly events: MemberEvents,
   ) {
@@ -331,19 +317,10 @@ class GroupMember {
         filter: `$share/${group}/${filter}`,
       }));
     this.filters = shared().map(({ filter }) => filter);
-    this.backlog = new Backlog(notes, `${parts.instance}-${slot}`, () => this.session);
-    this.markers = new PassingMarkers(
-      () => this.session.oldestSequence,
-      (marker) => this.markerPassed(marker),
-    );
-    const markerRoute: Route = {
-      filter: notes.markerFilter,
-      qos: 1,
-      kind: 'other',
-      handle: (message) => this.markers.arrived(message),
-    };
-    const marker = markerSubscription(notes.markerFilter);
-    const context = contextFor(parts, [...messages.routes, markerRoute]);
+    this.markers = new Markers(notes, () => this.session, `${parts.instance}-${slot}`, slot);
+    const marker = this.markers.subscription;
+    const routes = () => [...messages.routes, this.markers.route];
+    const context = contextFor(parts, routes());
     this.session = new IngestSession(
       context,
       {
@@ -371,7 +348,7 @@ class GroupMember {
     );
     this.forgets = [
       messages.onRoutes(() => {
-        context.router.replace([...messages.routes, markerRoute]);
+        context.router.replace(routes());
         if (!adopted) {
           const subscriptions = shared();
           this.filters = subscriptions.map(({ filter }) => filter);
@@ -392,7 +369,7 @@ class GroupMember {
 
   /** What a message waits at the broker until it is stored. */
   get behindMs(): number {
-    return this.backlog.behindMs;
+    return this.markers.behindMs;
   }
 
   /** It has stored what the broker had queued when it went up. */
@@ -403,24 +380,6 @@ class GroupMember {
   start(): void {
     this.session.pause(this.parts.store.congested);
     this.session.start();
-  }
-
-  /** Resolves when everything the broker has had for this member so far is stored. @returns false if that is not confirmed in time */
-  passMarker(timeoutMs: number): Promise<boolean> {
-    const marker = `${OWN_MARKER}${this.parts.instance}-${this.slot}-${this.nextMarker++}`;
-    return new Promise((resolve) => {
-      const finish = (passed: boolean): void => {
-        clearTimeout(timer);
-        this.waiting.delete(marker);
-        resolve(passed);
-      };
-      const timer = setTimeout(
-        walled('ingest', () => finish(false)),
-        timeoutMs,
-      );
-      this.waiting.set(marker, () => finish(true));
-      this.notes.sendMarker(marker);
-    });
   }
 
   /** Ends the connection; the broker keeps the session for the next member of this name. */
@@ -435,7 +394,7 @@ class GroupMember {
    */
   async leave(timeoutMs = DRAIN_TIMEOUT_MS): Promise<boolean> {
     await this.session.unsubscribe(this.filters);
-    const drained = this.session.up && (await this.passMarker(timeoutMs));
+    const drained = this.session.up && (await this.markers.pass(timeoutMs));
     this.release();
     await Promise.all([this.retained.stop(), this.session.end({ discardSession: drained })]);
     return drained;
@@ -452,38 +411,15 @@ class GroupMember {
   }
 
   private async catchUp(): Promise<void> {
-    while (this.session.up && !this.isCaughtUp) {
-      const { connectionNumber } = this.notes;
-      if (connectionNumber === 0) {
-        // After a restart of the broker the notes may reconnect later than the session.
-        await new Promise((resolve) => setTimeout(resolve, NOTES_LOOK_MS));
-        continue;
-      }
-      const passed = await this.passMarker(OWN_MARKER_TIMEOUT_MS);
-      const keptBack =
-        !passed && this.session.unacknowledged === 0 && this.notes.connectionNumber === connectionNumber;
-      if (keptBack && this.session.up) {
-        this.notes.warnOfRights();
-      }
-      this.isCaughtUp = this.session.up && (passed || keptBack);
+    if (await this.markers.catchUp(OWN_MARKER_TIMEOUT_MS)) {
+      this.isCaughtUp = true;
     }
     this.events.changed();
-  }
-
-  private markerPassed(marker: string): void {
-    if (marker.startsWith(OWN_MARKER)) {
-      if (!this.backlog.passed(marker)) {
-        this.waiting.get(marker)?.();
-      }
-    } else {
-      this.notes.tell({ event: 'passed', marker, member: this.slot });
-    }
   }
 
   private release(): void {
     this.forgets.forEach((forget) => forget());
     this.markers.stop();
-    this.backlog.stop();
   }
 }
 

@@ -23,6 +23,8 @@ const PARTS = {
   sluiceHeartbeat: ['room-state', 'heartbeat'],
   sluiceAgree: ['agreement'],
   sluicePresence: ['presence'],
+  sluiceLease: ['lease'],
+  sluiceSlots: ['slots'],
   sluiceBus: ['bus'],
   sluiceRevocations: ['revocations'],
   sluiceCommandKey: ['command-key'],
@@ -50,6 +52,8 @@ export interface ScriptedRedis extends Redis {
   sluiceEdgeNode: Script<string>;
   sluiceHeartbeat: Script<string>;
   sluiceAgree: Script<number>;
+  sluiceLease: Script<unknown>;
+  sluiceSlots: Script<unknown>;
   sluicePresence: Script<[before: number, after: number, answers: string]>;
   sluiceBus: Script<string[]>;
   sluiceCommandKeyBuffer: Script<(Buffer | null)[] | null>;
@@ -110,6 +114,15 @@ export interface StorePlace {
   readonly prefix: string;
   /** The connection to the server that holds it now; null while there is none. */
   connection(): ScriptedRedis | null;
+}
+
+/** @throws while there is no connection to the server that holds it */
+export function connectionOf(place: StorePlace): ScriptedRedis {
+  const redis = place.connection();
+  if (redis === null) {
+    throw new Error('Redis is not connected');
+  }
+  return redis;
 }
 
 /** Answer of redis/lua/publish.lua to a batch that is too late. */
