@@ -31,6 +31,7 @@ import { SharedIngest } from './ingest/shared-ingest.js';
 import { SoloIngest } from './ingest/solo-ingest.js';
 import { createRedisAdapter, type RedisBroadcastAdapter } from './redis/redis-adapter.js';
 import { RedisIngestSlots } from './redis/ingest-slots.js';
+import { RedisIngestReaders } from './redis/ingest-readers.js';
 import { RedisIngestLease } from './redis/ingest-lease.js';
 import { RoomsModule } from './rooms/rooms.module.js';
 import { ShutdownSteps } from './shutdown-steps.js';
@@ -129,7 +130,14 @@ function several({ mqtt, redis, ws }: Config): Choice {
               shared,
               new RedisIngestSlots(leasePlace, redis.leaseMs, mqtt.sessionExpiryS * 1000 + redis.leaseMs),
             )
-          : new LeasedIngest(shared, new RedisIngestLease(leasePlace, redis.leaseMs));
+          : new LeasedIngest(
+              shared,
+              Array.from(
+                { length: mqtt.ingestShards },
+                (_, shard) => new RedisIngestLease(leasePlace, redis.leaseMs, shard),
+              ),
+              new RedisIngestReaders(leasePlace, redis.leaseMs),
+            );
       },
     },
     presence: {

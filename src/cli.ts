@@ -478,10 +478,23 @@ export function program(env: Readonly<Record<string, string | undefined>>): Comm
           i.connections,
           i.rooms,
           i.holdsLease ? 'yes' : 'no',
+          i.shards?.join(',') || '-',
+          i.role ?? '-',
           i.store,
           i.draining ? 'yes' : 'no',
         ]);
-        const head = ['INSTANCE', 'VERSION', 'UP', 'CONNECTIONS', 'ROOMS', 'LEASE', 'STORE', 'DRAINING'];
+        const head = [
+          'INSTANCE',
+          'VERSION',
+          'UP',
+          'CONNECTIONS',
+          'ROOMS',
+          'LEASE',
+          'SHARDS',
+          'ROLE',
+          'STORE',
+          'DRAINING',
+        ];
         return { json: answer, lines: [...table(head, rows), ...silence(answer.silent)] };
       }),
     );

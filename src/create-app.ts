@@ -87,8 +87,10 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
   if (!isManagementSeparate(filled.http)) {
     serveApi(nest);
   }
-  serveClient(nest);
-  serveDashboard(nest, filled.http);
+  if (filled.redis.role !== 'ingest') {
+    serveClient(nest);
+    serveDashboard(nest, filled.http);
+  }
   let ports: ListeningPorts = { port: 0, managementPort: 0 };
   return {
     nest,

@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { Injectable, Logger, type OnModuleInit } from '@nestjs/common';
+import { Inject, Injectable, Logger, type OnModuleInit } from '@nestjs/common';
+import { CONFIG, type Config } from '../config/config.js';
 import { DrainService } from '../gateway/drain.service.js';
 import { InstanceBus } from '../instances/instance-bus.js';
 import { Traces } from '../instances/traces.js';
 import { SharedStore } from '../ingest/ports.js';
+import { Upstream } from '../ingest/upstream.js';
 import { Metrics } from '../metrics/metrics.js';
 import { isDeviceId } from '../protocol/device-id.js';
 import { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
@@ -43,6 +45,8 @@ export class InstancesApi implements OnModuleInit {
     private readonly rooms: RoomsService,
     private readonly adapter: BroadcastAdapter,
     private readonly drain: DrainService,
+    private readonly upstream: Upstream,
+    @Inject(CONFIG) private readonly config: Config,
   ) {}
 
   onModuleInit(): void {
@@ -64,6 +68,8 @@ export class InstancesApi implements OnModuleInit {
       connections: this.metrics.hot.connectionsOpen,
       rooms: this.rooms.roomCount,
       holdsLease: lease.values[0]?.value === 1,
+      ...(this.upstream.shards !== undefined && { shards: this.upstream.shards }),
+      role: this.config.redis.role,
       store: 'mode' in adapter ? (adapter as unknown as SharedStore).mode : 'memory',
       draining: this.drain.draining,
     };

@@ -82,9 +82,17 @@ export type Instance = {
    */
   rooms: number;
   /**
-   * It reads the device topics for all (`MQTT_INGEST=leased`).
+   * It reads the device topics for all (`MQTT_INGEST=leased`), or with `INGEST_SHARDS` a part of them.
    */
   holdsLease: boolean;
+  /**
+   * Numbers of the shards that it reads (`MQTT_INGEST=leased`); 0 is all topics without `INGEST_SHARDS`.
+   */
+  shards?: Array<number>;
+  /**
+   * `ROLE`: what it does of reading and serving dashboards.
+   */
+  role?: 'all' | 'ingest' | 'edge';
   /**
    * Where rooms are: in this one process; in Redis; in this process while Redis is away.
    */

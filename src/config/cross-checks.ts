@@ -62,6 +62,16 @@ export function crossChecks(config: Config, broken: ReadonlySet<string> = new Se
     'REDIS_URL',
     'must be set when REDIS_USERNAME or REDIS_PASSWORD is',
   );
+  demand(
+    redis.url !== undefined || redis.role === 'all',
+    'ROLE',
+    'must be all where there is no REDIS_URL: instances of different roles meet in Redis',
+  );
+  demand(
+    mqtt.ingestShards === 1 || (redis.url !== undefined && mqtt.ingest === 'leased'),
+    'INGEST_SHARDS',
+    'must be 1 unless REDIS_URL is set and MQTT_INGEST is leased: each shard is read under a lease of its own',
+  );
   const metadataFault = metadata.file === undefined ? undefined : checkMetadataFile(metadata.file);
   demand(metadataFault === undefined, 'METADATA_FILE', metadataFault ?? '');
   const transformFault = transform.file === undefined ? undefined : checkTransformFile(transform.file);

@@ -16,9 +16,9 @@ describe('the generated descriptions of the settings', () => {
   });
 
   // There were 95 once, a third of which nobody ever had a reason to change: a new one takes the place of another, or is a constant.
-  it('docs/settings.md has 77 settings, and no more', () => {
+  it('docs/settings.md has 79 settings, and no more', () => {
     const rows = file('docs/settings.md').match(/^\| `[A-Z_]+`/gm);
-    expect(rows?.length).toBeLessThanOrEqual(77);
+    expect(rows?.length).toBeLessThanOrEqual(79);
   });
 
   it('.env.example with every line uncommented is what an empty environment means', () => {

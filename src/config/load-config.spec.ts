@@ -194,6 +194,13 @@ const ROWS: Record<string, Row> = {
     takes: ['json', 'json'],
     refuses: ['xml', 'must be one of json, pretty'],
   },
+  ROLE: {
+    path: 'redis.role',
+    fallback: 'all',
+    takes: ['edge', 'edge'],
+    refuses: ['reader', 'must be one of all, ingest, edge'],
+    also: { REDIS_URL: 'redis://h' },
+  },
   API_TOKEN: {
     path: 'api.token',
     fallback: undefined,
@@ -402,6 +409,8 @@ describe(loadConfig.name, () => {
       [{ MQTT_CERT: 'pem' }, 'MQTT_CERT: set MQTT_CERT and MQTT_KEY together'],
       [{ MQTT_KEY: 'pem' }, 'MQTT_CERT: set MQTT_CERT and MQTT_KEY together'],
       [{ REDIS_CERT: 'pem' }, 'REDIS_CERT: set REDIS_CERT and REDIS_KEY together'],
+      [{ INGEST_SHARDS: '2' }, 'INGEST_SHARDS: must be 1 unless REDIS_URL is set and MQTT_INGEST is leased'],
+      [{ ROLE: 'ingest' }, 'ROLE: must be all where there is no REDIS_URL'],
       [{ REDIS_PASSWORD: 'p' }, 'REDIS_URL: must be set when REDIS_USERNAME or REDIS_PASSWORD is'],
       [{ MQTT_PASSWORD: 'p' }, 'MQTT_USERNAME: must be set when MQTT_PASSWORD is'],
     ])('refuses %o', (env, problem) => {

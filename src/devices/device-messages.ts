@@ -1,4 +1,4 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, Optional } from '@nestjs/common';
 import type { SessionMessages } from '../ingest/ingest.js';
 import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
 import { RetainedState } from '../ingest/retained-state.js';
@@ -22,6 +22,9 @@ type KnownDevices = Pick<BroadcastAdapter, 'watchDevices'>;
 export const TELEMETRY = 'devices/+/telemetry';
 export const STATUS = 'devices/+/status';
 export const META = 'devices/+/meta';
+
+/** Never provided: the session that Nest makes reads everything. */
+const NO_SHARD = Symbol('SLUICE:NO_SHARD');
 
 const OPEN_OBJECT = 0x7b;
 /** The largest time a Date can hold, Unix ms. */
@@ -54,8 +57,10 @@ export class DeviceMessages implements SessionMessages, Says {
     private readonly states: SessionStates,
     private readonly layouts: ActiveLayouts,
     @Inject(BroadcastAdapter) private readonly rooms: KnownDevices,
+    /** Only what this shard reads; none: everything. */
+    @Optional() @Inject(NO_SHARD) private readonly shard?: number,
   ) {
-    this.state = states.make(sink, retained, layouts);
+    this.state = states.make(sink, retained, layouts, (deviceId) => this.owns(deviceId));
     this.takeLayouts();
     this.forgetLayouts = layouts.onChange(() => {
       this.takeLayouts();
@@ -100,7 +105,17 @@ export class DeviceMessages implements SessionMessages, Says {
             },
           ]
         : layoutRoutes(layouts, this);
-    this.subscriptions = layouts === null ? this.routes : layouts.subscriptions;
+    this.subscriptions =
+      this.shard !== undefined
+        ? (this.layouts.division.shards[this.shard] ?? [])
+        : layouts === null
+          ? this.routes
+          : layouts.subscriptions;
+  }
+
+  /** Whether this session reads the device: what concerns others is for the shards that read them. */
+  private owns(deviceId: string): boolean {
+    return this.shard === undefined || this.layouts.division.shardOf(deviceId) === this.shard;
   }
 
   telemetry(message: InboundMessage): void {
@@ -293,6 +308,7 @@ export class DeviceMessages implements SessionMessages, Says {
       const concerned = devices.filter(
         (deviceId) =>
           meant(deviceId) &&
+          this.owns(deviceId) &&
           (retained
             ? this.retained.admitsStatus(deviceId, false, hasTime)
             : hasTime || !this.retained.isOffline(deviceId)),
@@ -323,7 +339,7 @@ export class DeviceMessages implements SessionMessages, Says {
     return true;
   }
 
-  into(sink: DeviceSink, retained: RetainedState): DeviceMessages {
+  into(sink: DeviceSink, retained: RetainedState, shard?: number): DeviceMessages {
     return new DeviceMessages(
       sink,
       retained,
@@ -332,6 +348,7 @@ export class DeviceMessages implements SessionMessages, Says {
       this.states,
       this.layouts,
       this.rooms,
+      shard,
     );
   }
 
@@ -355,7 +372,7 @@ export class DeviceMessages implements SessionMessages, Says {
 
   private async applyMetadata(ids: Iterable<string>): Promise<void> {
     for (const deviceId of ids) {
-      if (!this.retained.knowsMeta(deviceId)) {
+      if (!this.retained.knowsMeta(deviceId) && this.owns(deviceId)) {
         await this.sink.setMeta(deviceId, this.transformer.meta(deviceId, this.metadata.get(deviceId)));
       }
     }

@@ -39,7 +39,11 @@ export class DevicesModule {
       controllers: [DeviceController, LayoutsController],
       providers: [
         ingest,
-        { provide: ActiveLayouts, useFactory: () => new ActiveLayouts(layouts) },
+        {
+          provide: ActiveLayouts,
+          inject: [CONFIG],
+          useFactory: ({ mqtt }: Config) => new ActiveLayouts(layouts, mqtt.ingestShards),
+        },
         LayoutReload,
         {
           provide: INGEST_PARTS,
@@ -52,6 +56,7 @@ export class DevicesModule {
             BroadcastAdapter,
             IngestCounters,
             DeviceTrace,
+            ActiveLayouts,
           ],
           useFactory: ingestParts,
         },
@@ -86,6 +91,7 @@ function ingestParts(
   rooms: BroadcastAdapter,
   counters: IngestCounters,
   trace: DeviceTrace,
+  layouts: ActiveLayouts,
 ): IngestParts {
   const { mqtt, files } = config;
   if (mqtt.url === undefined) {
@@ -99,6 +105,7 @@ function ingestParts(
     retained,
     rooms,
     context: { broker: brokerSettings(mqtt, mqtt.url, files), limits: mqtt, counters, trace },
+    division: layouts.division,
     instance: randomBytes(6).toString('hex'),
   };
 }

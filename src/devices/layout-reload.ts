@@ -1,5 +1,6 @@
 import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
+import { ConfigError } from '../config/load-config.js';
 import { Reloads } from '../files/reloads.js';
 import { ActiveLayouts } from '../layouts/active-layouts.js';
 import { LayoutCommandRoutes } from '../layouts/command-routes.js';
@@ -37,6 +38,11 @@ export class LayoutReload implements OnModuleDestroy {
     const layouts = await readLayouts(this.config);
     if (layouts === null) {
       return;
+    }
+    if (!this.layouts.dividesAsNow(layouts)) {
+      throw new ConfigError([
+        'LAYOUT_FILE: divides the topics among INGEST_SHARDS in another way than before: restart the instances one after the other',
+      ]);
     }
     if (this.routes instanceof LayoutCommandRoutes) {
       this.routes.replace(layouts);

@@ -53,12 +53,23 @@ export class SessionStates {
     mirrorGauge(metrics.silenceWatched, () => sum(({ silence }) => silence?.size ?? 0));
   }
 
-  make(sink: DeviceSink, retained: RetainedState, layouts: ActiveLayouts): SessionState {
+  /** @param owns whether the session reads a device */
+  make(
+    sink: DeviceSink,
+    retained: RetainedState,
+    layouts: ActiveLayouts,
+    owns: (deviceId: string) => boolean,
+  ): SessionState {
     const { config, metrics, transformer, open } = this;
     const fields = new FieldStates(sink, retained, transformer, fieldLimits(config), metrics);
     const makeSilence = (): Silence | null => {
       const silenceOf = layouts.current === null ? null : silenceBy(layouts.current);
-      return silenceOf === null ? null : new Silence(sink, silenceOf, config.rooms.maxDevices, metrics);
+      if (silenceOf === null) {
+        return null;
+      }
+      const ofOwn = (deviceId: string): number | undefined =>
+        owns(deviceId) ? silenceOf(deviceId) : undefined;
+      return new Silence(sink, ofOwn, config.rooms.maxDevices, metrics);
     };
     let silence = makeSilence();
     let isConnected = false;

@@ -60,8 +60,14 @@ export class HealthController {
 
   private mqtt(): HealthIndicatorResult {
     const { status, state } = this.readiness.mqtt();
-    const { changedAt, hindrance } = state;
-    return this.result('mqtt', status, { changedAt, ...(hindrance !== undefined && { reason: hindrance }) });
+    const { changedAt, hindrance, shards } = state;
+    const { mqtt, redis } = this.config;
+    return this.result('mqtt', status, {
+      changedAt,
+      ...(hindrance !== undefined && { reason: hindrance }),
+      ...(mqtt.ingestShards > 1 && { shards }),
+      ...(redis.role !== 'all' && { role: redis.role }),
+    });
   }
 
   private redis(): HealthIndicatorResult {

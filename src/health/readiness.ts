@@ -14,6 +14,8 @@ interface Reachability {
   readonly changedAt?: number;
   /** Why not, where this instance keeps from it by itself. */
   readonly hindrance?: string | undefined;
+  /** What this instance reads, by number. */
+  readonly shards?: readonly number[] | undefined;
 }
 
 /** What health is told from. The composition root fills it; health opens no connection of its own. */

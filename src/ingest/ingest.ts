@@ -2,7 +2,7 @@ import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { IngestContext, IngestSession, SubscriptionOptions } from '../mqtt/ingest-session.js';
 import { type Route, TopicRouter } from '../mqtt/topic-router.js';
-import type { DeviceSink, SharedStore } from './ports.js';
+import type { DeviceSink, Division, SharedStore } from './ports.js';
 import type { RetainedState } from './retained-state.js';
 import type { Upstream } from './upstream.js';
 
@@ -21,6 +21,8 @@ export interface IngestParts {
   /** The rooms of this instance: memory, or while Redis is away those of local mode. */
   readonly rooms: DeviceSink;
   readonly context: Omit<IngestContext, 'router'>;
+  /** How the topics are divided among readers. */
+  readonly division: Division;
   /** Part of the client ids of this process. */
   readonly instance: string;
 }
@@ -71,8 +73,11 @@ export interface SessionMessages {
   readonly subscriptions: readonly Pick<Route, 'filter' | 'qos'>[];
   /** Called when routes and subscriptions are others. @returns removes the listener */
   onRoutes(listener: () => void): () => void;
-  /** The same for another session: with another place for what devices say, and its own retained messages. */
-  into(sink: DeviceSink, retained: RetainedState): SessionMessages;
+  /**
+   * The same for another session: with another place for what devices say, and its own retained messages.
+   * @param shard its part of the topics and devices; none: all
+   */
+  into(sink: DeviceSink, retained: RetainedState, shard?: number): SessionMessages;
   /** Sets the metadata of METADATA_FILE for devices without other metadata. */
   applyMetadataFile(): Promise<void>;
   /** Sets it again when the file has changed. @returns ends that */

@@ -7,7 +7,7 @@ import { within } from '../time/clock.js';
 import type { IngestLease, LeasePhase } from './ports.js';
 import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
 import { Markers } from './markers.js';
-import type { IngestNotes } from './notes.js';
+import type { IngestNotes, LeaseNote } from './notes.js';
 import { RetainedPass } from './retained-pass.js';
 
 /** At a clean stop: time to store pending messages, so that the next holder does not get them again. */
@@ -23,6 +23,13 @@ export interface HolderEvents {
   phase(phase: LeasePhase): void;
   /** It has ended, for any reason, and the lease is released if it was held. Called once. */
   ended(reason: string): void;
+}
+
+/** The part of the topics that a holder reads. */
+export interface Shard {
+  readonly number: number;
+  /** Shards in all. */
+  readonly of: number;
 }
 
 /**
@@ -41,6 +48,9 @@ export class IngestHolder {
   private renewing = false;
   private readonly markers: Markers;
   private retainedRead = false;
+  private hasLetGo = false;
+  /** This instance holds no shard any more. */
+  private leaves = false;
   private passed = false;
   private readonly forgets: (() => void)[];
 
@@ -49,17 +59,22 @@ export class IngestHolder {
     private readonly parts: SharedIngestParts,
     private readonly lease: IngestLease,
     private readonly notes: IngestNotes,
+    private readonly shard: Shard,
     readonly token: number,
     private readonly brokerTimeoutMs: number,
     private readonly events: HolderEvents,
   ) {
     const { config, store } = parts;
-    this.markers = new Markers(notes, () => this.session, String(token));
+    const { number, of } = shard;
+    // The first shard has the names of the only one: what the broker has queued is read on when topics are divided.
+    const suffix = number === 0 ? '' : `-${number}`;
+    this.markers = new Markers(notes, () => this.session, `${token}${suffix}`, of === 1 ? undefined : number);
     this.retained = new RetainedPass(
       parts,
-      store.storeWriter,
-      `${config.redis.namespace}-retained-${parts.instance}`,
+      store.writerOf(number),
+      `${config.redis.namespace}-retained-${parts.instance}${suffix}`,
       () => this.retainedDone(),
+      of === 1 ? undefined : number,
     );
     const { messages } = this.retained;
     const subscriptions = (): SubscriptionOptions[] => [
@@ -72,13 +87,13 @@ export class IngestHolder {
     this.session = new IngestSession(
       context,
       {
-        name: 'live',
+        name: `live${suffix}`,
         // The same client id for every holder: the next one reads what the broker queued for the last one.
-        clientId: `${config.redis.namespace}-ingest`,
+        clientId: `${config.redis.namespace}-ingest${suffix}`,
         cleanStart: 'never',
         sessionExpiryS: expiry,
         receiveMaximum: config.mqtt.receiveMaximum,
-        will: notes.will(token),
+        will: notes.will(this.note('gone', true)),
         subscriptions: subscriptions(),
       },
       {
@@ -127,7 +142,7 @@ export class IngestHolder {
       config.redis.leaseMs / RENEWALS_PER_LEASE,
     );
     try {
-      await store.raiseFence(this.token);
+      await store.raiseFence(this.token, this.shard.number);
     } catch (error) {
       await this.end((error as Error).message);
       return;
@@ -142,8 +157,21 @@ export class IngestHolder {
     }
   }
 
-  /** Hands over: lets pending messages be stored, then releases session and lease and sends a note. */
-  async handOver(reason: string): Promise<void> {
+  /**
+   * Other shards read now what this session may have read before: the broker is told that it does not want that any longer. Until then both
+   * may get a message, and none is lost.
+   */
+  letGo(): void {
+    if (!this.hasLetGo) {
+      this.hasLetGo = true;
+      const { shards } = this.parts.division;
+      this.session.disown(shards.flatMap((filters) => filters.map(({ filter }) => filter)));
+    }
+  }
+
+  /** Hands over: lets pending messages be stored, then releases session and lease and sends a note. @param leaves this instance stops */
+  async handOver(reason: string, leaves = true): Promise<void> {
+    this.leaves = leaves;
     this.session.pause(true);
     this.retained.messages.flush();
     const deadline = performance.now() + SETTLE_TIMEOUT_MS;
@@ -171,11 +199,21 @@ export class IngestHolder {
       // If the store does not answer, the lease expires.
       const { leaseMs } = this.parts.config.redis;
       await within(leaseMs, this.lease.release(this.token)).catch(() => undefined);
-      this.notes.tell({ event: 'gone', token: this.token });
+      this.notes.tell(this.note('gone', this.leaves));
     } catch (error) {
       contain('ingest', error);
     }
     this.events.ended(reason);
+  }
+
+  private note(event: LeaseNote['event'], leaves = false): LeaseNote {
+    const { number, of } = this.shard;
+    return {
+      event,
+      token: this.token,
+      ...(number > 0 && { shard: number }),
+      ...(of > 1 && leaves && { left: this.parts.instance }),
+    };
   }
 
   private setPhase(phase: LeasePhase): void {
@@ -187,7 +225,7 @@ export class IngestHolder {
       this.retained.messages.caughtUp();
     }
     if (phase !== 'claimed') {
-      this.notes.tell({ event: phase, token: this.token });
+      this.notes.tell(this.note(phase));
     }
     this.renew();
     this.events.phase(phase);
@@ -196,7 +234,9 @@ export class IngestHolder {
   private reading(): void {
     this.setPhase('reading');
     const { parts } = this;
-    this.logger.log(`Reading device topics from ${parts.context.broker.name} for all instances`);
+    const { number, of } = this.shard;
+    const what = of === 1 ? 'device topics' : `shard ${number} of the device topics`;
+    this.logger.log(`Reading ${what} from ${parts.context.broker.name} for all instances`);
     this.retained.read();
     background('ingest', this.catchUp());
   }

@@ -12,12 +12,21 @@ import type { SharedIngestParts } from './ingest.js';
 /** Notes between instances, through the broker, about who reads the device topics. */
 export type HolderNote =
   /** The holder of this token reads; has caught up; or is gone, so that its lease may be taken at once. */
-  | { readonly event: 'reading' | 'caught-up' | 'gone'; readonly token: number }
+  | LeaseNote
   /** Everything the broker had for the holder, or for this member of the group, before this marker is stored. */
   | { readonly event: 'passed'; readonly marker: string; readonly member?: number }
   /** An instance asks which others are members of the group; each that is answers with its name. */
   | { readonly event: 'who' }
   | { readonly event: 'member'; readonly instance: string };
+
+export interface LeaseNote {
+  readonly event: 'reading' | 'caught-up' | 'gone';
+  readonly token: number;
+  /** Of several shards; none for the first one. */
+  readonly shard?: number;
+  /** With INGEST_SHARDS: the instance that holds no shard any more, where that is known. */
+  readonly left?: string;
+}
 
 export interface NotesEvents {
   /** Connected and subscribed to notes, or no longer; the metrics of that are set. */
@@ -41,6 +50,8 @@ export class IngestNotes {
   private readonly connection: BrokerConnection;
   private readonly namespace: string;
   private readonly holderTopic: string;
+  /** Notes about the leases of shards; a release that knows of one lease alone does not hear them. */
+  private readonly shardsTopic: string;
   private readonly markers = new Map<string, (member: number | undefined) => void>();
   private client: MqttClient | undefined;
   private subscribed = false;
@@ -59,6 +70,7 @@ export class IngestNotes {
     const { namespace } = config.redis;
     this.namespace = namespace;
     this.holderTopic = `${namespace}/ingest/holder`;
+    this.shardsTopic = `${namespace}/ingest/shards`;
     this.connection = new BrokerConnection(context.broker, {
       name: 'notes',
       clientId: `${namespace}-notes-${instance}`,
@@ -95,14 +107,17 @@ export class IngestNotes {
   }
 
   /** The will of a holder's session: the broker publishes it when the connection breaks. */
-  will(token: number): Will {
-    const note: HolderNote = { event: 'gone', token };
-    return { topic: this.holderTopic, payload: Buffer.from(JSON.stringify(note)), qos: 1, retain: false };
+  will(note: LeaseNote): Will {
+    return { topic: this.topicOf(note), payload: Buffer.from(JSON.stringify(note)), qos: 1, retain: false };
   }
 
   /** Sends a note to every instance, this one included; does nothing without a connection. */
   tell(note: HolderNote): void {
-    this.client?.publish(this.holderTopic, JSON.stringify(note), { qos: 0 });
+    this.client?.publish(this.topicOf(note), JSON.stringify(note), { qos: 0 });
+  }
+
+  private topicOf(note: HolderNote): string {
+    return 'shard' in note && note.shard !== undefined ? this.shardsTopic : this.holderTopic;
   }
 
   /**
@@ -173,7 +188,8 @@ export class IngestNotes {
     client.on(
       'message',
       walled('ingest', (topic: string, payload: Buffer) => {
-        const note = topic === this.holderTopic ? parseNote(payload) : undefined;
+        const isNote = topic === this.holderTopic || topic === this.shardsTopic;
+        const note = isNote ? parseNote(payload) : undefined;
         if (note !== undefined) {
           this.take(note);
         } else if (this.claims.has(topic)) {
@@ -187,6 +203,9 @@ export class IngestNotes {
     // Claims first: whoever is told that notes are connected may take the lease, and has heard who reads.
     for (const topic of this.claims.keys()) {
       this.hearClaims(client, topic);
+    }
+    if (this.parts.config.mqtt.ingestShards > 1) {
+      client.subscribe(this.shardsTopic, { qos: 1 });
     }
     client.subscribe(this.holderTopic, { qos: 1 }, granted);
   }
@@ -242,7 +261,7 @@ const claimTopic = (name: string): string => `${name}/ingest/claim`;
 /** Anybody with the right may publish there: invalid notes are ignored. */
 function parseNote(payload: Buffer): HolderNote | undefined {
   try {
-    const { event, token, marker, member, instance } = JSON.parse(payload.toString()) as Record<
+    const { event, token, marker, member, instance, shard, left } = JSON.parse(payload.toString()) as Record<
       string,
       unknown
     >;
@@ -260,7 +279,12 @@ function parseNote(payload: Buffer): HolderNote | undefined {
       Number.isSafeInteger(token) &&
       (token as number) > 0
     ) {
-      return { event, token: token as number };
+      return {
+        event,
+        token: token as number,
+        ...(Number.isSafeInteger(shard) ? { shard: shard as number } : {}),
+        ...(typeof left === 'string' && left.length <= MAX_INSTANCE_LENGTH ? { left } : {}),
+      };
     }
   } catch {
     // not JSON

@@ -83,17 +83,19 @@ export abstract class SharedStore {
   abstract onCongestion(listener: (congested: boolean) => void): Unsubscribe;
 
   /**
-   * From now on the store accepts messages of this instance and refuses those of holders with lower tokens.
+   * From now on the store accepts what this instance writes for a shard, and refuses those of its holders with lower tokens.
    * @throws when there is a higher one already, or the store does not answer
    */
-  abstract raiseFence(token: number): Promise<void>;
+  abstract raiseFence(token: number, shard: number): Promise<void>;
   /** Writes of this instance carry no token: several readers share the work. */
   abstract dropFence(): void;
-  /** The store refused a message of this instance, since a newer holder exists. */
-  abstract onFenced(listener: () => void): Unsubscribe;
+  /** The store refused a message of this instance, since the shard has a newer holder. */
+  abstract onFenced(listener: (shard: number) => void): Unsubscribe;
 
   /** Writes into the store in every mode: messages stored before the return from local mode are not shown here as live. */
   abstract readonly storeWriter: DeviceSink;
+  /** The same for what a shard reads, under its own fence; that of the first shard is {@link storeWriter}. */
+  abstract writerOf(shard: number): DeviceSink;
 }
 
 /** A store that came back empty is another one. */
@@ -176,6 +178,31 @@ export abstract class IngestLease {
 
   /** @returns null when nobody holds it */
   abstract read(): Promise<LeaseState | null>;
+}
+
+/** How the topics of the layouts are divided among INGEST_SHARDS readers; made in layouts. */
+export interface Division {
+  /** By shard, the filters that it alone subscribes. */
+  readonly shards: readonly (readonly { readonly filter: string; readonly qos: 0 | 1 }[])[];
+  /** The shard that reads a device; the first one for a device of no layout. */
+  shardOf(deviceId: string): number;
+  /** The same where, and only where, every shard has the same filters. Empty with one shard, which has all of them. */
+  readonly name: string;
+}
+
+/** One reader has everything, whatever the layouts are. */
+export const UNDIVIDED: Division = { shards: [], shardOf: () => 0, name: '' };
+
+/**
+ * Instances that may read at the moment, each with the number of shards that it holds. One that does not say so again within REDIS_LEASE_MS
+ * is forgotten. Every method rejects when the store does not answer.
+ */
+export abstract class IngestReaders {
+  /** This instance may read. @returns all of them, this one included */
+  abstract attend(instance: string, held: number): Promise<Map<string, number>>;
+
+  /** This instance reads nothing more. */
+  abstract leave(instance: string): Promise<void>;
 }
 
 /**

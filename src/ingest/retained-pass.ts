@@ -16,15 +16,17 @@ export class RetainedPass {
    * @param sink where device messages are stored
    * @param clientId of the connection that reads them
    * @param done all were read; not called after {@link stop}
+   * @param shard whose topics are read; none: all
    */
   constructor(
     private readonly parts: SharedIngestParts,
     sink: DeviceSink,
     private readonly clientId: string,
     private readonly done: () => void,
+    shard?: number,
   ) {
     this.state = new RetainedState(parts.config);
-    this.messages = parts.messages.into(sink, this.state);
+    this.messages = parts.messages.into(sink, this.state, shard);
   }
 
   /** The live session is connected, and no message has come through it. @param missed messages may have been missed */

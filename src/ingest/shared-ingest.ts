@@ -30,6 +30,8 @@ export class SharedIngest extends Ingest {
   private readonly grace: UpstreamGrace;
   private readonly localMode: LocalMode;
   private readonly groupReturn: GroupReturn;
+  /** ROLE lets this instance be a member. */
+  private readonly reads: boolean;
   private own: GroupMember | undefined;
   /** The slot of the last own member: preferred after Redis was away, even if Redis comes back empty. */
   private slotBefore: number | undefined;
@@ -63,7 +65,8 @@ export class SharedIngest extends Ingest {
       claim: (payload) => this.heardClaim(payload),
     });
     this.claims = new StoreClaims(parts, this.notes);
-    this.groupReturn = new GroupReturn(this.notes, () => this.evaluate());
+    this.reads = parts.config.redis.role !== 'edge';
+    this.groupReturn = new GroupReturn(this.notes, () => this.evaluate(), this.reads ? 1 : 0);
     this.localMode = new LocalMode(parts, {
       away: () => this.away(),
       reachable: () => background('ingest', this.look()),
@@ -151,7 +154,7 @@ export class SharedIngest extends Ingest {
         this.lost(member, 'its slot is lost');
       }
     }
-    if (this.own === undefined && !this.stopped && this.notes.connected && this.claims.free) {
+    if (this.own === undefined && this.reads && !this.stopped && this.notes.connected && this.claims.free) {
       await this.join();
     }
     if (this.own !== undefined) {
@@ -167,7 +170,7 @@ export class SharedIngest extends Ingest {
       // After Redis was away all slots are abandoned until their holders are back.
       return;
     }
-    const mayAdopt = this.adopted === undefined && !this.stopped && this.notes.connected;
+    const mayAdopt = this.reads && this.adopted === undefined && !this.stopped && this.notes.connected;
     if (abandoned > 0 && mayAdopt && this.claims.free) {
       const slot = await this.slots.adopt();
       if (slot !== null) {
@@ -239,7 +242,8 @@ export class SharedIngest extends Ingest {
       store.mode === 'local' ? this.localMode.session?.up === true : read && store.storeReachable,
       this.notes.connected,
     );
-    if (store.mode !== 'local' || this.own?.caughtUp !== true) {
+    const isStored = this.reads ? this.own?.caughtUp === true : this.othersUp > 0;
+    if (store.mode !== 'local' || !isStored) {
       this.groupReturn.reset();
     } else if (this.groupReturn.ready) {
       background(
@@ -445,13 +449,17 @@ export class GroupReturn {
   /** performance.now() since when this instance's own share is stored; undefined while it is not. */
   private waitingSince: number | undefined;
   private asking = false;
-  /** Members that have answered, this one included; 0 until all have. */
+  /** Members that have answered, this one included where it is one; 0 until all have. */
   private through = 0;
 
-  /** @param changed the answer is known now */
+  /**
+   * @param changed the answer is known now
+   * @param self 1 where this instance is a member, 0 where it only waits for the others
+   */
   constructor(
     private readonly notes: Pick<IngestNotes, 'passMarker'>,
     private readonly changed: () => void,
+    private readonly self: 0 | 1 = 1,
   ) {}
 
   /** Every member has stored what was queued for it, or the wait for the others is over. */
@@ -500,7 +508,7 @@ export class GroupReturn {
     this.asking = true;
     const since = this.waitingSince;
     const others = Math.max(this.othersBefore, this.answered.size, othersNow);
-    const members = 1 + (this.waitedMs < FORGET_AFTER_MS ? others : othersNow);
+    const members = Math.max(1, this.self + (this.waitedMs < FORGET_AFTER_MS ? others : othersNow));
     const passed = await this.notes.passMarker(members);
     this.asking = false;
     if (this.waitingSince !== since) {

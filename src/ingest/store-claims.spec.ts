@@ -1,6 +1,6 @@
 import { testConfig } from '../../test/support/test-config.js';
 import { Metrics } from '../metrics/metrics.js';
-import type { SharedStore, StoreIdentity } from './ports.js';
+import { type Division, type SharedStore, type StoreIdentity, UNDIVIDED } from './ports.js';
 import { StoreClaims } from './store-claims.js';
 import { Upstream } from './upstream.js';
 
@@ -17,6 +17,7 @@ class Instance {
   constructor(
     public store: StoreIdentity,
     mode: 'leased' | 'shared' = 'leased',
+    division = UNDIVIDED,
   ) {
     const metrics = new Metrics();
     this.upstream = new Upstream(metrics);
@@ -25,6 +26,7 @@ class Instance {
       {
         config,
         metrics,
+        division,
         upstream: this.upstream,
         store: { identify: () => Promise.resolve(this.store) } as unknown as SharedStore,
       },
@@ -101,6 +103,31 @@ describe(StoreClaims.name, () => {
     expect(shared.claims.free).toBe(false);
     expect(shared.upstream.hindrance).toMatch(/MQTT_INGEST=leased .* with all instances stopped/);
     expect(shared.names).toEqual(['g']);
+  });
+
+  it('does not begin while instances read that divide the topics in another way, and leaves them to those', async () => {
+    const dividing = (name: string): Division => ({ ...UNDIVIDED, name });
+    const whole = await reading(store('a'));
+    const halves = new Instance(store('a'), 'leased', dividing('abc'));
+    await halves.claims.identify();
+    halves.hears(whole);
+    expect([halves.claims.free, halves.claims.otherDivision]).toEqual([false, true]);
+    expect(halves.upstream.hindrance).toMatch(/another INGEST_SHARDS.*this one begins when they are gone/);
+    const alike = await reading(store('a'), 'leased', dividing('abc'));
+    whole.claims.withdraw();
+    halves.hears(whole);
+    halves.hears(alike);
+    expect([halves.claims.free, halves.claims.otherDivision]).toEqual([true, false]);
+    // Both began in the same moment: one of them ends, and it is the same one for both.
+    halves.claims.renew(0);
+    whole.hears(halves);
+    whole.claims.renew(0);
+    now = LEASE_MS;
+    await halves.claims.identify();
+    whole.claims.renew(0);
+    halves.hears(whole);
+    await halves.claims.identify();
+    expect([whole.claims.yields, halves.claims.yields]).toEqual([false, true]);
   });
 
   it('goes on when its Redis comes back empty, whatever claims of before are still under way', async () => {

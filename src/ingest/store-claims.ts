@@ -53,7 +53,7 @@ export class StoreClaims {
 
   /** @param now monotonic ms; replaced in tests */
   constructor(
-    private readonly parts: Pick<SharedIngestParts, 'config' | 'metrics' | 'store' | 'upstream'>,
+    private readonly parts: Pick<SharedIngestParts, 'config' | 'metrics' | 'store' | 'upstream' | 'division'>,
     private readonly notes: Pick<IngestNotes, 'claim' | 'claimUnder'>,
     private readonly now: () => number = () => performance.now(),
   ) {}
@@ -77,6 +77,12 @@ export class StoreClaims {
       rival !== undefined &&
       (rival.bornMs - own.bornMs || (keyOf(rival) < this.ownKey(own) ? -1 : 1)) < 0
     );
+  }
+
+  /** Instances that share this store divide the topics in another way, and read all of them. */
+  get otherDivision(): boolean {
+    const rival = this.own && this.rival();
+    return rival !== undefined && rival.store === this.own?.id && rival.mode.startsWith('leased');
   }
 
   /** Asks the store who it is. Rejects when it does not answer. */
@@ -113,7 +119,7 @@ export class StoreClaims {
       const claim: Claim = {
         store: own.id,
         bornMs: own.bornMs,
-        mode: config.mqtt.ingest,
+        mode: this.mode,
         namespace: config.redis.namespace,
         behindMs: Math.round(behindMs),
       };
@@ -152,12 +158,12 @@ export class StoreClaims {
   /** Says in log, health and metric whether somebody else reads; nothing while that is as before. */
   tell(): void {
     const rival = this.own === undefined ? undefined : this.rival();
-    const { metrics, upstream, config } = this.parts;
+    const { metrics, upstream } = this.parts;
     const reason =
       rival === undefined
         ? undefined
         : rival.store === this.own?.id
-          ? `instances with MQTT_INGEST=${rival.mode} read for this deployment, this one has ${config.mqtt.ingest}: change it with all instances stopped`
+          ? this.otherReaders(rival)
           : `instances of namespace ${rival.namespace} read under the same names at the broker, with another Redis or as another deployment`;
     if (reason === this.said) {
       return;
@@ -194,7 +200,20 @@ export class StoreClaims {
   }
 
   private ownKey({ id }: StoreIdentity): string {
-    return keyOf({ store: id, mode: this.parts.config.mqtt.ingest });
+    return keyOf({ store: id, mode: this.mode });
+  }
+
+  /** Readers that divide the topics differently would read a topic twice, or not at all: as different as `leased` and `shared`. */
+  private get mode(): string {
+    const { config, division } = this.parts;
+    return division.name === '' ? config.mqtt.ingest : `leased/${config.mqtt.ingestShards}/${division.name}`;
+  }
+
+  private otherReaders({ mode }: Claim): string {
+    const [ingest] = mode.split('/');
+    return ingest === this.parts.config.mqtt.ingest
+      ? 'instances with another INGEST_SHARDS, or with layouts that divide the topics differently, read for this deployment: this one begins when they are gone'
+      : `instances with MQTT_INGEST=${ingest} read for this deployment, this one has ${this.parts.config.mqtt.ingest}: change it with all instances stopped`;
   }
 }
 

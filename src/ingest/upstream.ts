@@ -21,6 +21,9 @@ export class Upstream {
   /** Why this instance does not read although it could; for health. */
   hindrance: string | undefined;
 
+  /** Shards of INGEST_SHARDS that this instance reads; undefined where there is no lease. */
+  shards: readonly number[] | undefined;
+
   constructor(private readonly metrics: Metrics) {}
 
   get up(): boolean {

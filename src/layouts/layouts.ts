@@ -2,16 +2,20 @@ import { dirname, resolve } from 'node:path';
 import { ConfigError } from '../config/load-config.js';
 import type { Config } from '../config/config.js';
 import { compileLayouts, type CompiledLayouts } from './compile.js';
+import { divide } from './division.js';
 import { LayoutFileError, readLayoutFile } from './layout-file.js';
 
 /** @throws {ConfigError} with a line for each mistake in the file */
 export function loadLayouts(config: Pick<Config, 'layouts' | 'mqtt'>): CompiledLayouts | null {
   const { file } = config.layouts;
   if (file === undefined) {
+    divide(null, config.mqtt.ingestShards);
     return null;
   }
   try {
-    return compileLayouts(readLayoutFile(file), config.mqtt);
+    const layouts = compileLayouts(readLayoutFile(file), config.mqtt);
+    divide(layouts, config.mqtt.ingestShards);
+    return layouts;
   } catch (error) {
     if (error instanceof LayoutFileError) {
       throw new ConfigError(error.problems.map((problem) => `LAYOUT_FILE: ${problem}`));

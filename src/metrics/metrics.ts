@@ -21,6 +21,7 @@ export type DropReason = 'slow' | 'closed' | 'unsubscribed' | 'resync' | 'histor
 const CONNECTION_OUTCOMES = [
   ...['accepted', 'unauthorized', 'too_many_user', 'refused_path', 'refused_origin', 'refused_capacity'],
   ...['refused_address', 'refused_rate', 'refused_pending', 'refused_draining', 'refused_request'],
+  'refused_role',
 ];
 const TOKEN_OUTCOMES = [
   ...[
@@ -74,7 +75,7 @@ export class Metrics {
   );
   readonly connections = this.counter(
     'connections_total',
-    'Connection attempts by outcome: accepted, unauthorized, too_many_user, refused_path, refused_origin, refused_capacity, refused_address, refused_rate, refused_pending, refused_draining, refused_request (no WebSocket handshake)',
+    'Connection attempts by outcome: accepted, unauthorized, too_many_user, refused_path, refused_origin, refused_capacity, refused_address, refused_rate, refused_pending, refused_draining, refused_request (no WebSocket handshake), refused_role (ROLE=ingest)',
     ['outcome'],
   );
   readonly socketsRefused = this.counter(
@@ -368,7 +369,17 @@ export class Metrics {
   );
   readonly leaseHeld = this.gauge(
     'ingest_lease_held',
-    '1 on the instance that reads device topics in leased mode',
+    '1 on instances that read device topics in leased mode: one, or with INGEST_SHARDS each that reads a shard',
+  );
+  readonly ingestShardHeld = this.gauge(
+    'ingest_shard_held',
+    '1 on the instance that reads the shard of the device topics (INGEST_SHARDS; shard 0 is all of them without)',
+    ['shard'],
+  );
+  readonly ingestShardBacklog = this.gauge(
+    'ingest_shard_backlog_seconds',
+    'What a message of the shard waits at the broker until this instance has stored it; 0 where it does not read the shard',
+    ['shard'],
   );
   readonly ingestConflict = this.gauge(
     'ingest_conflict',

@@ -192,6 +192,15 @@ export class IngestSession {
     }
   }
 
+  /** Topics that others read: if the broker still has them for this session, it shall forget them. Those wanted here are kept. */
+  disown(filters: readonly string[]): void {
+    const wanted = new Set(this.subscriptions.map(({ filter }) => filter));
+    filters.filter((filter) => !wanted.has(filter)).forEach((filter) => this.obsolete.add(filter));
+    if (this.client !== undefined && this.granted) {
+      this.letGo(this.client);
+    }
+  }
+
   private letGo(client: MqttClient): void {
     if (this.obsolete.size > 0) {
       client.unsubscribe([...this.obsolete]);

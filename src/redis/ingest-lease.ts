@@ -4,16 +4,20 @@ import { connectionOf, type StorePlace } from './scripts.js';
 /** The ingest lease in Redis: one key that expires, changed only by redis/lua/lease.lua, which compares the token. */
 export class RedisIngestLease extends IngestLease {
   private readonly headKey: string;
+  private readonly shard: string;
 
   /**
    * @param place of the first partition, whose fence tokens must exceed
    * @param leaseMs life of the lease without renewal
+   * @param shard the first one has the names of the only one
    */
   constructor(
     private readonly place: StorePlace,
     private readonly leaseMs: number,
+    shard = 0,
   ) {
     super();
+    this.shard = shard === 0 ? '' : `:${shard}`;
     this.headKey = `${place.prefix}head`;
   }
 
@@ -37,6 +41,6 @@ export class RedisIngestLease extends IngestLease {
   }
 
   private async run(what: string, ...args: (string | number)[]): Promise<unknown> {
-    return connectionOf(this.place).sluiceLease(this.headKey, what, ...args.map(String));
+    return connectionOf(this.place).sluiceLease(this.headKey, what, this.shard, ...args.map(String));
   }
 }

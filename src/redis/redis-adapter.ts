@@ -44,8 +44,9 @@ const STOP_TIMEOUT_MS = 2_000;
  * instance are served from this process, fed by its own reader of device messages: see {@link mode}.
  */
 export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedStore {
-  /** Writes into the store in every mode: for sessions whose messages belong there, also before the return to it. */
+  /** Writes into the store in every mode: for sessions whose messages belong there, also before the return to it. That of the first shard. */
   readonly storeWriter: StoreWriter;
+  private readonly writers: StoreWriter[];
   /** Read where the rooms are; what is written here is of a local session, and stays in this process. */
   readonly edgeNodes: EdgeNodes;
   private readonly localNodes: MemoryEdgeNodes;
@@ -60,7 +61,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   private readonly modeListeners = new Listeners<StoreMode>();
   private readonly reachableListeners = new Listeners<boolean>();
   private readonly congestionListeners = new Listeners<boolean>();
-  private readonly fencedListeners = new Listeners<void>();
+  private readonly fencedListeners = new Listeners<number>();
 
   /** @param createNodes makes the connections to the servers; it is given their events */
   constructor(
@@ -71,10 +72,11 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   ) {
     super();
     this.store = new RedisStore(config, metrics, {
-      fenced: () => this.fencedListeners.tell(),
+      fenced: (shard) => this.fencedListeners.tell(shard),
       congested: (congested) => this.congestionListeners.tell(congested),
     });
     this.storeWriter = new StoreWriter(this.store);
+    this.writers = [this.storeWriter];
     this.bus = new RedisInstanceBus(
       {
         place: this.store.partitions.common,
@@ -133,22 +135,27 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   /**
    * Fences the store: publications of holders with lower tokens are refused in every partition.
    * @param token greater than all before; a whole number below 2^53
+   * @param shard whose holders these are: each shard has a fence of its own
    * @throws when a higher token is there already, or Redis does not answer
    */
-  async raiseFence(token: number): Promise<void> {
-    if (!(await this.store.raiseFence(token))) {
+  async raiseFence(token: number, shard = 0): Promise<void> {
+    if (!(await this.store.raiseFence(token, shard))) {
       throw new Error('a newer ingest holder has raised the fence higher');
     }
-    this.store.token = String(token);
+  }
+
+  /** Writes what a shard reads, in every mode. */
+  writerOf(shard: number): StoreWriter {
+    return (this.writers[shard] ??= new StoreWriter(this.store, shard));
   }
 
   /** Publishes without a fence from now on; for MQTT_INGEST=shared. */
   dropFence(): void {
-    this.store.token = '';
+    this.store.lane(0).token = '';
   }
 
   /** A newer holder's fence refused what this instance published; nothing of it was stored or settled. */
-  onFenced(listener: () => void): Unsubscribe {
+  onFenced(listener: (shard: number) => void): Unsubscribe {
     return this.fencedListeners.add(listener);
   }
 
@@ -236,7 +243,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
 
   publish(message: DeviceMessage): void {
     if (this.modes.mode === 'store') {
-      this.store.push(message);
+      this.storeWriter.publish(message);
     } else {
       this.publishLocal(message);
     }

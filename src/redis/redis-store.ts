@@ -51,21 +51,19 @@ export class RedisStore {
   readonly places: readonly StorePlace[];
   /** Of what all instances share, for any number of partitions. */
   readonly commonPlace: StorePlace;
-  private readonly queues: PartitionQueue[];
-  private readonly bases: BaseReads[];
+  private readonly lanes: Lane[] = [];
+  private readonly createQueues: (lane: Lane) => PartitionQueue[];
   private readonly dirty = new Set<PartitionQueue>();
   private readonly bound: PendingBound;
   private scheduled = false;
   private retry: NodeJS.Timeout | null = null;
   private readonly retries = new Set<PartitionQueue>();
   private nodes!: StoreNodes;
-  /** The token of this ingest holder; empty without fencing. */
-  token = '';
 
   constructor(
     private readonly config: Pick<Config, 'rooms' | 'redis'>,
     private readonly metrics: Metrics,
-    private readonly events: { fenced(): void; congested(congested: boolean): void },
+    private readonly events: { fenced(shard: number): void; congested(congested: boolean): void },
   ) {
     const { redis } = config;
     this.partitions = new Partitions(redis.namespace, redis.partitions);
@@ -76,22 +74,17 @@ export class RedisStore {
     this.places = this.partitions.all.map(placeOf);
     this.commonPlace = placeOf(this.partitions.common);
     this.bound = new PendingBound(redis.maxPendingPublications, (congested) => events.congested(congested));
-    const context = {
-      maxBatchOperations: redis.batchMaxPublications,
-      send: (partition: Partition, batch: Parameters<RedisNode['publish']>[1]) =>
-        this.send(partition, batch.bytes.length, batch),
-      fenced: () => this.fenced(),
-      done: (operations: number) => this.bound.settled(operations),
-      retryLater: (queue: PartitionQueue) => this.retryLater(queue),
+    this.createQueues = (lane) => {
+      const context = {
+        maxBatchOperations: redis.batchMaxPublications,
+        send: (partition: Partition, batch: Parameters<RedisNode['publish']>[1]) =>
+          this.send(partition, batch.bytes.length, batch, lane.token),
+        fenced: () => this.fenced(lane.shard),
+        done: (operations: number) => this.bound.settled(operations),
+        retryLater: (queue: PartitionQueue) => this.retryLater(queue),
+      };
+      return this.partitions.all.map((partition) => new PartitionQueue(partition, context));
     };
-    this.queues = this.partitions.all.map((partition) => new PartitionQueue(partition, context));
-    this.bases = this.queues.map(
-      (queue) =>
-        new BaseReads(
-          () => queue.written(),
-          (deviceIds) => this.readBases(queue.partition, deviceIds),
-        ),
-    );
     mirrorGauge(metrics.redisPending, () => this.bound.pending);
   }
 
@@ -115,12 +108,22 @@ export class RedisStore {
     return this.nodes.nodeOf(partition);
   }
 
+  /** What a shard writes, under a token of its own; made when it is first asked for. The first one is that of the only shard. */
+  lane(shard: number): Lane {
+    for (let next = this.lanes.length; next <= shard; next += 1) {
+      this.lanes.push(
+        new Lane(next, this.createQueues, (queue, ids) => this.readBases(queue.partition, ids)),
+      );
+    }
+    return this.lanes[shard] as Lane;
+  }
+
   /** Queues an operation; all operations of one event-loop turn are sent together. */
-  push(operation: Operation): void {
+  push(operation: Operation, lane: Lane): void {
     if (!this.bound.take(operation)) {
       return;
     }
-    const queue = this.queues[this.partitions.of(operation.deviceId).index] as PartitionQueue;
+    const queue = lane.queues[this.partitions.of(operation.deviceId).index] as PartitionQueue;
     queue.push(operation);
     this.dirty.add(queue);
     if (!this.scheduled) {
@@ -133,16 +136,16 @@ export class RedisStore {
    * The newest telemetry of a device, after all that is queued.
    * @throws {StoreLostError} when the store is lost before it answered
    */
-  base(deviceId: string): Promise<TelemetryBase | null> {
-    return (this.bases[this.partitions.of(deviceId).index] as BaseReads).of(deviceId);
+  base(deviceId: string, lane: Lane): Promise<TelemetryBase | null> {
+    return (lane.bases[this.partitions.of(deviceId).index] as BaseReads).of(deviceId);
   }
 
   /** Drops all pending operations and all nodes' good health; see {@link PartitionQueue.drop}. */
   drop(why: string): void {
-    for (const queue of this.queues) {
-      queue.drop(why);
+    for (const { queues, bases } of this.lanes) {
+      queues.forEach((queue) => queue.drop(why));
+      bases.forEach((base) => base.drop(why));
     }
-    this.bases.forEach((bases) => bases.drop(why));
     for (const node of this.nodes.nodes) {
       node.startAnew();
     }
@@ -329,14 +332,14 @@ export class RedisStore {
     return known.length === 0 ? null : new Map(known);
   }
 
-  async writeNode(node: string, { replace, parts }: EdgeNodeChange): Promise<boolean> {
+  async writeNode(node: string, { replace, parts }: EdgeNodeChange, lane: Lane): Promise<boolean> {
     const partition = this.partitions.of(node);
     const texts = [...parts].flatMap(([name, text]) => [name, text ?? '']);
     const answer = await this.call(partition, (redis) =>
-      redis.sluiceEdgeNode(partition.headKey, this.token, node, replace ? '1' : '0', ...texts),
+      redis.sluiceEdgeNode(partition.headKey, lane.token, node, replace ? '1' : '0', ...texts),
     );
     if (answer === 'F') {
-      this.fenced();
+      this.fenced(lane.shard);
       throw new StoreLostError('a newer holder has fenced this one');
     }
     return answer === 'A';
@@ -361,19 +364,24 @@ export class RedisStore {
     return Date.now() - this.config.rooms.deviceExpiryS * 1000 * (9 / 8);
   }
 
-  /** @returns false when a partition has seen a higher token */
-  async raiseFence(token: number): Promise<boolean> {
+  /** From now on this shard's writes carry the token. @returns false when a partition has seen a higher one */
+  async raiseFence(token: number, shard: number): Promise<boolean> {
+    const text = shard === 0 ? String(token) : `${token}:${shard}`;
     const raised = await Promise.all(
       this.partitions.all.map((partition) =>
-        this.call(partition, (redis) => redis.sluiceFence(partition.headKey, String(token))),
+        this.call(partition, (redis) => redis.sluiceFence(partition.headKey, text)),
       ),
     );
-    return raised.every((answer) => answer === 1);
+    if (!raised.every((answer) => answer === 1)) {
+      return false;
+    }
+    this.lane(shard).token = text;
+    return true;
   }
 
-  private fenced(): void {
+  private fenced(shard: number): void {
     this.metrics.redisFenced.inc();
-    this.events.fenced();
+    this.events.fenced(shard);
   }
 
   /** An unreadable state must not keep the others from being read: it counts as nothing. */
@@ -413,8 +421,9 @@ export class RedisStore {
     partition: Partition,
     bytes: number,
     batch: Parameters<RedisNode['publish']>[1],
+    token: string,
   ): Promise<BatchReply> | null {
-    const sent = this.nodes.nodeOf(partition)?.publish(partition, batch, this.token) ?? null;
+    const sent = this.nodes.nodeOf(partition)?.publish(partition, batch, token) ?? null;
     if (sent !== null) {
       this.metrics.redisBatches.inc();
       this.metrics.redisBatchBytes.inc(bytes);
@@ -452,28 +461,59 @@ function flushQueue(queue: PartitionQueue): void {
   }
 }
 
+/** The writes of one shard: in order per device, and refused together when another instance has taken the shard over. */
+class Lane {
+  readonly queues: readonly PartitionQueue[];
+  readonly bases: readonly BaseReads[];
+  /** Of the ingest holder, with its shard; empty without fencing. */
+  token = '';
+
+  constructor(
+    readonly shard: number,
+    createQueues: (lane: Lane) => PartitionQueue[],
+    readBases: (queue: PartitionQueue, deviceIds: readonly string[]) => Promise<(TelemetryBase | null)[]>,
+  ) {
+    this.queues = createQueues(this);
+    this.bases = this.queues.map(
+      (queue) =>
+        new BaseReads(
+          () => queue.written(),
+          (deviceIds) => readBases(queue, deviceIds),
+        ),
+    );
+  }
+}
+
 /** Writes of devices into the store; per device in the order of the calls. */
 export class StoreWriter {
   readonly edgeNodes: EdgeNodes;
 
-  constructor(private readonly store: RedisStore) {
+  private readonly lane: Lane;
+
+  /** @param shard whose devices these are */
+  constructor(
+    private readonly store: RedisStore,
+    shard = 0,
+  ) {
+    const lane = store.lane(shard);
+    this.lane = lane;
     this.edgeNodes = {
       read: (node) => store.readNode(node),
-      write: (node, change) => store.writeNode(node, change),
+      write: (node, change) => store.writeNode(node, change, lane),
     };
   }
 
   publish(message: DeviceMessage): void {
-    this.store.push(message);
+    this.store.push(message, this.lane);
   }
 
   fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
     const change = { kind: 'fill', payload, receivedAt } as const;
-    this.store.push({ deviceId, change, stored: () => undefined, lost: () => undefined });
+    this.store.push({ deviceId, change, stored: () => undefined, lost: () => undefined }, this.lane);
   }
 
   base(deviceId: string): Promise<TelemetryBase | null> {
-    return this.store.base(deviceId);
+    return this.store.base(deviceId, this.lane);
   }
 
   eachDevice(take: (device: LastHeard) => void): Promise<void> {
@@ -492,7 +532,7 @@ export class StoreWriter {
 
   private change(deviceId: string, change: StateChange['change']): Promise<StateOutcome> {
     return new Promise((resolve, reject) => {
-      this.store.push({ deviceId, change, stored: resolve, lost: reject });
+      this.store.push({ deviceId, change, stored: resolve, lost: reject }, this.lane);
     });
   }
 }

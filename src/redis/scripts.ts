@@ -24,6 +24,7 @@ const PARTS = {
   sluiceAgree: ['agreement'],
   sluicePresence: ['presence'],
   sluiceLease: ['lease'],
+  sluiceReaders: ['readers'],
   sluiceSlots: ['slots'],
   sluiceBus: ['bus'],
   sluiceRevocations: ['revocations'],
@@ -53,6 +54,7 @@ export interface ScriptedRedis extends Redis {
   sluiceHeartbeat: Script<string>;
   sluiceAgree: Script<number>;
   sluiceLease: Script<unknown>;
+  sluiceReaders: Script<unknown>;
   sluiceSlots: Script<unknown>;
   sluicePresence: Script<[before: number, after: number, answers: string]>;
   sluiceBus: Script<string[]>;

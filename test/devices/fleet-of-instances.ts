@@ -27,7 +27,7 @@ export interface Instances {
 export async function startInstances(
   own: Own,
   count: number,
-  extra: Record<string, string> = {},
+  extra: Record<string, string> | ((index: number) => Record<string, string>) = {},
   brokerOptions: { persistence?: boolean; acl?: string } = {},
 ): Promise<Instances> {
   const [broker, redis] = await Promise.all([
@@ -55,7 +55,7 @@ export async function startInstances(
     MQTT_URL: broker.url,
     REDIS_URL: `redis://127.0.0.1:${redisLinks[index]!.port}`,
     DRAIN_SPREAD_MS: '0',
-    ...extra,
+    ...(typeof extra === 'function' ? extra(index) : extra),
   });
   const instances = await Promise.all(redisLinks.map((_link, index) => startSluice({ env: env(index) })));
   instances.forEach((instance) => own(instance));
@@ -84,11 +84,15 @@ export class Counting {
   private running = true;
   private readonly done: Promise<void>;
 
-  /** @param everyMs time between two publications */
+  /**
+   * @param everyMs time between two publications
+   * @param topic of its telemetry
+   */
   constructor(
     private readonly device: Device,
-    private readonly deviceId: string,
+    deviceId: string,
     private readonly everyMs = 4,
+    private readonly topic = `devices/${deviceId}/telemetry`,
   ) {
     this.done = this.run();
   }
@@ -102,7 +106,7 @@ export class Counting {
 
   private async run(): Promise<void> {
     while (this.running) {
-      await this.device.publish(`devices/${this.deviceId}/telemetry`, String(this.sent));
+      await this.device.publish(this.topic, String(this.sent));
       this.sent += 1;
       await new Promise((resolve) => setTimeout(resolve, this.everyMs));
     }

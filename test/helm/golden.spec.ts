@@ -7,6 +7,7 @@ const golden = {
   production: ['deployment', 'configmap', 'ingress', 'hpa', 'networkpolicy', 'pdb', 'servicemonitor'],
   'cluster-redis-tls': ['httproute', 'networkpolicy', 'configmap'],
   'no-redis': ['secret', 'ingress'],
+  roles: ['deployment', 'service', 'service-management', 'networkpolicy', 'pdb'],
 };
 const folder = `${root}test/helm/golden`;
 

@@ -146,6 +146,11 @@ const combinations: [string, string[], string][] = [
     ['redis.existingSecret=r', 'redis.url=redis://redis', 'redis.usernameKey=u', 'redis.username=u'],
     'redis.username and redis.usernameKey are both set',
   ],
+  [
+    'roles without a Redis',
+    ['ingest.enabled=true'],
+    'ingest.enabled is true but there is no Redis, in which pods that read and pods that serve dashboards meet',
+  ],
   ['a user without a Redis', ['redis.username=u'], 'redis.username is set but there is no Redis'],
   [
     'a path that does not lead to the WebSocket',

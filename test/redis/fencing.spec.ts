@@ -44,6 +44,32 @@ describe('the fence between ingest holders', () => {
     await expect(old.adapter.setMeta('d1', Buffer.from('{}'))).rejects.toThrow('fenced');
   });
 
+  it('has a fence for each shard: a takeover of one refuses nothing of the others', async () => {
+    const namespace = 'fence-4';
+    const [a, b] = [
+      own(await startInstance(redis.url, { redis: { namespace, ...PATIENT } })),
+      own(await startInstance(redis.url, { redis: { namespace, ...PATIENT } })),
+    ];
+    const fenced: number[] = [];
+    a.adapter.onFenced((shard) => fenced.push(shard));
+    const write = (instance: typeof a, shard: number, deviceId: string): Promise<unknown> =>
+      instance.adapter.writerOf(shard).setMeta(deviceId, Buffer.from('{}'));
+    await a.adapter.raiseFence(10, 0);
+    await a.adapter.raiseFence(20, 1);
+    await b.adapter.raiseFence(21, 1);
+    await expect(write(a, 1, 'd1')).rejects.toThrow('fenced');
+    expect(fenced).toEqual([1]);
+    await write(a, 0, 'd0');
+    await write(b, 1, 'd1');
+    await expect(a.adapter.raiseFence(20, 1)).rejects.toThrow('higher');
+    // The first shard has the fence of a release, or an instance, that knows of one reader alone.
+    await expect(write(b, 0, 'd0')).resolves.toBeUndefined(); // without a token
+    await b.adapter.raiseFence(11);
+    await expect(write(a, 0, 'd0')).rejects.toThrow('fenced');
+    const edgeNodes = a.adapter.writerOf(1).edgeNodes.write('g/n', { replace: true, parts: new Map() });
+    await expect(edgeNodes).rejects.toThrow('fenced');
+  });
+
   it('does not fence who has no token', async () => {
     const leased = own(await startInstance(redis.url, { redis: { namespace: 'fence-3', ...PATIENT } }));
     const without = own(await startInstance(redis.url, { redis: { namespace: 'fence-3', ...PATIENT } }));

@@ -1,4 +1,5 @@
 import { RedisIngestLease } from '../../src/redis/ingest-lease.js';
+import { RedisIngestReaders } from '../../src/redis/ingest-readers.js';
 import { RedisIngestSlots } from '../../src/redis/ingest-slots.js';
 import { stopAfterAll } from '../support/cleanup.js';
 import { startRedis } from '../support/redis.js';
@@ -53,6 +54,44 @@ describe('who reads device topics, in Redis', () => {
       await instance.adapter.raiseFence(second + 7);
       await lease().release(second);
       expect(await lease().acquire(0, 0)).toBe(second + 8);
+    });
+  });
+
+  describe(`${RedisIngestLease.name} of several shards`, () => {
+    const leaseOf = (shard: number): RedisIngestLease =>
+      new RedisIngestLease(instance.adapter.leasePlace, LEASE_MS, shard);
+
+    it('is one for each shard, under the fence of that shard', async () => {
+      const first = (await leaseOf(0).acquire(0, 0))!;
+      await instance.adapter.raiseFence(first + 1_000_000_000, 1);
+      const second = (await leaseOf(1).acquire(0, 0))!;
+      expect(second).toBe(first + 1_000_000_001);
+      expect(await leaseOf(1).acquire(0, 0)).toBeNull();
+      expect(await lease().renew(first, 'reading')).toBe(true);
+      await leaseOf(1).release(second);
+      expect([await leaseOf(1).read(), (await lease().read())?.token]).toEqual([null, first]);
+    });
+  });
+
+  describe(RedisIngestReaders.name, () => {
+    const readers = (lifeMs = LEASE_MS): RedisIngestReaders =>
+      new RedisIngestReaders(instance.adapter.leasePlace, lifeMs);
+
+    it('tells everyone who may read and what each holds, without those who left or are silent', async () => {
+      await readers().attend('a', 2);
+      await readers(1).attend('silent', 1);
+      await eventually(
+        async () => !(await readers().attend('b', 0)).has('silent'),
+        'the end of the silent one',
+      );
+      expect(await readers().attend('b', 1)).toEqual(
+        new Map([
+          ['a', 2],
+          ['b', 1],
+        ]),
+      );
+      await readers().leave('a');
+      expect(await readers().attend('b', 1)).toEqual(new Map([['b', 1]]));
     });
   });
 

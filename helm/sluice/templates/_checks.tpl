@@ -45,6 +45,7 @@ so that one run names every mistake, each with what to change.
 {{- if and $v.ingress.enabled (eq $v.ingress.pathType "Exact") (ne $v.ingress.path $v.websocket.path) }}{{ $problems = append $problems (printf "ingress.path is %s, exactly, which does not lead to websocket.path %s: make them the same, or ingress.pathType=Prefix" $v.ingress.path $v.websocket.path) }}{{ end -}}
 
 {{- if and (gt $pods 1) (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems (printf "%d pods without Redis would each have rooms of their own: set redis.existingSecret or redis.url, or run one pod (replicaCount=1, autoscaling.enabled=false)" $pods) }}{{ end -}}
+{{- if and $v.ingest.enabled (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems "ingest.enabled is true but there is no Redis, in which pods that read and pods that serve dashboards meet: set redis.existingSecret or redis.url, or ingest.enabled=false" }}{{ end -}}
 {{- if $v.autoscaling.enabled -}}
 {{- $limits := default dict $v.resources.limits -}}
 {{- $requests := default dict $v.resources.requests -}}

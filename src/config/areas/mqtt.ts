@@ -39,6 +39,12 @@ export const mqttSettings = {
     'leased',
     'Who reads device topics when there is a Redis: leased = one instance at a time, order per device kept; shared = all share them',
   ),
+  ingestShards: int(
+    'INGEST_SHARDS',
+    1,
+    [1, 64],
+    'Readers at a time with MQTT_INGEST=leased, each with its part of the topics, by the levels that `only` lists in LAYOUT_FILE; the same on all instances',
+  ),
   sharedGroup: optionalText(
     'MQTT_SHARED_GROUP',
     'Group name of the shared subscription; two deployments on one broker need different ones',

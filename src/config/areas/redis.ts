@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { constant, int, matching, optionalText, secret, type ValuesOf } from '../setting.js';
+import { constant, int, matching, oneOf, optionalText, secret, type ValuesOf } from '../setting.js';
 
 /** What the instances share through Redis. */
 export const redisSettings = {
@@ -24,6 +24,12 @@ export const redisSettings = {
     'sluice',
     z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, 'must be 1 to 64 of A-Z a-z 0-9 . _ -'),
     'Prefix of Redis keys, MQTT client ids and the lease, so that two deployments can share a broker and a Redis',
+  ),
+  role: oneOf(
+    'ROLE',
+    ['all', 'ingest', 'edge'],
+    'all',
+    'What this instance does of the work that a Redis joins: all = reads device topics when it is its turn, and serves dashboards; ingest = reads them, and serves no dashboards; edge = serves dashboards, and never reads',
   ),
   partitions: int(
     'REDIS_PARTITIONS',

@@ -88,12 +88,13 @@ function lookForEnd(this: Socket): void {
 export class UpgradeHandler {
   readonly server: WebSocketServer;
   private readonly logger = new Logger(UpgradeHandler.name);
+  private readonly servesDashboards: boolean;
   private readonly paths: ReadonlySet<string>;
   private readonly origins: ReadonlySet<string>;
   private readonly departures = new Departures();
 
   constructor(
-    @Inject(CONFIG) { ws }: Config,
+    @Inject(CONFIG) { ws, redis }: Config,
     private readonly metrics: Metrics,
     private readonly door: Door,
     private readonly addresses: ClientAddress,
@@ -101,6 +102,7 @@ export class UpgradeHandler {
     private readonly verifier: TokenVerifier,
     private readonly lifecycle: ConnectionLifecycle,
   ) {
+    this.servesDashboards = redis.role !== 'ingest';
     this.paths = new Set(['/', ws.path]);
     this.origins = new Set(ws.allowedOrigins.map((origin) => origin.toLowerCase()));
     mirrorGauge(metrics.connectionsWaiting, () => admission.waiting);
@@ -141,6 +143,11 @@ export class UpgradeHandler {
   };
 
   private admit(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    if (!this.servesDashboards) {
+      const reason = 'This instance reads device topics and serves no dashboards (ROLE=ingest)';
+      this.refuse(socket, 'refused_role', 421, reason);
+      return;
+    }
     const url = request.url ?? '/';
     const queryAt = url.indexOf('?');
     const path = queryAt < 0 ? url : url.slice(0, queryAt);

@@ -1,9 +1,9 @@
 -- Changes what is kept of one edge node (rooms/edge-nodes.ts): a hash beside the rooms, and the list of all such hashes, which bounds them.
 -- KEYS[1] the partition's head. ARGV: 1 fencing token or '', 2 the node, 3 '1' to forget everything known of it first, then names and texts
 -- in turn; '' forgets one. room-state.lua stands before it. Answers 'F' fenced, 'A' kept, 'N' not kept.
-local token = ARGV[1]
+local token, fence = fence_of(ARGV[1])
 if token ~= '' then
-  local highest = call('HGET', head_key, 'fence')
+  local highest = call('HGET', head_key, fence)
   if highest and tonumber(highest) > tonumber(token) then
     return 'F'
   end

@@ -5,14 +5,14 @@
 if now > tonumber(ARGV[3]) then
   return 'L'
 end
-local token = ARGV[2]
+local token, fence = fence_of(ARGV[2])
 if token ~= '' then
-  local highest = call('HGET', head_key, 'fence')
+  local highest = call('HGET', head_key, fence)
   if highest and tonumber(highest) > tonumber(token) then
     return 'F'
   end
   if highest ~= token then
-    call('HSET', head_key, 'fence', token)
+    call('HSET', head_key, fence, token)
   end
 end
 local generation = generation_of(ARGV[1], ARGV[4])

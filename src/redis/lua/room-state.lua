@@ -18,6 +18,15 @@ local head_key = KEYS[1]
 -- '<namespace>:{<tag>}:head' without its last four letters
 local prefix = string.sub(head_key, 1, -5)
 
+-- A holder's token as text, and the field of its shard's fence: '<token>', or '<token>:<shard>' for all shards but the first.
+local function fence_of(text)
+  local shard = string.find(text, ':', 1, true)
+  if shard then
+    return string.sub(text, 1, shard - 1), 'fence' .. string.sub(text, shard)
+  end
+  return text, 'fence'
+end
+
 local clock = call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 
