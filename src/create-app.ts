@@ -22,6 +22,7 @@ import { layoutLines } from './layouts/describe-layouts.js';
 import { readLayouts } from './layouts/layouts.js';
 import { createLogger } from './logging/create-logger.js';
 import { NestLogger } from './logging/nest-logger.js';
+import { version } from './logging/version.js';
 import { ShutdownSteps } from './shutdown-steps.js';
 
 interface CreateAppOptions {
@@ -58,6 +59,8 @@ export interface ListeningPorts {
 export async function createApp(config: Config, options: CreateAppOptions = {}): Promise<SluiceApp> {
   const logger = new NestLogger(createLogger(config.log, options.logTo));
   Logger.overrideLogger(logger);
+  const node = process.versions.node;
+  logger.log(`SLUICE ${version} on Node.js ${node}`, { version, node }, 'Main');
   const development = config.production
     ? undefined
     : await (await import('./embedded/development.js')).Development.prepare(config);

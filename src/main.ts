@@ -22,7 +22,7 @@ async function main(): Promise<void> {
     installSignalHandlers(app.nest);
     const { port, managementPort } = await app.start();
     const management = managementPort === port ? '' : `, health and metrics on ${managementPort}`;
-    logger.log(`SLUICE listening on port ${port}${management}`);
+    logger.log(`SLUICE listening on port ${port}${management}`, { port, managementPort });
   } catch (error) {
     fail(
       error instanceof ConfigError
@@ -52,7 +52,7 @@ function announce(dashboardUrl: string | undefined): void {
     return;
   }
   if (!dashboardUrl.includes('#token=')) {
-    logger.log(`Dashboard on ${dashboardUrl}`);
+    logger.log(`Dashboard on ${dashboardUrl}`, { url: dashboardUrl });
   } else {
     process.stdout.write(`Dashboard: ${dashboardUrl}\n`);
   }

@@ -85,7 +85,10 @@ export class ApiTokens {
       fault = `cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unreadable'})`;
     }
     if (fault !== undefined && fault !== this.fault) {
-      this.logger.error(`API_TOKEN_FILE: ${fault}; the tokens read before stay`);
+      this.logger.error(`API_TOKEN_FILE: ${fault}; the tokens read before stay`, {
+        file: 'API_TOKEN_FILE',
+        reason: fault,
+      });
     }
     this.fault = fault ?? '';
   }

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Inject, Injectable, Logger, type OnModuleInit } from '@nestjs/common';
 import { CONFIG, type Config } from '../config/config.js';
 import { DrainService } from '../gateway/drain.service.js';
@@ -8,6 +7,7 @@ import { SharedStore } from '../ingest/ports.js';
 import { Upstream } from '../ingest/upstream.js';
 import { Metrics } from '../metrics/metrics.js';
 import { isDeviceId } from '../protocol/device-id.js';
+import { version } from '../logging/version.js';
 import { BroadcastAdapter } from '../rooms/broadcast-adapter.js';
 import { RoomsService } from '../rooms/rooms.service.js';
 import type { ApiAnswer, ApiCall, ApiOperations } from './api-server.js';
@@ -16,10 +16,6 @@ import { ASK_TIMEOUT_MS } from './connections-api.js';
 import { invalid } from './problem.js';
 
 const DESCRIBE = 'api.instance';
-
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
 
 interface TraceRequest {
   readonly deviceIds?: readonly string[];

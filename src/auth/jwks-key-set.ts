@@ -170,11 +170,12 @@ export class JwksKeySet {
       this.keys = next;
       const ignored = next.ignored > 0 ? `, ${next.ignored} of other kinds ignored` : '';
       const message = `${next.fingerprints.size} usable key(s)${ignored}`;
+      const facts = { keys: next.fingerprints.size, ignored: next.ignored };
       if (next.fingerprints.size > 0) {
-        this.logger.log(message);
+        this.logger.log(message, facts);
       } else {
         // An empty set is an answer too (everything was revoked): it applies, but an operator should look.
-        this.logger.warn(message);
+        this.logger.warn(message, facts);
       }
     }
     if (this.failing) {
@@ -206,7 +207,7 @@ export class JwksKeySet {
     }
     if (!this.failing) {
       const effect = this.keys === undefined ? 'no token can be verified' : 'the last keys stay in use';
-      this.logger.warn(`Cannot be fetched (${error.message}): ${effect}`);
+      this.logger.warn(`Cannot be fetched (${error.message}): ${effect}`, { reason: error.message });
     }
     this.failing = true;
     this.metrics.jwksFetches.inc({ outcome: 'failed' });

@@ -475,7 +475,9 @@ export class RevocationsService implements OnModuleInit, OnModuleDestroy {
     // It was accepted while the store was away, and holds here.
     if (this.clock.now() >= this.offerAt) {
       this.metrics.revocationsRefused.inc();
-      this.logger.error(`Redis has ${MAX_REVOCATIONS} revocations: others hold on this instance alone`);
+      this.logger.error(`Redis has ${MAX_REVOCATIONS} revocations: others hold on this instance alone`, {
+        revocations: MAX_REVOCATIONS,
+      });
     }
     this.offerAt = this.clock.now() + OFFER_AGAIN_MS;
   }

@@ -300,6 +300,8 @@ describe(warnOfStreams.name, () => {
     warnOfStreams('stream', false, { warn });
     expect(warn).not.toHaveBeenCalled();
     warnOfStreams('direct', false, { warn });
-    expect(warn).toHaveBeenCalledWith(expect.stringContaining('WS_WRITES=direct is not possible'));
+    expect(warn).toHaveBeenCalledWith(expect.stringContaining('WS_WRITES=direct is not possible'), {
+      node: process.version,
+    });
   });
 });

@@ -116,11 +116,12 @@ export function writeError(status: number): NodeJS.ErrnoException {
 export function warnOfStreams(
   writes: 'direct' | 'stream',
   isPossible: boolean,
-  logger: { warn(text: string): void },
+  logger: { warn(text: string, facts: object): void },
 ): void {
   if (writes === 'direct' && !isPossible) {
     logger.warn(
       `WS_WRITES=direct is not possible with this Node.js (${process.version}); frames go through its streams, at more CPU a delivery`,
+      { node: process.version },
     );
   }
 }

@@ -47,7 +47,7 @@ export class Development {
     const url = `mqtt://127.0.0.1:${broker.port}`;
     const filled = Object.freeze({ ...config, layouts, mqtt: Object.freeze({ ...mqtt, url }) });
     const development = new Development(filled, broker, folder);
-    development.logger.log(`Embedded MQTT broker on ${url}${broker.moved ? ' (1883 was taken)' : ''}`);
+    development.logger.log(`Embedded MQTT broker on ${url}${broker.moved ? ' (1883 was taken)' : ''}`, { url });
     return development;
   }
 
@@ -58,7 +58,7 @@ export class Development {
       this.fleet = new SimulatedFleet(this.config, mqtt.url);
       this.fleet.start();
       const speaks = demo.layouts.length > 0 ? `, which speak ${demo.layouts.join(', ')}` : '';
-      this.logger.log(`Simulated fleet of ${demo.devices} devices${speaks}`);
+      this.logger.log(`Simulated fleet of ${demo.devices} devices${speaks}`, { devices: demo.devices });
     }
   }
 

@@ -58,7 +58,7 @@ export class Reloads {
     try {
       await this.files.get(setting)?.();
       this.taken(setting);
-      this.logger.log(`${setting} was read again`);
+      this.logger.log(`${setting} was read again`, { file: setting });
     } catch (error) {
       this.refused(setting, error);
     }
@@ -73,7 +73,10 @@ export class Reloads {
   refused(setting: string, error: unknown): void {
     this.metrics.fileReloads.inc({ file: setting, outcome: 'refused' });
     if (error instanceof Error) {
-      this.logger.error(`${setting} is not taken, what was there before goes on: ${error.message}`);
+      this.logger.error(`${setting} is not taken, what was there before goes on: ${error.message}`, {
+        file: setting,
+        reason: error.message,
+      });
     } else {
       contain('lifecycle', error);
     }

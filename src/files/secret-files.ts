@@ -38,7 +38,10 @@ export class SecretFiles {
     const fault = code ?? message;
     if (this.faults.get(setting) !== fault) {
       this.faults.set(setting, fault);
-      this.logger.error(`${setting}_FILE cannot be read (${fault}): what was in it before goes on`);
+      this.logger.error(`${setting}_FILE cannot be read (${fault}): what was in it before goes on`, {
+        file: `${setting}_FILE`,
+        reason: fault,
+      });
     }
   }
 }

@@ -133,10 +133,10 @@ export class DrainService {
     try {
       const done = work.then(() => true);
       if ((await within(leftMs, done)) !== true) {
-        this.logger.warn(`Drain: ${name} took too long and was left`);
+        this.logger.warn(`Drain: ${name} took too long and was left`, { step: name });
       }
     } catch (error) {
-      this.logger.error(`Drain: ${name} failed`, error);
+      this.logger.error(`Drain: ${name} failed`, error, { step: name });
     }
   }
 }
@@ -157,12 +157,12 @@ export function installSignalHandlers(app: INestApplicationContext, source: Sign
   let stopping = false;
   const stop = (signal: string): void => {
     if (stopping) {
-      logger.warn(`${signal} again: exit at once`);
+      logger.warn(`${signal} again: exit at once`, { signal });
       source.exit(1);
       return;
     }
     stopping = true;
-    logger.log(`${signal}: stopping`);
+    logger.log(`${signal}: stopping`, { signal });
     // Ends the process even if a step hangs; unref'd, so that the timer itself does not keep it alive.
     const cut = setTimeout(
       walled('lifecycle', () => source.exit(0)),

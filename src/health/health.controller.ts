@@ -9,6 +9,7 @@ import {
 import { getHeapStatistics } from 'node:v8';
 import { CONFIG, type Config } from '../config/config.js';
 import { ManagementGuard } from '../http/management.js';
+import { version } from '../logging/version.js';
 import { EventLoopDelay } from './event-loop-delay.js';
 import { type HealthStatus, Readiness } from './readiness.js';
 
@@ -29,30 +30,37 @@ export class HealthController {
   /** 200 while the event loop turns; a restart mends nothing else, so nothing else is asked. */
   @Get('live')
   @HealthCheck()
-  live(): { status: 'ok' } {
-    return { status: 'ok' };
+  live(): { status: 'ok'; version: string } {
+    return { status: 'ok', version };
   }
 
   @Get('ready')
   @HealthCheck()
-  async ready(): Promise<HealthCheckResult> {
+  async ready(): Promise<HealthCheckResult & { version: string }> {
     const checks = [() => this.mqtt(), () => this.eventLoop(), () => this.memory()];
     if (this.readiness.redis() !== undefined) {
       checks.splice(1, 0, () => this.redis());
     }
-    if (!this.readiness.draining) {
-      return this.health.check(checks);
+    const { isUp, result } = await this.report(checks);
+    const report = { ...result, version };
+    if (this.readiness.draining) {
+      throw new ServiceUnavailableException({ ...report, status: 'shutting_down' });
     }
-    throw new ServiceUnavailableException({ ...(await this.report(checks)), status: 'shutting_down' });
+    if (!isUp) {
+      throw new ServiceUnavailableException(report);
+    }
+    return report;
   }
 
   /** The report of a check, also of one that failed. */
-  private async report(checks: (() => HealthIndicatorResult)[]): Promise<HealthCheckResult> {
+  private async report(
+    checks: (() => HealthIndicatorResult)[],
+  ): Promise<{ isUp: boolean; result: HealthCheckResult }> {
     try {
-      return await this.health.check(checks);
+      return { isUp: true, result: await this.health.check(checks) };
     } catch (error) {
       if (error instanceof ServiceUnavailableException) {
-        return error.getResponse() as HealthCheckResult;
+        return { isUp: false, result: error.getResponse() as HealthCheckResult };
       }
       throw error;
     }

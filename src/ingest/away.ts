@@ -227,7 +227,9 @@ class LocalIngest {
 
   private up(): void {
     const { broker } = this.parts.context;
-    this.logger.log(`Reading device topics from ${broker.name} for this instance alone`);
+    this.logger.log(`Reading device topics from ${broker.name} for this instance alone`, {
+      broker: broker.name,
+    });
     this.retained.read();
     this.changed();
   }

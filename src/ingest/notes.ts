@@ -178,6 +178,7 @@ export class IngestNotes {
       this.refusalSaid = true;
       this.logger.warn(
         `The broker does not pass ${this.namespace}/ingest/… on: allow Sluice's user to read and write ${this.namespace}/ingest/#. Until then a takeover takes as long as REDIS_LEASE_MS`,
+        { namespace: this.namespace },
       );
     }
   }

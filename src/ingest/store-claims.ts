@@ -174,7 +174,7 @@ export class StoreClaims {
     if (reason === undefined) {
       this.logger.log('Nobody else reads under our names at the broker any longer');
     } else {
-      this.logger.error(`This instance does not begin to read device topics: ${reason}`);
+      this.logger.error(`This instance does not begin to read device topics: ${reason}`, { reason });
     }
   }
 

@@ -71,7 +71,11 @@ export function contain(wall: Wall, error: unknown): void {
   state.silent = 0;
   try {
     const since = silent === 0 ? '' : `; ${silent} more since the last such line`;
-    logger.error(`An unforeseen error has ended one ${NOUNS[wall]}${since}`, { wall, ...summary(error) });
+    logger.error(`An unforeseen error has ended one ${NOUNS[wall]}${since}`, {
+      wall,
+      silent,
+      ...summary(error),
+    });
   } catch {
     // An error that cannot be logged is still counted.
   }

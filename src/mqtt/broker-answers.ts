@@ -52,12 +52,12 @@ export function grantProblems(
 
 /** Logs what the broker does not grant. */
 export function warnOfGrants(
-  logger: { warn(message: string): void },
+  logger: { warn(message: string, facts: object): void },
   connack: IConnackPacket,
   needed: GrantsNeeded,
 ): void {
   for (const problem of grantProblems(connack.properties, needed)) {
-    logger.warn(`The broker does not grant what Sluice needs: ${problem}`);
+    logger.warn(`The broker does not grant what Sluice needs: ${problem}`, { problem });
   }
 }
 

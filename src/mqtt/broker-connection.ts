@@ -270,10 +270,11 @@ export class BrokerConnection {
     }
     const waitMs = this.backoff.nextMs();
     const line = `${wasUp ? 'Lost' : 'No connection to'} ${this.broker.name}: ${reason}; next attempt in ${waitMs} ms`;
+    const facts = { broker: this.broker.name, reason, code: disconnectCode, waitMs };
     if (wasUp || this.backoff.failures % LOG_EVERY === 1) {
-      this.logger.warn(line);
+      this.logger.warn(line, facts);
     } else {
-      this.logger.debug(line);
+      this.logger.debug(line, facts);
     }
     this.timer = setTimeout(
       walled(

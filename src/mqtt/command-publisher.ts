@@ -317,6 +317,7 @@ export class CommandPublisher {
       this.subscribeRefusalSaid = true;
       this.logger.error(
         `The broker refuses the subscription to answers of devices: allow this user to read ${refused.join(', ')}. Until then commands end without an answer`,
+        { refused },
       );
     }
   }
@@ -373,6 +374,7 @@ export class CommandPublisher {
       if (this.suspects.holds(oldest.deviceId)) {
         this.logger.error(
           `The broker ends the connection over commands to the device ${JSON.stringify(oldest.deviceId)}: refused for a minute`,
+          { deviceId: oldest.deviceId },
         );
       }
     }
@@ -443,6 +445,7 @@ export class CommandPublisher {
       this.lastErrorLogAt = now;
       this.logger.error(
         `The broker refused a command${adviceFor(code)}: allow this user to publish to ${way.topic.replace(deviceId, '+')}`,
+        { deviceId, code },
       );
     }
     return code < 0x80

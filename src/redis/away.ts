@@ -12,8 +12,8 @@ import type { StoreNodes } from './cluster.js';
 
 /** Log lines of the adapter. */
 export interface AdapterLog {
-  log(message: string): void;
-  warn(message: string): void;
+  log(message: string, facts?: object): void;
+  warn(message: string, facts?: object): void;
 }
 
 /**
@@ -67,7 +67,7 @@ export class ModeSwitch {
   noteTrouble(why: string): void {
     if (why !== this.trouble) {
       this.trouble = why;
-      this.logger.warn(`Redis: ${why}`);
+      this.logger.warn(`Redis: ${why}`, { reason: why });
     }
     this.check();
   }
@@ -161,7 +161,7 @@ export class ModeSwitch {
     this.claimMetrics();
     this.metrics.redisDegraded.set(0);
     this.metrics.redisModeChanges.inc({ mode: 'store' });
-    this.logger.log('Redis is back: rooms are served from it again');
+    this.logger.log('Redis is back: rooms are served from it again', { mode: 'store' });
     this.modeChanged('store');
   }
 
@@ -178,7 +178,10 @@ export class ModeSwitch {
       this.metrics.redisDegraded.set(1);
       this.metrics.redisModeChanges.inc({ mode: 'local' });
       const why = this.trouble || `no answer for ${this.nodes.silentMs} ms`;
-      this.logger.warn(`Redis is away (${why}): rooms are served from this instance`);
+      this.logger.warn(`Redis is away (${why}): rooms are served from this instance`, {
+        mode: 'local',
+        reason: why,
+      });
     }
     const switched = [...this.rooms.all()].filter((room) => fromStore || room.known);
     this.shown = new Map(

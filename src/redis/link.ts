@@ -47,7 +47,8 @@ export class RedisAccess {
         }
         this.last = next;
       } catch (error) {
-        this.logger.error(`${(error as Error).message}; the address before goes on`);
+        const reason = (error as Error).message;
+        this.logger.error(`${reason}; the address before goes on`, { reason });
       }
     }
     return this.last;

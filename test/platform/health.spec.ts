@@ -1,3 +1,4 @@
+import { version } from '../../src/logging/version.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { freePort } from '../support/free-port.js';
 import { startMosquitto } from '../support/mosquitto.js';
@@ -44,7 +45,8 @@ describe('health', () => {
     await broker.restart();
     await eventually(isReady(app, 200, 'ok'));
     const { body } = await readiness(app);
-    expect(Object.keys(body).sort()).toEqual(['details', 'error', 'info', 'status']);
+    expect(Object.keys(body).sort()).toEqual(['details', 'error', 'info', 'status', 'version']);
+    expect(JSON.parse(app.log.lines[0] ?? '')).toMatchObject({ version, node: process.versions.node });
     expect(Object.keys(body.details).sort()).toEqual(['eventLoop', 'memory', 'mqtt']);
     await app.app.ready();
 
@@ -63,7 +65,7 @@ describe('health', () => {
       body: { status: 'shutting_down', details: { mqtt: { status: 'up' } } },
     });
     const live = await app.get('/health/live');
-    expect([live.status, await live.json()]).toEqual([200, { status: 'ok' }]);
+    expect([live.status, await live.json()]).toEqual([200, { status: 'ok', version }]);
     await stopped;
   });
 

@@ -70,6 +70,7 @@ export class ModuleCodec implements Codec {
       this.warnedAt = this.now();
       this.logger.warn(
         `The codec ${this.path} took ${Math.round(ms)} ms for one message; nothing else is done meanwhile, and over ${MODULE_BUDGET_MS} ms the message is refused`,
+        { path: this.path, ms: Math.round(ms), limitMs: MODULE_BUDGET_MS },
       );
     }
   }
