@@ -9,8 +9,14 @@ export const graph = (title, unit, queries, extra = {}) => ({
   ...extra,
 });
 
+/** A panel of words. */
+export const text = (title, lines) => ({ title, type: 'text', content: lines.join('\n'), queries: [] });
+
 /** @returns {object} a panel of the dashboard, drawn at `gridPos` from what {@link graph} says */
-export function panel({ title, unit, queries, type, red, max: top }, id, gridPos) {
+export function panel({ title, unit, queries, type, red, max: top, content }, id, gridPos) {
+  if (type === 'text') {
+    return { id, type, title, gridPos, options: { mode: 'markdown', content } };
+  }
   const steps = [
     { color: 'green', value: null },
     ...(red === undefined ? [] : [{ color: 'red', value: red }]),

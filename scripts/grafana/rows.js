@@ -1,4 +1,4 @@
-import { graph } from './panel.js';
+import { graph, text } from './panel.js';
 import { max, min, quantile, rate, select, sum } from './queries.js';
 
 /**
@@ -32,6 +32,38 @@ export const rows = {
       width: 4,
       red: 1,
     }),
+  ],
+  Promises: [
+    ...['freshness', 'connect', 'latency', 'commands'].map((slo) =>
+      graph(
+        `Errors of ${slo}, as many times too fast as allowed`,
+        'short',
+        ['1h', '6h', '3d'].map((window) => [
+          max(select(`sluice:slo_burn:${window}`, `,slo="${slo}"`)),
+          window,
+        ]),
+        { width: 6, red: 1 },
+      ),
+    ),
+  ],
+  'Who is slow': [
+    text('Who, by the top lists of the server API', [
+      '`alias sluice="kubectl exec deployment/sluice -- node dist/cli.js"`; ids are in no metric.',
+      '',
+      '- `sluice top connections --by queuedBytes`: for whom most waits; `--by skipped`, `--by bytes`',
+      '- `sluice top devices`: who sends most; `--by bytes`',
+      '- `sluice top refused`: who is refused, and why; `--kind devices|tokens|origins|addresses`',
+      '- `sluice instances`: versions, who reads, who has Redis',
+    ]),
+    graph('Bytes that wait, by instance', 'bytes', [
+      [`topk(5, ${sum(select('sluice_delivery_queue_bytes'), 'instance')})`, '{{instance}}'],
+    ]),
+    graph('Latency by instance, p99', 's', [
+      [
+        `topk(5, histogram_quantile(0.99, ${sum(rate('sluice_delivery_latency_seconds_bucket'), 'instance, le')}))`,
+        '{{instance}}',
+      ],
+    ]),
   ],
   Connections: [
     graph('Open connections per instance', 'short', [
@@ -154,7 +186,21 @@ export const rows = {
       [sum(select('sluice_command_keys')), 'keys'],
     ]),
   ],
-  'Broker, Redis, keys': [
+  Rollouts: [
+    graph('Versions', 'short', [
+      [`count by (version, node) (${select('sluice_build_info')})`, '{{version}}, Node.js {{node}}'],
+      [`sum (changes(${select('process_start_time_seconds')}[$__rate_interval]))`, 'restarts'],
+    ]),
+    graph('Draining', 'bool_on_off', [[select('sluice_draining'), '{{instance}}']], { max: 1 }),
+    graph('Takeovers of readers', 'short', [
+      [`sum by (what) (increase(${select('sluice_ingest_takeovers_total')}[$__rate_interval]))`, '{{what}}'],
+    ]),
+    graph('Closed to come back elsewhere (1012), and let in', 'cps', [
+      [sum(rate('sluice_connections_closed_total', ',code="1012"')), 'closed with 1012'],
+      [sum(rate('sluice_connections_total', ',outcome="accepted"')), 'let in'],
+    ]),
+  ],
+  'Redis and broker, keys': [
     graph('Connection to the broker', 'bool_on_off', [[select('sluice_mqtt_connected'), '{{instance}}']], {
       width: 6,
       max: 1,
@@ -266,10 +312,5 @@ export const rows = {
     graph('Unforeseen errors that ended one thing, by where', 'ops', [
       [sum(rate('sluice_contained_errors_total'), 'where'), '{{where}}'],
     ]),
-    graph('Versions', 'short', [
-      [`count by (version, node) (${select('sluice_build_info')})`, '{{version}}, Node.js {{node}}'],
-      [`sum (changes(${select('process_start_time_seconds')}[$__rate_interval]))`, 'restarts'],
-    ]),
-    graph('Draining', 'bool_on_off', [[select('sluice_draining'), '{{instance}}']], { max: 1 }),
   ],
 };

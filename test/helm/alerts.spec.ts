@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,10 +10,20 @@ import { type Expression, checkExpressions, exportedMetrics } from './support/ex
 import { chart, root, template } from './support/helm.js';
 import { only } from './support/kube-object.js';
 
+/** The commands that the command line has. */
+function cliCommands(): { program: string[] } {
+  const source = readFileSync(`${root}src/cli.ts`, 'utf8');
+  return { program: [...source.matchAll(/\.command\('([a-z]+)'\)/g)].map(([, name]) => name ?? '') };
+}
+
 const run = promisify(execFile);
 const tests = `${root}test/helm/alerts`;
 
-interface Rule {
+interface RecordingRule {
+  record: string;
+  expr: string;
+}
+interface AlertRule {
   alert: string;
   expr: string;
   for: string;
@@ -20,14 +31,18 @@ interface Rule {
   annotations: { summary: string; runbook_url: string };
 }
 interface RuleFile {
-  groups: { name: string; rules: Rule[] }[];
+  groups: { name: string; rules: (AlertRule | RecordingRule)[] }[];
 }
 interface RuleTests {
   tests: { alert_rule_test: { alertname: string; exp_alerts: unknown[] }[] }[];
 }
 
-const plain = await readFile(`${chart}/files/alerts.yaml`, 'utf8');
-const rules = (parse(plain) as RuleFile).groups.flatMap((group) => group.rules);
+/** Alerts, and the promises beside them. */
+const FILES = ['alerts.yaml', 'slo.yaml'];
+const plain = await Promise.all(FILES.map((name) => readFile(`${chart}/files/${name}`, 'utf8')));
+const all = plain.flatMap((text) => (parse(text) as RuleFile).groups).flatMap((group) => group.rules);
+const rules = all.filter((rule): rule is AlertRule => 'alert' in rule);
+const recorded = all.flatMap((rule) => ('record' in rule ? [rule.record] : []));
 
 describe('the alerts', () => {
   it('are rules that Prometheus accepts', async () => {
@@ -36,9 +51,10 @@ describe('the alerts', () => {
       'rules',
       '--lint=all',
       '--lint-fatal',
-      `${chart}/files/alerts.yaml`,
+      ...FILES.map((name) => `${chart}/files/${name}`),
     ]);
-    expect(stdout).toContain(`SUCCESS: ${rules.length} rules found`);
+    const found = [...stdout.matchAll(/SUCCESS: (\d+) rules found/g)];
+    expect(found.reduce((sum, [, count]) => sum + Number(count), 0)).toBe(all.length);
   });
 
   it('fire, stay silent and resolve as their unit tests say', async () => {
@@ -64,12 +80,16 @@ describe('the alerts', () => {
   });
 
   it('ask only for metrics, labels and outcomes that /metrics exports', () => {
-    const expressions: Expression[] = rules.map(({ alert, expr }) => ({ where: alert, expr }));
+    const expressions: Expression[] = all.map((rule) => ({
+      where: 'alert' in rule ? rule.alert : rule.record,
+      expr: rule.expr,
+    }));
     expect(
       checkExpressions(expressions, [
         'kube_deployment_status_replicas_ready',
         'kube_deployment_spec_replicas',
         'up',
+        ...recorded,
       ]),
     ).toEqual([]);
   });
@@ -86,6 +106,19 @@ describe('the alerts', () => {
 });
 
 describe('the runbooks', () => {
+  it('each end in a decision, with a command of the command line that answers it', async () => {
+    const { program } = cliCommands();
+    for (const { alert } of rules) {
+      const decision = (await section(alert)).split('**Decide**:')[1] ?? '';
+      const asked = [...decision.matchAll(/`sluice ([a-z]+)/g)].map(([, command]) => command);
+      expect([alert, asked.length > 0, asked.filter((command) => !program.includes(command ?? ''))]).toEqual([
+        alert,
+        true,
+        [],
+      ]);
+    }
+  });
+
   const section = async (alert: string): Promise<string> => {
     const operations = await readFile(`${root}docs/operations.md`, 'utf8');
     return operations.split(`### ${alert}\n`)[1]?.split('\n### ')[0] ?? '';
@@ -111,14 +144,35 @@ describe('the runbooks', () => {
   });
 });
 
+describe('the example for Alertmanager', () => {
+  it('has every alert that it names, and both ways out', async () => {
+    const text = await readFile(`${chart}/files/alertmanager.yaml`, 'utf8');
+    const { inhibit_rules: inhibitions } = parse(text) as {
+      inhibit_rules: { source_matchers: string[]; target_matchers: string[] }[];
+    };
+    const named = inhibitions
+      .flatMap(({ source_matchers, target_matchers }) => [...source_matchers, ...target_matchers])
+      .flatMap((matcher) => /^alertname=~?"(.+)"$/.exec(matcher)?.[1]?.split('|') ?? []);
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((name) => !rules.some(({ alert }) => new RegExp(`^${name}$`).test(alert)))).toEqual(
+      [],
+    );
+    expect(text).toMatch(/severity="critical"'\]\n +receiver: pager/);
+  });
+});
+
 describe('the PrometheusRule', () => {
   it('is the plain file, for its own job and namespace', async () => {
     const { spec } = only(await template({ values: 'production' }), 'PrometheusRule', 'live-sluice');
     const own = plain
+      .join('\n')
       .replaceAll('job="sluice"', 'job="live-sluice",namespace="iot"')
       .replaceAll('deployment="sluice"', 'deployment="live-sluice",namespace="iot"')
       .replaceAll('docs/operations.md', 'https://wiki.example.com/sluice/operations');
-    expect(spec).toEqual({ groups: (parse(own.replaceAll(/^#.*$/gm, '')) as RuleFile).groups });
+    const [first = '', second = ''] = own.split('\ngroups:').slice(1);
+    expect(spec).toEqual({
+      groups: (parse(`groups:${first.replaceAll(/^#.*$/gm, '')}${second}`) as RuleFile).groups,
+    });
   });
 
   it('holds what Prometheus accepts', async () => {
@@ -127,7 +181,7 @@ describe('the PrometheusRule', () => {
     try {
       await writeFile(join(folder, 'rules.yaml'), stringify(spec));
       const { stdout } = await run('promtool', ['check', 'rules', join(folder, 'rules.yaml')]);
-      expect(stdout).toContain(`SUCCESS: ${rules.length} rules found`);
+      expect(stdout).toContain(`SUCCESS: ${all.length} rules found`);
     } finally {
       await rm(folder, { recursive: true });
     }

@@ -52,7 +52,7 @@ export function checkExpressions(
 ): string[] {
   const exported = exportedMetrics();
   return expressions.flatMap(({ where, expr }) => {
-    const selectors = [...expr.matchAll(/\b([a-z][a-z0-9_]*)\{([^}]*)\}/g)];
+    const selectors = [...expr.matchAll(/(?<![\w:])([a-z][a-z0-9_:]*)\{([^}]*)\}/g)];
     const problems = selectors.length === 0 ? [`${where}: no selector`] : [];
     for (const [, name = '', matchers = ''] of selectors) {
       const metric = exported.get(name);
