@@ -23,13 +23,15 @@ curl -s -H "$A" "$U/devices?pattern=plant-7.*&limit=100"
 curl -s -H "$A" -H 'Content-Type: application/json' -d '{"command":{"speed":1200},"key":"order-17","waitMs":5000}' $U/devices/pump-1/commands
 # who is slow: queued bytes, skipped messages, round trip
 curl -s -H "$A" "$U/connections?limit=1000"
+# who sends most, who is refused and why
+curl -s -H "$A" "$U/top/devices?by=bytes"; curl -s -H "$A" "$U/top/refused?kind=tokens"
 # a token that was stolen: closed within a second on every instance, and let in nowhere
 curl -s -H "$A" -H 'Content-Type: application/json' -d '{"jti":"b0d1c2"}' $U/revocations
 # five minutes of what becomes of a device's messages, in the log of the instances
 curl -s -H "$A" -H 'Content-Type: application/json' -X PUT -d '{"deviceIds":["pump-1"],"seconds":300}' $U/traces
 \`\`\`
 
-The same from a shell: \`node dist/cli.js --help\` (in the image, too): \`connections\`, \`kick\`, \`revoke\`, \`device\`, \`trace\`, \`instances\`, as tables or with \`--json\`.
+The same from a shell: \`node dist/cli.js --help\` (in the image, too): \`connections\`, \`top\`, \`kick\`, \`revoke\`, \`device\`, \`trace\`, \`instances\`, as tables or with \`--json\`.
 A client in your language comes from \`/api/v1/openapi.json\`, by any generator that reads OpenAPI 3.1; a test of Sluice does it with \`npx @hey-api/openapi-ts -i openapi.json -o client\` and uses what comes out.
 `;
 

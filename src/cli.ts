@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
-import { Command, InvalidArgumentError } from 'commander';
+import { Argument, Command, InvalidArgumentError } from 'commander';
 import type {
   Closed,
   Connection,
@@ -12,6 +12,9 @@ import type {
   RevocationChange,
   RevocationList,
   RevocationRequest,
+  TopConnections,
+  TopDevices,
+  TopRefused,
   TraceRequest,
   Traces,
 } from './api/openapi.types.js';
@@ -212,6 +215,52 @@ function time(text: string): number {
   return value;
 }
 
+function connectionTable(connections: readonly Connection[]): string[] {
+  const rows = connections.map((c) => [
+    c.connectionId,
+    c.userId,
+    c.address,
+    ago(Date.now() - c.openedAt),
+    c.rooms,
+    c.queuedBytes,
+    c.skipped,
+    c.bytes,
+    c.rttMs,
+    c.instance,
+  ]);
+  const who = ['CONNECTION', 'USER', 'ADDRESS', 'OPEN FOR'];
+  return table([...who, 'ROOMS', 'QUEUED', 'SKIPPED', 'BYTES', 'RTT MS', 'INSTANCE'], rows);
+}
+
+interface TopOptions {
+  readonly by?: string;
+  readonly kind?: string;
+  readonly limit: number;
+}
+
+/** The top lists, and how each is shown. */
+const TOPS = {
+  connections: ({ connections }: TopConnections) => connectionTable(connections),
+  devices: ({ devices, by }: TopDevices) =>
+    table(
+      ['DEVICE', `${by.toUpperCase()} A SECOND`],
+      devices.map(({ deviceId, perSecond }) => [deviceId, perSecond]),
+    ),
+  refused: ({ refused }: TopRefused) =>
+    table(
+      ['KIND', 'WHO', 'REFUSED', 'LAST REASON', 'LAST', 'HASH', 'INSTANCE'],
+      refused.map((r) => [
+        r.kind,
+        r.id,
+        r.refused,
+        r.detail === undefined ? r.reason : `${r.reason}: ${r.detail}`,
+        `${ago(Date.now() - r.at)} ago`,
+        r.hash,
+        r.instance,
+      ]),
+    ),
+};
+
 const segment = encodeURIComponent;
 
 /** @param run asks the API, and says what to print */
@@ -267,38 +316,38 @@ export function program(env: Readonly<Record<string, string | undefined>>): Comm
           );
           const slowest = ({ queuedBytes, skipped }: Connection): number => queuedBytes * 1e6 + skipped;
           entries.sort((one, other) => slowest(other) - slowest(one));
-          const rows = entries.map((c) => [
-            c.connectionId,
-            c.userId,
-            c.address,
-            ago(Date.now() - c.openedAt),
-            c.rooms,
-            c.queuedBytes,
-            c.skipped,
-            c.rttMs,
-            c.instance,
-          ]);
-          const head = [
-            'CONNECTION',
-            'USER',
-            'ADDRESS',
-            'OPEN FOR',
-            'ROOMS',
-            'QUEUED',
-            'SKIPPED',
-            'RTT MS',
-            'INSTANCE',
-          ];
           return {
             json: { connections: entries, silent },
             lines: [
-              ...table(head, rows),
+              ...connectionTable(entries),
               ...(isCut ? [`There are more than ${limit}`] : []),
               ...silence(silent),
             ],
           };
         },
       ),
+    );
+
+  sluice
+    .command('top')
+    .description('who costs, sends or is refused most, on all instances')
+    .addArgument(new Argument('<list>', 'which list').choices(Object.keys(TOPS)))
+    .option('--by <measure>', 'connections: queuedBytes, bytes, skipped; devices: messages, bytes')
+    .option('--kind <kind>', 'refused: devices, tokens, origins, addresses')
+    .option('--limit <n>', 'most that are listed', whole(1, 100), 20)
+    .action(
+      action(sluice, async (api, list: keyof typeof TOPS, { by, kind, limit }: TopOptions) => {
+        const parameters = new URLSearchParams({
+          limit: String(limit),
+          ...(by !== undefined && { by }),
+          ...(kind !== undefined && { kind }),
+        });
+        const answer = await api.call<TopConnections & TopDevices & TopRefused>(
+          'GET',
+          `/top/${list}?${parameters.toString()}`,
+        );
+        return { json: answer, lines: [...TOPS[list](answer), ...silence(answer.silent)] };
+      }),
     );
 
   sluice

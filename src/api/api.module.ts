@@ -8,8 +8,9 @@ import { ConnectionsApi } from './connections-api.js';
 import { DevicesApi } from './devices-api.js';
 import { InstancesApi } from './instances-api.js';
 import { RevocationsApi } from './revocations-api.js';
+import { TopApi } from './top-api.js';
 
-const AREAS = [DevicesApi, CommandsApi, ConnectionsApi, RevocationsApi, InstancesApi];
+const AREAS = [DevicesApi, CommandsApi, ConnectionsApi, RevocationsApi, InstancesApi, TopApi];
 
 /** The server API. Each instance answers the others' questions, whether it has a token of its own or not. */
 @Module({})

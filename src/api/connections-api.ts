@@ -16,7 +16,7 @@ import { invalid, notFound } from './problem.js';
 /** Time that instances have to answer. */
 export const ASK_TIMEOUT_MS = 2_000;
 /** Connections looked at in one turn of the event loop. */
-const PER_TURN = 5_000;
+export const PER_TURN = 5_000;
 /** Bytes of one instance's part of a page; a message between instances may have more. */
 const MAX_PART_BYTES = 512 * 1024;
 /** Closes that are passed on when Redis is back, and for how long. */
@@ -30,7 +30,7 @@ const LIST = 'api.connections';
 const CLOSE = 'api.close';
 
 /** A connection as the document describes it. */
-interface Listed {
+export interface Listed {
   readonly connectionId: string;
   readonly instance: string;
   readonly userId: string;
@@ -39,6 +39,7 @@ interface Listed {
   readonly rooms: number;
   readonly queuedBytes: number;
   readonly skipped: number;
+  readonly bytes: number;
   readonly rttMs: number | null;
 }
 
@@ -199,7 +200,7 @@ export class ConnectionsApi implements OnModuleInit {
     const connections: Listed[] = [];
     let bytes = 0;
     for (const connection of best) {
-      const listed = this.describe(connection);
+      const listed = describeConnection(connection, this.bus.instanceId);
       bytes += Buffer.byteLength(JSON.stringify(listed));
       if (bytes > MAX_PART_BYTES) {
         isCut = true;
@@ -208,24 +209,6 @@ export class ConnectionsApi implements OnModuleInit {
       connections.push(listed);
     }
     return { connections, more: isCut };
-  }
-
-  private describe(connection: Connection): Listed {
-    const { id, userId, address, openedMs, roomCount, rttMs, socket } = connection;
-    const { queuedBytes, skipped } = connection.hasOutbound
-      ? connection.outbound
-      : { queuedBytes: 0, skipped: 0 };
-    return {
-      connectionId: id,
-      instance: this.bus.instanceId,
-      userId,
-      address,
-      openedAt: openedAtOf(openedMs),
-      rooms: roomCount,
-      queuedBytes: queuedBytes + socket.writableLength,
-      skipped,
-      rttMs: rttMs < 0 ? null : rttMs,
-    };
   }
 
   /** @returns how many are being closed here */
@@ -252,6 +235,25 @@ export class ConnectionsApi implements OnModuleInit {
     }
     return closed;
   }
+}
+
+export function describeConnection(connection: Connection, instance: string): Listed {
+  const { id, userId, address, openedMs, roomCount, rttMs, socket } = connection;
+  const { queuedBytes, skipped } = connection.hasOutbound
+    ? connection.outbound
+    : { queuedBytes: 0, skipped: 0 };
+  return {
+    connectionId: id,
+    instance,
+    userId,
+    address,
+    openedAt: openedAtOf(openedMs),
+    rooms: roomCount,
+    queuedBytes: queuedBytes + socket.writableLength,
+    skipped,
+    bytes: socket.bytesWritten,
+    rttMs: rttMs < 0 ? null : rttMs,
+  };
 }
 
 function watches(connection: Connection, deviceId: string): boolean {

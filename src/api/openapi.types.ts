@@ -154,27 +154,62 @@ export type RevocationRequest = {
   expiresAt?: number;
 };
 
-export type Closed = {
-  /**
-   * Connections that are being closed, on the instances that answered.
-   */
-  closed: number;
-  /**
-   * Redis is away: the others are told when it is back, within ten minutes.
-   */
-  pending?: true;
+export type TopRefused = {
+  refused: Array<Refused>;
   /**
    * Live instances that did not answer in time, and while Redis is away those that could not be asked: what they know is missing.
    */
   silent: Array<string>;
 };
 
-export type ConnectionList = {
+export type Refused = {
+  kind: 'devices' | 'tokens' | 'origins' | 'addresses';
   /**
-   * Sorted by `connectionId`.
+   * Cut after 256 characters.
    */
+  id: string;
+  /**
+   * How often, at least.
+   */
+  refused: number;
+  /**
+   * Of the last one: the `outcome` of the metric that counts it.
+   */
+  reason: string;
+  /**
+   * More of it in words.
+   */
+  detail?: string;
+  /**
+   * Of a token: the first 12 digits of its SHA-256.
+   */
+  hash?: string;
+  /**
+   * When the last one was (Unix ms)
+   */
+  at: number;
+  instance: string;
+};
+
+export type TopDevices = {
+  devices: Array<TopDevice>;
+  by: 'messages' | 'bytes';
+  /**
+   * Live instances that did not answer in time, and while Redis is away those that could not be asked: what they know is missing.
+   */
+  silent: Array<string>;
+};
+
+export type TopDevice = {
+  deviceId: string;
+  /**
+   * Messages or bytes a second, at least.
+   */
+  perSecond: number;
+};
+
+export type TopConnections = {
   connections: Array<Connection>;
-  cursor?: string;
   /**
    * Live instances that did not answer in time, and while Redis is away those that could not be asked: what they know is missing.
    */
@@ -203,9 +238,40 @@ export type Connection = {
    */
   skipped: number;
   /**
+   * Bytes that were sent to it.
+   */
+  bytes: number;
+  /**
    * Round trip of the last ping; null before the first.
    */
   rttMs: number | null;
+};
+
+export type Closed = {
+  /**
+   * Connections that are being closed, on the instances that answered.
+   */
+  closed: number;
+  /**
+   * Redis is away: the others are told when it is back, within ten minutes.
+   */
+  pending?: true;
+  /**
+   * Live instances that did not answer in time, and while Redis is away those that could not be asked: what they know is missing.
+   */
+  silent: Array<string>;
+};
+
+export type ConnectionList = {
+  /**
+   * Sorted by `connectionId`.
+   */
+  connections: Array<Connection>;
+  cursor?: string;
+  /**
+   * Live instances that did not answer in time, and while Redis is away those that could not be asked: what they know is missing.
+   */
+  silent: Array<string>;
 };
 
 export type CommandResult = {

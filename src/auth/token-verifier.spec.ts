@@ -159,7 +159,7 @@ describe(TokenVerifier.name, () => {
     const error: unknown = await verifier.verify('secret-token').catch((refusal: unknown) => refusal);
     expect(error).toMatchObject({ reason: 'invalid', message: 'The token cannot be verified' });
     expect(inspect(error, { depth: 9 })).not.toContain('secret-token');
-    expect(logged.mock.calls).toEqual([['A verification failed with SyntaxError']]);
+    expect(logged.mock.calls).toEqual([['A verification failed with SyntaxError', { type: 'SyntaxError' }]]);
     logged.mockRestore();
   });
 

@@ -9,6 +9,11 @@ import { CLOCK, type Clock } from '../time/clock.js';
 import { RevocationsService } from './revocations.js';
 import { type Signed, SignatureVerifier } from './signature-verifier.js';
 
+/** Of a refused token's hash: enough to know it by, for whoever has it. */
+const HASH_DIGITS = 12;
+/** Longer ones are not read for a name when they are refused. */
+const MAX_READ_CHARACTERS = 8_192;
+
 /** Message of a refusal for an unexpected error. */
 const UNEXPECTED = 'The token cannot be verified';
 
@@ -75,20 +80,20 @@ export class TokenVerifier {
       const digest = digestOf(token);
       const pending = this.pending.get(digest);
       if (pending !== undefined) {
-        return this.counted(pending, 'cached');
+        return this.counted(pending, 'cached', token);
       }
       const known = this.cache.get(digest, this.signatures.generation, this.isLive);
       const verified = known ?? this.check(token, digest);
       if (verified instanceof Promise) {
         const verification = verified.finally(() => this.pending.delete(digest));
         this.pending.set(digest, verification);
-        return this.counted(verification, 'verified');
+        return this.counted(verification, 'verified', token);
       }
       this.refuseRevoked(verified);
       this.count(known === undefined ? 'verified' : 'cached');
       return verified;
     } catch (error) {
-      throw this.refusal(error);
+      throw this.refusal(error, token);
     }
   }
 
@@ -106,7 +111,7 @@ export class TokenVerifier {
 
   private async verifyLoaded(token: string): Promise<VerifiedToken> {
     if (!(await this.revocations.whenLoaded())) {
-      throw this.refusal(new AuthError('unavailable', 'The revocations cannot be read now'));
+      throw this.refusal(new AuthError('unavailable', 'The revocations cannot be read now'), token);
     }
     return await this.verifyAtOnce(token);
   }
@@ -120,6 +125,7 @@ export class TokenVerifier {
   private async counted(
     verification: Promise<VerifiedToken>,
     outcome: 'verified' | 'cached',
+    token: string,
   ): Promise<VerifiedToken> {
     try {
       const verified = await verification;
@@ -127,7 +133,7 @@ export class TokenVerifier {
       this.count(outcome);
       return verified;
     } catch (error) {
-      throw this.refusal(error);
+      throw this.refusal(error, token);
     }
   }
 
@@ -140,15 +146,24 @@ export class TokenVerifier {
     }
   }
 
-  private refusal(error: unknown): AuthError {
+  private refusal(error: unknown, token: string): AuthError {
     const refusal = error instanceof AuthError ? error : this.unexpected(error);
     this.metrics.auth.inc({ outcome: refusal.reason });
+    const { tokens } = this.metrics.top.refused;
+    if (refusal.reason !== 'missing' && tokens.due()) {
+      const sha256 = hash('sha256', token, 'hex').slice(0, HASH_DIGITS);
+      tokens.refused(subjectOf(token) ?? `sha256:${sha256}`, refusal.reason, {
+        detail: refusal.message,
+        hash: sha256,
+      });
+    }
     return refusal;
   }
 
   /** A library's message may quote the token: only the kind of its error is logged. */
   private unexpected(error: unknown): AuthError {
-    this.logger.error(`A verification failed with ${error instanceof Error ? error.name : typeof error}`);
+    const type = error instanceof Error ? error.name : typeof error;
+    this.logger.error(`A verification failed with ${type}`, { type });
     return new AuthError('invalid', UNEXPECTED);
   }
 
@@ -162,6 +177,23 @@ export class TokenVerifier {
       return verified;
     };
     return signed instanceof Promise ? signed.then(accept) : accept(signed);
+  }
+}
+
+/**
+ * Whom a token that is not good names, for the list of who is refused: nobody has checked it. Undefined where it names nobody.
+ */
+function subjectOf(token: string): string | undefined {
+  if (token.length > MAX_READ_CHARACTERS) {
+    return undefined;
+  }
+  try {
+    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString()) as unknown;
+    const { userId, sub } = claims as { userId?: unknown; sub?: unknown };
+    const name = typeof userId === 'string' ? userId : sub;
+    return typeof name === 'string' && name !== '' ? name : undefined;
+  } catch {
+    return undefined;
   }
 }
 

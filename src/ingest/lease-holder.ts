@@ -106,6 +106,7 @@ export class IngestHolder {
           }
         },
         up: () => this.reading(),
+        takenOver: () => parts.metrics.takeovers.inc({ what: 'session' }),
         down: (reason) => {
           background('ingest', this.end(reason));
           return false;
@@ -236,7 +237,8 @@ export class IngestHolder {
     const { parts } = this;
     const { number, of } = this.shard;
     const what = of === 1 ? 'device topics' : `shard ${number} of the device topics`;
-    this.logger.log(`Reading ${what} from ${parts.context.broker.name} for all instances`);
+    const broker = parts.context.broker.name;
+    this.logger.log(`Reading ${what} from ${broker} for all instances`, { broker, shard: number });
     this.retained.read();
     background('ingest', this.catchUp());
   }

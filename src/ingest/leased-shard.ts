@@ -162,10 +162,12 @@ export class LeasedShard {
     const { number, of } = this.shard;
     this.holderSince = performance.now();
     this.lease.held(token, 'claimed');
+    parts.metrics.takeovers.inc({ what: 'lease' });
     this.logger.log(
       of === 1
         ? 'This instance reads device topics for all: it has taken the ingest lease'
         : `This instance reads shard ${number} of the device topics for all: ${filtersOf(parts, number)}`,
+      { token, shard: number },
     );
     const { failures } = this.backoff;
     const brokerTimeoutMs = Math.min(BROKER_TIMEOUT_MS * 2 ** failures, parts.config.mqtt.connectTimeoutMs);
@@ -190,7 +192,7 @@ export class LeasedShard {
     }
     const { number, of } = this.shard;
     const what = of === 1 ? 'device topics' : `shard ${number} of the device topics`;
-    this.logger.warn(`This instance no longer reads ${what} for all: ${reason}`);
+    this.logger.warn(`This instance no longer reads ${what} for all: ${reason}`, { shard: number, reason });
     if (performance.now() - this.holderSince >= GOOD_HOLDER_MS) {
       this.backoff.reset();
     }

@@ -189,7 +189,8 @@ export class SharedIngest extends Ingest {
 
   /** Reads what the broker holds for a member that is gone, then discards its session. */
   private async adopt(slot: number): Promise<void> {
-    this.logger.warn(`A reader is gone: reading what the broker holds for its name (${slot})`);
+    this.parts.metrics.takeovers.inc({ what: 'slot' });
+    this.logger.warn(`A reader is gone: reading what the broker holds for its name (${slot})`, { slot });
     const member = this.createMember(slot, true);
     this.adopted = member;
     const deadline = performance.now() + ADOPTION_TIMEOUT_MS;
@@ -213,7 +214,10 @@ export class SharedIngest extends Ingest {
       { slot, group, adopted },
       {
         changed: () => this.evaluate(),
-        takenOver: () => this.lost(member, 'another connection uses its name'),
+        takenOver: () => {
+          this.parts.metrics.takeovers.inc({ what: 'session' });
+          this.lost(member, 'another connection uses its name');
+        },
       },
     );
     member.start();
@@ -221,7 +225,7 @@ export class SharedIngest extends Ingest {
   }
 
   private lost(member: GroupMember, why: string): void {
-    this.logger.warn(`The reader ${member.slot} ends: ${why}`);
+    this.logger.warn(`The reader ${member.slot} ends: ${why}`, { slot: member.slot, reason: why });
     background('ingest', member.end());
     if (this.own === member) {
       this.own = undefined;
@@ -407,7 +411,8 @@ class GroupMember {
   private up(): void {
     const { parts } = this;
     if (!this.membership.adopted) {
-      this.logger.log(`Reading a share of the device topics from ${parts.context.broker.name}`);
+      const broker = parts.context.broker.name;
+      this.logger.log(`Reading a share of the device topics from ${broker}`, { broker });
       this.retained.read();
     }
     background('ingest', this.catchUp());

@@ -76,6 +76,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
         up: () => this.up(),
         down: () => this.down(),
         takenOver: () => {
+          parts.metrics.takeovers.inc({ what: 'session' });
           if (!this.stopped) {
             this.start();
           }
@@ -106,7 +107,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
 
   private up(): void {
     const { parts, context } = this;
-    this.logger.log(`Reading device topics from ${context.broker.name}`);
+    this.logger.log(`Reading device topics from ${context.broker.name}`, { broker: context.broker.name });
     parts.upstream.set(true);
     this.readRetained();
   }

@@ -1,7 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { containedErrors, WALLS } from '../logging/walls.js';
+import { version } from '../logging/version.js';
+import { TopLists } from './top-lists.js';
 
 const PREFIX = 'sluice_';
 /** Precision of nodejs_eventloop_lag_*; each sample wakes the process, a hundred times per second with prom-client's default. */
@@ -41,10 +42,6 @@ const COMMAND_OUTCOMES = [
   ...['too_many', 'key_conflict', 'keys_unavailable'],
 ];
 
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
-
 /** Default metrics that list every open socket at each scrape, which blocks the event loop: 40 ms at 10 000 connections. */
 const LISTS_OF_SOCKETS = [
   'nodejs_active_handles',
@@ -63,6 +60,8 @@ const LISTS_OF_SOCKETS = [
 export class Metrics {
   readonly registry = new Registry();
   readonly hot = new HotCounters();
+  /** Who they are; ids that no label has. */
+  readonly top = new TopLists();
 
   readonly connectionsOpen = this.gauge('connections_open', 'WebSocket connections whose token is good');
   readonly connectionsPending = this.gauge(
@@ -85,7 +84,7 @@ export class Metrics {
   );
   readonly connectionsClosed = this.counter(
     'connections_closed_total',
-    'Closed WebSocket connections by close code',
+    'Closed WebSocket connections by close code (1012: to come back elsewhere)',
     ['code'],
   );
   readonly auth = this.counter(
@@ -136,7 +135,7 @@ export class Metrics {
   private readonly keepers = new Map<Kept, () => number>();
   private readonly kept = this.gauge(
     'kept',
-    'What is kept up to a bound and has no other metric, by what: tokens (verified ones), topics (remembered), delivery_groups, command_reply_bytes, redelivered (values that wait for the end of a redelivery)',
+    'What is kept up to a bound and has no other metric, by what: tokens (verified ones), topics (remembered), delivery_groups, command_reply_bytes, redelivered (values that wait for the end of a redelivery), top (ids in the top lists)',
     ['what'],
   );
   readonly ingest = this.counter(
@@ -381,6 +380,11 @@ export class Metrics {
     'What a message of the shard waits at the broker until this instance has stored it; 0 where it does not read the shard',
     ['shard'],
   );
+  readonly takeovers = this.counter(
+    'ingest_takeovers_total',
+    'Changes of who reads at the broker, by what: lease (this instance has taken it), slot (it reads what is left of a member that is gone), session (another connection took the name of ours)',
+    ['what'],
+  );
   readonly ingestConflict = this.gauge(
     'ingest_conflict',
     '1 while instances with another Redis, another deployment in the same group or another MQTT_INGEST read under our names at the broker, so that this one does not begin to',
@@ -413,6 +417,9 @@ export class Metrics {
     for (const outcome of COMMAND_OUTCOMES) {
       this.commands.inc({ outcome }, 0);
     }
+    for (const what of ['lease', 'slot', 'session']) {
+      this.takeovers.inc({ what }, 0);
+    }
     for (const mode of ['store', 'local']) {
       this.redisModeChanges.inc({ mode }, 0);
     }
@@ -428,6 +435,7 @@ export class Metrics {
     mirror(this.filtered, () => hot.filtered);
     mirrorGauge(this.aggregateBytes, () => hot.aggregateBytes);
     this.keeps('delivery_groups', () => hot.deliveryGroups);
+    this.keeps('top', () => this.top.size);
     Object.assign(this.kept, {
       collect: () => this.keepers.forEach((read, what) => this.kept.set({ what }, read())),
     });
@@ -545,7 +553,7 @@ export function mirrorByLabel(
 }
 
 /** What {@link Metrics.keeps} tells of. */
-export type Kept = 'tokens' | 'topics' | 'delivery_groups' | 'command_reply_bytes' | 'redelivered';
+export type Kept = 'tokens' | 'topics' | 'delivery_groups' | 'command_reply_bytes' | 'redelivered' | 'top';
 
 /** A gauge that shows the value of a number at the time of the scrape. */
 export function mirrorGauge(gauge: Gauge, read: () => number): void {

@@ -3,6 +3,7 @@ import type { Counter } from 'prom-client';
 import { CONFIG, type Config } from '../config/config.js';
 import { Traces } from '../instances/traces.js';
 import { Metrics } from '../metrics/metrics.js';
+import type { TopLists } from '../metrics/top-lists.js';
 import { filterTakes } from '../protocol/topic-filter.js';
 import type { Route } from './topic-router.js';
 import { UnmatchedTopics } from './unmatched-topics.js';
@@ -36,6 +37,15 @@ export const MESSAGE_OUTCOMES = [
 ] as const;
 export type MessageOutcome = (typeof MESSAGE_OUTCOMES)[number];
 
+/** Outcomes that say nothing against the message. */
+const FINE: ReadonlySet<MessageOutcome> = new Set([
+  'accepted',
+  'duplicate',
+  'retained',
+  'ignored',
+  'historical',
+]);
+
 /** Layouts that have counts of their own; file after file is read again, and each may name others. */
 const MAX_LAYOUTS = 256;
 
@@ -54,8 +64,13 @@ export class IngestCounters {
   private lastKind: MessageKind | null = null;
   private lastOutcome: MessageOutcome | null = null;
   private last = { now: 0, seen: 0 };
+  private readonly top: TopLists;
+  /** Devices, or topics, whose messages are refused. */
+  readonly refused: TopLists['refused']['devices'];
 
   constructor(metrics: Metrics) {
+    this.top = metrics.top;
+    this.refused = metrics.top.refused.devices;
     const { counts } = this;
     Object.assign(metrics.ingest, {
       collect(this: Counter): void {
@@ -82,6 +97,17 @@ export class IngestCounters {
       this.last = this.countOf(layout, kind, outcome);
     }
     this.last.now++;
+  }
+
+  /** Whose message it was, for the top lists. @param nowMs monotonic */
+  heard(deviceId: string, bytes: number, outcome: MessageOutcome, nowMs: number): void {
+    const { top } = this;
+    if (top.messages.due()) {
+      top.heard(deviceId, bytes, nowMs);
+    }
+    if (outcome !== 'accepted' && !FINE.has(outcome) && this.refused.due()) {
+      this.refused.refused(deviceId, outcome);
+    }
   }
 
   /** Of all layouts. */
@@ -173,7 +199,10 @@ export class DeviceTrace {
   message(message: TracedMessage): void {
     const { deviceId, kind, outcome } = message;
     if (this.devices.has(deviceId) || this.traces.device(deviceId)) {
-      this.logger.log(`${kind} of ${JSON.stringify(deviceId)} (${this.about(message)}): ${outcome}`);
+      this.logger.log(
+        `${kind} of ${JSON.stringify(deviceId)} (${this.about(message)}): ${outcome}`,
+        factsOf(message),
+      );
     }
   }
 
@@ -182,7 +211,10 @@ export class DeviceTrace {
     if (this.traces.mayWrite()) {
       const { deviceId, outcome } = message;
       const device = deviceId === '' ? '' : `device ${JSON.stringify(deviceId)}, `;
-      this.logger.log(`topic ${JSON.stringify(topic)} (${device}${this.about(message)}): ${outcome}`);
+      this.logger.log(`topic ${JSON.stringify(topic)} (${device}${this.about(message)}): ${outcome}`, {
+        topic,
+        ...factsOf(message),
+      });
     }
   }
 
@@ -192,4 +224,21 @@ export class DeviceTrace {
       ? `${bytes} bytes, ${layout} ${name ?? ''}`
       : `${bytes} bytes`;
   }
+}
+
+/** The facts of a line as fields of their own. */
+function factsOf({
+  deviceId,
+  kind,
+  route,
+  outcome,
+  bytes,
+}: TracedMessage): Readonly<Record<string, unknown>> {
+  return {
+    ...(deviceId !== '' && { deviceId }),
+    kind,
+    outcome,
+    bytes,
+    ...(route?.layout !== undefined && { layout: route.layout, route: route.name }),
+  };
 }

@@ -244,7 +244,8 @@ export class IngestSession {
     this.link = undefined;
     const again = this.events.down?.(reason) !== false;
     if (code === SESSION_TAKEN_OVER) {
-      this.logger.warn(`Another connection took over the session ${this.options.clientId}`);
+      const { clientId } = this.options;
+      this.logger.warn(`Another connection took over the session ${clientId}`, { clientId });
       this.events.takenOver?.();
       return false;
     }
@@ -334,6 +335,7 @@ export class IngestSession {
       if (granted < qos) {
         this.logger.warn(
           `The broker grants ${filter} only at QoS ${granted}: messages can be lost on the way`,
+          { filter, granted, qos },
         );
       }
       return false;
@@ -341,6 +343,7 @@ export class IngestSession {
     if (this.subscribeBackoff.failures % 16 === 0) {
       this.logger.error(
         `The broker refuses the subscription ${filter}${adviceFor(granted)}; allow this user to read it. Trying again`,
+        { filter, code: granted },
       );
     }
     return true;
@@ -419,6 +422,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
         payloadEnd - payloadStart,
         sequence,
       );
+      this.noteRefused(destination.deviceId, destination.outcome, buffer, topicStart, topicEnd);
       if (this.context.trace.hasTopics) {
         this.traceTopic(buffer.toString('utf8', topicStart, topicEnd), {
           ...destination,
@@ -475,6 +479,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
     const destination = this.context.router.resolve(buffer, topicStart, topicEnd);
     const { route } = destination;
     this.refuse(route?.kind ?? 'other', 'too_large', destination.deviceId, bytes, sequence, route);
+    this.noteRefused(destination.deviceId, 'too_large', buffer, topicStart, topicEnd);
     if (this.context.trace.hasTopics) {
       this.traceTopic(buffer.toString('utf8', topicStart, topicEnd), {
         deviceId: destination.deviceId,
@@ -495,6 +500,9 @@ export class IngestLink implements PublishHandler, SettlementListener {
     const { route } = message;
     const { counters, trace } = this.context;
     counters.count(route.layout ?? '', route.kind, outcome);
+    if (message.deviceId !== '') {
+      counters.heard(message.deviceId, message.end - message.start, outcome, message.receivedMono);
+    }
     if (trace.active || trace.hasTopics) {
       this.trace(message, outcome);
     }
@@ -505,6 +513,10 @@ export class IngestLink implements PublishHandler, SettlementListener {
   }
 
   partSettled(part: InboundMessage, outcome: MessageOutcome): void {
+    const { deviceId, start, end, receivedMono } = part;
+    if (deviceId !== '') {
+      this.context.counters.heard(deviceId, end - start, outcome, receivedMono);
+    }
     if (this.context.trace.active) {
       this.trace(part, outcome);
     }
@@ -541,6 +553,20 @@ export class IngestLink implements PublishHandler, SettlementListener {
       this.reader.hold();
     } else {
       this.reader.release();
+    }
+  }
+
+  /** Whose message no handler accepts: its device, or where the topic names none, the topic. */
+  private noteRefused(
+    deviceId: string,
+    outcome: MessageOutcome,
+    buffer: Buffer,
+    topicStart: number,
+    topicEnd: number,
+  ): void {
+    const { refused } = this.context.counters;
+    if (refused.due()) {
+      refused.refused(deviceId === '' ? buffer.toString('utf8', topicStart, topicEnd) : deviceId, outcome);
     }
   }
 

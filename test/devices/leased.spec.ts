@@ -72,6 +72,10 @@ describe('MQTT_INGEST=leased', () => {
     expect(held.sort()).toEqual([0, 1]);
     await holder.line(/no longer reads device topics/);
     expect(await holder.metric('sluice_ingest_lease_held')).toBe(0);
+    const took = await Promise.all(
+      others.map((one) => one.metric('sluice_ingest_takeovers_total', { what: 'lease' })),
+    );
+    expect(Math.max(...took)).toBe(1);
   }, 60_000);
 
   it.each(['5', '4'])(

@@ -266,6 +266,41 @@ describe('the server API of two instances', () => {
     }
   });
 
+  it('says who sends most, to whom most is sent, and who is refused, of all instances', async () => {
+    const bob = await dashboard(b, { userId: 'bob-of-the-top', deviceIds: ['loud'] });
+    await bob.next('subscribed');
+    const device = await mqtt.connectAsync(broker);
+    for (let n = 0; n < 20; n += 1) {
+      await device.publishAsync('devices/loud/telemetry', `{"n":${n}}`, { qos: 1 });
+    }
+    await device.publishAsync('devices/large/telemetry', JSON.stringify('x'.repeat(10_000)), { qos: 1 });
+    await device.publishAsync('devices/broken/telemetry', 'no json', { qos: 1 });
+    await device.endAsync();
+    const expired = await dashboard(a, { userId: 'late', lifetimeS: -600 });
+    expect((await expired.closed).code).toBe(4001);
+    const idOf =
+      (list: string, at = 0) =>
+      async (query: string) =>
+        (await call(a, 'GET', `/top/${list}?${query}`)).body[list][at] as Record<string, unknown> | undefined;
+    await eventually(async () => (await idOf('refused')('kind=devices'))?.['id'] === 'broken');
+    expect(await idOf('devices')('by=messages')).toMatchObject({ deviceId: 'loud' });
+    expect(await idOf('devices')('by=bytes')).toMatchObject({ deviceId: 'large' });
+    const { connections } = (await call(a, 'GET', '/top/connections?by=bytes')).body;
+    expect(connections.map(({ userId }: { userId: string }) => userId)).toContain('bob-of-the-top');
+    expect(await idOf('refused')('kind=tokens')).toMatchObject({
+      id: 'late',
+      refused: 1,
+      reason: 'expired',
+      hash: expect.stringMatching(/^[0-9a-f]{12}$/) as string,
+      instance: busOf(a).instanceId,
+    });
+    expect((await call(a, 'GET', '/top/connections?by=skipped')).body['connections']).toEqual([]);
+    expect((await call(a, 'GET', '/top/devices?by=skipped')).status).toBe(400);
+    expect(linesOf('Refused')).toContainEqual(
+      expect.objectContaining({ kind: 'devices', id: 'broken', reason: 'not_json' }),
+    );
+  });
+
   it('names the instance that does not answer, in all that holds over all instances', async () => {
     const lost = 'sluice-killed.0';
     await redis.command('ZADD', 'sluice:{all.mt}:instances', String(Date.now() + 60_000), lost);

@@ -43,6 +43,8 @@ describe('the command line', () => {
     expect((await run(['revoke', '--user', 'eve'])).out).toContain('kept in memory alone');
     expect((await run(['revoke', '--list'])).out).toContain('eve');
     expect((await run(['trace', '--device', 'd', '--seconds', '5'])).out).toContain('Traced until');
+    expect((await run(['top', 'refused'])).out).toMatch(/^KIND +WHO +REFUSED/);
+    expect((await run(['top', 'devices', '--by', 'bytes'])).out).toContain('BYTES A SECOND');
     expect((await run(['instances'])).out).toContain('memory');
   });
 
@@ -51,6 +53,8 @@ describe('the command line', () => {
     expect((await run(['instances'], { API_TOKEN: `${TOKEN}x` })).status).toBe(1);
     expect((await run(['kick'])).status).toBe(2);
     expect((await run(['unheard-of'])).status).toBe(2);
+    expect((await run(['top', 'unheard-of'])).status).toBe(2);
+    expect((await run(['top', 'devices', '--by', 'unheard-of'])).status).toBe(1);
     expect((await run(['trace', '--device', 'd', '--seconds', '9999'])).status).toBe(2);
     const away = await run(['instances'], { SLUICE_URL: 'http://127.0.0.1:1' });
     expect([away.status, away.err]).toEqual([3, expect.stringContaining('cannot be reached')]);

@@ -157,6 +157,7 @@ export class UpgradeHandler {
     }
     if (!this.isAllowedOrigin(request.headers.origin)) {
       this.refuse(socket, 'refused_origin', 403, 'This origin may not connect');
+      this.note('origins', request.headers.origin ?? '', 'refused_origin');
       return;
     }
     const query = queryAt < 0 ? null : new URLSearchParams(url.slice(queryAt + 1));
@@ -169,7 +170,7 @@ export class UpgradeHandler {
     const address = this.addresses.of(request);
     const admitted = this.admission.admit(address, token !== undefined);
     if (admitted !== 'at_once' && admitted !== 'in_line') {
-      this.refuseForNow(socket, admitted);
+      this.refuseForNow(socket, admitted, address);
       return;
     }
     const autoSubscribe = query?.get('subscribe') !== 'none';
@@ -217,7 +218,7 @@ export class UpgradeHandler {
       return;
     }
     this.leave(upgrade);
-    this.refuseForNow(upgrade.socket, REFUSED_IN_LINE[outcome]);
+    this.refuseForNow(upgrade.socket, REFUSED_IN_LINE[outcome], upgrade.address);
   }
 
   /** Checks the token; most are checked at once, some have to wait for a key. */
@@ -297,9 +298,18 @@ export class UpgradeHandler {
     return origin === undefined || this.origins.has('*') || this.origins.has(origin.toLowerCase());
   }
 
-  private refuseForNow(socket: Socket, outcome: AdmissionRefusal): void {
+  private refuseForNow(socket: Socket, outcome: AdmissionRefusal, address: string): void {
+    this.note('addresses', address, outcome);
     const seconds = RETRY_AFTER_S[outcome] * (1 + Math.random());
     this.refuse(socket, outcome, 503, 'Too many connections now', Math.ceil(seconds));
+  }
+
+  /** Who it was, for the top lists. */
+  private note(kind: 'origins' | 'addresses', id: string, outcome: string): void {
+    const list = this.metrics.top.refused[kind];
+    if (list.due()) {
+      list.refused(id, outcome);
+    }
   }
 
   private refuse(socket: Socket, outcome: string, status: number, text: string, retryAfterS?: number): void {
