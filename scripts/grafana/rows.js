@@ -229,6 +229,10 @@ export const rows = {
       ],
       { width: 6, max: 1 },
     ),
+    graph('Readers of shards, and what waits for each', 'short', [
+      [sum(select('sluice_ingest_shard_held'), 'shard, instance'), 'shard {{shard}} by {{instance}}'],
+      [max(select('sluice_ingest_shard_backlog_seconds'), 'shard'), 'seconds that {{shard}} waits'],
+    ]),
     graph('Lost connections to the broker', 'short', [
       [
         `sum by (instance) (increase(${select('sluice_mqtt_reconnects_total')}[$__rate_interval]))`,

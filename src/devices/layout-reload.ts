@@ -50,6 +50,8 @@ export class LayoutReload implements OnModuleDestroy {
     }
     this.layouts.replace(layouts);
     layoutLines(layouts).forEach((line) => this.logger.log(line));
-    layouts.warnings.forEach((warning) => this.logger.warn(`LAYOUT_FILE: ${warning}`, { file: 'LAYOUT_FILE', warning }));
+    layouts.warnings.forEach((warning) =>
+      this.logger.warn(`LAYOUT_FILE: ${warning}`, { file: 'LAYOUT_FILE', warning }),
+    );
   }
 }

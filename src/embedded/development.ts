@@ -47,7 +47,9 @@ export class Development {
     const url = `mqtt://127.0.0.1:${broker.port}`;
     const filled = Object.freeze({ ...config, layouts, mqtt: Object.freeze({ ...mqtt, url }) });
     const development = new Development(filled, broker, folder);
-    development.logger.log(`Embedded MQTT broker on ${url}${broker.moved ? ' (1883 was taken)' : ''}`, { url });
+    development.logger.log(`Embedded MQTT broker on ${url}${broker.moved ? ' (1883 was taken)' : ''}`, {
+      url,
+    });
     return development;
   }
 
