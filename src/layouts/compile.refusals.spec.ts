@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { compileLayouts } from './compile.js';
 import { LayoutFileError, parseLayoutFile } from './layout-file.js';
 
@@ -113,6 +114,22 @@ const REFUSALS: [what: string, text: string, said: string][] = [
 ];
 
 describe('LAYOUT_FILE is refused with the place and what to do', () => {
+  // The package yaml made a text of such a key and wrote a warning of Node's beside our own refusal; keys are looked at before values are made.
+  it.each([
+    ['a list', 'version: 1\nlayouts:\n  ? [a, b]\n  : { preset: sluice }', 3],
+    ['a mapping', 'version: 1\nlayouts: { x: { only: { { a: b }: [c] } } }', 2],
+    ['the alias of a list', 'version: 1\nlayouts:\n  a: &a [b]\n  *a : { preset: sluice }', 4],
+    ['a date', '%YAML 1.1\n---\nversion: 1\n2001-12-14: 1', 4],
+  ])('for a key that is %s, in one line and without a warning', (_what, text, line) => {
+    const warned = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    try {
+      expect(problems(text)).toEqual([`line ${line}: a key must be a text, not a list, a mapping or a date`]);
+      expect(warned).not.toHaveBeenCalled();
+    } finally {
+      warned.mockRestore();
+    }
+  });
+
   it.each(REFUSALS)('for %s', (_what, text, said) => {
     expect(problems(text).join('\n')).toContain(said);
   });

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from 'yaml';
+import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
 import { isObject, type JsonObject } from '../protocol/json.js';
 import { LAYOUT_NAME, layoutSchema, type LayoutText, MAX_LAYOUTS } from './grammar.js';
@@ -192,6 +192,14 @@ function parseYaml(text: string): { content: unknown; lineOf: (path: Path) => nu
     throw new LayoutFileError([`line ${line}: ${fault.message.split('\n')[0]}`]);
   }
   visit(document, {
+    Pair(_key, { key }) {
+      const named = isAlias(key) ? key.resolve(document) : key;
+      if (!isScalar(named) || (typeof named.value === 'object' && named.value !== null)) {
+        // The package would make a text of it, and warn of that past the log.
+        const { line } = lines.linePos((key as Node | null)?.range?.[0] ?? 0);
+        throw new LayoutFileError([`line ${line}: a key must be a text, not a list, a mapping or a date`]);
+      }
+    },
     Scalar(_key, scalar, ancestors) {
       const keys = ancestors.flatMap((node) =>
         isPair(node) && isScalar(node.key) ? [String(node.key.value)] : [],
