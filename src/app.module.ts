@@ -22,7 +22,7 @@ import { MetricsModule } from './metrics/metrics.module.js';
 import { InstanceBus } from './instances/instance-bus.js';
 import { InstancesModule } from './instances/instances.module.js';
 import { MemoryInstanceBus } from './instances/memory-bus.js';
-import type { CompiledLayouts } from './layouts/compile.js';
+import type { CompiledLayouts } from './layouts/compiled-layouts.js';
 import { MemoryBroadcastAdapter } from './rooms/memory/memory-adapter.js';
 import { BroadcastAdapter } from './rooms/broadcast-adapter.js';
 import { Ingest, INGEST_PARTS, type IngestParts } from './ingest/ingest.js';

@@ -1,6 +1,7 @@
 import { MemoryBroadcastAdapter } from '../../src/rooms/memory/memory-adapter.js';
 import { loadConfig } from '../../src/config/load-config.js';
-import { fieldLimits, FieldStates } from '../../src/layouts/field-states.js';
+import { FieldStates } from '../../src/layouts/fields/field-states.js';
+import { fieldLimits } from '../../src/layouts/fields/known-states.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { allocatedBytes } from './allocated-bytes.js';
 

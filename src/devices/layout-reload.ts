@@ -2,9 +2,9 @@ import { Inject, Injectable, Logger, type OnModuleDestroy } from '@nestjs/common
 import { CONFIG, type Config } from '../config/config.js';
 import { ConfigError } from '../config/load-config.js';
 import { Reloads } from '../files/reloads.js';
-import { ActiveLayouts } from '../layouts/active-layouts.js';
 import { LayoutCommandRoutes } from '../layouts/command-routes.js';
 import { layoutLines } from '../layouts/describe-layouts.js';
+import { ActiveLayouts } from '../layouts/active-layouts.js';
 import { readLayouts } from '../layouts/layouts.js';
 import { CommandPublisher } from '../mqtt/command-publisher.js';
 import { CommandRoutes } from '../mqtt/command-routes.js';

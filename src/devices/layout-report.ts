@@ -1,4 +1,5 @@
-import { compileLayouts, type CompiledLayouts, type CompiledRoute } from '../layouts/compile.js';
+import type { CompiledLayouts, CompiledRoute } from '../layouts/compiled-layouts.js';
+import { compileLayouts } from '../layouts/compile.js';
 import { LayoutFileError, parseLayoutFile } from '../layouts/layout-file.js';
 import { presetNames, readPreset } from '../layouts/presets.js';
 import type { WrittenLevel } from '../layouts/topic-template.js';

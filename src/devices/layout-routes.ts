@@ -10,7 +10,7 @@ import type {
   SparkplugRoute,
   StatusRoute,
   TelemetryRoute,
-} from '../layouts/compile.js';
+} from '../layouts/compiled-layouts.js';
 import {
   eachElement,
   eachMember,

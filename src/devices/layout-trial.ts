@@ -1,10 +1,10 @@
 import { CodecError } from '../layouts/codecs/codec.js';
-import { metadataOf, MetricTable, readBirth, readValues } from '../layouts/codecs/sparkplug-metrics.js';
-import type { Verb } from '../layouts/codecs/sparkplug-node.js';
-import { objectJson, readPayload } from '../layouts/codecs/sparkplug-payload.js';
-import type { CompiledLayout, CompiledLayouts } from '../layouts/compile.js';
+import { metadataOf, MetricTable, readBirth, readValues } from '../layouts/sparkplug/sparkplug-metrics.js';
+import type { Verb } from '../layouts/sparkplug/sparkplug-node.js';
+import { objectJson, readPayload } from '../layouts/sparkplug/sparkplug-payload.js';
+import type { CompiledLayout, CompiledLayouts } from '../layouts/compiled-layouts.js';
 import type { ExampleText } from '../layouts/grammar.js';
-import { mergedFields } from '../layouts/json-members.js';
+import { mergedFields } from '../layouts/fields/json-members.js';
 import type { MessageKind, MessageOutcome } from '../mqtt/ingest-counters.js';
 import { InboundMessage, type Route, TopicRouter } from '../mqtt/topic-router.js';
 import { ProtocolError } from '../protocol/errors.js';

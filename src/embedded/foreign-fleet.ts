@@ -2,8 +2,8 @@ import { randomInt } from 'node:crypto';
 import { type IClientOptions, type MqttClient, connect } from 'mqtt';
 import type { DEMO_LAYOUTS } from '../config/areas/mqtt.js';
 import { walled } from '../logging/walls.js';
-import { readPayload } from '../layouts/codecs/sparkplug-payload.js';
-import { jsonOf, Type } from '../layouts/codecs/sparkplug-values.js';
+import { readPayload } from '../layouts/sparkplug/sparkplug-payload.js';
+import { jsonOf, Type } from '../layouts/sparkplug/sparkplug-values.js';
 import { type DeviceModel, deviceKinds } from './device-kinds.js';
 import { edgePayload, type WrittenMetric } from './sparkplug-births.js';
 

@@ -1,5 +1,5 @@
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { Type } from '../layouts/codecs/sparkplug-values.js';
+import { Type } from '../layouts/sparkplug/sparkplug-values.js';
 
 /** A metric as an edge node writes it: its name and alias in a birth, its alias alone in data. */
 export interface WrittenMetric {

@@ -1,5 +1,5 @@
 import { contain } from '../logging/walls.js';
-import type { CompiledLayouts } from './compile.js';
+import type { CompiledLayouts } from './compiled-layouts.js';
 import type { Division } from '../ingest/ports.js';
 import { divide } from './division.js';
 

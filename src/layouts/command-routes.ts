@@ -2,11 +2,12 @@ import type { Captures } from '../mqtt/topic-router.js';
 import { CommandRoutes, type OutgoingCommand, type ReplyRoute } from '../mqtt/command-routes.js';
 import { ProtocolError } from '../protocol/errors.js';
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
-import { encodeSparkplugCommand } from './codecs/sparkplug-commands.js';
-import { storedTable } from './codecs/sparkplug-node.js';
-import { commandTopicOf, type SparkplugTopics } from './codecs/sparkplug-topics.js';
+import { encodeSparkplugCommand } from './sparkplug/sparkplug-commands.js';
+import { storedTable } from './sparkplug/sparkplug-node.js';
+import { commandTopicOf, type SparkplugTopics } from './sparkplug/sparkplug-topics.js';
 import type { CompiledCommand } from './command-templates.js';
-import { capturesOf, type CompiledLayout, type CompiledLayouts } from './compile.js';
+import type { CompiledLayout, CompiledLayouts } from './compiled-layouts.js';
+import { capturesOf } from './layout.js';
 import { overlap } from './topic-filters.js';
 
 /** Commands by the layouts of LAYOUT_FILE: the id leads back to its levels, and they to the topic. No two layouts can make one id. */

@@ -3,7 +3,7 @@ import type { Captures } from '../mqtt/topic-router.js';
 import type { OutgoingCommand, ReplyRoute } from '../mqtt/command-routes.js';
 import { ProtocolError } from '../protocol/errors.js';
 import { isObject } from '../protocol/json.js';
-import { SPARKPLUG_COMMAND_TOPICS, SparkplugTopics } from './codecs/sparkplug-topics.js';
+import { SPARKPLUG_COMMAND_TOPICS, SparkplugTopics } from './sparkplug/sparkplug-topics.js';
 import type { DeviceIds } from './device-ids.js';
 import type { CommandText } from './grammar.js';
 import { allAt, isScalarText, pointerTokens, textOf, valueAt } from './json-scan.js';

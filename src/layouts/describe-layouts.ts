@@ -1,5 +1,5 @@
 import { INSTANCE } from './command-templates.js';
-import type { CompiledLayouts } from './compile.js';
+import type { CompiledLayouts } from './compiled-layouts.js';
 import { reduced } from './topic-filters.js';
 
 /** What the broker has to allow. */

@@ -1,5 +1,6 @@
 import { ActiveLayouts } from './active-layouts.js';
-import { compileLayouts, type CompiledLayouts } from './compile.js';
+import { compileLayouts } from './compile.js';
+import type { CompiledLayouts } from './compiled-layouts.js';
 import { divide } from './division.js';
 import { parseLayoutFile } from './layout-file.js';
 import { overlap } from './topic-filters.js';

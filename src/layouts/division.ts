@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { ConfigError } from '../config/load-config.js';
 import { type Division, UNDIVIDED } from '../ingest/ports.js';
-import { capturesOf, type CompiledLayout, type CompiledLayouts, type CompiledRoute } from './compile.js';
+import type { CompiledLayout, CompiledLayouts, CompiledRoute } from './compiled-layouts.js';
+import { capturesOf } from './layout.js';
 import { covers, type Subscription } from './topic-filters.js';
 import { filterOf } from './topic-template.js';
 

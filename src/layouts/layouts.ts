@@ -1,7 +1,8 @@
 import { dirname, resolve } from 'node:path';
 import { ConfigError } from '../config/load-config.js';
 import type { Config } from '../config/config.js';
-import { compileLayouts, type CompiledLayouts } from './compile.js';
+import { compileLayouts } from './compile.js';
+import type { CompiledLayouts } from './compiled-layouts.js';
 import { divide } from './division.js';
 import { LayoutFileError, readLayoutFile } from './layout-file.js';
 

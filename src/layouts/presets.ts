@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { isObject, type JsonObject } from '../protocol/json.js';
-import { nearest } from './nearest.js';
 
 /** A layout that Sluice ships: a file of ./presets/, whose strings may have parameters `<prefix>` in them. */
 export interface Preset {
@@ -113,4 +112,33 @@ function filled(value: unknown, values: Readonly<Record<string, string>>): unkno
         Object.entries(value).map(([key, item]) => [filled(key, values), filled(item, values)]),
       )
     : value;
+}
+
+/** The known name that a mistyped one is closest to; undefined when none is close. */
+export function nearest(typed: string, known: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(typed.length / 3)) + 1;
+  for (const name of known) {
+    const distance = editDistance(typed, name);
+    if (distance < bestDistance) {
+      best = name;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+function editDistance(a: string, b: string): number {
+  if (a.length > 64 || b.length > 64) {
+    return Infinity;
+  }
+  let row = Array.from({ length: b.length + 1 }, (_one, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length]!;
 }

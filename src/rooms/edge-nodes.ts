@@ -1,3 +1,5 @@
+import { getHeapStatistics } from 'node:v8';
+
 /** A change of what is kept of one edge node. */
 export interface EdgeNodeChange {
   /** Everything known of the node is forgotten first. */
@@ -8,7 +10,7 @@ export interface EdgeNodeChange {
 
 /**
  * What the edge nodes of Sparkplug said of themselves at birth, so that who reads on after a takeover asks for no births, and any instance
- * can encode a command. The texts are the codec's own (layouts/codecs). Kept next to the rooms, bounded by MAX_DEVICES nodes, and forgotten
+ * can encode a command. The texts are the codec's own (layouts/sparkplug). Kept next to the rooms, bounded by MAX_DEVICES nodes, and in Redis forgotten
  * after DEVICE_EXPIRY_S without a write.
  */
 export interface EdgeNodes {
@@ -22,43 +24,64 @@ export interface EdgeNodes {
   write(node: string, change: EdgeNodeChange): Promise<boolean>;
 }
 
-/** In this process. At the bound the node that was written least recently is forgotten. */
-export class MemoryEdgeNodes implements EdgeNodes {
-  private readonly nodes = new Map<string, Map<string, string>>();
+/** Of all nodes together: what a birth says may be as long as a message, and a node has many devices. */
+const MAX_MEMORY_BYTES = 128 * 1024 * 1024;
 
-  constructor(private readonly maxNodes: number) {}
+/** In this process. At a bound the node that was written least recently is forgotten. */
+export class MemoryEdgeNodes implements EdgeNodes {
+  private readonly nodes = new Map<string, { parts: Map<string, string>; bytes: number }>();
+  private bytes = 0;
+
+  constructor(
+    private readonly maxNodes: number,
+    private readonly maxBytes: number = Math.min(MAX_MEMORY_BYTES, getHeapStatistics().heap_size_limit / 8),
+  ) {}
 
   get size(): number {
     return this.nodes.size;
   }
 
   read(node: string): Promise<ReadonlyMap<string, string> | null> {
-    const parts = this.nodes.get(node);
-    return Promise.resolve(parts === undefined ? null : new Map(parts));
+    const known = this.nodes.get(node);
+    return Promise.resolve(known === undefined ? null : new Map(known.parts));
   }
 
   write(node: string, { replace, parts }: EdgeNodeChange): Promise<boolean> {
-    const known = replace ? new Map<string, string>() : this.nodes.get(node);
-    if (known === undefined) {
+    const before = this.nodes.get(node);
+    if (before === undefined && !replace) {
       return Promise.resolve(false);
     }
+    this.forget(node);
+    const known = replace || before === undefined ? { parts: new Map<string, string>(), bytes: 0 } : before;
     for (const [name, text] of parts) {
+      known.bytes -= bytesOf(name, known.parts.get(name));
       if (text === null) {
-        known.delete(name);
+        known.parts.delete(name);
       } else {
-        known.set(name, text);
+        known.parts.set(name, text);
+        known.bytes += bytesOf(name, text);
       }
     }
-    this.nodes.delete(node);
     this.nodes.set(node, known);
-    if (this.nodes.size > this.maxNodes) {
+    this.bytes += known.bytes;
+    while (this.nodes.size > this.maxNodes || this.bytes > this.maxBytes) {
       const [oldest] = this.nodes.keys();
-      this.nodes.delete(oldest as string);
+      this.forget(oldest as string);
     }
-    return Promise.resolve(true);
+    return Promise.resolve(this.nodes.has(node));
   }
 
   clear(): void {
     this.nodes.clear();
+    this.bytes = 0;
   }
+
+  private forget(node: string): void {
+    this.bytes -= this.nodes.get(node)?.bytes ?? 0;
+    this.nodes.delete(node);
+  }
+}
+
+function bytesOf(name: string, text: string | undefined): number {
+  return text === undefined ? 0 : name.length + text.length;
 }

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { stringify } from 'yaml';
 import { LayoutTrial } from '../../src/devices/layout-trial.js';
-import { compileLayouts, type CompiledLayouts } from '../../src/layouts/compile.js';
+import { compileLayouts } from '../../src/layouts/compile.js';
+import type { CompiledLayouts } from '../../src/layouts/compiled-layouts.js';
 import { LayoutFileError, parseLayoutFile } from '../../src/layouts/layout-file.js';
 import { expandPreset, presetNames, readPreset } from '../../src/layouts/presets.js';
 import { isDeviceId } from '../../src/protocol/device-id.js';

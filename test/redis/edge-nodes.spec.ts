@@ -83,6 +83,20 @@ describe('what is kept of edge nodes', () => {
     });
   });
 
+  // The nodes were counted and not their bytes, and each may say as much as a message: a heap of births.
+  it('is bounded in bytes, too, in memory: the node that was written least recently is forgotten', async () => {
+    const nodes = new MemoryEdgeNodes(100, 1_000);
+    const born = (node: string, bytes: number): Promise<boolean> =>
+      nodes.write(node, { replace: true, parts: new Map([['d', 'x'.repeat(bytes)]]) });
+    await born('g/a', 400);
+    await born('g/b', 400);
+    await nodes.write('g/a', { replace: false, parts: new Map([['d', 'y'.repeat(300)]]) });
+    expect(await born('g/c', 400)).toBe(true);
+    expect([await nodes.read('g/b'), nodes.size]).toEqual([null, 2]);
+    expect(await born('g/d', 1_000)).toBe(false);
+    expect(nodes.size).toBe(0);
+  });
+
   it('is bounded in time and fenced like the devices', async () => {
     const old = await start('nodes-fence');
     const next = await start('nodes-fence');

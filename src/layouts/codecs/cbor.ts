@@ -1,7 +1,6 @@
 import { SequenceEvents } from 'cbor2/decoder';
 import { MAX_JSON_LEVELS } from '../../protocol/json.js';
-import { type Codec, CodecError } from './codec.js';
-import { doubleJson, float32Json } from './sparkplug-values.js';
+import { type Codec, CodecError, doubleJson, float32Json } from './codec.js';
 
 /** Items of one message, those within others included: the events of cbor2 are as many. */
 export const MAX_CBOR_ITEMS = 65_536;

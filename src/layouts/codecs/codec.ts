@@ -21,3 +21,21 @@ export class CodecError extends Error {
     this.name = 'CodecError';
   }
 }
+
+export function doubleJson(value: number): string {
+  return Number.isFinite(value) ? String(value) : 'null';
+}
+
+/** The shortest decimal number that is this one in 32 bits: 12.1 and not 12.100000381469727. */
+export function float32Json(value: number): string {
+  if (!Number.isFinite(value)) {
+    return 'null';
+  }
+  for (let digits = 6; digits < 9; digits += 1) {
+    const shorter = Number(value.toPrecision(digits));
+    if (Math.fround(shorter) === value) {
+      return String(shorter);
+    }
+  }
+  return String(Number(value.toPrecision(9)));
+}

@@ -1,4 +1,4 @@
-import { CodecError } from './codec.js';
+import { CodecError } from '../codecs/codec.js';
 import {
   type Alias,
   BD_SEQ,

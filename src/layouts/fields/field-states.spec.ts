@@ -1,9 +1,17 @@
+import { getHeapStatistics } from 'node:v8';
 import { jest } from '@jest/globals';
-import { StoreLostError } from '../ingest/ports.js';
-import { Metrics } from '../metrics/metrics.js';
-import type { MessageOutcome } from '../mqtt/ingest-counters.js';
-import type { DeviceMessage, IngestOutcome, TelemetryBase } from '../rooms/broadcast-adapter.js';
-import { type FieldLimits, FieldStates, type Reading, type TelemetryTransform } from './field-states.js';
+import { StoreLostError } from '../../ingest/ports.js';
+import { Metrics } from '../../metrics/metrics.js';
+import type { MessageOutcome } from '../../mqtt/ingest-counters.js';
+import type { DeviceMessage, IngestOutcome, TelemetryBase } from '../../rooms/broadcast-adapter.js';
+import { FieldStates, type Reading } from './field-states.js';
+import {
+  type FieldLimits,
+  fieldLimits,
+  KnownStates,
+  MAX_SHARED_NAME_BYTES,
+  type TelemetryTransform,
+} from './known-states.js';
 
 const LIMITS: FieldLimits = {
   maxFields: 5,
@@ -172,7 +180,7 @@ describe('FieldStates', () => {
       jest.advanceTimersByTime(20);
       say({ a: '2' }, { deviceId: 'y', windowMs: 50 });
       say({ a: '3' }, { deviceId: 'z', windowMs: 10 });
-      expect(jest.getTimerCount()).toBe(1);
+      expect(jest.getTimerCount()).toBe(1 + 1); // and the one for states that are silent
       jest.advanceTimersByTime(10);
       expect(published).toEqual(['{"a":3}']);
       jest.advanceTimersByTime(20);
@@ -594,6 +602,37 @@ describe('FieldStates', () => {
         say({}, { deviceId, replaces: true });
       }
       expect(states.totals.bytes).toBe(3 * 600);
+    });
+
+    // States of a fleet that was gone stayed until others needed their place: 512 MiB of a heap of 614.
+    it('forgets the states of silent devices by itself, and its timer with the last one', () => {
+      say({ a: '1' }, { deviceId: 'x', receivedAt: Date.now() });
+      jest.advanceTimersByTime(LIMITS.expiryMs / 2);
+      say({ a: '1' }, { deviceId: 'y', receivedAt: Date.now() });
+      jest.advanceTimersByTime(LIMITS.expiryMs / 2 + 1);
+      expect(states.totals.devices).toBe(2);
+      jest.advanceTimersByTime(LIMITS.expiryMs / 2);
+      expect(states.totals.devices).toBe(1);
+      jest.advanceTimersByTime(LIMITS.expiryMs);
+      expect([states.totals.devices, states.totals.bytes, jest.getTimerCount()]).toEqual([0, 0, 0]);
+    });
+
+    // Names of fields were kept by their count alone, and each may be as long as a message: 16 384 of 256 KiB.
+    it('shares no long names between devices', () => {
+      const known = new KnownStates(LIMITS, PLAIN, metrics);
+      const nameOf = (bytes: number): string =>
+        known.changesOf([[Buffer.from(`"${'n'.repeat(bytes - 2)}"`), null]])[0]![0];
+      nameOf(MAX_SHARED_NAME_BYTES);
+      nameOf(MAX_SHARED_NAME_BYTES + 1);
+      expect(known.sharedNames).toBe(1);
+    });
+
+    it('keeps its states in a quarter of the heap', () => {
+      const { maxBytes } = fieldLimits({
+        rooms: { maxDevices: 1, deviceExpiryS: 1 },
+        mqtt: { maxPayloadBytes: 1 },
+      } as Parameters<typeof fieldLimits>[0]);
+      expect(maxBytes).toBeLessThanOrEqual(getHeapStatistics().heap_size_limit / 4);
     });
 
     it('forgets a device that was silent for its expiry', () => {

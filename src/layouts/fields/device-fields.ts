@@ -1,5 +1,5 @@
-import type { MessageOutcome } from '../mqtt/ingest-counters.js';
-import type { DeviceMemo } from '../rooms/broadcast-adapter.js';
+import type { MessageOutcome } from '../../mqtt/ingest-counters.js';
+import type { DeviceMemo } from '../../rooms/broadcast-adapter.js';
 import { membersOf } from './json-members.js';
 
 const OPEN_BRACE = 0x7b;

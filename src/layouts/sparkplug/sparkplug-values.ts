@@ -1,4 +1,4 @@
-import { CodecError } from './codec.js';
+import { CodecError, doubleJson, float32Json } from '../codecs/codec.js';
 
 /** Data types of Sparkplug B 3.0 by number; `Unknown` where a message has none. */
 export const TYPE_NAMES = [
@@ -128,24 +128,6 @@ function longJson(type: number, value: bigint): string {
     default:
       return value.toString();
   }
-}
-
-export function doubleJson(value: number): string {
-  return Number.isFinite(value) ? String(value) : 'null';
-}
-
-/** The shortest decimal number that is this one in 32 bits: 12.1 and not 12.100000381469727. */
-export function float32Json(value: number): string {
-  if (!Number.isFinite(value)) {
-    return 'null';
-  }
-  for (let digits = 6; digits < 9; digits += 1) {
-    const shorter = Number(value.toPrecision(digits));
-    if (Math.fround(shorter) === value) {
-      return String(shorter);
-    }
-  }
-  return String(Number(value.toPrecision(9)));
 }
 
 const LENGTH_BYTES = 4;

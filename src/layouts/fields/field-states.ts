@@ -1,35 +1,27 @@
-import type { Config } from '../config/config.js';
-import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
-import { background, contain } from '../logging/walls.js';
-import type { Metrics } from '../metrics/metrics.js';
-import type { MessageOutcome } from '../mqtt/ingest-counters.js';
-import type { DeviceMemo, DeviceMessage, IngestOutcome, TelemetryBase } from '../rooms/broadcast-adapter.js';
+import { type DeviceSink, StoreLostError } from '../../ingest/ports.js';
+import { background, contain } from '../../logging/walls.js';
+import type { Metrics } from '../../metrics/metrics.js';
+import type { MessageOutcome } from '../../mqtt/ingest-counters.js';
+import type {
+  DeviceMemo,
+  DeviceMessage,
+  IngestOutcome,
+  TelemetryBase,
+} from '../../rooms/broadcast-adapter.js';
 import {
   type Change,
-  DEVICE_BYTES,
-  DeviceFields,
-  FIELD_BYTES,
+  type DeviceFields,
   type FieldMessage,
   mapOf,
-  objectOf,
   over,
   type Reading,
-  setField,
   type Waiting,
 } from './device-fields.js';
 import { FieldWindows } from './field-windows.js';
-import { membersOf } from './json-members.js';
+import { type FieldLimits, KnownStates, type TelemetryTransform } from './known-states.js';
 import { markOf, ReceivedIds } from './received-ids.js';
 
 export type { Reading } from './device-fields.js';
-
-/** TRANSFORM_FILE, as it applies to what is published. */
-export interface TelemetryTransform {
-  /** @returns the same buffer if no rule applies */
-  payload(deviceId: string, payload: Buffer): Buffer;
-  /** Whether a rule may apply to what this device publishes, now or when more of it is known. */
-  concerns(deviceId: string): boolean;
-}
 
 /** What a retained value may change; see RetainedState. */
 export interface RetainedRule {
@@ -39,45 +31,8 @@ export interface RetainedRule {
   readonly connections: number;
 }
 
-/** What bounds the states of one session. */
-export interface FieldLimits {
-  /** Fields of a device. */
-  readonly maxFields: number;
-  /** Bytes of a publication before TRANSFORM_FILE: MQTT_MAX_PAYLOAD_BYTES. */
-  readonly maxPayloadBytes: number;
-  /** States in memory: MAX_DEVICES. One that is idle is forgotten for a new one; the store has it. */
-  readonly maxDevices: number;
-  /** The same in bytes, estimated. */
-  readonly maxBytes: number;
-  /** Readings that wait for the store to say where their devices stand, and their bytes. */
-  readonly maxWaiting: number;
-  readonly maxWaitingBytes: number;
-  /** Readings in open windows; from there on windows end early. */
-  readonly maxOpen: number;
-  /** A device that was silent for so long is unknown again: DEVICE_EXPIRY_S. */
-  readonly expiryMs: number;
-}
-
-/** The limits of this configuration. */
-export function fieldLimits({ rooms, mqtt }: Pick<Config, 'rooms' | 'mqtt'>): FieldLimits {
-  return {
-    maxFields: 1_000,
-    maxPayloadBytes: mqtt.maxPayloadBytes,
-    maxDevices: rooms.maxDevices,
-    maxBytes: 512 * 1024 * 1024,
-    maxWaiting: 65_536,
-    maxWaitingBytes: 64 * 1024 * 1024,
-    maxOpen: 8_192,
-    expiryMs: rooms.deviceExpiryS * 1000,
-  };
-}
-
 /** Retained values of one device come one after the other: they become one value, not one each. */
 const RETAINED_WINDOW_MS = 100;
-/** States looked at in search of one that may be forgotten. */
-const MAX_TRIES = 64;
-/** Names of fields that devices share. */
-const MAX_SHARED_NAMES = 16_384;
 
 /** A whole state on its way into the rooms. */
 class StatePublication implements DeviceMessage {
@@ -116,14 +71,11 @@ class StatePublication implements DeviceMessage {
  * published; where only a transformed value is known, it is shown until the device says the field again.
  */
 export class FieldStates {
-  private readonly devices = new Map<string, DeviceFields>();
+  private readonly known: KnownStates;
   private readonly windows: FieldWindows;
   private readonly ids = new ReceivedIds();
-  private names = new Map<string, string>();
-  private bytes = 0;
   private waiting = 0;
   private waitingBytes = 0;
-  private serial = 0;
   private stopped = false;
 
   /** @param now performance.now(); replaced in tests */
@@ -132,9 +84,10 @@ export class FieldStates {
     private readonly retained: RetainedRule,
     private readonly transform: TelemetryTransform,
     private readonly limits: FieldLimits,
-    private readonly metrics: Metrics,
+    metrics: Metrics,
     now: () => number = () => performance.now(),
   ) {
+    this.known = new KnownStates(limits, transform, metrics);
     this.windows = new FieldWindows((device) => this.publish(device), limits.maxOpen, now);
   }
 
@@ -148,23 +101,21 @@ export class FieldStates {
       return; // not settled: the broker delivers it again to the next session
     }
     const { deviceId } = message;
-    let device = this.devices.get(deviceId);
+    let device = this.known.get(deviceId);
     if (
       device !== undefined &&
       message.receivedAt - device.receivedAt > this.limits.expiryMs &&
       device.idle
     ) {
-      this.forget(device);
+      this.known.forget(device);
       device = undefined;
     }
+    device ??= this.begin(deviceId, message.receivedAt);
     if (device === undefined) {
-      if (this.devices.size >= this.limits.maxDevices && !this.makeRoom('devices', 0)) {
-        message.settle('refused');
-        return;
-      }
-      device = this.begin(deviceId, message.receivedAt);
+      message.settle('refused');
+      return;
     }
-    const changes = this.changesOf(fields);
+    const changes = this.known.changesOf(fields);
     if (device.waiting === null) {
       this.take(device, message, changes, replaces, windowMs);
     } else {
@@ -188,13 +139,13 @@ export class FieldStates {
   stop(): void {
     this.stopped = true;
     this.windows.stop();
-    this.devices.clear();
-    this.bytes = this.waiting = this.waitingBytes = 0;
+    this.known.clear();
+    this.waiting = this.waitingBytes = 0;
   }
 
   /** For the metrics. */
   get totals(): { devices: number; bytes: number; waiting: number } {
-    return { devices: this.devices.size, bytes: this.bytes, waiting: this.waiting };
+    return { devices: this.known.size, bytes: this.known.bytes, waiting: this.waiting };
   }
 
   /** Devices whose values were delivered again and wait for the end of that. */
@@ -208,18 +159,18 @@ export class FieldStates {
     if (outcome !== 'refused') {
       device.stored = true;
     } else if (!device.stored && device.idle) {
-      this.forget(device); // MAX_DEVICES is reached: a device that the store does not take needs no state
+      this.known.forget(device); // MAX_DEVICES is reached: a device that the store does not take needs no state
     }
     settleAll(readings, outcome);
   }
 
   // The base
 
-  private begin(deviceId: string, receivedAt: number): DeviceFields {
-    const device = new DeviceFields(deviceId, (this.serial += 1));
-    device.receivedAt = receivedAt;
-    this.devices.set(deviceId, device);
-    this.bytes += device.memory;
+  private begin(deviceId: string, receivedAt: number): DeviceFields | undefined {
+    const device = this.known.add(deviceId, receivedAt);
+    if (device === undefined) {
+      return undefined;
+    }
     const base = this.sink.base(deviceId);
     if (base instanceof Promise) {
       background(
@@ -238,7 +189,7 @@ export class FieldStates {
 
   private goOnFrom(device: DeviceFields, base: TelemetryBase | null): void {
     const { waiting } = device;
-    if (this.devices.get(device.deviceId) !== device || waiting === null) {
+    if (this.known.get(device.deviceId) !== device || waiting === null) {
       return;
     }
     this.load(device, base);
@@ -262,25 +213,16 @@ export class FieldStates {
     device.stored = true;
     const concerned = this.transform.concerns(device.deviceId);
     const before = base.untransformed;
-    this.bytes -= device.memory;
-    if (before !== null && (base.current || concerned)) {
-      this.fill(device, before);
-    }
-    if (!base.current && concerned) {
-      device.shown = mapOf(base.shown);
-    } else if (!base.current) {
-      this.fill(device, base.shown);
-    }
-    this.bytes += device.memory;
-    if (this.bytes > this.limits.maxBytes) {
-      this.makeRoom('bytes', 0, device);
-    }
-  }
-
-  private fill(device: DeviceFields, json: Buffer): void {
-    for (const [name, value] of membersOf(json) ?? []) {
-      setField(device, this.nameOf(name), value.toString('latin1'));
-    }
+    this.known.change(device, () => {
+      if (before !== null && (base.current || concerned)) {
+        this.known.fill(device, before);
+      }
+      if (!base.current && concerned) {
+        device.shown = mapOf(base.shown);
+      } else if (!base.current) {
+        this.known.fill(device, base.shown);
+      }
+    });
   }
 
   /** The base cannot be read: of a lost store, readings are delivered again. */
@@ -290,8 +232,8 @@ export class FieldStates {
     if (!lost) {
       contain('device', error);
     }
-    if (this.devices.get(device.deviceId) === device) {
-      this.forget(device);
+    if (this.known.get(device.deviceId) === device) {
+      this.known.forget(device);
       waiting.forEach((one) => this.waited(one));
     }
     if (!lost) {
@@ -364,13 +306,13 @@ export class FieldStates {
       message.settle(removes ? 'accepted' : 'duplicate');
       return;
     }
-    const refused = this.refusal(device, changes, replaces, message.maxFields);
+    const refused = this.known.refusal(device, changes, replaces, message.maxFields);
     if (refused !== null) {
       this.letGoIfNew(device);
       message.settle(refused);
       return;
     }
-    this.set(device, changes, replaces);
+    this.known.set(device, changes, replaces);
     if (sequence >= 0) {
       this.ids.note(packetId, mark, dup, connections);
     }
@@ -416,13 +358,13 @@ export class FieldStates {
     windowMs: number,
   ): void {
     const news = changes.filter((change) => this.admitsRetained(device, change));
-    const refused = news.length === 0 ? null : this.refusal(device, news, false);
+    const refused = news.length === 0 ? null : this.known.refusal(device, news, false);
     if (refused !== null || news.length === 0) {
       this.letGoIfNew(device);
       message.settle(refused ?? 'retained');
       return;
     }
-    this.set(device, news, false);
+    this.known.set(device, news, false);
     this.windows.publishWithin(device, Math.max(windowMs, RETAINED_WINDOW_MS));
     message.settle('retained');
   }
@@ -442,84 +384,8 @@ export class FieldStates {
     const { shown } = device;
     return (
       !device.fields.has(name) &&
-      (shown === null || !this.shownNames(device, name, value).some((each) => shown.has(each)))
+      (shown === null || !this.known.shownNames(device, name, value).some((each) => shown.has(each)))
     );
-  }
-
-  /** Why a device must not get these values; null when it may. */
-  private refusal(
-    device: DeviceFields,
-    changes: readonly Change[],
-    replaces: boolean,
-    maxFields = this.limits.maxFields,
-  ): MessageOutcome | null {
-    const { fields } = device;
-    const { maxPayloadBytes, maxBytes } = this.limits;
-    let count = fields.size + changes.length;
-    let bytes = device.bytes;
-    for (const [name, value] of changes) {
-      bytes += name.length + (value?.length ?? 0);
-    }
-    const atMost = this.bytes + changes.length * FIELD_BYTES + bytes - device.bytes;
-    if (count <= maxFields && bytes < maxPayloadBytes && atMost <= maxBytes) {
-      return null; // even if all of them are new
-    }
-    count = replaces ? 0 : fields.size;
-    bytes = replaces ? 0 : device.bytes;
-    // A name twice in one message: only the last counts.
-    for (const [name, value] of new Map(changes)) {
-      const known = replaces ? undefined : fields.get(name);
-      if (known !== undefined) {
-        count -= 1;
-        bytes -= name.length + known.length;
-      }
-      if (value !== null) {
-        count += 1;
-        bytes += name.length + value.length;
-      }
-    }
-    if (count > maxFields && (replaces || count > fields.size)) {
-      return 'too_many_fields';
-    }
-    if (bytes >= maxPayloadBytes && (replaces || bytes > device.bytes)) {
-      return 'too_large';
-    }
-    const more = DEVICE_BYTES + count * FIELD_BYTES + bytes - device.memory;
-    return more <= 0 || this.bytes + more <= maxBytes || this.makeRoom('bytes', more, device)
-      ? null
-      : 'refused';
-  }
-
-  private set(device: DeviceFields, changes: readonly Change[], replaces: boolean): void {
-    this.bytes -= device.memory;
-    if (replaces) {
-      device.fields = new Map();
-      device.bytes = 0;
-      device.shown = null;
-    }
-    for (const [name, value] of changes) {
-      setField(device, name, value);
-      this.hideShown(device, name, value);
-    }
-    this.bytes += device.memory;
-  }
-
-  /** The device has said the field: its transformed value of before is no longer the newest. */
-  private hideShown(device: DeviceFields, name: string, value: string | null): void {
-    if (device.shown !== null) {
-      for (const shown of this.shownNames(device, name, value)) {
-        device.shown.delete(shown);
-      }
-      if (device.shown.size === 0) {
-        device.shown = null;
-      }
-    }
-  }
-
-  /** What a field is called after TRANSFORM_FILE. */
-  private shownNames({ deviceId }: DeviceFields, name: string, value: string | null): string[] {
-    const said = objectOf([[name, value ?? 'null']]);
-    return [...mapOf(this.transform.payload(deviceId, said)).keys()];
   }
 
   // Publications
@@ -546,56 +412,10 @@ export class FieldStates {
     }
   }
 
-  // Bounds
-
   private letGoIfNew(device: DeviceFields): void {
     if (device.fields.size === 0 && device.shown === null && !device.stored && device.idle) {
-      this.forget(device);
+      this.known.forget(device);
     }
-  }
-
-  /** Forgets idle states, the oldest first, until one more device or `bytes` more have room. */
-  private makeRoom(reason: 'devices' | 'bytes', bytes: number, except?: DeviceFields): boolean {
-    let tries = 0;
-    for (const device of this.devices.values()) {
-      if (device !== except && device.idle) {
-        this.forget(device);
-        this.metrics.fieldStatesForgotten.inc({ reason });
-      } else if ((tries += 1) > MAX_TRIES) {
-        return false;
-      }
-      if (this.devices.size < this.limits.maxDevices && this.bytes + bytes <= this.limits.maxBytes) {
-        return true;
-      }
-    }
-    return false;
-  }
-
-  private forget(device: DeviceFields): void {
-    this.devices.delete(device.deviceId);
-    this.bytes -= device.memory;
-  }
-
-  private changesOf(fields: Reading['fields']): Change[] {
-    const changes: Change[] = [];
-    for (const [name, value] of fields) {
-      changes.push([this.nameOf(name), value === null ? null : value.toString('latin1')]);
-    }
-    return changes;
-  }
-
-  /** One string for all devices with the field, as long as it is remembered. */
-  private nameOf(name: Buffer): string {
-    const text = name.toString('latin1');
-    let shared = this.names.get(text);
-    if (shared === undefined) {
-      if (this.names.size >= MAX_SHARED_NAMES) {
-        this.names = new Map();
-      }
-      shared = Buffer.from(`,${text}:`, 'latin1').toString('latin1');
-      this.names.set(text, shared);
-    }
-    return shared;
   }
 }
 

@@ -5,17 +5,14 @@ import { StoreLostError } from '../../ingest/ports.js';
 import type { MessageOutcome } from '../../mqtt/ingest-counters.js';
 import { type EdgeNodes, MemoryEdgeNodes } from '../../rooms/edge-nodes.js';
 import { MAX_WAITING_REBIRTHS, REBIRTH_INTERVAL_MS, RebirthRequests } from './rebirth-requests.js';
-import {
-  SPARKPLUG_LIMITS,
-  type SparkplugHost,
-  type SparkplugLimits,
-  SparkplugNodes,
-} from './sparkplug-nodes.js';
+import { SparkplugNodes } from './sparkplug-nodes.js';
+import { SPARKPLUG_LIMITS, type SparkplugHost, type SparkplugLimits } from './sparkplug-session.js';
 import type { Verb } from './sparkplug-node.js';
 
 const { encodePayload, decodePayload } = get('spBv1.0')!;
 
 const REORDER_MS = 2_000;
+const EXPIRY_MS = 3_600_000;
 
 interface Options {
   rebirth?: 'ask' | 'never';
@@ -73,7 +70,7 @@ class Session {
     this.nodes = new SparkplugNodes(
       host,
       { rebirth, reorderMs, windowMs: 0 },
-      { maxNodes: 1_000, ...SPARKPLUG_LIMITS, ...limits },
+      { maxNodes: 1_000, expiryMs: EXPIRY_MS, ...SPARKPLUG_LIMITS, ...limits },
       {
         dropped: (reason, count) => void (this.dropped[reason] += count),
         gap: () => void (this.gaps += 1),
@@ -573,6 +570,18 @@ describe('what a hostile publisher can do', () => {
     expect(session.nodes.totals.nodes).toBeLessThanOrEqual(20);
     expect(session.nodes.totals.held).toBeLessThanOrEqual(20);
     expect(await session.say('DDATA', 'G/n/d', 2, [value(10, 'Int16', 2)])).toBe('accepted');
+  });
+
+  // Nodes in memory went only for others: what a fleet said that was gone stayed for the life of the process.
+  it('is forgotten when it is gone for long, and a node that speaks is not', async () => {
+    await session.born();
+    await session.say('NBIRTH', 'G/fake', 0, [...control(0), metric('m', 1, 'Int8', 1)]);
+    for (const seq of [2, 3]) {
+      session.now += EXPIRY_MS;
+      session.nodes.age();
+      expect(await session.say('DDATA', 'G/n/d', seq, [value(10, 'Int16', seq)])).toBe('accepted');
+    }
+    expect(session.nodes.totals.nodes).toBe(1);
   });
 
   it('with large births is bounded in memory: over it they are refused', async () => {

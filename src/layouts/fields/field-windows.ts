@@ -1,4 +1,4 @@
-import { walled } from '../logging/walls.js';
+import { walled } from '../../logging/walls.js';
 import type { DeviceFields, FieldMessage } from './device-fields.js';
 
 /** QoS 1 readings in windows at which a broker may be waiting for acknowledgements (Mosquitto with MQTT 3.1.1 sends 20 ahead) … */

@@ -1,5 +1,5 @@
 import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
-import { CodecError } from './codec.js';
+import { CodecError } from '../codecs/codec.js';
 import { Budget, isType, jsonOf, Type, TYPE_NAMES, type WireValue } from './sparkplug-values.js';
 
 /** A metric's number of 64 bits; as text where a JavaScript number cannot hold it. */

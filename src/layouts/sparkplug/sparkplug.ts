@@ -5,7 +5,8 @@ import { CommandPublisher } from '../../mqtt/command-publisher.js';
 import { isDeviceId } from '../../protocol/device-id.js';
 import type { Layout } from '../layout.js';
 import { RebirthRequests } from './rebirth-requests.js';
-import { SPARKPLUG_LIMITS, type SparkplugHost, SparkplugNodes } from './sparkplug-nodes.js';
+import { SparkplugNodes } from './sparkplug-nodes.js';
+import { SPARKPLUG_LIMITS, type SparkplugHost } from './sparkplug-session.js';
 import type { SparkplugTopics } from './sparkplug-topics.js';
 
 /** Nodes in memory: each has devices, which MAX_DEVICES counts. */
@@ -42,7 +43,10 @@ export class Sparkplug {
     layout: Layout & { readonly sparkplugTopics: readonly SparkplugTopics[] },
     sink: Omit<SparkplugHost, 'deviceId'>,
   ): SparkplugNodes {
-    const { metrics } = this;
+    const {
+      metrics,
+      config: { rooms },
+    } = this;
     const host: SparkplugHost = {
       ...sink,
       deviceId: (group, node, device) => {
@@ -54,7 +58,11 @@ export class Sparkplug {
     const nodes = new SparkplugNodes(
       host,
       { rebirth: 'ask', reorderMs: 2_000, ...layout.sparkplug, windowMs: layout.windowMs },
-      { ...SPARKPLUG_LIMITS, maxNodes: Math.min(MAX_NODES, this.config.rooms.maxDevices) },
+      {
+        ...SPARKPLUG_LIMITS,
+        maxNodes: Math.min(MAX_NODES, rooms.maxDevices),
+        expiryMs: rooms.deviceExpiryS * 1000,
+      },
       {
         dropped: (reason, count) => {
           if (count > 0) {

@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import Long from 'long';
 import { get } from 'sparkplug-payload';
 import type { UMetric, UPayload } from 'sparkplug-payload/lib/sparkplugbpayload.js';
-import { CodecError } from './codec.js';
+import { CodecError, float32Json } from '../codecs/codec.js';
 import { metadataOf, readBirth, readValues } from './sparkplug-metrics.js';
 import { MAX_METRICS, readPayload } from './sparkplug-payload.js';
-import { float32Json, MAX_ELEMENTS } from './sparkplug-values.js';
+import { MAX_ELEMENTS } from './sparkplug-values.js';
 
 const { encodePayload } = get('spBv1.0')!;
 
