@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * `npm run test:hostile -- --minutes N [--seed S] [--path P] [--mode memory|redis|redis2]` and
+ * `npm run test:hostile -- --minutes N [--seed S] [--path P] [--mode memory|redis|redis2|layouts]` and
  * `npm run test:fuzz -- --minutes N [--seed S]`: the searches of `npm test`, for longer. Each option becomes a variable that the spec
  * reads; what else is given goes on to Jest.
  */

@@ -1,5 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Instance } from '../chaos/support/instance.js';
 import { freePort } from '../support/free-port.js';
@@ -8,10 +10,13 @@ import { RedisServer } from '../support/redis.js';
 import { SLACK } from '../support/slack.js';
 import { TEST_SECRET } from '../support/tokens.js';
 import type { Round } from './generator.js';
+import { LAYOUTS } from './layout-fleets.js';
 import { liveBytes } from './memory-probe.js';
 import { type Finding, Witness } from './witness.js';
+import { BUILT_IN, LAYOUT_SECRETS, layoutDevices, SECRETS } from './witness-devices.js';
 
-export type Mode = 'memory' | 'redis' | 'redis2';
+/** `layouts`: two instances with Redis, whose devices speak layouts, Sluice's own among them. */
+export type Mode = 'memory' | 'redis' | 'redis2' | 'layouts';
 
 const attackersMain = fileURLToPath(new URL('attackers/main.js', import.meta.url));
 /** As the chart gives it: 60 % of the limit of 1 GiB. */
@@ -63,6 +68,7 @@ const TOLERANCE: Record<string, number> = {
   sluice_history_bytes: MIB,
   sluice_devices_known: 6,
   sluice_ingest_lag_seconds: 1,
+  sluice_ingest_backlog_seconds: 1,
   sluice_ingest_unacknowledged_messages: 5,
   sluice_redis_pending_operations: 5,
 };
@@ -103,6 +109,8 @@ export class Arena {
   private quietGauges: Map<string, number>[] = [];
   private quietBytes: number[] = [];
   private quietKeys = 0;
+  /** Of LAYOUT_FILE. */
+  private folder: string | undefined;
 
   private constructor(private readonly mode: Mode) {}
 
@@ -178,6 +186,9 @@ export class Arena {
     await Promise.all(this.instances.filter(({ running }) => running).map((instance) => instance.kill()));
     await this.redis?.stop();
     await this.broker?.stop();
+    if (this.folder !== undefined) {
+      rmSync(this.folder, { recursive: true, force: true });
+    }
   }
 
   private async build(): Promise<void> {
@@ -185,7 +196,8 @@ export class Arena {
     if (this.mode !== 'memory') {
       this.redis = await RedisServer.start({ args: REDIS_ARGUMENTS });
     }
-    for (let index = 0; index < (this.mode === 'redis2' ? 2 : 1); index += 1) {
+    const isTwo = this.mode === 'redis2' || this.mode === 'layouts';
+    for (let index = 0; index < (isTwo ? 2 : 1); index += 1) {
       const inspectorPort = await freePort();
       this.inspectorPorts.push(inspectorPort);
       this.instances.push(
@@ -194,6 +206,7 @@ export class Arena {
           {
             ...ENV,
             MQTT_URL: this.broker.url,
+            ...(this.mode === 'layouts' && { LAYOUT_FILE: this.layoutFile() }),
             ...(this.redis !== undefined && { REDIS_URL: this.redis.url }),
           },
           ['--trace-warnings', `--max-old-space-size=${HEAP_MIB}`, `--inspect=127.0.0.1:${inspectorPort}`],
@@ -201,7 +214,10 @@ export class Arena {
       );
     }
     await Promise.all(this.instances.map((instance) => instance.start()));
-    this.witness = new Witness(this.instances, this.broker.port);
+    this.witness =
+      this.mode === 'layouts'
+        ? new Witness(this.instances, this.broker.port, layoutDevices(), LAYOUT_SECRETS)
+        : new Witness(this.instances, this.broker.port, BUILT_IN, SECRETS);
     await this.witness.start();
     await this.witness.caughtUp(CATCH_UP_MS);
     await this.acquainted();
@@ -211,6 +227,13 @@ export class Arena {
     this.quietBytes = await Promise.all(this.inspectorPorts.map((port) => liveBytes(port)));
     this.quietKeys = await this.keys();
     this.rssTimer = setInterval(() => this.lookAtRss(), POLL_MS);
+  }
+
+  private layoutFile(): string {
+    this.folder ??= mkdtempSync(join(tmpdir(), 'sluice-hostile-'));
+    const file = join(this.folder, 'layouts.yaml');
+    writeFileSync(file, LAYOUTS);
+    return file;
   }
 
   /** Until every instance knows of all of them, which each tells the others every few seconds. */

@@ -55,7 +55,27 @@ export type Payload =
   | { kind: 'deep'; levels: number; opener: string }
   | { kind: 'new-keys'; keys: number; keyBytes: number }
   | { kind: 'large'; bytes: number }
-  | { kind: 'wide'; count: number };
+  | { kind: 'wide' | 'readings'; count: number }
+  | { kind: 'cbor'; value: unknown; cut?: number }
+  | { kind: 'sparkplug'; seq?: number; metrics: Metric[]; names?: number; nameBytes?: number; cut?: number };
+
+/** Of a Sparkplug payload; a value that does not go with its type is written all the same. */
+export interface Metric {
+  name?: string;
+  alias?: number;
+  type?: number;
+  value?: unknown;
+  isNull?: boolean;
+  isHistorical?: boolean;
+}
+
+/** What an edge node says next; its number in the sequence is one more than the last, and `jump`. */
+export interface EdgeMessage {
+  verb: 'NBIRTH' | 'DBIRTH' | 'NDATA' | 'DDATA' | 'NDEATH' | 'DDEATH' | 'NCMD';
+  device: string;
+  jump: number;
+  payload: Payload & { kind: 'sparkplug' };
+}
 
 export type DeviceStep =
   | {
@@ -77,6 +97,7 @@ export type DeviceStep =
       qos: 0 | 1;
       retain: boolean;
     }
+  | { do: 'edge'; node: string; says: EdgeMessage[]; qos: 0 | 1; times: number; everyMs: number }
   | { do: 'wait'; ms: number }
   | { do: 'crash' | 'leave' };
 
@@ -94,18 +115,22 @@ export interface Round {
 }
 
 /** `fc.oneof` with weights, since most of what is written here is a list of things with how often. */
-const pick = <T>(...options: [weight: number, arbitrary: fc.Arbitrary<T>][]): fc.Arbitrary<T> =>
+export const pick = <T>(...options: [weight: number, arbitrary: fc.Arbitrary<T>][]): fc.Arbitrary<T> =>
   fc.oneof(...options.map(([weight, arbitrary]) => ({ weight, arbitrary })));
-const one = <T>(...values: T[]): fc.Arbitrary<T> => fc.constantFrom(...values);
+export const one = <T>(...values: T[]): fc.Arbitrary<T> => fc.constantFrom(...values);
 /** Mostly small, now and then far beyond every limit. */
-const times = (most: number): fc.Arbitrary<number> =>
+export const times = (most: number): fc.Arbitrary<number> =>
   pick([3, fc.constant(1)], [2, fc.integer({ min: 2, max: Math.min(20, most) })], [2, fc.nat(most)]);
 
 /** The same few devices in most places, so that what is published is also watched. */
-const attackersDevice = one('h-0', 'h-0', 'h-0', 'h-1', 'h-x7', 'h-f12');
-const secretDevice = one('s-0', 's-1', 's-2');
+const attackersDevice = pick(
+  [3, one('h-0', 'h-0', 'h-0', 'h-1', 'h-x7', 'h-f12')],
+  // As the layouts of layout-fleets.ts make them.
+  [1, one('h-0.o', 'h-0.f', 'h-0.m', 'h-0.b', 'h-0.s', 'h-0.a.s')],
+);
+const secretDevice = one('s-0', 's-1', 's-2', 's-0.o', 's-0.f', 's-0.s');
 /** Ids at the edges of what is legal, and past them. */
-const oddId = pick(
+export const oddId = pick(
   [3, one('h-\uffff', 'h-\ufdd0', 'h-\u{1fffe}', 'h-\u{10ffff}', 'h-\u0001', 'h-\u0085', 'h-\ud800')],
   [2, one('', '$SYS', 'h-/x', 'h-+', 'h-#', 'h-*', '__proto__', 'constructor', 'h-e\u0301', 'h-\u00e9')],
   [1, fc.string({ unit: 'binary', maxLength: 140 }).map((text) => `h-${text}`)],
@@ -248,7 +273,7 @@ const command = fc.record(
   { requiredKeys: ['type', 'deviceId'] },
 );
 const auth = fc.record({ type: fc.constant('auth'), token: token.map(inText) });
-const anyValue = fc.jsonValue({ maxDepth: 2 });
+export const anyValue = fc.jsonValue({ maxDepth: 2 });
 const nonsense = fc.record(
   {
     type: pick<unknown>(
@@ -374,7 +399,7 @@ const rudeStep = pick<ClientStep>(
     }),
   ],
 );
-function toHex(bytes: Uint8Array): string {
+export function toHex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex');
 }
 
@@ -414,7 +439,7 @@ const usualClient = fc
     ...(blind > 0 && { token: itsToken }),
   }));
 
-const telemetryValue = pick<Payload>(
+export const telemetryValue = pick<Payload>(
   [
     3,
     fc
@@ -452,7 +477,7 @@ const telemetryValue = pick<Payload>(
   ],
   [1, fc.record({ kind: fc.constant('wide' as const), count: one(10, 1_000, 30_000) })],
 );
-const garbage = pick<Payload>(
+export const garbage = pick<Payload>(
   [
     2,
     one('', '{', 'NaN', '1e400', '-', '{"a":1}}', '"\\ud800"', '\ufeff1', '{"__proto__":{"x":1}}', ' 1 ').map(
@@ -461,7 +486,7 @@ const garbage = pick<Payload>(
   ],
   [1, fc.uint8Array({ maxLength: 60 }).map((bytes): Payload => ({ kind: 'hex', hex: toHex(bytes) }))],
 );
-const statusPayload = pick<Payload>(
+export const statusPayload = pick<Payload>(
   [
     3,
     fc
@@ -569,8 +594,13 @@ const device: fc.Arbitrary<DeviceSpec> = fc.record(
 );
 
 /** One round: some clients and some devices, all at once. */
-export const round: fc.Arbitrary<Round> = fc.record({
-  durationMs: pick([3, fc.constant(1_500)], [1, fc.constant(4_000)]),
-  clients: fc.array(usualClient, { minLength: 1, maxLength: 16 }),
-  devices: fc.array(device, { minLength: 0, maxLength: 5 }),
-});
+export const roundOf = (devices: fc.Arbitrary<DeviceSpec[]>): fc.Arbitrary<Round> =>
+  fc.record({
+    durationMs: pick([3, fc.constant(1_500)], [1, fc.constant(4_000)]),
+    clients: fc.array(usualClient, { minLength: 1, maxLength: 16 }),
+    devices,
+  });
+export const round = roundOf(fc.array(device, { minLength: 0, maxLength: 5 }));
+/** The same with devices of layouts. */
+export const roundWith = (layoutDevice: fc.Arbitrary<DeviceSpec>): fc.Arbitrary<Round> =>
+  roundOf(fc.array(pick([2, layoutDevice], [1, device]), { minLength: 1, maxLength: 6 }));

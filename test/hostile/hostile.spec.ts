@@ -3,7 +3,7 @@ import { search, type SearchReport, summary } from './search.js';
 
 /**
  * The search that goes on: hostile clients and devices against the built product, for 60 s in all in `npm test`, and for as long as
- * one likes by `npm run test:hostile -- --minutes N [--seed S] [--path P] [--mode memory|redis|redis2]`.
+ * one likes by `npm run test:hostile -- --minutes N [--seed S] [--path P] [--mode memory|redis|redis2|layouts]`.
  *
  * What it holds the product to: no process ends, no error is logged, a witness hears every publication of its devices once and in
  * order and its commands arrive, no ping waits long for work that somebody else made, nobody hears a device that the token does not
@@ -11,7 +11,9 @@ import { search, type SearchReport, summary } from './search.js';
  */
 const MINUTES = Number(process.env['HOSTILE_MINUTES'] ?? 0);
 const LONG = MINUTES > 0;
-const MODES = process.env['HOSTILE_MODE']?.split(',') ?? ['memory', 'redis2'];
+/** The short form has no `redis2`: `layouts` is the same with a LAYOUT_FILE, in which Sluice's own layout is one of several. */
+const MODES =
+  process.env['HOSTILE_MODE']?.split(',') ?? (LONG ? ['memory', 'redis2', 'layouts'] : ['memory', 'layouts']);
 const SEED = Number(process.env['HOSTILE_SEED'] ?? Math.floor(Math.random() * 1e9));
 const PATH = process.env['HOSTILE_PATH'];
 /** Attacks of one mode; with the start and the return about 30 s in the short form. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { Arena, type Mode } from './arena.js';
 import { type Round, round } from './generator.js';
+import { layoutRound } from './layout-fleets.js';
 import type { Finding } from './witness.js';
 
 /** Attempts to start the product before that counts as a fault of its own. */
@@ -78,7 +79,7 @@ export async function search(options: SearchOptions): Promise<SearchReport> {
     try {
       while (findings.length === 0 && Date.now() < end && seeds.length < options.roundsPerArena) {
         seeds.push(seed);
-        findings = await playSeed(arena, seed);
+        findings = await playSeed(arena, mode, seed);
         if (options.verbose) {
           say(`hostile: ${mode}: seed ${seed}: ${arena.lastRound}`);
         }
@@ -143,9 +144,11 @@ function add(report: SearchReport, arena: Arena): void {
   report.peakRssMib = Math.max(report.peakRssMib, arena.peakRssMib);
 }
 
-async function playSeed(arena: Arena, seed: number): Promise<Finding[]> {
+const roundsOf = (mode: Mode): fc.Arbitrary<Round> => (mode === 'layouts' ? layoutRound : round);
+
+async function playSeed(arena: Arena, mode: Mode, seed: number): Promise<Finding[]> {
   let findings: Finding[] = [];
-  const property = fc.asyncProperty(round, async (value) => {
+  const property = fc.asyncProperty(roundsOf(mode), async (value) => {
     findings = await arena.play(value);
   });
   const details = await fc.check(property, { seed, numRuns: 1, unbiased: true, endOnFailure: true });
@@ -189,7 +192,7 @@ async function rerun(
   }: { path?: string; kind?: string; beforeReturn?: boolean; leftMs?: number },
 ): Promise<string | null> {
   let detail = '';
-  const property = fc.asyncProperty(round, async (value: Round) => {
+  const property = fc.asyncProperty(roundsOf(mode), async (value: Round) => {
     const arena = await Arena.start(mode);
     try {
       let findings = await arena.play(value);

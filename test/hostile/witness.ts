@@ -1,12 +1,11 @@
 import { readFileSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import { connectAsync, type MqttClient } from 'mqtt';
 import { WebSocket } from 'ws';
 import type { Instance } from '../chaos/support/instance.js';
 import { signToken } from '../support/tokens.js';
+import type { Message, WitnessDevice } from './witness-devices.js';
 
-/** Devices that only the witness may watch, and such as nobody may: what an attacker hears of the latter is a leak. */
-const WATCHED = ['w-0', 'w-1', 'w-2'];
-const SECRET = ['s-0', 's-1', 's-2'];
 const BEAT_MS = 30;
 /** A newcomer is let in, and a command is sent, once in so many beats. */
 const COMMAND_BEATS = 7;
@@ -57,9 +56,15 @@ export class Witness {
   private readonly halts = new Map<Instance, { at: number; waitedMs: number }[]>();
   private stopped = false;
 
+  /**
+   * @param devices that only the witness may watch
+   * @param secrets of devices that nobody may: what an attacker hears of them is a leak
+   */
   constructor(
     private readonly instances: Instance[],
     private readonly brokerPort: number,
+    private readonly devices: readonly WitnessDevice[],
+    private readonly secrets: readonly ((n: number) => Message)[],
   ) {}
 
   async start(): Promise<void> {
@@ -67,9 +72,15 @@ export class Witness {
     this.client.on('error', () => undefined);
     await this.client.subscribeAsync('devices/+/commands', { qos: 1 });
     this.client.on('message', (topic, payload) => this.onCommand(topic, payload));
-    const token = await signToken({ userId: 'witness', deviceIds: WATCHED });
+    for (const { topic, payload } of this.devices.flatMap(({ begin }) => begin)) {
+      await this.client.publishAsync(topic, payload, { qos: 1 });
+    }
+    const token = await signToken({
+      userId: 'witness',
+      deviceIds: this.devices.map(({ deviceId }) => deviceId),
+    });
     for (const instance of this.instances) {
-      const viewer = new Viewer(instance, token, (kind, detail) => this.find(kind, detail));
+      const viewer = new Viewer(instance, token, this.devices, (kind, detail) => this.find(kind, detail));
       this.viewers.push(viewer);
       await viewer.open();
     }
@@ -124,9 +135,10 @@ export class Witness {
     this.beats += 1;
     this.lookAtHalts();
     this.viewers.forEach((viewer) => viewer.ping());
-    this.publish(WATCHED[this.beats % WATCHED.length]!);
+    this.publish(this.devices[this.beats % this.devices.length]!);
     if (this.beats % 3 === 0) {
-      this.tellSecrets(SECRET[this.beats % SECRET.length]!);
+      const { topic, payload } = this.secrets[(this.beats / 3) % this.secrets.length]!(this.beats);
+      this.client.publish(topic, payload, { qos: 0 });
     }
     if (this.beats % COMMAND_BEATS === 0) {
       this.command();
@@ -136,10 +148,11 @@ export class Witness {
     }
   }
 
-  private publish(deviceId: string): void {
+  private publish({ deviceId, say }: WitnessDevice): void {
     this.number += 1;
     const n = this.number;
-    this.client.publish(`devices/${deviceId}/telemetry`, JSON.stringify({ n }), { qos: 1 }, (error) => {
+    const { topic, payload } = say(n);
+    this.client.publish(topic, payload, { qos: 1 }, (error) => {
       if (!error) {
         this.acknowledged.set(deviceId, n);
       } else if (!this.stopped) {
@@ -148,28 +161,22 @@ export class Witness {
     });
   }
 
-  private tellSecrets(deviceId: string): void {
-    const kinds = ['telemetry', 'status', 'meta'] as const;
-    const kind = kinds[Math.floor(this.beats / 9) % kinds.length]!;
-    const payload = JSON.stringify({ n: this.beats, online: this.beats % 2 === 0 });
-    this.client.publish(`devices/${deviceId}/${kind}`, payload, { qos: 0 });
-  }
-
   private command(): void {
     this.commands += 1;
     const n = this.commands;
     this.commandsDue.add(n);
-    this.viewers[n % this.viewers.length]!.send({ type: 'command', id: n, deviceId: 'w-0', command: { n } });
+    const { deviceId } = this.devices[0]!;
+    this.viewers[n % this.viewers.length]!.send({ type: 'command', id: n, deviceId, command: { n } });
   }
 
   private onCommand(topic: string, payload: Buffer): void {
     const deviceId = topic.split('/')[1]!;
-    if (WATCHED.includes(deviceId)) {
+    if (deviceId.startsWith('w-')) {
       const { n } = JSON.parse(payload.toString()) as { n: number };
       if (!this.commandsDue.delete(n)) {
         this.find('foreign-command', `${deviceId} was sent ${payload.toString().slice(0, 80)}`);
       }
-    } else if (SECRET.includes(deviceId)) {
+    } else if (deviceId.startsWith('s-')) {
       this.find('foreign-command', `${deviceId} was sent ${payload.toString().slice(0, 80)}`);
     }
   }
@@ -230,6 +237,7 @@ class Viewer {
   constructor(
     private readonly instance: Instance,
     private readonly token: string,
+    private readonly devices: readonly WitnessDevice[],
     private readonly find: (kind: string, detail: string) => void,
   ) {}
 
@@ -247,7 +255,7 @@ class Viewer {
         const message = JSON.parse(data.toString()) as Record<string, any>;
         this.take(message);
         if (message['type'] === 'connected') {
-          this.send({ type: 'subscribe', deviceIds: WATCHED });
+          this.send({ type: 'subscribe', deviceIds: this.devices.map(({ deviceId }) => deviceId) });
         } else if (message['type'] === 'snapshot') {
           resolve();
         }
@@ -292,13 +300,13 @@ class Viewer {
   private take(message: Record<string, any>): void {
     switch (message['type']) {
       case 'telemetry':
-        this.heard(message['deviceId'] as string, message['payload'].n as number);
+        this.heard(message['deviceId'] as string, message['payload']);
         break;
       case 'snapshot':
         this.snapshots += 1;
         for (const { deviceId, telemetry } of message['devices']) {
-          if (telemetry) {
-            this.newest.set(deviceId, telemetry.payload.n);
+          if (Number(telemetry?.payload.n) > 0) {
+            this.newest.set(deviceId, Number(telemetry.payload.n));
           }
         }
         if (this.snapshots > 1) {
@@ -315,17 +323,29 @@ class Viewer {
         this.find('witness-refused', `${message['code']}: ${message['error']}`);
         break;
       case 'upstream':
-        this.find('witness-upstream', `${this.instance.name}: the broker is ${message['mqtt']}`);
+        // One that is up may say how far it is behind: a machine that others use makes it so, too.
+        if (message['mqtt'] !== 'up') {
+          this.find('witness-upstream', `${this.instance.name}: the broker is ${message['mqtt']}`);
+        }
         break;
       default:
     }
   }
 
-  private heard(deviceId: string, n: number): void {
+  private heard(deviceId: string, payload: { n?: unknown }): void {
     this.delivered += 1;
+    if (payload.n === undefined || payload.n === 0) {
+      return; // it is being born
+    }
+    const n = Number(payload.n);
+    const { joins, state } = this.devices.find((one) => one.deviceId === deviceId)!;
     const before = this.newest.get(deviceId);
-    if (before !== undefined && n !== before + WATCHED.length) {
+    const inOrder = before === undefined || n === before + this.devices.length || (joins && n > before);
+    if (!inOrder) {
       this.find('witness-order', `${this.instance.name} ${deviceId}: ${n} after ${before}`);
+    }
+    if (!isDeepStrictEqual(payload, state(n))) {
+      this.find('witness-state', `${this.instance.name} ${deviceId}: ${JSON.stringify(payload)} at ${n}`);
     }
     this.newest.set(deviceId, n);
   }

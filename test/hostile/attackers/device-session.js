@@ -55,7 +55,8 @@ export class DeviceSession {
     switch (step.do) {
       case 'publish':
         for (let time = 0; time < (step.times ?? 1) && !this.#isOver(); time += 1) {
-          const sent = this.#publish(step.topic, payloadBytes(step.payload), step);
+          const topic = step.topic.replace('$i', time);
+          const sent = this.#publish(topic, payloadBytes(step.payload), step);
           if (step.everyMs > 0) {
             await pause(step.everyMs);
           } else if (time % MAX_AHEAD === MAX_AHEAD - 1 || step.payload.bytes > 10_000) {
@@ -66,17 +67,16 @@ export class DeviceSession {
       case 'fleet': {
         const payload = payloadBytes(step.payload);
         for (let index = 0; index < step.count && !this.#isOver(); index += 1) {
-          const sent = this.#publish(
-            `devices/${step.prefix}${step.from + index}/${step.kind}`,
-            payload,
-            step,
-          );
+          const sent = this.#publish(fleetTopic(step, step.from + index), payload, step);
           if (index % MAX_AHEAD === MAX_AHEAD - 1) {
             await sent;
           }
         }
         break;
       }
+      case 'edge':
+        await this.#beEdgeNode(step);
+        break;
       case 'wait':
         await pause(step.ms);
         break;
@@ -88,6 +88,27 @@ export class DeviceSession {
         break;
       default:
         throw new Error(`no step ${step.do}`);
+    }
+  }
+
+  /** Says what an edge node says, over and over; its sequence goes on where it does not jump. */
+  async #beEdgeNode({ node, says, qos, times, everyMs }) {
+    let seq = 0;
+    for (let time = 0; time < times; time += 1) {
+      for (const { verb, device, jump, payload } of says) {
+        if (this.#isOver()) {
+          return;
+        }
+        seq = verb === 'NBIRTH' ? 0 : (seq + 1 + jump) & 0xff;
+        const numbered = verb === 'NDEATH' || verb === 'NCMD' ? payload : { ...payload, seq };
+        const topic = `spBv1.0/Plant/${verb}/${node}${device === '' ? '' : `/${device}`}`;
+        const sent = this.#publish(topic, payloadBytes(numbered), { qos, retain: false });
+        if (everyMs > 0) {
+          await pause(everyMs);
+        } else if (seq % MAX_AHEAD === 0 || (payload.names ?? 0) > 100) {
+          await sent;
+        }
+      }
     }
   }
 
@@ -107,6 +128,12 @@ export class DeviceSession {
       }
     });
   }
+}
+
+/** `kind` is the last level of a device of Sluice's own layout, or a template with `$id`. */
+function fleetTopic({ prefix, kind }, number) {
+  const id = `${prefix}${number}`;
+  return kind.includes('$id') ? kind.replace('$id', id) : `devices/${id}/${kind}`;
 }
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,3 +1,6 @@
+import { cborBytes } from './cbor.js';
+import { sparkplugBytes } from './sparkplug.js';
+
 /**
  * Makes bytes of what a generated round only names: a round stays a small JSON value, which can be printed, shrunk and
  * run again, and still means payloads of a quarter of a megabyte.
@@ -39,7 +42,25 @@ export function payloadBytes(spec) {
       const values = Array.from({ length: spec.count }, (_, index) => index);
       return Buffer.from(JSON.stringify({ t: 1, list: values }));
     }
+    case 'readings': {
+      const values = Array.from({ length: spec.count }, (_, index) => ({
+        id: `h-${index % 9}`,
+        k: 'a',
+        v: index,
+      }));
+      return Buffer.from(JSON.stringify({ values }));
+    }
+    case 'cbor':
+      return cut(cborBytes(spec.value), spec.cut);
+    case 'sparkplug':
+      serial += 1;
+      return cut(sparkplugBytes(spec, serial), spec.cut);
     default:
       throw new Error(`no payload of kind ${spec.kind}`);
   }
+}
+
+/** As much of it as the share says. */
+function cut(bytes, share = 1) {
+  return bytes.subarray(0, Math.floor(bytes.length * share));
 }
