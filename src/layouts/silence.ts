@@ -4,6 +4,8 @@ import { background, contain, walled } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
 import type { DeviceStatus, LastHeard } from '../rooms/broadcast-adapter.js';
 
+/** Silences that end within it are looked at together; with the time to tell of them it is less than a second. */
+const BUCKET_MS = 500;
 /** Wait before a store that did not answer is asked again. */
 const RETRY_MS = 1_000;
 /** Statuses on their way to the store: a fleet that falls silent at once is not one turn's work. */
@@ -37,7 +39,7 @@ const CLOCK: SilenceClock = { now: () => performance.now(), unixMs: () => Date.n
  * Devices that send nothing for the `silence` of their layout become offline, and online with their next message. One session decides for
  * all: the one that reads.
  *
- * A device stands in the bucket of the second in which its silence would be over, and a message only notes its time: when the second comes,
+ * A device stands in the bucket of the half second in which its silence would be over, and a message only notes its time: when that comes,
  * the device moves to the bucket that is its own by then. So a message costs a lookup, and a device is looked at once per silence, whatever
  * it sends. The map has the devices that count as online: one that is not there becomes online with its next message.
  *
@@ -47,8 +49,8 @@ const CLOCK: SilenceClock = { now: () => performance.now(), unixMs: () => Date.n
 export class Silence {
   private readonly devices = new Map<string, Watched>();
   private readonly buckets = new Map<number, Watched[]>();
-  /** Seconds of performance.now() up to which buckets are done. */
-  private doneS: number;
+  /** The newest of the buckets that are done, which are numbered by performance.now(). */
+  private done: number;
   /** performance.now() before which nobody was listening. */
   private floorMono = -Infinity;
   private caughtUp = false;
@@ -69,7 +71,7 @@ export class Silence {
     private readonly metrics: Pick<Metrics, 'silenceOffline' | 'silenceUnwatched'>,
     private readonly clock: SilenceClock = CLOCK,
   ) {
-    this.doneS = Math.floor(clock.now() / 1000);
+    this.done = Math.floor(clock.now() / BUCKET_MS);
   }
 
   get size(): number {
@@ -237,10 +239,10 @@ export class Silence {
   }
 
   private put(watched: Watched): void {
-    const second = Math.max(Math.ceil(this.dueMono(watched) / 1000), this.doneS + 1);
-    const bucket = this.buckets.get(second);
+    const number = Math.max(Math.ceil(this.dueMono(watched) / BUCKET_MS), this.done + 1);
+    const bucket = this.buckets.get(number);
     if (bucket === undefined) {
-      this.buckets.set(second, [watched]);
+      this.buckets.set(number, [watched]);
     } else {
       bucket.push(watched);
     }
@@ -250,7 +252,10 @@ export class Silence {
     clearTimeout(this.timer);
     if (this.caughtUp && this.load === 'done' && !this.stopped) {
       const now = this.clock.now();
-      this.timer = setTimeout(this.tick, Math.max(1, Math.ceil((Math.floor(now / 1000) + 1) * 1000 - now)));
+      this.timer = setTimeout(
+        this.tick,
+        Math.max(1, Math.ceil((Math.floor(now / BUCKET_MS) + 1) * BUCKET_MS - now)),
+      );
     }
   }
 
@@ -258,16 +263,16 @@ export class Silence {
     'device',
     () => {
       const now = this.clock.now();
-      const second = Math.floor(now / 1000);
+      const newest = Math.floor(now / BUCKET_MS);
       const passed: number[] = [];
-      if (second - this.doneS > this.buckets.size) {
-        passed.push(...[...this.buckets.keys()].filter((each) => each <= second));
+      if (newest - this.done > this.buckets.size) {
+        passed.push(...[...this.buckets.keys()].filter((each) => each <= newest));
       } else {
-        for (let each = this.doneS + 1; each <= second; each += 1) {
+        for (let each = this.done + 1; each <= newest; each += 1) {
           passed.push(each);
         }
       }
-      this.doneS = second;
+      this.done = newest;
       passed.forEach((each) => this.judge(each, now));
       if (!this.isTelling && this.telling.size > 0) {
         this.isTelling = true;
@@ -278,9 +283,9 @@ export class Silence {
     () => this.schedule(),
   );
 
-  private judge(second: number, now: number): void {
-    const bucket = this.buckets.get(second) ?? [];
-    this.buckets.delete(second);
+  private judge(number: number, now: number): void {
+    const bucket = this.buckets.get(number) ?? [];
+    this.buckets.delete(number);
     for (const watched of bucket) {
       if (watched.gone) {
         continue;
