@@ -3,6 +3,7 @@ import { fanOutCases } from './fan-out.js';
 import { faultCases } from './faults.js';
 import { growthCases } from './growth.js';
 import { ingestCases } from './ingest.js';
+import { layoutCases } from './layouts.js';
 
 /**
  * @typedef {object} Entry one row of a case's table
@@ -33,4 +34,11 @@ import { ingestCases } from './ingest.js';
  */
 
 /** @type {Case[]} */
-export const cases = [...fanOutCases, ...ingestCases, ...connectionCases, ...faultCases, ...growthCases];
+export const cases = [
+  ...fanOutCases,
+  ...ingestCases,
+  ...layoutCases,
+  ...connectionCases,
+  ...faultCases,
+  ...growthCases,
+];

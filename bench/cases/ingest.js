@@ -1,17 +1,14 @@
 import { floodAndMeasure, INGEST_WINDOW, inTurns, sum } from './load-shapes.js';
 
 const DEVICES = 10_000;
-const ONE_RECEIVER = {
+/** One receiver for each device. */
+export const ONE_RECEIVER = {
   dashboards: { count: 1_000, plan: { kind: 'block', rooms: 10, devices: DEVICES } },
   devices: DEVICES,
   rate: null,
   window: INGEST_WINDOW,
   sampleEvery: 16,
 };
-
-const FIELD_DEVICES = 1_000;
-/** A burst of 800 devices: acknowledgements come when windows end. */
-const FIELDS_WINDOW = 16_000;
 
 /** @type {import('./index.js').Case[]} */
 export const ingestCases = [
@@ -72,43 +69,6 @@ export const ingestCases = [
     targets: [
       { kind: 'fasterBy', entry: 'sluice', than: 'uws', metric: 'messagesPerS', factor: 2.7 },
       { kind: 'fasterBy', entry: 'sluice-redis', than: 'hand-redis', metric: 'messagesPerS', factor: 2.4 },
-    ],
-  },
-  {
-    name: 'fields',
-    title: 'A topic for each value',
-    about:
-      '1 000 devices with 20 topics of one value each; the whole state of a device goes to its ten receivers, once in 50 ms, or (the merge without a window) with every value. 1 000 connections with 10 rooms each; QoS 1, as fast as the server acknowledges.',
-    entries: [
-      { peer: 'hand-fields' },
-      { peer: 'hand-fields-window' },
-      { peer: 'sluice-fields' },
-      { peer: 'sluice-fields-redis' },
-    ],
-    seconds: 3,
-    columns: ['messagesPerS', 'usPerMessage', 'deliveriesPerS', 'cpuPercent', 'rssMib'],
-    chart: 'messagesPerS',
-    async run(trial, { seconds }) {
-      const { measured } = await floodAndMeasure(trial, {
-        dashboards: { count: 1_000, plan: { kind: 'block', rooms: 10, devices: FIELD_DEVICES } },
-        devices: FIELD_DEVICES,
-        topics: 20,
-        rate: null,
-        window: FIELDS_WINDOW,
-        seconds,
-        sampleEvery: 16,
-      });
-      const cpu = sum(measured.cpuMicros);
-      return {
-        messagesPerS: (measured.acknowledged * 1000) / measured.ms,
-        usPerMessage: cpu / measured.acknowledged,
-        deliveriesPerS: (measured.groups.all.deliveries * 1000) / measured.ms,
-        cpuPercent: cpu / measured.ms / 10,
-        rssMib: sum(measured.rssKib) / 1024,
-      };
-    },
-    targets: [
-      { kind: 'cheaperBy', entry: 'sluice-fields', than: 'hand-fields', metric: 'usPerMessage', factor: 5 },
     ],
   },
 ];

@@ -33,6 +33,7 @@ export const FAN_OUT = Object.freeze({
  * @property {{count: number, plan: object}} dashboards none when count is 0
  * @property {number} devices
  * @property {number} [topics] of each device, with one value each
+ * @property {number} [payloadBytes]
  * @property {number | null} rate publications per second; null is saturation
  * @property {number} window
  * @property {number} seconds
@@ -54,9 +55,10 @@ export async function floodAndMeasure(trial, load) {
  * The same for servers that take turns: each opens its dashboards and runs until its code is compiled, then floods come and go.
  *
  * @param {(options: {seconds: number}) => Load} loadOf of an entry
+ * @param {(flood: object) => Record<string, number>} [metricsOf] a flood
  * @returns {import('./index.js').Turns}
  */
-export function inTurns(loadOf) {
+export function inTurns(loadOf, metricsOf = deliveryMetrics) {
   return {
     count: TURNS,
     async begin(trial, options) {
@@ -64,7 +66,7 @@ export function inTurns(loadOf) {
       await openAll(trial, load);
       await floodFor(trial, { ...load, seconds: 0 }, warmUpMs(load));
     },
-    take: async (trial, options) => deliveryMetrics(await floodFor(trial, loadOf(options), SETTLE_MS)),
+    take: async (trial, options) => metricsOf(await floodFor(trial, loadOf(options), SETTLE_MS)),
   };
 }
 
@@ -78,8 +80,9 @@ async function openAll(trial, { dashboards }) {
   }
 }
 
-async function floodFor(trial, { devices, topics, rate, seconds, window, sampleEvery }, beforeMs) {
-  await startFlood(trial, { devices, topics, rate, window, seconds: seconds + 40 });
+async function floodFor(trial, load, beforeMs) {
+  const { seconds, sampleEvery } = load;
+  await startFlood(trial, { ...load, seconds: seconds + 40 });
   await pause(beforeMs);
   const measured = await trial.load.call('measure', {
     pids: trial.pids,
@@ -91,10 +94,13 @@ async function floodFor(trial, { devices, topics, rate, seconds, window, sampleE
 }
 
 /** @param {import('../lib/trial.js').Trial} trial */
-export async function startFlood(trial, { devices, topics, rate, window, seconds }) {
+export async function startFlood(
+  trial,
+  { devices, topics, payloadBytes = PAYLOAD_BYTES, rate, window, seconds },
+) {
   await trial.load.call('startFlood', {
     devices,
-    ...(topics === undefined ? { payloadBytes: PAYLOAD_BYTES } : { topics }),
+    ...(topics === undefined ? { payloadBytes } : { topics }),
     qos: 1,
     window,
     maxOutstanding: 200_000,

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 import { freePort, startPinned, stop, waitForPort, waitUntil } from './child-processes.js';
+import { tokenSigner } from '../load/token.js';
 import { LoadGenerator } from './load-generator.js';
 import { startMosquitto, startNats, startRabbit, startRedis } from './services.js';
 import { sluiceSettings } from './sluice-settings.js';
@@ -99,6 +100,12 @@ export class Trial {
       throw new Error(`${opened.failed} dashboards did not get their rooms: ${counts}`);
     }
     return opened;
+  }
+
+  /** Of somebody beside the dashboards. */
+  token(claims) {
+    const now = Math.floor(Date.now() / 1000);
+    return tokenSigner(this.#secret)({ iat: now, exp: now + 3600, ...claims });
   }
 
   /** @throws with what a server said last, if one has ended by itself */

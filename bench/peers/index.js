@@ -24,6 +24,8 @@ const sluice = {
   isSluice: true,
 };
 
+const layoutFile = (name) => ({ LAYOUT_FILE: fileURLToPath(new URL(name, import.meta.url)) });
+
 /** @type {Record<string, Peer>} */
 export const peers = {
   hand: { label: 'hand-written (ws, mqtt)', script: 'bench/peers/hand-written.js', dialect: 'json' },
@@ -80,13 +82,20 @@ export const peers = {
   'sluice-fields': {
     ...sluice,
     label: 'Sluice, `as: field`',
-    env: { LAYOUT_FILE: fileURLToPath(new URL('fields.yaml', import.meta.url)) },
+    env: layoutFile('fields.yaml'),
   },
   'sluice-fields-redis': {
     ...sluice,
     label: 'Sluice with Redis, `as: field`',
-    env: { LAYOUT_FILE: fileURLToPath(new URL('fields.yaml', import.meta.url)) },
+    env: layoutFile('fields.yaml'),
     usesRedis: true,
   },
+  'sluice-fields-each': {
+    ...sluice,
+    label: 'Sluice, `as: field` without a window',
+    env: layoutFile('fields-each.yaml'),
+  },
+  'sluice-layout': { ...sluice, label: 'Sluice with a LAYOUT_FILE', env: layoutFile('whole.yaml') },
+  'sluice-silence': { ...sluice, label: 'Sluice, `silence: 10s`', env: layoutFile('silence.yaml') },
   'sluice-redis': { ...sluice, label: 'Sluice with Redis', usesRedis: true },
 };

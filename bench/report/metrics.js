@@ -32,6 +32,10 @@ export const metrics = {
   back: { heading: 'came back', digits: 0 },
   backS: { heading: 'all back after s', digits: 1, lowerIsBetter: true },
   attempts: { heading: 'attempts', digits: 0, lowerIsBetter: true },
+  silent: { heading: 'offline by silence', digits: 0 },
+  missed: { heading: 'watched ones not told', digits: 0, lowerIsBetter: true },
+  earliestMs: { heading: 'earliest ms', digits: 0 },
+  latestMs: { heading: 'latest ms', digits: 0, lowerIsBetter: true },
   slowCloseCode: { heading: 'slow one closed with', digits: -1 },
 };
 
