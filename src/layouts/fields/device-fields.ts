@@ -69,6 +69,8 @@ export class DeviceFields {
   heardOn = 0;
   /** Readings that wait for the base; null when it is known. */
   waiting: Waiting[] | null = [];
+  /** The state that the store has, while what was delivered again is applied to it; null else. */
+  beforeRedelivery: Buffer | null = null;
   /** What the next publication settles. */
   open: FieldMessage[] = [];
   /** Something is to be published, at {@link dueMono}. */

@@ -312,6 +312,9 @@ export class FieldStates {
       message.settle(refused);
       return;
     }
+    if (dup && device.idle) {
+      device.beforeRedelivery = device.text();
+    }
     this.known.set(device, changes, replaces);
     if (sequence >= 0) {
       this.ids.note(packetId, mark, dup, connections);
@@ -394,6 +397,14 @@ export class FieldStates {
     const { readings, packetId } = this.windows.close(device);
     try {
       const state = device.text();
+      if (device.beforeRedelivery !== null) {
+        const isKnown = device.beforeRedelivery.equals(state) && readings.every(({ dup }) => dup);
+        device.beforeRedelivery = null;
+        if (isKnown) {
+          settleAll(readings, 'duplicate'); // all of it had been stored before
+          return;
+        }
+      }
       const transformed = this.transform.payload(device.deviceId, state);
       const payload = device.shown === null ? transformed : over(transformed, device.shown);
       if (readings.length === 0 && !device.stored) {

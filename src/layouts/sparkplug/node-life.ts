@@ -171,8 +171,10 @@ export class NodeLife {
     if (distance === 0) {
       this.advance(node, message);
       this.drain(node);
-    } else if (distance === 0xff && (source.dup || payload.timestamp === node.lastTimestamp)) {
-      source.finish('duplicate');
+    } else if (distance > 0x7f && (source.dup || isOld(payload, node.lastTimestamp, distance === 0xff))) {
+      source.finish('duplicate'); // a broker that was killed delivers again what it had written last
+    } else if (isOld(payload, node.lastTimestamp, false)) {
+      source.finish('sequence_gap'); // of a life before: newer values are shown
     } else if (!node.gapOpen) {
       this.waitInOrder(node, message);
     } else if (distance > 0x7f) {
@@ -359,6 +361,13 @@ export class NodeLife {
       background('device', this.news.setStatus(node, device, false, now, now));
     }
   }
+}
+
+/** Whether a message is older than one that was in order, or as old. */
+function isOld({ timestamp }: SparkplugPayload, last: number | undefined, orAsOld: boolean): boolean {
+  return (
+    timestamp !== undefined && last !== undefined && (timestamp < last || (orAsOld && timestamp === last))
+  );
 }
 
 function isBefore(message: SparkplugPayload, birth: SparkplugPayload): boolean {

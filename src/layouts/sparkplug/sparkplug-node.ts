@@ -31,6 +31,8 @@ interface StoredHead {
   readonly bdSeq?: string | undefined;
   readonly dead?: string | undefined;
   readonly next?: number | undefined;
+  /** Time of the last message in order. */
+  readonly at?: number | undefined;
 }
 
 /** What is known of one edge node. The rules are in sparkplug-nodes.ts. */
@@ -99,8 +101,8 @@ export class EdgeNode<Source> {
   // The form in which it is stored
 
   headText(): string {
-    const { bdSeq, deadBdSeq: dead, next } = this;
-    const head: StoredHead = { v: FORMAT, alive: this.phase === 'alive', bdSeq, dead, next };
+    const { bdSeq, deadBdSeq: dead, next, lastTimestamp: at } = this;
+    const head: StoredHead = { v: FORMAT, alive: this.phase === 'alive', bdSeq, dead, next, at };
     return JSON.stringify(head);
   }
 
@@ -138,6 +140,7 @@ export class EdgeNode<Source> {
     this.bdSeq = head.bdSeq;
     this.deadBdSeq = head.dead;
     this.next = this.savedNext = head.next;
+    this.lastTimestamp = head.at;
     this.unsaved = false;
     for (const [name, text] of stored) {
       if (name.startsWith(PART)) {
