@@ -1,4 +1,4 @@
-import { TEST_TIMEOUT_MS } from './form.js';
+import { FULL, TEST_TIMEOUT_MS } from './form.js';
 import { brokerKilled } from './faults/broker-killed.js';
 import { halfOpenSubscriber } from './faults/half-open-subscriber.js';
 import { haltingMachine } from './faults/halting-machine.js';
@@ -58,3 +58,24 @@ describe('one instance with rooms in memory', () => {
   );
   fault('carries a crowd that comes back at once', (title) => reconnectStorm(title, alone));
 });
+
+/** In full length alone: what is of fields in `npm test` is test/devices/fields.spec.ts and sparkplug.spec.ts. */
+if (FULL) {
+  const layouts = { fleet: { speaksLayouts: true } } as const;
+  describe.each([
+    ['two', 2],
+    ['three', 3],
+  ])('%s instances whose devices have a topic for each value, or speak Sparkplug B', (_count, instances) => {
+    const options = { ...layouts, instances };
+    fault('keep every field when the reader is killed, and then another', (title) =>
+      killedInstances(title, options),
+    );
+    fault('keep every field when Redis stops and comes back empty', (title) =>
+      redisAway(title, STOPPED, options),
+    );
+    fault('keep every field when Redis freezes and thaws', (title) => redisAway(title, FROZEN, options));
+    fault('keep every field that the broker acknowledged before it was killed', (title) =>
+      brokerKilled(title, options),
+    );
+  });
+}

@@ -1,5 +1,5 @@
 import { form, SIZE, seconds } from '../form.js';
-import { Stage } from '../support/stage.js';
+import { Stage, type StageOptions } from '../support/stage.js';
 import { until } from '../support/until.js';
 import { expectConsistent, expectWithin, say, worstGapMs } from '../support/verdict.js';
 
@@ -25,8 +25,8 @@ export const FROZEN: Away = {
 };
 
 /** Redis is away for all instances: they serve their rooms from the broker, and return together. */
-export async function redisAway(title: string, away: Away): Promise<void> {
-  const stage = await Stage.start();
+export async function redisAway(title: string, away: Away, options: StageOptions = {}): Promise<void> {
+  const stage = await Stage.start(options);
   const statuses = async (): Promise<string[]> =>
     (await Promise.all(stage.instances.map((one) => one.health()))).map(
       ({ code, status }) => `${code} ${status}`,

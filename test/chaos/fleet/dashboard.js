@@ -1,5 +1,4 @@
 import { WebSocket } from 'ws';
-import { Feed } from './feed.js';
 
 /** Full jitter: a random wait up to this, doubled per failed attempt, in ms. */
 const RECONNECT_BASE_MS = 1_000;
@@ -16,7 +15,7 @@ const SILENCE_MS = 65_000;
  * a loss comes back with jitter, resumes with `since`, and does not let the server subscribe it meanwhile.
  */
 export class Dashboard {
-  /** @type {Map<string, Feed>} */
+  /** @type {Map<string, import('./position-feed.js').PositionFeed>} */
   feeds = new Map();
   /** Since the last {@link mark}. */
   closes = [];
@@ -38,9 +37,9 @@ export class Dashboard {
 
   /**
    * @param {{ urls: string[], token: string, deviceIds: string[], ledger: import('./ledger.js').Ledger,
-   *   onLive?: (ageMs: number) => void }} options
+   *   Feed: typeof import('./position-feed.js').PositionFeed, onLive?: (ageMs: number) => void }} options
    */
-  constructor({ urls, token, deviceIds, ledger, onLive }) {
+  constructor({ urls, token, deviceIds, ledger, Feed, onLive }) {
     this.urls = urls;
     this.token = token;
     this.onLive = onLive;
@@ -145,7 +144,7 @@ export class Dashboard {
     const now = performance.now();
     switch (message.type) {
       case 'telemetry':
-        if (this.feeds.get(message.deviceId).telemetry(message, now)) {
+        if (this.feeds.get(message.deviceId).telemetry(message, now) && message.payload.t !== undefined) {
           this.onLive?.(now - message.payload.t);
         }
         break;

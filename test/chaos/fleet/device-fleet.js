@@ -1,34 +1,36 @@
-import { MqttDevice } from './mqtt-device.js';
-
 const TICK_MS = 20;
 /** A device waits while the broker owes it this many PUBACKs. */
 const MAX_PENDING = 2_000;
 
-/** Devices that number their publications: `{"n":7,"t":<this process's ms>}`. */
+/**
+ * Devices that publish at a rate, each with a number for every message. How they speak is theirs: see speakers.js.
+ *
+ * @typedef {object} Speaker
+ * @property {boolean} connected
+ * @property {number} pending messages that the broker has not acknowledged
+ * @property {() => void} say the next message
+ * @property {() => void} end
+ */
 export class DeviceFleet {
-  /** @type {{ id: string, mqtt: MqttDevice, due: number }[]} */
-  #devices = [];
+  /** @type {{ speaker: Speaker, due: number }[]} */
+  #devices;
   #timer;
   #startedAt = 0;
   #lastTick = 0;
   #bursts = false;
 
   /**
-   * @param {number} port the broker's
-   * @param {import('./ledger.js').Ledger} ledger
+   * @param {Speaker[]} speakers
    * @param {number} perSecond publications a second, of all devices together
    */
-  constructor(port, ledger, perSecond) {
-    this.ledger = ledger;
-    this.perDevice = perSecond / ledger.devices.size;
-    for (const id of ledger.devices.keys()) {
-      // The devices do not publish in step: each begins somewhere in its interval.
-      this.#devices.push({ id, mqtt: new MqttDevice(port, `device-${id}`), due: Math.random() });
-    }
+  constructor(speakers, perSecond) {
+    this.perDevice = perSecond / speakers.length;
+    // The devices do not publish in step: each begins somewhere in its interval.
+    this.#devices = speakers.map((speaker) => ({ speaker, due: Math.random() }));
   }
 
   get connected() {
-    return this.#devices.filter(({ mqtt }) => mqtt.connected).length;
+    return this.#devices.filter(({ speaker }) => speaker.connected).length;
   }
 
   /** @param {boolean} bursts one burst a second of all that was due since, from all devices at once */
@@ -46,14 +48,14 @@ export class DeviceFleet {
   /** Resolves when the broker owes no PUBACK any more, or the time is over. */
   async acknowledged(timeoutMs) {
     const deadline = performance.now() + timeoutMs;
-    while (this.#devices.some(({ mqtt }) => mqtt.pending > 0) && performance.now() < deadline) {
+    while (this.#devices.some(({ speaker }) => speaker.pending > 0) && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, TICK_MS));
     }
   }
 
   end() {
     this.stop();
-    this.#devices.forEach(({ mqtt }) => mqtt.end());
+    this.#devices.forEach(({ speaker }) => speaker.end());
   }
 
   #tick() {
@@ -65,20 +67,13 @@ export class DeviceFleet {
     this.#lastTick = now;
     for (const device of this.#devices) {
       device.due += this.perDevice * seconds;
-      if (!device.mqtt.connected) {
+      if (!device.speaker.connected) {
         device.due = Math.random();
       }
-      while (flush && device.due >= 1 && device.mqtt.pending < MAX_PENDING) {
+      while (flush && device.due >= 1 && device.speaker.pending < MAX_PENDING) {
         device.due -= 1;
-        this.#publish(device);
+        device.speaker.say();
       }
     }
-  }
-
-  #publish({ id, mqtt }) {
-    const entry = this.ledger.devices.get(id);
-    const n = (entry.sent += 1);
-    const payload = `{"n":${n},"t":${performance.now().toFixed(2)},"temperature":${(20 + (n % 100) / 10).toFixed(1)}}`;
-    mqtt.publish(`devices/${id}/telemetry`, payload, () => entry.acknowledged.add(n));
   }
 }

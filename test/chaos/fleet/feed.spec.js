@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { Feed } from './feed.js';
+import { FieldFeed } from './field-feed.js';
 import { Ledger } from './ledger.js';
 
 /** The judge itself: each kind of breach is seen, and what the contract allows is not called one. */
@@ -88,5 +89,51 @@ describe(Feed.name, () => {
     live(1, 1);
     new Feed('d', ledger).telemetry({ payload: { n: 2 }, epoch: 'A', offset: 1 }, 0);
     expect(ledger.conflicts).toBe(1);
+  });
+});
+
+describe(FieldFeed.name, () => {
+  let ledger;
+  let feed;
+  const live = (payload, offset, epoch = 'A') => feed.telemetry({ payload, epoch, offset }, offset);
+
+  beforeEach(() => {
+    ledger = new Ledger(['d']);
+    feed = new FieldFeed('d', ledger);
+    feed.subscribed({ epoch: 'A', offset: 0 });
+    ledger.acknowledge('d', 1, ['a']);
+    ledger.acknowledge('d', 2, ['a', 'b']);
+  });
+
+  it('counts nothing when every state goes on from the one before', () => {
+    live({ a: 1 }, 1);
+    live({ a: 2, b: 2 }, 2);
+    expect(feed).toMatchObject({ delivered: 2, duplicated: 0, outOfOrder: 0, offsetGaps: 0 });
+    expect(feed.missing().lost).toBe(0);
+  });
+
+  it('sees a field that never came, one that goes back, and one that is gone', () => {
+    live({ a: 1 }, 1);
+    expect(feed.missing().lost).toBe(2);
+    live({ a: 2, b: 2 }, 2);
+    live({ a: 1 }, 3);
+    expect(feed.outOfOrder).toBe(2);
+  });
+
+  it('sees a state that comes twice, unless the numbering began anew or the device is one that is born', () => {
+    live({ a: 2, b: 2 }, 1);
+    live({ a: 2, b: 2 }, 2);
+    expect(feed.duplicated).toBe(1);
+    feed.snapshot({ telemetry: { payload: { a: 2, b: 2 }, epoch: 'B', offset: 0 } }, false);
+    live({ a: 2, b: 2 }, 1, 'B');
+    ledger.devices.get('d').isBorn = true;
+    live({ a: 2, b: 2 }, 2, 'B');
+    expect(feed).toMatchObject({ duplicated: 1, staleSnapshots: 0 });
+  });
+
+  it('sees an old value in a snapshot', () => {
+    live({ a: 2, b: 2 }, 1);
+    feed.snapshot({ telemetry: { payload: { a: 1, b: 2 }, epoch: 'B', offset: 0 } }, false);
+    expect(feed.staleSnapshots).toBe(1);
   });
 });

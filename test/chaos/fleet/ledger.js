@@ -3,7 +3,8 @@
  * "Published" is what the broker acknowledged; a number whose PUBACK never came may arrive or not.
  */
 export class Ledger {
-  /** @type {Map<string, { sent: number, acknowledged: Set<number> }>} */
+  /** `fields`: by name the newest that was acknowledged; `isBorn`: it says its whole state again now and then.
+   * @type {Map<string, { sent: number, acknowledged: Set<number>, fields: Map<string, number>, isBorn: boolean }>} */
   devices = new Map();
   /** Positions that named two publications. */
   conflicts = 0;
@@ -15,7 +16,7 @@ export class Ledger {
   /** @param {string[]} deviceIds */
   constructor(deviceIds) {
     for (const id of deviceIds) {
-      this.devices.set(id, { sent: 0, acknowledged: new Set() });
+      this.devices.set(id, { sent: 0, acknowledged: new Set(), fields: new Map(), isBorn: false });
     }
   }
 
@@ -42,6 +43,13 @@ export class Ledger {
       count += key.startsWith(`${deviceId} `) ? 1 : 0;
     }
     return count;
+  }
+
+  /** A message with the number `n` was acknowledged that said these fields. */
+  acknowledge(deviceId, n, names) {
+    const { acknowledged, fields } = this.devices.get(deviceId);
+    acknowledged.add(n);
+    names.forEach((name) => fields.set(name, Math.max(n, fields.get(name) ?? 0)));
   }
 
   /** Remembers that a position names a number, and counts when it named another before, at whichever dashboard. */

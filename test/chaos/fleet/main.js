@@ -4,7 +4,10 @@
  */
 import { Dashboard } from './dashboard.js';
 import { DeviceFleet } from './device-fleet.js';
+import { Feed } from './feed.js';
+import { FieldFeed } from './field-feed.js';
 import { Ledger } from './ledger.js';
+import { EdgeNode, FieldDevice, NumberedDevice } from './speakers.js';
 import { Latencies } from './statistics.js';
 import { signToken } from './token.js';
 
@@ -20,17 +23,39 @@ const latencies = new Latencies();
 
 const calls = {
   /** Devices `d-0`…, of which each dashboard watches a stretch; `watchers` of a device are spread evenly. */
-  create({ urls, brokerPort, secret, deviceCount, dashboardCount, devicesPerDashboard, perSecond, name }) {
-    const ids = Array.from({ length: deviceCount }, (_, index) => `${name}-${index}`);
+  create({
+    urls,
+    brokerPort,
+    secret,
+    deviceCount,
+    dashboardCount,
+    devicesPerDashboard,
+    perSecond,
+    name,
+    speaksLayouts,
+  }) {
+    const ids = Array.from({ length: deviceCount }, (_, index) =>
+      speaksLayouts ? `${name}-${index}${index % 2 === 0 ? '.f' : '.m.s'}` : `${name}-${index}`,
+    );
     ledger = new Ledger(ids);
-    devices = perSecond > 0 ? new DeviceFleet(brokerPort, ledger, perSecond) : undefined;
+    devices =
+      perSecond > 0
+        ? new DeviceFleet(
+            ids.map((id) => new (speakerOf(id))(brokerPort, id, ledger)),
+            perSecond,
+          )
+        : undefined;
     dashboards = Array.from({ length: dashboardCount }, (_, index) => {
       const deviceIds = Array.from(
         { length: devicesPerDashboard },
         (__, step) => ids[(index * devicesPerDashboard + step) % ids.length],
       );
       const token = signToken(secret, `${name}-user-${index}`, deviceIds);
-      return new Dashboard({ urls, token, deviceIds, ledger, onLive: (ms) => latencies.add(ms) });
+      return new Dashboard({
+        ...{ urls, token, deviceIds, ledger },
+        Feed: speaksLayouts ? FieldFeed : Feed,
+        onLive: (ms) => latencies.add(ms),
+      });
     });
   },
   async connect({ timeoutMs }) {
@@ -90,6 +115,14 @@ const calls = {
   },
   report: () => report(),
 };
+
+/** By the layout that makes such an id (layouts.yaml). */
+function speakerOf(id) {
+  if (id.endsWith('.f')) {
+    return FieldDevice;
+  }
+  return id.endsWith('.s') ? EdgeNode : NumberedDevice;
+}
 
 function report() {
   const { lost, superseded } = missing();

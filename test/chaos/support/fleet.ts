@@ -19,6 +19,8 @@ export interface FleetOptions {
   perSecond: number;
   /** Prefix of device ids and users. */
   name: string;
+  /** Half of the devices have a topic for each value, the others are edge nodes of Sparkplug (fleet/layouts.yaml). Default false. */
+  speaksLayouts?: boolean;
 }
 
 /** What one dashboard met since the last mark. */

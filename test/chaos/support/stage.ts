@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { startMosquitto, type Mosquitto } from '../../support/mosquitto.js';
 import { RedisServer } from '../../support/redis.js';
 import { SIZE, TIME_FACTOR } from '../form.js';
@@ -12,6 +13,9 @@ import { Instance } from './instance.js';
 const BROKER_CONFIG = 'max_queued_messages 1000000\nmax_inflight_messages 0';
 /** A connection whose client has sent SUBSCRIBE or SSUBSCRIBE (as a command, not as the argument of an ACL check). */
 const SUBSCRIBER = /\*\d+\r\n\$\d+\r\ns?subscribe\r\n/i;
+
+/** For {@link FleetOptions.speaksLayouts}. */
+const LAYOUT_FILE = fileURLToPath(new URL('../fleet/layouts.yaml', import.meta.url));
 
 /** Instances of a stage that does not say otherwise. */
 export const INSTANCES = 3;
@@ -160,6 +164,7 @@ export class Stage {
           MQTT_URL: `mqtt://127.0.0.1:${(this.brokerLink ?? this.broker).port}`,
           MQTT_INGEST: ingest,
           ...(redisUrl !== undefined && { REDIS_URL: redisUrl }),
+          ...(fleet.speaksLayouts === true && { LAYOUT_FILE }),
           ...env,
         }),
       );
