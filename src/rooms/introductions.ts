@@ -72,6 +72,8 @@ export class Introductions {
       if (subscription.feed !== null || rewind !== undefined || isNamed(subscription, since)) {
         subscription.room.hold(subscription);
       }
+      // From now on, not from the answer on: a snapshot that was asked for before must not make it live while history is looked up.
+      subscription.resumes = rewind !== undefined || isNamed(subscription, since);
       subscription.delivery = delivery;
     }
     return stood;
@@ -146,6 +148,9 @@ export class Introductions {
     const { outbound } = member;
     const maxFrameBytes = this.config.ws.snapshotFrameMaxBytes;
     const recovered: ReadonlySet<Subscription> = fromHistory.length === 0 ? NONE : new Set(fromHistory);
+    for (const subscription of subscriptions) {
+      subscription.resumes = recovered.has(subscription);
+    }
     const snapshot = new SnapshotSource(
       { subscriptions, recovered, evenIfEmpty, maxFrameBytes },
       outbound,
@@ -181,6 +186,11 @@ export class Introductions {
       rewound,
     );
     const recovered: ReadonlySet<Subscription> = back.length === 0 ? NONE : new Set(back);
+    for (const subscription of subscriptions) {
+      if (!subscription.explicit) {
+        subscription.resumes = recovered.has(subscription);
+      }
+    }
     const answer = new SubscribedSource(
       { pattern, id, subscriptions, rewound, maxFrameBytes },
       outbound,

@@ -116,6 +116,7 @@ export class Room implements Feed {
     if (subscription.feed !== null) {
       return;
     }
+    subscription.resumes = false;
     const { delivery } = subscription;
     const { key } = planOf(delivery);
     if (key === '') {
@@ -235,6 +236,8 @@ export class Subscription implements Recipient {
   introduced = false;
   /** Incremented when its queued publications become void: it left, was restarted, or its epoch changed. */
   generation = 0;
+  /** It goes live at the end of what history brings: a snapshot that was asked for otherwise passes over it. */
+  resumes = false;
   /** Requested by id, not (only) by a pattern. */
   explicit = false;
   /** In mode `latest`: it has an entry in the telemetry lane. */

@@ -96,9 +96,16 @@ export class SnapshotSource implements PacedSource {
     return textFrameOf(chunks);
   }
 
-  /** Whether a room needs no entry: rooms of a pattern that were also requested by id were shown and keep their own options. */
-  private isOver({ explicit, feed }: Subscription): boolean {
-    return this.request.delivery !== undefined && explicit && feed !== null;
+  /**
+   * Whether a room needs no entry: history that another request asked for brings it; and rooms of a pattern that were also requested by id
+   * were shown and keep their own options.
+   */
+  private isOver(subscription: Subscription): boolean {
+    const { delivery, recovered } = this.request;
+    const { explicit, feed, resumes } = subscription;
+    return (
+      (resumes && !recovered.has(subscription)) || (delivery !== undefined && explicit && feed !== null)
+    );
   }
 
   private begin(subscription: Subscription): void {
