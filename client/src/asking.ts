@@ -1,9 +1,10 @@
-import { Device, Pattern, WHOLE } from './device.js';
+import { type Device, type Pattern } from './device.js';
 import type { Wire } from './hearing.js';
 import { mayOverlap } from './id-pattern.js';
 import { bytesOf } from './json-text.js';
-import type { Rewind, ServerMessage } from './messages.js';
+import type { Rewind } from './messages.js';
 import { widest, widestRewind } from './options.js';
+import type { Requests, Wanted } from './requests.js';
 import type { SluiceError } from './sluice-error.js';
 import type { Subscription } from './subscription.js';
 
@@ -12,11 +13,10 @@ const MAX_BYTES = 48_000;
 
 /** What subscriptions need of the client. */
 export interface Asker {
-  /** Sends a request; rejects when the connection is lost before the answer. */
-  ask(message: object): Promise<ServerMessage>;
-  /** Unix ms by the server's clock. */
-  serverNow(): number;
-  failed(error: SluiceError): void;
+  readonly requests: Requests;
+  /** The server's clock minus ours, in ms. */
+  readonly clockOffsetMs: number;
+  emit(name: 'error', error: SluiceError): void;
 }
 
 /**
@@ -24,7 +24,7 @@ export interface Asker {
  * it. What has changed is asked for together, at the end of the task; on a new connection, everything, from where it stood.
  */
 export class Asking {
-  readonly devices = new Map<string, Device>();
+  readonly fleet = new Map<string, Device>();
   readonly patterns = new Map<string, Pattern>();
   private readonly changed = new Set<Device>();
   private scheduled = false;
@@ -33,18 +33,11 @@ export class Asking {
   /** Everything wanted before is asked for on this connection. */
   private restored = false;
 
-  constructor(readonly asker: Asker) {}
+  constructor(private readonly owner: Asker) {}
 
-  deviceOf(id: string): Device {
-    const device = this.devices.get(id) ?? new Device(id);
-    this.devices.set(id, device);
-    return device;
-  }
-
-  patternOf(text: string): Pattern {
-    const pattern = this.patterns.get(text) ?? new Pattern(text);
-    this.patterns.set(text, pattern);
-    return pattern;
+  /** Unix ms by the server's clock. */
+  get serverNow(): number {
+    return Date.now() + this.owner.clockOffsetMs;
   }
 
   /** Asks soon for these, and for the patterns. */
@@ -65,11 +58,8 @@ export class Asking {
   lost(): void {
     this.life += 1;
     this.restored = false;
-    this.devices.forEach((device) => device.lost());
-    for (const pattern of this.patterns.values()) {
-      pattern.wire = undefined;
-      pattern.answered = false;
-    }
+    this.fleet.forEach((device) => device.lost());
+    this.patterns.forEach((pattern) => pattern.lost());
   }
 
   /**
@@ -80,20 +70,17 @@ export class Asking {
   async restore(): Promise<boolean> {
     const { life } = this;
     this.changed.clear();
-    const wanted = [...this.devices.values()].filter((device) => this.keeps(device));
+    const wanted = [...this.fleet.values()].filter((device) => this.keeps(device));
     // Those of patterns apart: a connection may watch more devices by pattern than by id, and is then refused these alone.
-    const matched = wanted.filter(({ byId, shown }) => byId.size === 0 && shown);
-    await Promise.all([
-      ...this.askDevices(wanted.filter(({ byId }) => byId.size > 0)),
-      ...this.askDevices(matched),
-    ]);
+    const matched = wanted.filter(({ byId, shown }) => !byId.size && shown);
+    await Promise.all([...this.askDevices(wanted.filter(({ byId }) => byId.size)), ...this.askDevices(matched)]);
     if (life === this.life) {
       await Promise.all([...this.patterns.values()].map((pattern) => this.askPattern(pattern)));
     }
     if (life !== this.life) {
       return false;
     }
-    this.unask(matched.filter(({ byId, wire }) => byId.size === 0 && wire));
+    this.unask(matched.filter(({ wire }) => wire));
     this.restored = true;
     this.flush();
     return true;
@@ -113,14 +100,15 @@ export class Asking {
 
   /** The token does not grant it, or the server refuses it. */
   refuse(device: Device | undefined, error: SluiceError): void {
-    device?.forget();
-    tell(device?.byId, device?.id, error);
+    if (device) {
+      device.forget();
+      tell(device.byId, device.id, error);
+    }
   }
 
   refusePattern(pattern: Pattern | undefined, error: SluiceError): void {
     if (pattern) {
       this.dissolve(pattern);
-      pattern.subscriptions.forEach((subscription) => (subscription.asked = false));
       tell(pattern.subscriptions, pattern.text, error);
     }
   }
@@ -133,37 +121,36 @@ export class Asking {
     this.patterns.forEach((pattern) => void this.askPattern(pattern));
     const devices = [...this.changed];
     this.changed.clear();
-    this.unask(devices.filter(({ byId, wire }) => byId.size === 0 && wire));
-    void Promise.all(this.askDevices(devices.filter((device) => this.keeps(device) && device.byId.size > 0)));
+    this.unask(devices.filter(({ wire }) => wire));
+    void this.askDevices(devices.filter((device) => this.keeps(device) && device.byId.size));
   }
 
   /** Whether it is wanted; forgets it otherwise. */
   private keeps(device: Device): boolean {
     if (!device.wanted) {
       device.forget();
-      this.devices.delete(device.id);
+      this.fleet.delete(device.id);
     }
     return device.wanted;
   }
 
   /** Its devices do not belong to it any more. */
   private dissolve(pattern: Pattern): void {
-    pattern.wire = undefined;
-    pattern.answered = false;
-    for (const device of pattern.devices) {
+    pattern.lost();
+    for (const device of pattern.fleet) {
       device.patterns.delete(pattern);
-      pattern.subscriptions.forEach((subscription) => device.unhear(subscription));
+      pattern.subscriptions.forEach((subscription) => device.leave(subscription));
       this.keeps(device);
     }
-    pattern.devices.clear();
+    pattern.fleet.clear();
   }
 
   private async askPattern(pattern: Pattern): Promise<void> {
     const { text, subscriptions, wire: before } = pattern;
-    if (subscriptions.size === 0) {
+    if (!subscriptions.size) {
       this.patterns.delete(text);
       this.dissolve(pattern);
-      return before && this.request({ type: 'unsubscribe', pattern: text });
+      return before && this.request(() => !this.patterns.has(text) && { type: 'unsubscribe', pattern: text });
     }
     const fresh = [...subscriptions].filter(({ asked }) => !asked || !before);
     const wire = this.wireOf(text);
@@ -171,13 +158,17 @@ export class Asking {
     fresh.forEach((subscription) => (subscription.asked = true));
     if (before?.key !== wire.key || rewind) {
       pattern.wire = wire;
-      return this.request({ type: 'subscribe', pattern: text, delivery: wire.delivery, rewind }, (error) => {
-        this.refusePattern(pattern, error);
-        this.failed(error);
-      });
+      return this.request(
+        () =>
+          pattern.wire && { type: 'subscribe', pattern: text, delivery: pattern.wire.delivery, rewind },
+        (error) => {
+          this.refusePattern(pattern, error);
+          this.failed(error);
+        },
+      );
     }
     if (pattern.answered) {
-      pattern.devices.forEach((device) => device.introduceAll());
+      pattern.fleet.forEach((device) => device.introduceAll());
       tell(fresh, text);
     }
     return undefined;
@@ -207,24 +198,31 @@ export class Asking {
         tell(device.byId, device.id);
       }
     }
-    return messagesFor([...asked.keys()], (device) => asked.get(device)!).map(([options, members]) => {
-      const message = JSON.parse(options) as { since?: object };
-      if (message.since) {
-        // Own members, also for `__proto__`: an assignment would set the prototype.
-        message.since = Object.fromEntries(members.map(({ id, position }) => [id, position]));
-      }
-      const deviceIds = members.map(({ id }) => id);
-      return this.request({ ...message, deviceIds }, (error) => {
-        members.forEach((device) => {
+    return messagesFor(asked).map(([options, members]) => {
+      // A later request has replaced it where it is another one.
+      const wires = new Set(members.map(({ wire }) => wire));
+      const still = (): Device[] => members.filter(({ wire }) => wires.has(wire));
+      const message = (): Wanted => {
+        const wanted = still();
+        const asked = JSON.parse(options) as { since?: object };
+        if (asked.since) {
+          // Own members, also for `__proto__`: an assignment would set the prototype.
+          asked.since = Object.fromEntries(wanted.map(({ id, position }) => [id, position]));
+        }
+        return wanted.length && { ...asked, deviceIds: wanted.map(({ id }) => id) };
+      };
+      return this.request(message, (error) => {
+        const refused = still();
+        refused.forEach((device) => {
           device.wire = undefined;
           if (device.resuming) {
             device.position = undefined;
-            device.hearings.forEach((hearing) => device.gap(hearing));
+            device.hearings.forEach((hearing) => device.broken(hearing));
           }
           device.answered();
           tell(device.byId, device.id, error);
         });
-        if (members.some(({ byId }) => byId.size > 0)) {
+        if (refused.some(({ byId }) => byId.size)) {
           this.failed(error);
         }
       });
@@ -243,20 +241,31 @@ export class Asking {
     return rewind ?? (live && shown && isWider ? { count: 1 } : undefined);
   }
 
+  /** Those that are wanted by id meanwhile stay. */
   private unask(devices: readonly Device[]): void {
-    for (const [, members] of messagesFor(devices, () => '')) {
+    const gone = devices.filter(({ byId }) => !byId.size);
+    for (const [, members] of messagesFor(gone.map((device) => [device, '']))) {
       members.forEach((device) => (device.wire = undefined));
-      void this.request({ type: 'unsubscribe', deviceIds: members.map(({ id }) => id) });
+      void this.request(() => {
+        const deviceIds = members.map(({ id }) => id).filter((id) => !this.fleet.get(id)?.byId.size);
+        return deviceIds.length && { type: 'unsubscribe', deviceIds };
+      });
     }
   }
 
-  /** @param refused called where the server refuses it; a lost connection restores everything */
-  private async request(message: object, refused?: (error: SluiceError) => void): Promise<void> {
+  /**
+   * @param message called when it is its turn, which may be late: what it says must not undo what was wished meanwhile
+   * @param refused called where the server refuses it; a lost connection, or one that closes, restores everything
+   */
+  private async request(
+    message: () => Wanted,
+    refused?: (error: SluiceError) => void,
+  ): Promise<void> {
     const { life } = this;
     try {
-      await this.asker.ask(message);
+      await this.owner.requests.ask(() => life === this.life && message());
     } catch (error) {
-      if (life === this.life) {
+      if (life === this.life && (error as SluiceError).code !== 'not_connected') {
         refused?.(error as SluiceError);
       }
     }
@@ -264,7 +273,7 @@ export class Asking {
 
   private failed(error: SluiceError): void {
     if (error.code !== 'forbidden') {
-      this.asker.failed(error);
+      this.owner.emit('error', error);
     }
   }
 
@@ -280,12 +289,18 @@ export class Asking {
       }
     }
     const delivery = widest(all.map((subscription) => subscription.delivery));
-    const key = JSON.stringify(delivery);
-    return key === WHOLE.key ? WHOLE : { delivery, key };
+    return { delivery, key: JSON.stringify(delivery) };
   }
 }
 
-function tell(subscriptions: Iterable<Subscription> = [], target = '', error?: SluiceError): void {
+/** What a map has of a name; made if it has nothing. */
+export function entryOf<Value>(all: Map<string, Value>, name: string, Kind: new (name: string) => Value): Value {
+  const value = all.get(name) ?? new Kind(name);
+  all.set(name, value);
+  return value;
+}
+
+function tell(subscriptions: Iterable<Subscription>, target: string, error?: SluiceError): void {
   for (const subscription of [...subscriptions]) {
     subscription.answered(target, error);
   }
@@ -295,24 +310,26 @@ function rewindOf(subscriptions: readonly Subscription[]): Rewind | undefined {
   return widestRewind(subscriptions.flatMap(({ rewind }) => rewind ?? []));
 }
 
-/** Devices with the same key, in lists whose messages stay under the server's limit in bytes: an id may have 384. */
-function messagesFor(
-  devices: readonly Device[],
-  keyOf: (device: Device) => string,
-): (readonly [string, Device[]])[] {
+/** Devices with the same options, in lists whose messages stay under the server's limit in bytes: an id may have 384. */
+function messagesFor(asked: Iterable<readonly [Device, string]>): (readonly [string, Device[]])[] {
   const all: (readonly [string, Device[]])[] = [];
-  const open = new Map<string, { bytes: number; members: Device[] }>();
-  for (const device of devices) {
-    const key = keyOf(device);
+  const open = new Map<string, Group>();
+  for (const [device, options] of asked) {
     const bytes = bytesOf(JSON.stringify([device.id, device.id, device.position]));
-    let group = open.get(key);
-    if (!group || group.bytes + bytes > MAX_BYTES) {
-      group = { bytes: 0, members: [] };
-      open.set(key, group);
-      all.push([key, group.members]);
+    let group = open.get(options);
+    if (!group || group.left < bytes) {
+      group = { left: MAX_BYTES, parts: [] };
+      open.set(options, group);
+      all.push([options, group.parts]);
     }
-    group.bytes += bytes;
-    group.members.push(device);
+    group.left -= bytes;
+    group.parts.push(device);
   }
   return all;
+}
+
+interface Group {
+  readonly parts: Device[];
+  /** Bytes that are left. */
+  left: number;
 }

@@ -25,9 +25,9 @@ export interface ConnectionOptions {
 export interface ConnectionEvents {
   connecting(): void;
   /** The token is good: messages may be sent from now on. */
-  open(token: string, serverTs: number): void;
+  opened(token: string, serverTs: number): void;
   /** @param path of the message within the text, for batches */
-  message(message: ServerMessage, text: string, path: readonly (string | number)[]): void;
+  received(message: ServerMessage, text: string, path: readonly (string | number)[]): void;
   /** No longer open; it reconnects after `delayMs`, or never if null. */
   lost(delayMs: number | null, error: SluiceError): void;
 }
@@ -52,6 +52,12 @@ const HIDDEN_ANSWER_MS = 10_000;
 const JUMP_MS = 3_000;
 
 type Timer = ReturnType<typeof setTimeout>;
+interface Timers {
+  retry?: Timer;
+  stable?: Timer;
+  look?: Timer;
+  deadline?: Timer;
+}
 type Page = EventTarget & { readonly visibilityState?: string };
 const surroundings = globalThis as { window?: EventTarget; document?: Page };
 
@@ -62,30 +68,35 @@ function isHidden(): boolean {
 /** A WebSocket that reconnects: token, waits with jitter, and detection of dead links. */
 export class Connection {
   private socket: WebSocketLike | undefined;
-  /** The token was good: messages may be sent. */
-  open = false;
+  /** The token was good. */
+  private admitted = false;
   private attempt = 0;
   private rejected = false;
-  private timers: { retry?: Timer; stable?: Timer; look?: Timer; deadline?: Timer } = {};
+  private timers: Timers = {};
   /** When something was heard last, by the monotonic clock, and when the link was looked at, by the wall's, which goes on in sleep. */
   private heardAt = 0;
   private lookedAt = 0;
   /** When the link is dead without an answer. */
   private answerBy: number | undefined;
-  private closeCode: number | undefined;
+  private lastCode: number | undefined;
 
   constructor(
     private readonly options: ConnectionOptions,
-    private readonly events: ConnectionEvents,
+    private readonly owner: ConnectionEvents,
   ) {}
 
+  /** Messages may be sent. */
+  get open(): boolean {
+    return this.admitted && this.socket?.readyState === OPEN;
+  }
+
   /** @returns false when there is no connection now */
-  send(text: string): boolean {
-    if (!this.open || this.socket?.readyState !== OPEN) {
-      return false;
+  write(text: string): boolean {
+    const { open } = this;
+    if (open) {
+      this.socket?.send(text);
     }
-    this.socket.send(text);
-    return true;
+    return open;
   }
 
   /** Connects now, also where it waits for another attempt. */
@@ -93,7 +104,7 @@ export class Connection {
     if (!this.socket && !this.timers.deadline) {
       clearTimeout(this.timers.retry);
       this.watch('addEventListener');
-      void this.connect();
+      void this.dial();
     }
   }
 
@@ -122,29 +133,29 @@ export class Connection {
     }
   };
 
-  private async connect(): Promise<void> {
-    const timers = (this.timers = { deadline: setTimeout(() => this.ended(1006, ''), OPEN_TIMEOUT_MS) });
-    this.events.connecting();
+  private async dial(): Promise<void> {
+    const timers: Timers = (this.timers = { deadline: setTimeout(() => this.ended(1006, ''), OPEN_TIMEOUT_MS) });
+    this.owner.connecting();
     try {
       const token = this.timers === timers ? await this.options.token(this.rejected) : null;
       if (this.timers === timers) {
         if (token === null) {
           const why = 'There is no other token';
-          this.lose(null, new SluiceError('no_token', why, undefined, this.closeCode));
+          this.lost(null, new SluiceError('no_token', why, undefined, this.lastCode));
         } else {
           this.openSocket(token);
         }
       }
     } catch (error) {
       if (this.timers === timers) {
-        this.lose(fullJitter((this.attempt += 1)), new SluiceError('no_token', String(error)));
+        this.lost(fullJitter((this.attempt += 1)), new SluiceError('no_token', String(error)));
       }
     }
   }
 
   private openSocket(token: string): void {
     const inHeader = HEADER_TOKEN.test(token);
-    const protocols = inHeader ? ['sluice.v1', `bearer.${token}`] : ['sluice.v1'];
+    const protocols = ['sluice.v1', ...(inHeader ? [`bearer.${token}`] : [])];
     const socket = new this.options.WebSocket(this.options.url, protocols);
     this.socket = socket;
     socket.onopen = () => {
@@ -168,22 +179,22 @@ export class Connection {
     token: string,
   ): void {
     if (message.type === 'connected') {
-      this.connected(token, message.serverTs);
+      this.opened(token, message.serverTs);
     } else if (message.type === 'batch') {
       message.messages.forEach((one, at) => this.received(one, text, ['messages', at], token));
     } else if (message.type !== 'pong' || message.id !== undefined) {
-      this.events.message(message, text, path);
+      this.owner.received(message, text, path);
     }
   }
 
-  private connected(token: string, serverTs: number): void {
+  private opened(token: string, serverTs: number): void {
     clearTimeout(this.timers.deadline);
-    this.open = true;
+    this.admitted = true;
     this.rejected = false;
     this.timers.stable = setTimeout(() => (this.attempt = 0), STABLE_MS);
     this.lookedAt = Date.now();
     this.timers.look = setInterval(() => this.look(), LOOK_MS);
-    this.events.open(token, serverTs);
+    this.owner.opened(token, serverTs);
   }
 
   /** A page does not see the server's pings, and a link that is cut without a word looks like one without news. */
@@ -204,35 +215,35 @@ export class Connection {
 
   private ask(answerMs: number): void {
     this.answerBy = Math.min(this.answerBy ?? Infinity, performance.now() + answerMs);
-    this.send('{"type":"ping"}');
+    this.write('{"type":"ping"}');
   }
 
   private ended(code: number, reason: string): void {
-    const next = afterClose(code, reason, this.attempt);
-    // If tokens are refused repeatedly, the wait before the next one grows.
-    const withToken = this.rejected ? fullJitter(this.attempt + 1) : 0;
-    const delayMs = next === 'new-token' ? withToken : next;
+    let delayMs = afterClose(code, reason, this.attempt);
     this.attempt += 1;
-    this.closeCode = code;
-    this.rejected ||= next === 'new-token';
-    const why = `closed with ${code}${reason && ` (${reason})`}`;
+    this.lastCode = code;
+    if (delayMs === 'new-token') {
+      // If tokens are refused repeatedly, the wait before the next one grows.
+      delayMs = this.rejected ? fullJitter(this.attempt) : 0;
+      this.rejected = true;
+    }
     const isLast = delayMs === null;
-    const message = (isLast && reason) || why;
-    this.lose(delayMs, new SluiceError(isLast ? 'closed' : 'connection_lost', message, undefined, code));
+    const why = (isLast && reason) || `closed with ${code}${reason && ` (${reason})`}`;
+    this.lost(delayMs, new SluiceError(isLast ? 'closed' : 'connection_lost', why, undefined, code));
   }
 
-  private lose(delayMs: number | null, error: SluiceError): void {
+  private lost(delayMs: number | null, error: SluiceError): void {
     this.abandon();
     if (delayMs !== null) {
-      this.timers.retry = setTimeout(() => void this.connect(), delayMs);
+      this.timers.retry = setTimeout(() => void this.dial(), delayMs);
     }
-    this.events.lost(delayMs, error);
+    this.owner.lost(delayMs, error);
   }
 
   /** Drops the socket at once: the closing handshake of a half-open one takes minutes. */
   private abandon(): void {
     const { socket, timers } = this;
-    this.open = false;
+    this.admitted = false;
     this.socket = undefined;
     this.answerBy = undefined;
     this.timers = {};

@@ -1,19 +1,26 @@
 import { Hearing, type Wire } from './hearing.js';
-import type { DeviceState, Position, Room, Telemetry } from './messages.js';
-import type { Subscription, SubscriptionEvents } from './subscription.js';
+import type { DeviceMeta, DeviceState, DeviceStatus, Position, Room, Telemetry } from './messages.js';
+import type { Subscription } from './subscription.js';
+import { isAfter, positionOf } from './telemetry.js';
 
 /** Every publication whole. */
-export const WHOLE: Wire = { delivery: {}, key: '{}' };
+const WHOLE: Wire = { delivery: {}, key: '{}' };
 
 /** A pattern that is wanted. */
 export class Pattern {
   readonly subscriptions = new Set<Subscription>();
-  readonly devices = new Set<Device>();
+  readonly fleet = new Set<Device>();
   /** As it was asked for on this connection. */
   wire: Wire | undefined;
   answered = false;
 
   constructor(readonly text: string) {}
+
+  /** The connection is lost, or the server does not grant it. */
+  lost(): void {
+    this.wire = undefined;
+    this.answered = false;
+  }
 }
 
 /** What is known of a device that is wanted by id, or that a pattern has brought, and who hears of it. */
@@ -34,10 +41,12 @@ export class Device {
   position: Position | undefined;
   /** Its value came. Otherwise only the position is known, and a resume from there would never show the value. */
   shown = false;
-  state: DeviceState;
+  /** It has spoken, and all patterns that match have it. */
+  found = false;
+  latest: DeviceState;
 
   constructor(readonly id: string) {
-    this.state = { deviceId: id };
+    this.latest = { deviceId: id };
   }
 
   get wanted(): boolean {
@@ -48,17 +57,17 @@ export class Device {
     this.hearings.set(subscription, new Hearing(subscription));
   }
 
-  unhear(subscription: Subscription): void {
+  leave(subscription: Subscription): void {
     this.hearings.get(subscription)?.stop();
     this.hearings.delete(subscription);
   }
 
   /** Nothing is known, and nobody was told anything. */
   forget(): void {
-    this.live = this.shown = this.resuming = false;
+    this.live = this.shown = this.found = this.resuming = false;
     this.wire = this.position = undefined;
-    this.state = { deviceId: this.id };
-    this.hearings.forEach((hearing) => hearing.restart());
+    this.latest = { deviceId: this.id };
+    this.hearings.forEach((hearing) => hearing.forget());
   }
 
   /** The connection is lost. */
@@ -68,44 +77,42 @@ export class Device {
   }
 
   /** @returns false when publications are missing before it */
-  publication(message: Telemetry): boolean {
+  take(message: Telemetry): boolean {
     const { epoch, offset, skipped = 0 } = message;
-    const { position, state } = this;
+    const { position, latest } = this;
     if (this.resuming) {
       return true;
     }
     if (position?.epoch === epoch && offset !== position.offset + 1 + skipped) {
       return offset <= position.offset;
     }
-    this.position = { epoch, offset };
+    this.position = positionOf(message);
     this.shown = true;
-    if (isAfter(state.telemetry, message)) {
-      this.state = { ...state, telemetry: message };
+    if (isAfter(latest.telemetry, message)) {
+      this.latest = { ...latest, telemetry: message };
     }
     this.hearings.forEach((hearing) => hearing.take(message, this.served));
     return true;
   }
 
   /** A status or metadata has come. */
-  news<Name extends 'status' | 'meta'>(
-    name: Name,
-    event: SubscriptionEvents[Name],
-    news: Partial<DeviceState>,
-  ): void {
-    this.state = { ...this.state, ...news };
-    for (const hearing of this.hearings.values()) {
+  news(event: DeviceStatus | DeviceMeta): void {
+    const isMeta = event.type === 'device_meta';
+    const name = isMeta ? 'meta' : 'status';
+    this.latest = { ...this.latest, [name]: isMeta ? (event.meta ?? undefined) : event };
+    this.hearings.forEach((hearing, subscription) => {
       hearing.introduced = true;
-      hearing.subscription.emit(name, event);
-    }
+      subscription.emit(name, event);
+    });
   }
 
   /** Telemetry in a snapshot is a value: it is no publication, unless it is that after the last one. */
-  snapshot(news: DeviceState, serverTs: number): void {
-    const { state: before, position } = this;
+  show(news: DeviceState, serverTs: number): void {
+    const { latest: before, position } = this;
     const { telemetry, status, meta } = news;
     let isNew = false;
     let isGap = false;
-    this.state = { ...news, telemetry: telemetry ?? before.telemetry };
+    this.latest = { ...news, telemetry: telemetry ?? before.telemetry };
     if (telemetry) {
       const { epoch, offset } = telemetry;
       isNew = before.telemetry?.epoch !== epoch || before.telemetry.offset !== offset;
@@ -115,16 +122,15 @@ export class Device {
         (position.epoch !== epoch ||
           // In mode latest values replace one another on their way.
           (this.served.delivery.mode !== 'latest' && position.offset < offset && position.offset > 0));
-      this.position = { epoch, offset };
+      this.position = positionOf(telemetry);
       this.shown = true;
     }
-    for (const hearing of this.hearings.values()) {
-      const { subscription } = hearing;
+    for (const [subscription, hearing] of this.hearings) {
       if (hearing.awaitsRewind) {
         continue;
       }
       if (isGap) {
-        this.gap(hearing);
+        this.broken(hearing);
       }
       if (isNew || !hearing.introduced) {
         if (telemetry) {
@@ -152,27 +158,28 @@ export class Device {
       this.answered();
     }
     if (rewoundFrom !== undefined) {
-      const isGap = shown && (position?.epoch !== epoch || position.offset < rewoundFrom);
-      for (const hearing of this.hearings.values()) {
+      const first = { epoch, offset: rewoundFrom };
+      const isGap = shown && isAfter(position, first);
+      this.hearings.forEach((hearing) => {
         if (!hearing.heard) {
-          hearing.rewound(room, serverTs);
+          hearing.begin(room, serverTs);
         } else if (isGap) {
-          this.gap(hearing);
-          hearing.heard = { epoch, offset: rewoundFrom };
+          this.broken(hearing);
+          hearing.heard = first;
         }
-      }
-      this.position = { epoch, offset: rewoundFrom };
+      });
+      this.position = first;
       this.shown = offset > 0;
     } else if (recovered === false) {
-      this.hearings.forEach((hearing) => this.gap(hearing));
-      this.state = { ...this.state, telemetry: undefined };
-      this.position = { epoch, offset };
+      this.hearings.forEach((hearing) => this.broken(hearing));
+      this.latest = { ...this.latest, telemetry: undefined };
+      this.position = positionOf(room);
       this.shown = false;
     } else if (recovered === true || (pattern && position)) {
       // Goes on where it is. The answer to a pattern also names devices that are watched already: publications of them may be on the way.
       this.introduceAll();
     } else {
-      this.position = { epoch, offset };
+      this.position = positionOf(room);
       this.shown = offset === 0;
     }
   }
@@ -184,10 +191,10 @@ export class Device {
   }
 
   /** Publications are missing before what comes next; told to who has heard something. */
-  gap(hearing: Hearing): void {
+  broken(hearing: Hearing): void {
     if (hearing.heard) {
       hearing.flush();
-      hearing.restart();
+      hearing.forget();
       hearing.subscription.emit('gap', { deviceId: this.id });
     }
   }
@@ -202,22 +209,17 @@ export class Device {
   }
 
   private introduce(hearing: Hearing): void {
-    const { state } = this;
-    const { telemetry, status, meta } = state;
+    const { latest } = this;
+    const { telemetry, status, meta } = latest;
     const { heard } = hearing;
     hearing.introduced = true;
     hearing.heard ??= this.position;
     if (telemetry ?? status ?? meta) {
       // What a rewind will bring is not shown before it.
       const comes = heard && heard.epoch === telemetry?.epoch && isAfter(heard, telemetry);
-      hearing.subscription.show(comes ? { ...state, telemetry: undefined } : state);
+      hearing.subscription.show(comes ? { ...latest, telemetry: undefined } : latest);
     }
   }
-}
-
-/** Whether a position is beyond another one, or numbered otherwise. */
-function isAfter(a: Position | undefined, b: Position): boolean {
-  return a?.epoch !== b.epoch || a.offset < b.offset;
 }
 
 function differ(a: unknown, b: unknown): boolean {

@@ -1,7 +1,7 @@
 import type { Delivery, Position, Room, Telemetry } from './messages.js';
-import { select, summarise } from './options.js';
+import { narrowed, summarise } from './options.js';
 import type { Subscription } from './subscription.js';
-import { copyOf } from './telemetry.js';
+import { copyOf, isAfter, positionOf } from './telemetry.js';
 
 /** Options as the server was asked for them. */
 export interface Wire {
@@ -15,6 +15,13 @@ interface Floor {
   readonly minTs: number;
 }
 
+/** A summary that is open. */
+interface Summary {
+  made: unknown;
+  parts: number;
+  firstTs: number;
+}
+
 /** What one subscription hears of one device: its own place, and its own options where the server was asked for wider ones. */
 export class Hearing {
   /** The last publication it was given, or where it begins. */
@@ -23,10 +30,10 @@ export class Hearing {
   introduced = false;
   /** Its rewind is asked for: until the answer, what others of the same device hear is not for it, since the rewind brings that too. */
   awaitsRewind = false;
-  private floor: Floor | undefined;
+  private lowest: Floor | undefined;
   private sentTs = -Infinity;
   private pending: Telemetry | undefined;
-  private window: { summary: unknown; count: number; from: number } | undefined;
+  private open: Summary | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(readonly subscription: Subscription) {
@@ -35,26 +42,25 @@ export class Hearing {
   }
 
   /** A rewind begins for it, perhaps a wider one than it asked for. */
-  rewound({ epoch, offset, rewoundFrom = 0 }: Room, nowTs: number): void {
+  begin({ epoch, offset, rewoundFrom = 0 }: Room, nowTs: number): void {
     const { rewind } = this.subscription;
     const first = !rewind ? offset - 1 : offset - (rewind.count ?? offset);
     this.heard = { epoch, offset: Math.max(rewoundFrom, first) };
-    this.floor = rewind?.ms === undefined ? undefined : { until: offset, minTs: nowTs - rewind.ms };
+    this.lowest = rewind?.ms === undefined ? undefined : { until: offset, minTs: nowTs - rewind.ms };
   }
 
   /** @param wire the options with which the server sends it */
   take(message: Telemetry, wire: Wire): void {
-    const { heard, floor, subscription } = this;
-    const { epoch, offset } = message;
+    const { heard, lowest, subscription } = this;
     if (this.awaitsRewind) {
       return;
     }
     this.introduced = true;
-    if (heard?.epoch === epoch && offset <= heard.offset) {
+    if (!isAfter(heard, message)) {
       return;
     }
-    if (floor && offset < floor.until && message.serverTs < floor.minTs) {
-      this.heard = { epoch, offset };
+    if (lowest && message.offset < lowest.until && message.serverTs < lowest.minTs) {
+      this.heard = positionOf(message);
       return;
     }
     if (wire.key === subscription.key) {
@@ -76,26 +82,21 @@ export class Hearing {
 
   /** What waits for its interval is due. */
   flush(): void {
-    const { pending, window } = this;
+    const { pending, open } = this;
     this.stop();
-    if (pending && window) {
-      const { summary, count, from } = window;
-      this.give(
-        { ...pending, payload: summary, aggregated: { count, from, to: pending.serverTs } },
-        this.heard,
-      );
-    } else if (pending) {
-      this.give(pending, this.heard);
+    if (pending) {
+      const aggregated = open && { count: open.parts, from: open.firstTs, to: pending.serverTs };
+      this.give(open ? { ...pending, payload: open.made, aggregated } : pending, this.heard);
     }
   }
 
   stop(): void {
     clearTimeout(this.timer);
-    this.timer = this.pending = this.window = undefined;
+    this.timer = this.pending = this.open = undefined;
   }
 
   /** It is as if it had heard nothing. */
-  restart(): void {
+  forget(): void {
     this.stop();
     this.heard = undefined;
     this.introduced = this.awaitsRewind = false;
@@ -107,12 +108,12 @@ export class Hearing {
       this.flush();
     }
     if (aggregate) {
-      if (!this.window) {
-        this.window = { summary: undefined, count: 0, from: message.serverTs };
+      if (!this.open) {
         this.sentTs = message.serverTs;
+        this.open = { made: undefined, parts: 0, firstTs: this.sentTs };
       }
-      this.window.summary = summarise(this.window.summary, message.payload);
-      this.window.count += 1;
+      this.open.made = summarise(this.open.made, message.payload);
+      this.open.parts += 1;
     } else if (message.serverTs >= this.sentTs + intervalMs) {
       this.sentTs = message.serverTs;
       this.give(message, this.heard);
@@ -123,21 +124,10 @@ export class Hearing {
   }
 
   private give(message: Telemetry, heard: Position | undefined): void {
-    const { epoch, offset } = message;
-    this.heard = { epoch, offset };
-    const skipped = heard?.epoch === epoch ? offset - heard.offset - 1 : (message.skipped ?? 0);
-    this.subscription.telemetry(skipped === (message.skipped ?? 0) ? message : withSkipped(message, skipped));
+    const { epoch, offset, skipped = 0 } = message;
+    this.heard = positionOf(message);
+    const own = heard?.epoch === epoch ? offset - heard.offset - 1 : skipped;
+    this.subscription.give(own === skipped ? message : copyOf(message, { skipped: own || undefined }));
   }
 }
 
-function withSkipped(message: Telemetry, skipped: number): Telemetry {
-  return copyOf(message, { skipped: skipped || undefined });
-}
-
-function narrowed(message: Telemetry, fields: readonly string[] | undefined): Telemetry | undefined {
-  if (!fields) {
-    return message;
-  }
-  const payload = select(message.payload, fields);
-  return payload === undefined ? undefined : { ...message, payload };
-}

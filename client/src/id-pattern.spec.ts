@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { IdPattern } from '../../src/protocol/id-pattern.js';
-import { mayOverlap, normalPattern } from './id-pattern.js';
+import { matches, mayOverlap, normalPattern } from './id-pattern.js';
 
 const word = (characters: string, maxLength: number) =>
   fc.array(fc.constantFrom(...characters), { maxLength }).map((parts) => parts.join(''));
@@ -21,6 +21,21 @@ describe(mayOverlap.name, () => {
       false,
     ]);
     expect(mayOverlap('plant-1*', 'plant-1.a*')).toBe(true);
+  });
+});
+
+describe(matches.name, () => {
+  it('finds what the server finds', () => {
+    fc.assert(
+      fc.property(word('ab*', 10), word('ab', 12), (text, id) => {
+        const pattern = normalPattern(`${text}*`);
+        expect(matches(pattern, id)).toBe(new IdPattern(pattern).matches(id));
+      }),
+    );
+  });
+
+  it('takes one pass, whatever the text', () => {
+    expect(matches(`${'*a'.repeat(60)}*b`, 'a'.repeat(128))).toBe(false);
   });
 });
 

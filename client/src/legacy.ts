@@ -128,7 +128,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     return (
       denied && {
         rooms: deviceIds.flatMap((deviceId) => {
-          const position = this.client.asking.devices.get(deviceId)?.position;
+          const position = this.client.asking.fleet.get(deviceId)?.position;
           return position === undefined || denied.includes(deviceId) ? [] : [{ deviceId, ...position }];
         }),
         denied,

@@ -1,4 +1,4 @@
-import type { Delivery, Rewind } from './messages.js';
+import type { Delivery, Rewind, Telemetry } from './messages.js';
 
 const MAX_FIELDS = 100;
 const MAX_REWIND = 1_000;
@@ -20,13 +20,13 @@ export function normal({ mode, maxRateHz, fields, aggregate, meta }: Delivery): 
 /** The narrowest options from which each of these can be served. */
 export function widest(all: readonly Delivery[]): Delivery {
   const [first, ...others] = all;
-  return others.reduce<Delivery>((a, b) => (a === b ? a : widen(a, b)), first ?? {});
+  return others.reduce(widen, first ?? {});
 }
 
 function widen(a: Delivery, b: Delivery): Delivery {
-  const same = JSON.stringify([a.aggregate, a.maxRateHz]) === JSON.stringify([b.aggregate, b.maxRateHz]);
+  const same = a.aggregate === b.aggregate && a.maxRateHz === b.maxRateHz;
   // A summary cannot be unmade, and needs every publication to be made here.
-  const whole = !same && (a.aggregate === true || b.aggregate === true);
+  const whole = !same && (a.aggregate ?? b.aggregate);
   const fields = a.fields && b.fields && [...new Set([...a.fields, ...b.fields])].sort();
   return {
     mode: !whole && a.mode === b.mode ? a.mode : undefined,
@@ -39,16 +39,11 @@ function widen(a: Delivery, b: Delivery): Delivery {
 
 /** A range that contains all of these. */
 export function widestRewind(all: readonly Rewind[]): Rewind | undefined {
-  if (all.length === 0) {
-    return undefined;
-  }
-  const most = (name: keyof Rewind): number | undefined => {
-    const values = all.map((one) => one[name]);
-    return values.includes(undefined) ? undefined : Math.max(...(values as number[]));
-  };
-  const count = most('count');
+  // NaN where one of them has no such bound.
+  const most = (name: keyof Rewind): number | undefined =>
+    Math.max(...all.map((one) => one[name] ?? NaN)) || undefined;
   const ms = most('ms');
-  return { count: count ?? (ms === undefined ? MAX_REWIND : undefined), ms };
+  return all[0] && { count: most('count') ?? (ms ? undefined : MAX_REWIND), ms };
 }
 
 type Members = Record<string, unknown>;
@@ -57,27 +52,38 @@ function isMembers(value: unknown): value is Members {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+function own(value: unknown, name: string): unknown {
+  return isMembers(value) && Object.hasOwn(value, name) ? value[name] : undefined;
+}
+
 /** Only these members of a payload, as the server selects them; undefined if it has none of them. */
 export function select(payload: unknown, fields: readonly string[]): unknown {
   const selected: Members = {};
   let any = false;
   for (const field of fields) {
-    const path = isMembers(payload) && Object.hasOwn(payload, field) ? [field] : field.split('.');
-    let from: unknown = payload;
-    for (const name of path) {
-      from = isMembers(from) && Object.hasOwn(from, name) ? from[name] : undefined;
-    }
+    const path = own(payload, field) === undefined ? field.split('.') : [field];
+    const from = path.reduce(own, payload);
     if (from !== undefined) {
       any = true;
       let into = selected;
       path.forEach((name, at) => {
-        const inner = isMembers(into[name]) && Object.hasOwn(into, name) ? into[name] : {};
-        into[name] = at === path.length - 1 ? from : inner;
-        into = inner;
+        const inner = own(into, name);
+        const next = isMembers(inner) ? inner : {};
+        into[name] = at === path.length - 1 ? from : next;
+        into = next;
       });
     }
   }
   return any ? selected : undefined;
+}
+
+/** A message with these members of its payload alone; undefined if it has none of them. */
+export function narrowed(message: Telemetry, fields: readonly string[] | undefined): Telemetry | undefined {
+  if (!fields) {
+    return message;
+  }
+  const payload = select(message.payload, fields);
+  return payload === undefined ? undefined : { ...message, payload };
 }
 
 /** A type, since its names are those of the message. */
@@ -92,21 +98,23 @@ const STATS = new WeakSet<object>();
 
 /** Adds a value to a summary as the server makes them: of numbers min, max, mean, last and count, of all else the newest. */
 export function summarise(summary: unknown, value: unknown): unknown {
+  const is = STATS.has(summary as object);
   if (typeof value === 'number') {
-    const is = typeof summary === 'object' && summary !== null && STATS.has(summary);
-    const stats = is ? (summary as Stats) : { min: Infinity, max: -Infinity, mean: 0, last: value, count: 0 };
+    const { min = value, max = value, mean = 0, count = 0 } = (is ? summary : {}) as Partial<Stats>;
+    const stats: Stats = {
+      min: Math.min(min, value),
+      max: Math.max(max, value),
+      mean: mean + (value - mean) / (count + 1),
+      last: value,
+      count: count + 1,
+    };
     STATS.add(stats);
-    stats.min = Math.min(stats.min, value);
-    stats.max = Math.max(stats.max, value);
-    stats.count += 1;
-    stats.mean += (value - stats.mean) / stats.count;
-    stats.last = value;
     return stats;
   }
   if (!isMembers(value)) {
     return value;
   }
-  const members = new Map(isMembers(summary) && !STATS.has(summary) ? Object.entries(summary) : []);
+  const members = new Map(isMembers(summary) && !is ? Object.entries(summary) : []);
   for (const [name, member] of Object.entries(value)) {
     members.set(name, summarise(members.get(name), member));
   }

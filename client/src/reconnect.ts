@@ -24,13 +24,6 @@ export function afterClose(
   random = Math.random,
 ): number | 'new-token' | null {
   switch (code) {
-    case 1012:
-    case 1013: {
-      const retryAfterMs = retryAfter(reason);
-      return retryAfterMs === undefined
-        ? fullJitter(attempt, random)
-        : retryAfterMs + random() * RETRY_JITTER_MS;
-    }
     case 4009:
       return TOO_MANY_MS * (1 + random());
     case 4001:
@@ -39,18 +32,16 @@ export function afterClose(
     case 1008:
     case 1009:
       return null;
-    default:
-      return fullJitter(attempt, random);
+    case 1012:
+    case 1013:
+      try {
+        const { retryAfterMs } = JSON.parse(reason) as { retryAfterMs: number };
+        if (retryAfterMs >= 0) {
+          return Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS) + random() * RETRY_JITTER_MS;
+        }
+      } catch {
+        // It says no time.
+      }
   }
-}
-
-function retryAfter(reason: string): number | undefined {
-  try {
-    const { retryAfterMs } = JSON.parse(reason) as { retryAfterMs?: unknown };
-    return typeof retryAfterMs === 'number' && retryAfterMs >= 0
-      ? Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS)
-      : undefined;
-  } catch {
-    return undefined;
-  }
+  return fullJitter(attempt, random);
 }

@@ -19,7 +19,7 @@ describe(Requests.name, () => {
   const ids = (): number[] => sent.map(({ id }) => id);
 
   it('asks again what was too much at once', async () => {
-    const answer = requests.ask({ type: 'subscribe' });
+    const answer = requests.ask(() => ({ type: 'subscribe' }));
     limited(1);
     await jest.advanceTimersByTimeAsync(1_000);
     expect(ids()).toEqual([1, 2]);
@@ -27,8 +27,19 @@ describe(Requests.name, () => {
     await expect(answer).resolves.toMatchObject({ id: 2 });
   });
 
+  // A subscription that was left and wished for again was ended by the request before, which the server had refused as too fast.
+  it('does not ask again what is not wanted any more', async () => {
+    let message: object | undefined = { type: 'unsubscribe' };
+    const answer = requests.ask(() => message);
+    message = undefined;
+    limited(1);
+    await jest.advanceTimersByTimeAsync(1_000);
+    await expect(answer).resolves.toBeUndefined();
+    expect(ids()).toEqual([1]);
+  });
+
   it('asks few at once, and fewer where the server says that it is too fast', async () => {
-    const all = Array.from({ length: 40 }, () => requests.ask({ type: 'subscribe' }));
+    const all = Array.from({ length: 40 }, () => requests.ask(() => ({ type: 'subscribe' })));
     expect(sent).toHaveLength(32);
     limited(1, 700);
     for (let id = 2; id <= 32; id += 1) {
@@ -54,8 +65,8 @@ describe(Requests.name, () => {
   });
 
   it('fails all that waits for an answer when the connection is lost', async () => {
-    const lost = requests.ask({ type: 'subscribe' });
-    requests.fail(new SluiceError('connection_lost', 'gone'));
+    const lost = requests.ask(() => ({ type: 'subscribe' }));
+    requests.lost(new SluiceError('connection_lost', 'gone'));
     await expect(lost).rejects.toMatchObject({ code: 'connection_lost' });
   });
 });

@@ -5,7 +5,7 @@ import { normalPattern } from './id-pattern.js';
 import { bytesOf } from './json-text.js';
 import type { ServerMessage, Upstream } from './messages.js';
 import { Requests } from './requests.js';
-import { SluiceError, type SluiceErrorCode } from './sluice-error.js';
+import { closed, SluiceError, type SluiceErrorCode } from './sluice-error.js';
 import { type SubscribeOptions, Subscription } from './subscription.js';
 import { Subscriptions } from './subscriptions.js';
 import { TokenLife } from './token-life.js';
@@ -65,6 +65,8 @@ export interface CommandAnswer<Reply = unknown> {
   };
 }
 
+type Result<Reply> = NonNullable<CommandAnswer<Reply>['result']>;
+
 const TIMEOUT_MS = 10_000;
 /** The server's limit of a message. */
 const MAX_MESSAGE_BYTES = 65_536;
@@ -74,45 +76,36 @@ const RESULT_SLACK_MS = 5_000;
 /** Live device data from Sluice, over connections that are lost and restored. */
 export class SluiceClient extends Emitter<SluiceClientEvents> {
   private readonly connection: Connection;
-  private readonly requests = new Requests((text) => this.connection.send(text));
+  /** @internal */
+  readonly requests = new Requests((text) => this.connection.write(text));
   /** @internal */
   readonly asking: Asking;
   private readonly subscriptions: Subscriptions;
   private readonly tokenLife: TokenLife;
-  private readonly timeoutMs: number;
+  private readonly patienceMs: number;
   private readonly token: (rejected: boolean) => string | null | Promise<string>;
   private current: ClientState = { name: 'closed', since: Date.now() };
   /** The server does not want this client, or there is no token: only {@link connect} tries again. */
   private refused: SluiceError | undefined;
   private wasLive = false;
-  private clockOffsetMs = 0;
+  /** The server's clock minus ours. @internal */
+  clockOffsetMs = 0;
   private refreshed: Promise<void> | undefined;
 
   constructor(options: SluiceClientOptions) {
     super();
-    this.timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    this.patienceMs = options.timeoutMs ?? TIMEOUT_MS;
     const WebSocket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketClass }).WebSocket;
     if (!WebSocket) {
-      throw new TypeError('There is no WebSocket here: pass one');
+      throw new TypeError('Pass a WebSocket');
     }
-    this.asking = new Asking({
-      ask: (message) => this.requests.ask(message),
-      serverNow: () => Date.now() + this.clockOffsetMs,
-      failed: (error) => this.emit('error', error),
-    });
+    this.asking = new Asking(this);
     this.subscriptions = new Subscriptions(this.asking);
-    this.tokenLife = new TokenLife(() => void this.refresh().catch(() => this.retryRefresh()));
+    // If no newer token is available, the current one is used until it expires.
+    this.tokenLife = new TokenLife(() => void this.refresh().catch(() => this.connection.open && this.tokenLife.again()));
     const { token } = options;
     this.token = typeof token === 'string' ? (rejected) => (rejected ? null : token) : token;
-    this.connection = new Connection(
-      { url: addressOf(options), token: this.token, WebSocket },
-      {
-        connecting: () => this.become({ name: 'connecting' }),
-        open: (used, serverTs) => void this.opened(used, serverTs),
-        message: (message, text, path) => this.received(message, text, path),
-        lost: (delayMs, error) => this.lost(delayMs, error),
-      },
-    );
+    this.connection = new Connection({ url: addressOf(options), token: this.token, WebSocket }, this);
   }
 
   get state(): ClientState {
@@ -133,7 +126,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
 
   /** Ends the connection alone. @internal */
   pause(): SluiceError {
-    const error = new SluiceError('closed', 'It was closed');
+    const error = closed();
     this.connection.stop();
     this.refused = undefined;
     this.become({ name: 'closed' });
@@ -147,7 +140,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     deviceIds: readonly string[],
     options: SubscribeOptions = {},
   ): Subscription<Payload> {
-    return this.add([...new Set(deviceIds)], false, options) as Subscription<Payload>;
+    return this.enter([...new Set(deviceIds)], false, options) as Subscription<Payload>;
   }
 
   /** Watches present and future devices whose ids match; `*` stands for any run of characters. */
@@ -155,7 +148,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     pattern: string,
     options: SubscribeOptions = {},
   ): Subscription<Payload> {
-    return this.add([normalPattern(pattern)], true, options) as Subscription<Payload>;
+    return this.enter([normalPattern(pattern)], true, options) as Subscription<Payload>;
   }
 
   /**
@@ -172,23 +165,23 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     const { requests } = this;
     const write = (id: number): string =>
       `${JSON.stringify({ type: 'command', deviceId, id, key, waitMs }).slice(0, -1)},"command":${text}}`;
-    if (bytesOf(write(Number.MAX_SAFE_INTEGER)) > MAX_MESSAGE_BYTES) {
+    if (bytesOf(write(2 ** 53)) > MAX_MESSAGE_BYTES) {
       throw new SluiceError('payload_too_large', 'The command is too long');
     }
-    const until = performance.now() + this.timeoutMs;
+    const until = performance.now() + this.patienceMs;
     let id = 0;
     try {
-      await within(this.timeoutMs, this.live(), 'not_connected');
+      await within(this.patienceMs, this.live(), 'not_connected');
       const asked = requests.askOnce((next) => write((id = next)));
-      const result = waitMs === undefined ? undefined : requests.answerTo(-id);
-      result?.catch(() => undefined); // told by the answer before it
+      const result = waitMs && requests.answerTo(-id);
       const sent = await within(until - performance.now(), asked, 'timeout');
       const { delivered } = sent as { delivered?: boolean };
-      if (waitMs === undefined || !result) {
+      if (!result) {
         return { delivered };
       }
       const came = await within(waitMs + RESULT_SLACK_MS, result);
-      return { delivered, result: !came ? { outcome: 'timeout' } : resultOf(came) };
+      const { outcome, payload } = (came ?? { outcome: 'timeout' }) as Result<Reply>;
+      return { delivered, result: { outcome, payload } };
     } finally {
       requests.forget(id);
     }
@@ -200,9 +193,9 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     return this.refreshed;
   }
 
-  private add(targets: readonly string[], isPattern: boolean, options: SubscribeOptions): Subscription {
+  private enter(targets: readonly string[], isPattern: boolean, options: SubscribeOptions): Subscription {
     const subscription = new Subscription(targets, isPattern, options, this.subscriptions);
-    this.subscriptions.add(subscription);
+    this.subscriptions.enter(subscription);
     this.open();
     return subscription;
   }
@@ -218,7 +211,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     this.open();
     while (!this.connection.open) {
       if (this.current.name === 'closed') {
-        throw this.refused ?? new SluiceError('closed', 'It was closed');
+        throw this.refused ?? closed();
       }
       await this.once('state');
     }
@@ -227,19 +220,20 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
   private async showNewerToken(): Promise<void> {
     const newer = (await this.token(false))!;
     await this.requests.askOnce(() => JSON.stringify({ type: 'auth', token: newer }), 0);
-    this.tokenLife.begin(newer);
+    this.tokenLife.begin(newer, this.clockOffsetMs);
   }
 
-  /** If no newer token is available, the current one is used until it expires. */
-  private retryRefresh(): void {
-    if (this.connection.open) {
-      this.tokenLife.again();
-    }
+  // From the connection.
+
+  /** @internal */
+  connecting(): void {
+    this.become({ name: 'connecting' });
   }
 
-  private async opened(token: string, serverTs: number): Promise<void> {
+  /** @internal */
+  async opened(token: string, serverTs: number): Promise<void> {
     this.clockOffsetMs = serverTs - Date.now();
-    this.tokenLife.begin(token, serverTs);
+    this.tokenLife.begin(token, this.clockOffsetMs);
     const restored = this.asking.restore();
     this.become({ name: this.wasLive ? 'resuming' : 'live' });
     if (await restored) {
@@ -248,7 +242,8 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     }
   }
 
-  private lost(delayMs: number | null, error: SluiceError): void {
+  /** @internal */
+  lost(delayMs: number | null, error: SluiceError): void {
     this.refused = delayMs === null ? error : undefined;
     this.asking.lost();
     this.become({
@@ -263,7 +258,7 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
 
   private ended(error: SluiceError): void {
     this.tokenLife.forget();
-    this.requests.fail(error);
+    this.requests.lost(error);
   }
 
   private become(state: Omit<ClientState, 'since'>): void {
@@ -273,12 +268,13 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     }
   }
 
-  private received(message: ServerMessage, text: string, path: readonly (string | number)[]): void {
+  /** @internal */
+  received(message: ServerMessage, text: string, path: readonly (string | number)[]): void {
     this.subscriptions.hear(message, text, path);
     if (message.type === 'upstream') {
       this.emit('upstream', message);
     } else if (message.type === 'authenticated') {
-      this.asking.schedule(this.asking.devices.values()); // what the last token did not grant
+      this.asking.schedule(this.asking.fleet.values()); // what the last token did not grant
     }
     if (!this.requests.answered(message) && message.type === 'error') {
       this.emit('error', new SluiceError(message.code, message.error, message.retryAfterMs));
@@ -301,46 +297,26 @@ function addressOf({ url, batchMs }: SluiceClientOptions): string {
 function textOf(command: unknown): string {
   const { raw } = (command ?? {}) as { raw?: unknown };
   try {
-    if (typeof raw === 'string' && Object.keys(command as object).length === 1) {
-      JSON.parse(raw);
-      return raw;
-    }
-    const text = JSON.stringify(command) as string | undefined;
-    if (text !== undefined) {
-      return text;
-    }
+    const isText = typeof raw === 'string' && Object.keys(command as object).length === 1;
+    const text = isText ? raw : JSON.stringify(command);
+    JSON.parse(text); // also of what has no JSON
+    return text;
   } catch {
-    // said below
+    throw new SluiceError('invalid_message', 'The command is not JSON');
   }
-  throw new SluiceError('invalid_message', 'The command is not JSON');
-}
-
-function resultOf<Reply>(message: ServerMessage): NonNullable<CommandAnswer<Reply>['result']> {
-  const { outcome, payload } = message as ServerMessage & { type: 'command_result'; payload?: Reply };
-  return { outcome, payload };
 }
 
 /** @param late code of the error when it takes longer; without one it is undefined then */
-async function within<Value>(ms: number, value: Promise<Value>, late: SluiceErrorCode): Promise<Value>;
-async function within<Value>(ms: number, value: Promise<Value>): Promise<Value | undefined>;
-async function within<Value>(
+function within<Value>(ms: number, value: Promise<Value>, late: SluiceErrorCode): Promise<Value>;
+function within<Value>(ms: number, value: Promise<Value>): Promise<Value | undefined>;
+function within<Value>(
   ms: number,
   value: Promise<Value>,
   late?: SluiceErrorCode,
 ): Promise<Value | undefined> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const end = new Promise<undefined>((resolve, reject) => {
-    timer = setTimeout(() => {
-      if (!late) {
-        resolve(undefined);
-      } else {
-        reject(new SluiceError(late, 'It took too long'));
-      }
-    }, ms);
+  return new Promise((resolve, reject) => {
+    const over = (): void => (late ? reject(new SluiceError(late, 'It took too long')) : resolve(undefined));
+    const timer = setTimeout(over, ms);
+    value.then(resolve, reject).finally(() => clearTimeout(timer));
   });
-  try {
-    return await Promise.race([value, end]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

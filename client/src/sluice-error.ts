@@ -37,3 +37,8 @@ export class SluiceError extends Error {
     this.name = 'SluiceError';
   }
 }
+
+/** By {@link SluiceClient.close}, or that of the subscription. */
+export function closed(): SluiceError {
+  return new SluiceError('closed', 'It was closed');
+}

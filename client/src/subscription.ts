@@ -1,8 +1,8 @@
 import { Emitter } from './emitter.js';
 import type { Delivery, DeviceMeta, DeviceState, DeviceStatus, Rewind, Telemetry } from './messages.js';
-import { normal, select } from './options.js';
+import { narrowed, normal } from './options.js';
 import { copyOf } from './telemetry.js';
-import { SluiceError, type SluiceErrorCode } from './sluice-error.js';
+import { closed, type SluiceError, type SluiceErrorCode } from './sluice-error.js';
 
 export interface SubscribeOptions extends Delivery {
   /** The last publications of history first. */
@@ -55,9 +55,9 @@ export class Subscription<Payload = unknown>
   readonly key: string;
   /** Of a pattern: the server was asked for it. @internal */
   asked = false;
-  private readonly keep: number;
-  private resolve!: (answer: { denied: readonly string[] }) => void;
-  private reject!: (error: SluiceError) => void;
+  private readonly kept: number;
+  private settle!: (answer: { denied: readonly string[] }) => void;
+  private fail!: (error: SluiceError) => void;
   readonly closed: boolean = false;
 
   /** @internal @param targets device ids, or one pattern */
@@ -71,15 +71,15 @@ export class Subscription<Payload = unknown>
     this.delivery = normal(delivery);
     this.key = JSON.stringify(this.delivery);
     this.rewind = rewind;
-    this.keep = keep;
+    this.kept = keep;
     this.open = new Set(targets);
     this.ready = new Promise((resolve, reject) => {
-      this.resolve = resolve;
-      this.reject = reject;
+      this.settle = resolve;
+      this.fail = reject;
     });
     this.ready.catch(() => undefined); // who does not ask is told by events
     if (targets.length === 0) {
-      this.resolve({ denied: [] });
+      this.settle({ denied: [] });
     }
     signal?.addEventListener('abort', () => this.close());
     if (signal?.aborted === true) {
@@ -95,7 +95,7 @@ export class Subscription<Payload = unknown>
 
   /** The server is asked to send nothing more when this is the last subscription of a device. */
   close(): void {
-    this.end(new SluiceError('closed', 'It was closed'));
+    this.end(closed());
   }
 
   /**
@@ -109,7 +109,7 @@ export class Subscription<Payload = unknown>
     const reader = (message: Telemetry | null): void => {
       if (message === null) {
         ended = true;
-      } else if (kept.push(message as Telemetry<Payload>) > this.keep) {
+      } else if (kept.push(message as Telemetry<Payload>) > this.kept) {
         kept.shift();
         dropped += 1;
       }
@@ -137,7 +137,7 @@ export class Subscription<Payload = unknown>
   // From the client.
 
   /** @internal */
-  telemetry(message: Telemetry): void {
+  give(message: Telemetry): void {
     this.readers.forEach((read) => read(message));
     this.emit('telemetry', message as Telemetry<Payload>);
   }
@@ -158,9 +158,9 @@ export class Subscription<Payload = unknown>
       this.emit('denied', { deviceIds: [target], code: error.code });
     }
     if (error && error.code !== 'forbidden') {
-      this.reject(error);
+      this.fail(error);
     } else if (open.size === 0) {
-      this.resolve({ denied: [...refused] });
+      this.settle({ denied: [...refused] });
     }
   }
 
@@ -168,7 +168,7 @@ export class Subscription<Payload = unknown>
   end(error: SluiceError): void {
     if (!this.closed) {
       (this as { closed: boolean }).closed = true;
-      this.reject(error);
+      this.fail(error);
       this.readers.forEach((read) => read(null));
       this.owner.leave(this);
     }
@@ -177,11 +177,7 @@ export class Subscription<Payload = unknown>
   /** The state as this subscription has asked for it. */
   private own(state: DeviceState): DeviceState<Payload> {
     const { telemetry } = state;
-    const { fields } = this.delivery;
-    if (!telemetry || !fields) {
-      return state as DeviceState<Payload>;
-    }
-    const payload = select(telemetry.payload, fields) as Payload | undefined;
-    return { ...state, telemetry: payload === undefined ? undefined : { ...telemetry, payload } };
+    const own = telemetry && narrowed(telemetry, this.delivery.fields);
+    return (own === telemetry ? state : { ...state, telemetry: own }) as DeviceState<Payload>;
   }
 }

@@ -23,7 +23,7 @@ describe(TokenLife.name, () => {
   ])('says so %s its end', (_when, lifeS, expectedS) => {
     let ended = 0;
     const life = new TokenLife(() => (ended += 1));
-    life.begin(token({ exp: 1_700_000_000 + lifeS }));
+    life.begin(token({ exp: 1_700_000_000 + lifeS }), 0);
     jest.advanceTimersByTime(expectedS * 1_000 - 1);
     expect(ended).toBe(0);
     jest.advanceTimersByTime(1);
@@ -35,13 +35,13 @@ describe(TokenLife.name, () => {
     let ended = 0;
     const life = new TokenLife(() => (ended += 1));
     const sameAgain = token({ exp: 1_700_000_600 });
-    life.begin(sameAgain, 1_700_000_000_000 - 3_600_000); // our clock is an hour ahead
+    life.begin(sameAgain, -3_600_000); // our clock is an hour ahead
     jest.advanceTimersByTime(3_600_000 + 569_999);
     expect(ended).toBe(0);
     jest.advanceTimersByTime(1);
     expect(ended).toBe(1);
-    life.begin(sameAgain);
-    life.begin(token({ exp: 1 }));
+    life.begin(sameAgain, -3_600_000);
+    life.begin(token({ exp: 1 }), 0);
     expect(jest.getTimerCount()).toBe(0);
     life.again();
     jest.advanceTimersByTime(5_000);
@@ -52,9 +52,9 @@ describe(TokenLife.name, () => {
     const life = new TokenLife(() => {
       throw new Error('must not be called');
     });
-    life.begin(token({ exp: 1_700_000_100 }));
+    life.begin(token({ exp: 1_700_000_100 }), 0);
     life.end();
-    life.begin(token({}));
+    life.begin(token({}), 0);
     expect(jest.getTimerCount()).toBe(0);
   });
 });

@@ -9,23 +9,18 @@ const LONGEST_WAIT_MS = 2 ** 31 - 1;
 export class TokenLife {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private token = '';
-  /** The server's clock minus ours, in ms. */
-  private offsetMs = 0;
 
   /** @param ending called once per token, and once per {@link again} */
   constructor(private readonly ending: () => void) {}
 
-  /** @param serverTs Unix ms now, by the server's clock; without it the last known offset applies */
-  begin(token: string, serverTs?: number): void {
+  /** @param clockOffsetMs the server's clock minus ours */
+  begin(token: string, clockOffsetMs: number): void {
     this.end();
-    this.offsetMs = serverTs === undefined ? this.offsetMs : serverTs - Date.now();
-    const expiresAt = token === this.token ? undefined : expiryOf(token);
+    const expiresAt = token === this.token ? NaN : (expiryOf(token) ?? NaN);
+    const leftMs = expiresAt - Date.now() - clockOffsetMs;
     this.token = token;
-    if (expiresAt !== undefined) {
-      const leftMs = expiresAt - (Date.now() + this.offsetMs);
-      if (leftMs > 0) {
-        this.wait(Math.max(leftMs / 2, leftMs - BEFORE_END_MS));
-      }
+    if (leftMs > 0) {
+      this.wait(Math.max(leftMs / 2, leftMs - BEFORE_END_MS));
     }
   }
 

@@ -288,6 +288,84 @@ describe('the client library', () => {
     await until(() => app.rooms.subscriptionCount === 0);
   });
 
+  // The server announces a new device to one of two patterns that match it, and to none where it is watched by id: the others heard nothing of
+  // it before the next connection. The library finds out by itself now which patterns match.
+  it('brings a new device to all patterns that match it, also where it was watched by id before', async () => {
+    const client = start();
+    const one = client.subscribe([id('q.a.n')]);
+    const patterns = [client.subscribePattern(id('q.*')), client.subscribePattern(`${prefix}q*n`)];
+    const heard = patterns.map(record);
+    await Promise.all([one, ...patterns].map(({ ready }) => ready));
+    app.publish(id('q.a.n'), 1);
+    app.publish(id('q.b.n'), 2);
+    app.publish(id('q.c'), 3);
+    await until(() => heard[0]!.length === 6 && heard[1]!.length === 4);
+    for (const words of heard) {
+      expect(words.filter((word) => word.includes('q.a.n'))).toEqual(['device q.a.n', 'q.a.n 1']);
+      expect(words.filter((word) => word.includes('q.b.n'))).toEqual(['device q.b.n', 'snapshot q.b.n 2']);
+    }
+    expect(patterns[1]!.get(id('q.a.n'))?.telemetry?.payload).toBe(1);
+  });
+
+  // A request that the server refuses as too fast is repeated. An `unsubscribe` was so also after the device was subscribed to again, which
+  // it ended. What is wanted is asked at each attempt now.
+  it('does not repeat a refused unsubscribe after a later subscribe', async () => {
+    const refusals: (() => void)[] = [];
+    class RefusedSocket extends WebSocket {
+      override send(text: string): void {
+        const { type, id: number } = JSON.parse(text) as { type: string; id?: number };
+        if (type === 'unsubscribe' && refusals.length === 0) {
+          const error = {
+            type: 'error',
+            id: number,
+            error: 'too fast',
+            code: 'rate_limited',
+            retryAfterMs: 1,
+          };
+          refusals.push(() => this.emit('message', Buffer.from(JSON.stringify(error)), false));
+        } else {
+          super.send(text);
+        }
+      }
+    }
+    const client = start({}, { WebSocket: RefusedSocket });
+    const first = client.subscribe([id('a')]);
+    await first.ready;
+    first.close();
+    await until(() => refusals.length === 1);
+    const again = client.subscribe([id('a')]);
+    const heard = payloads(again);
+    await again.ready;
+    refusals[0]!();
+    await client.subscribe([id('b')]).ready; // waits behind what is repeated
+    expect(app.rooms.subscriptionCount).toBe(2);
+    app.publish(id('a'), 1);
+    await until(() => heard.length === 1);
+  });
+
+  // A socket that is closing takes nothing any more, and has not said yet that it is closed: what was asked for then was called denied.
+  it('carries what is asked for while the socket closes over to the next connection', async () => {
+    const sockets: WebSocket[] = [];
+    class KeptSocket extends WebSocket {
+      constructor(url: string, protocols: string[]) {
+        super(url, protocols);
+        sockets.push(this);
+      }
+    }
+    const client = start({}, { WebSocket: KeptSocket });
+    await client.subscribe([id('a')]).ready;
+    sockets[0]!.close();
+    const some = client.subscribe([id('b')]);
+    const fleet = client.subscribePattern(id('p.*'));
+    const command = client.command(id('b'), 1);
+    const heard = [record(some), record(fleet)];
+    await until(() => client.state.name === 'waiting');
+    client.connect();
+    expect(await Promise.all([some.ready, fleet.ready])).toEqual([{ denied: [] }, { denied: [] }]);
+    expect(heard.flat()).toEqual([]);
+    await command;
+  });
+
   it('shows every publication once, in order, over connections that are cut', async () => {
     const client = start({}, { batchMs: 5 });
     const ids = client.subscribe([id('a')]);
