@@ -134,6 +134,8 @@ class Upstream:
     mqtt: str
     #: Unix ms.
     changed_at: int
+    #: What device messages wait at the broker, where that is more than a few seconds: shown values are that old.
+    behind_ms: int | None = None
 
 
 # Between the server and this library
@@ -257,7 +259,8 @@ def _read(m: Mapping[str, Any], text: str, path: Sequence[str | int]) -> ServerM
         case "unsubscribed":
             return Unsubscribed(_id(m), _text_or_none(m, "pattern"), _texts(m, "deviceIds"))
         case "upstream":
-            return Upstream(_text(m, "mqtt"), _int(m, "changedAt"))
+            behind_ms = _int(m, "behindMs") if "behindMs" in m else None
+            return Upstream(_text(m, "mqtt"), _int(m, "changedAt"), behind_ms)
         case "connected":
             return Connected(_int(m, "serverTs"))
         case "authenticated":

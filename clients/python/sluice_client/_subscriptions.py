@@ -286,6 +286,7 @@ class Subscriptions:
         device = self._devices.get(message.device_id)
         if device is None or device.resuming or not device.hearings:
             return
+        self._found(device)
         position = device.position
         if (
             position is not None
@@ -297,7 +298,6 @@ class Subscriptions:
             return
         device.position = message.position
         device.shown = True
-        self._found(device)
         known = device.state.telemetry
         if known is None or known.epoch != message.epoch or known.offset < message.offset:
             device.state = replace(device.state, telemetry=message)
@@ -308,15 +308,15 @@ class Subscriptions:
     def _status(self, message: DeviceStatus) -> None:
         device = self._devices.get(message.device_id)
         if device is not None:
-            device.state = replace(device.state, status=message)
             self._found(device)
+            device.state = replace(device.state, status=message)
             self._tell(device, message)
 
     def _meta(self, message: DeviceMeta) -> None:
         device = self._devices.get(message.device_id)
         if device is not None:
-            device.state = replace(device.state, meta=message.meta)
             self._found(device)
+            device.state = replace(device.state, meta=message.meta)
             self._tell(device, message)
 
     def _tell(self, device: Device, event: DeviceStatus | DeviceMeta) -> None:
@@ -373,7 +373,10 @@ class Subscriptions:
         for device_id in message.denied:
             self._refuse_device(device_id, Forbidden("The token does not grant it"))
         if pattern is not None and not message.more:
-            pattern.answered = True
+            if not pattern.answered:
+                pattern.answered = True
+                for known in list(self._devices.values()):
+                    self._find(known, pattern)
             for subscription in list(pattern.asked):
                 subscription.answered([pattern.text])
 
@@ -420,13 +423,18 @@ class Subscriptions:
         device.live = True
 
     def _found(self, device: Device) -> None:
-        """The server does not announce a new device to a pattern when it is watched by id already."""
+        """The server does not announce a new device to a pattern when it is watched already, by its id or by another pattern."""
         if not device.known:
             device.known = True
-            if device.by_id:
-                for pattern in list(self._patterns.values()):
-                    if pattern.answered and matches_pattern(pattern.text, device.id):
-                        self._join(pattern, device.id)
+            for pattern in list(self._patterns.values()):
+                self._find(device, pattern)
+
+    def _find(self, device: Device, pattern: Pattern) -> None:
+        if device.known and pattern.answered and matches_pattern(pattern.text, device.id):
+            self._join(pattern, device.id)
+            for hearing in device.all_hearings():
+                if device.hears(hearing) and device.shown and not hearing.introduced and not hearing.awaits_rewind:
+                    device.introduce(hearing)
 
     def _join(self, pattern: Pattern, device_id: str) -> Device:
         device = self._device_of(device_id)
@@ -438,6 +446,7 @@ class Subscriptions:
                 device.hearings[subscription] = Hearing(subscription)
             for subscription in subscriptions:
                 subscription.tell(DeviceFound(device_id))
+            self._found(device)
         return device
 
     def _withdrawn(self, message: Unsubscribed) -> None:
@@ -535,14 +544,21 @@ class Subscriptions:
                 if hearing is not None and not device.by_id:  # what is watched by id goes on as it is
                     hearing.awaits_rewind = hearing.heard is None and subscription.rewind is not None
                 subscription.tell(DeviceFound(device.id))
-        message: dict[str, Any] = {"type": "subscribe", "pattern": pattern.text, "delivery": wire.delivery}
-        if rewind is not None:
-            message["rewind"] = rewind.as_wire()
-        return [self._tasks.spawn(self._ask_for_pattern(pattern, message, self._life), "subscribe")]
+        return [self._tasks.spawn(self._ask_for_pattern(pattern, rewind, self._life), "subscribe")]
 
-    async def _ask_for_pattern(self, pattern: Pattern, message: Message, life: int) -> None:
+    async def _ask_for_pattern(self, pattern: Pattern, rewind: Rewind | None, life: int) -> None:
+        def message() -> Message | None:
+            wire = pattern.wire
+            if wire is None or not pattern.subscriptions or life != self._life:
+                return None
+            # The options of now: a request that had to be repeated must not narrow those of a later one.
+            asked: dict[str, Any] = {"type": "subscribe", "pattern": pattern.text, "delivery": wire.delivery}
+            if rewind is not None:
+                asked["rewind"] = rewind.as_wire()
+            return asked
+
         try:
-            await self._ask(lambda: message if pattern.subscriptions and life == self._life else None)
+            await self._ask(message)
         except (NotConnected, ConnectionLost):
             pass  # the next connection restores it
         except SluiceError as error:
@@ -574,25 +590,30 @@ class Subscriptions:
                 continue
             # It continues at its position: always on a new connection, where a rewind is for those that cannot.
             resumes = device.shown and (rewind is None or not device.live)
-            device.wire = wire
-            groups.setdefault((wire.key, rewind, resumes), (wire, []))[1].append(device)
+            group = groups.setdefault((wire.key, rewind, resumes), (wire, []))
+            device.wire = group[0]
+            group[1].append(device)
         return [
-            self._tasks.spawn(self._ask_group(chunk, wire.delivery, rewind, resumes, self._life), "subscribe")
+            self._tasks.spawn(self._ask_group(chunk, wire, rewind, resumes, self._life), "subscribe")
             for (_, rewind, resumes), (wire, members) in groups.items()
             for chunk in _chunks(members)
         ]
 
     async def _ask_group(
-        self, devices: Sequence[Device], delivery: Delivery, rewind: Rewind | None, resumes: bool, life: int
+        self, devices: Sequence[Device], wire: Wire, rewind: Rewind | None, resumes: bool, life: int
     ) -> None:
+        def still() -> list[Device]:
+            """A later request has replaced it for the others."""
+            return [device for device in devices if device.wanted and device.wire is wire]
+
         def message() -> Message | None:
-            wanted = [device for device in devices if device.wanted]
+            wanted = still()
             if not wanted or life != self._life:
                 return None
             asked: dict[str, Any] = {
                 "type": "subscribe",
                 "deviceIds": [device.id for device in wanted],
-                "delivery": delivery,
+                "delivery": wire.delivery,
             }
             if rewind is not None:
                 asked["rewind"] = rewind.as_wire()
@@ -606,11 +627,12 @@ class Subscriptions:
             pass  # the next connection restores them
         except SluiceError as error:
             if life == self._life:
-                for device in devices:
+                refused = still()
+                for device in refused:
                     device.wire = None
                     device.rewinds_no_more()
                     _refuse(device.by_id, device.id, error)
-                if any(device.by_id for device in devices):
+                if any(device.by_id for device in refused):
                     self._tell_unless_forbidden(error)
 
     def _rewind_of(self, device: Device, wire: Wire) -> Rewind | None:

@@ -31,6 +31,7 @@ from sluice_client import (
     TokenExpired,
     TooManyConnections,
     TooManyMessages,
+    Upstream,
     _connection,
     _reconnect,
     _requests,
@@ -154,6 +155,8 @@ async def test_takes_what_it_does_not_know_and_numbers_that_python_does_not_read
         '{"type":"command_sent","id":99,"deviceId":"a"}',
         '{"type":"subscribed","id":1,"rooms":[],"denied":[]}',
         '{"type":"pong","id":"x","serverTs":1}',
+        '{"type":"upstream","mqtt":"up","changedAt":1,"behindMs":9000}',
+        '{"type":"upstream","mqtt":"up","changedAt":1}',
     ]
 
     async def script(websocket: Any, _: int) -> None:
@@ -165,11 +168,16 @@ async def test_takes_what_it_does_not_know_and_numbers_that_python_does_not_read
         await websocket.wait_closed()
 
     async with against(script) as sluice:
+        behind: list[int | None] = []
+        sluice.on(Upstream, lambda upstream: behind.append(upstream.behind_ms))
         reader = sluice.subscribe("a").__aiter__()
         heard = [await reader.__anext__() for _ in range(3)]
         assert heard[1].payload == {"n": float("inf"), "t": 1.5}
         assert (heard[1].raw or "").endswith('"t": 1.50}')
         assert heard[2].payload == "\ud800"
+        while len(behind) < 2:
+            await sluice.once(Upstream)
+        assert behind == [9000, None]
         assert sluice.state.name == "live"
 
 

@@ -161,6 +161,25 @@ async def test_finds_present_and_future_devices_of_a_pattern(server: Server) -> 
             pass
 
 
+# The server announces a new device to one of two patterns that match it, and to none where it is watched by id: the others heard nothing
+# of it before the next connection.
+async def test_brings_a_new_device_to_all_patterns_that_match_it(server: Server) -> None:
+    async with lab(server) as (sluice, device, _):
+        by_id = sluice.subscribe("yard-a-n")
+        patterns = [sluice.subscribe_pattern(text) for text in ("yard-*", "*-n")]
+        for one in (by_id, *patterns):
+            await one.ready()
+        readers = [one.__aiter__() for one in patterns]
+        await device.publish("yard-a-n", 1, 2)
+        for reader in readers:
+            assert await payloads(reader, 2) == [1, 2]
+        events = [one.events() for one in patterns]
+        await device.publish("yard-b-n", 3)
+        for reader in events:
+            while await reader.__anext__() != DeviceFound("yard-b-n"):
+                pass
+
+
 async def test_shares_one_subscription_and_each_hears_its_own(server: Server) -> None:
     async with lab(server) as (sluice, device, _):
         whole = sluice.subscribe("shared").__aiter__()
