@@ -6,7 +6,7 @@ import type { Page } from 'playwright-core';
 import { fileURLToPath } from 'node:url';
 import { GatewayApp } from '../gateway/gateway-app.js';
 import { until } from '../gateway/until.js';
-import { withBrowser } from '../support/browser.js';
+import { TestBrowser } from '../support/browser.js';
 import { stopAfterAll } from '../support/cleanup.js';
 import { signToken } from '../support/tokens.js';
 import type { ReactLab } from './react-page.js';
@@ -17,52 +17,59 @@ declare const window: { lab: ReactLab };
 
 const entry = fileURLToPath(new URL('react-page.ts', import.meta.url));
 
-describe.each([
-  ['18', { react: 'react-18', 'react-dom': 'react-dom-18' }],
-  ['19', {}],
-])('sluice-client/react in React %s, in StrictMode', (major, alias) => {
-  const own = stopAfterAll();
-  let app: GatewayApp;
-  let address: string;
-
+describe('sluice-client/react, in StrictMode', () => {
+  const shared = stopAfterAll();
+  let browser: TestBrowser;
   beforeAll(async () => {
-    const { outputFiles } = await build({
-      entryPoints: [entry],
-      bundle: true,
-      write: false,
-      alias,
-      define: { 'process.env.NODE_ENV': '"development"' },
-      logLevel: 'warning',
-    });
-    const script = outputFiles[0]!.text;
-    const server = createServer((request, response) => {
-      const isScript = request.url === '/page.js';
-      response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
-      response.end(
-        isScript
-          ? script
-          : '<!doctype html><link rel="icon" href="data:,"><div id="root"></div><script src="/page.js"></script>',
-      );
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    own({ stop: () => (server.closeAllConnections(), server.close()) });
-    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    app = own(await GatewayApp.start({ WS_ALLOWED_ORIGINS: origin }));
-    const token = await signToken({ deviceIds: ['a', 'b', 'other', 'p.*'] });
-    address = `${origin}/#${encodeURIComponent(JSON.stringify([app.url, token]))}`;
+    browser = shared(await TestBrowser.start());
   });
 
-  const texts = (page: Page) => page.evaluate(() => window.lab.texts());
-  const shows = (page: Page, id: string, text: string) =>
-    page.waitForFunction((wanted) => window.lab.texts()[wanted[0]] === wanted[1], [id, text] as const);
+  describe.each([
+    ['18', { react: 'react-18', 'react-dom': 'react-dom-18' }],
+    ['19', {}],
+  ])('in React %s', (major, alias) => {
+    const own = stopAfterAll();
+    let app: GatewayApp;
+    let address: string;
 
-  it('shows devices, fleets, histories and commands, and renders once a frame what a component asked for', async () => {
-    for (let n = 1; n <= 3; n += 1) {
-      app.publish('a', { n, m: -n });
-    }
-    app.publish('b', { n: 7 });
-    app.publish('p.x', { n: 0 });
-    await withBrowser(async ({ page, problems }) => {
+    beforeAll(async () => {
+      const { outputFiles } = await build({
+        entryPoints: [entry],
+        bundle: true,
+        write: false,
+        alias,
+        define: { 'process.env.NODE_ENV': '"development"' },
+        logLevel: 'warning',
+      });
+      const script = outputFiles[0]!.text;
+      const server = createServer((request, response) => {
+        const isScript = request.url === '/page.js';
+        response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html');
+        response.end(
+          isScript
+            ? script
+            : '<!doctype html><link rel="icon" href="data:,"><div id="root"></div><script src="/page.js"></script>',
+        );
+      });
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      own({ stop: () => (server.closeAllConnections(), server.close()) });
+      const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      app = own(await GatewayApp.start({ WS_ALLOWED_ORIGINS: origin }));
+      const token = await signToken({ deviceIds: ['a', 'b', 'other', 'p.*'] });
+      address = `${origin}/#${encodeURIComponent(JSON.stringify([app.url, token]))}`;
+    });
+
+    const texts = (page: Page) => page.evaluate(() => window.lab.texts());
+    const shows = (page: Page, id: string, text: string) =>
+      page.waitForFunction((wanted) => window.lab.texts()[wanted[0]] === wanted[1], [id, text] as const);
+
+    it('shows devices, fleets, histories and commands, and renders once a frame what a component asked for', async () => {
+      for (let n = 1; n <= 3; n += 1) {
+        app.publish('a', { n, m: -n });
+      }
+      app.publish('b', { n: 7 });
+      app.publish('p.x', { n: 0 });
+      const { page, problems } = await browser.open();
       await page.goto(address);
       await shows(page, 'history', '[1,2,3]');
       await shows(page, 'a', '{"n":3,"m":-3}');
@@ -116,6 +123,7 @@ describe.each([
       await page.evaluate(() => window.lab.show(['state']));
       await until(() => app.rooms.subscriptionCount === 0);
       expect(problems).toEqual([]);
+      await page.context().close();
     });
   });
 });
