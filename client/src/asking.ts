@@ -73,7 +73,10 @@ export class Asking {
     const wanted = [...this.fleet.values()].filter((device) => this.keeps(device));
     // Those of patterns apart: a connection may watch more devices by pattern than by id, and is then refused these alone.
     const matched = wanted.filter(({ byId, shown }) => !byId.size && shown);
-    await Promise.all([...this.askDevices(wanted.filter(({ byId }) => byId.size)), ...this.askDevices(matched)]);
+    await Promise.all([
+      ...this.askDevices(wanted.filter(({ byId }) => byId.size)),
+      ...this.askDevices(matched),
+    ]);
     if (life === this.life) {
       await Promise.all([...this.patterns.values()].map((pattern) => this.askPattern(pattern)));
     }
@@ -159,8 +162,7 @@ export class Asking {
     if (before?.key !== wire.key || rewind) {
       pattern.wire = wire;
       return this.request(
-        () =>
-          pattern.wire && { type: 'subscribe', pattern: text, delivery: pattern.wire.delivery, rewind },
+        () => pattern.wire && { type: 'subscribe', pattern: text, delivery: pattern.wire.delivery, rewind },
         (error) => {
           this.refusePattern(pattern, error);
           this.failed(error);
@@ -257,10 +259,7 @@ export class Asking {
    * @param message called when it is its turn, which may be late: what it says must not undo what was wished meanwhile
    * @param refused called where the server refuses it; a lost connection, or one that closes, restores everything
    */
-  private async request(
-    message: () => Wanted,
-    refused?: (error: SluiceError) => void,
-  ): Promise<void> {
+  private async request(message: () => Wanted, refused?: (error: SluiceError) => void): Promise<void> {
     const { life } = this;
     try {
       await this.owner.requests.ask(() => life === this.life && message());
@@ -294,7 +293,11 @@ export class Asking {
 }
 
 /** What a map has of a name; made if it has nothing. */
-export function entryOf<Value>(all: Map<string, Value>, name: string, Kind: new (name: string) => Value): Value {
+export function entryOf<Value>(
+  all: Map<string, Value>,
+  name: string,
+  Kind: new (name: string) => Value,
+): Value {
   const value = all.get(name) ?? new Kind(name);
   all.set(name, value);
   return value;

@@ -134,7 +134,9 @@ export class Connection {
   };
 
   private async dial(): Promise<void> {
-    const timers: Timers = (this.timers = { deadline: setTimeout(() => this.ended(1006, ''), OPEN_TIMEOUT_MS) });
+    const timers: Timers = (this.timers = {
+      deadline: setTimeout(() => this.ended(1006, ''), OPEN_TIMEOUT_MS),
+    });
     this.owner.connecting();
     try {
       const token = this.timers === timers ? await this.options.token(this.rejected) : null;

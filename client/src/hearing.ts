@@ -130,4 +130,3 @@ export class Hearing {
     this.subscription.give(own === skipped ? message : copyOf(message, { skipped: own || undefined }));
   }
 }
-

@@ -102,7 +102,9 @@ export class SluiceClient extends Emitter<SluiceClientEvents> {
     this.asking = new Asking(this);
     this.subscriptions = new Subscriptions(this.asking);
     // If no newer token is available, the current one is used until it expires.
-    this.tokenLife = new TokenLife(() => void this.refresh().catch(() => this.connection.open && this.tokenLife.again()));
+    this.tokenLife = new TokenLife(
+      () => void this.refresh().catch(() => this.connection.open && this.tokenLife.again()),
+    );
     const { token } = options;
     this.token = typeof token === 'string' ? (rejected) => (rejected ? null : token) : token;
     this.connection = new Connection({ url: addressOf(options), token: this.token, WebSocket }, this);

@@ -352,7 +352,11 @@ describe('a rewind', () => {
     // The snapshot of a pattern made rooms live, whoever else was bringing them there: what a rewind or a resume by id had not sent yet was
     // never sent. It passes over a room now that history brings.
     describe('and by id at the same time', () => {
-      const meet = async (first: 'pattern' | 'id', then?: 'unsubscribe', since = new Map<string, never>()) => {
+      const meet = async (
+        first: 'pattern' | 'id',
+        then?: 'unsubscribe',
+        since = new Map<string, never>(),
+      ) => {
         const world = rewindable({ 'rooms.historyPageMaxPublications': '8' });
         world.history('d1', numbers(1, 40));
         world.history('d2', numbers(1, 3));

@@ -103,9 +103,7 @@ export class SnapshotSource implements PacedSource {
   private isOver(subscription: Subscription): boolean {
     const { delivery, recovered } = this.request;
     const { explicit, feed, resumes } = subscription;
-    return (
-      (resumes && !recovered.has(subscription)) || (delivery !== undefined && explicit && feed !== null)
-    );
+    return (resumes && !recovered.has(subscription)) || (delivery !== undefined && explicit && feed !== null);
   }
 
   private begin(subscription: Subscription): void {

@@ -17,6 +17,7 @@ const table = {
 
   'link.live': ['Live', 'Live'],
   'link.noData': ['No device data', 'Keine Gerätedaten'],
+  'link.late': ['Data {span} late', 'Daten {span} verspätet'],
   'link.resuming': ['Catching up…', 'Holt auf …'],
   'link.connecting': ['Connecting…', 'Verbindet …'],
   'link.waiting': ['Reconnecting in {n} s', 'Neuer Versuch in {n} s'],
@@ -55,6 +56,10 @@ const table = {
   'banner.upstream': [
     'No device messages reach the server since {time}. The values below are the last known ones.',
     'Seit {time} erreichen keine Gerätenachrichten den Server. Unten stehen die zuletzt bekannten Werte.',
+  ],
+  'banner.behind': [
+    'Device messages reach the server {span} late: they wait at the broker. The values below are that old.',
+    'Gerätenachrichten erreichen den Server um {span} verspätet: Sie warten beim Broker. So alt sind die Werte unten.',
   ],
   'banner.closed': [
     'The server has ended the connection. The values below are the last known ones.',
@@ -357,7 +362,10 @@ const table = {
   'status.online': ['Came online', 'Online gekommen'],
   'status.offline': ['Went offline', 'Offline gegangen'],
   'status.silence': ['Offline: said nothing for too long', 'Offline: hat zu lange nichts gesagt'],
-  'status.hint': ['Since this page is open.', 'Seit diese Seite geöffnet ist.'],
+  'status.hint': [
+    'The server keeps the last change only; more are seen while this page is open.',
+    'Der Server behält nur die letzte Änderung; weitere sieht die Seite, solange sie geöffnet ist.',
+  ],
 
   'messages.title': ['Messages', 'Nachrichten'],
   'messages.pause': ['Pause the messages', 'Nachrichten anhalten'],

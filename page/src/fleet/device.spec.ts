@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import type { Telemetry } from '../../../client/src/index.js';
-import { arrange, lookOf } from './arrange.js';
+import { arrange, inOrder, lookOf } from './arrange.js';
 import { Device } from './device.js';
 import { freshnessOf, standingOf } from './freshness.js';
 import { pathsOf } from './paths.js';
@@ -90,7 +90,7 @@ describe('the fleet', () => {
   door.setStatus(status(true, 1));
   ten.take(telemetry(1, { pressure: 1 }));
   const shown = (query: string): string[] =>
-    arrange(fleet, lookOf(new URLSearchParams(query)), 2_000).shown.map(({ id }) => id);
+    arrange(inOrder(fleet), lookOf(new URLSearchParams(query)), 2_000).shown.map(({ id }) => id);
 
   it.each([
     ['', ['door-1', 'pump-2', 'pump-10']],
@@ -107,7 +107,7 @@ describe('the fleet', () => {
 
   it('has groups, and counts of all whatever is filtered', () => {
     const { groups, counts, kinds } = arrange(
-      fleet,
+      inOrder(fleet),
       lookOf(new URLSearchParams('group=place&q=pump')),
       2_000,
     );

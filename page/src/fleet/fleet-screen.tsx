@@ -98,7 +98,7 @@ function useArranged(session: Session, look: Look): Arranged {
   const moment = Math.floor(meter.serverNow() / LOOK_AGAIN_MS);
   const key = JSON.stringify(look);
   return useMemo(
-    () => arrange(fleet.devices.values(), look, meter.serverNow()),
+    () => arrange(fleet.byName, look, meter.serverNow()),
     [fleet, version, key, moment],
   );
 }

@@ -12,6 +12,7 @@ import { Store } from '../core/store.js';
 import type { Meter } from '../session/meter.js';
 import { type Claims, matches } from '../session/token.js';
 import type { Watched } from '../session/watched.js';
+import { inOrder } from './arrange.js';
 import { Device, SPARK_MS } from './device.js';
 
 /** A screen shows the newest value, and not more often than one can see. */
@@ -34,6 +35,9 @@ export class Fleet extends Store {
   version = 0;
   /** What the server refused to show, and why: ids and patterns. */
   readonly denied = new Map<string, string>();
+  /** The devices by their names, as far as {@link isOrdered}. */
+  private ordered: Device[] = [];
+  private isOrdered = true;
   private readonly shown = new Map<string, Set<() => void>>();
   private readonly marked = new Set<string>();
   private readonly byId = new Map<string, Subscription>();
@@ -53,6 +57,15 @@ export class Fleet extends Store {
     super();
     this.grant(claims);
     watched.ids.forEach((id) => void this.watchById(id));
+  }
+
+  /** All devices in the order of their names. */
+  get byName(): readonly Device[] {
+    if (!this.isOrdered) {
+      this.isOrdered = true;
+      this.ordered = inOrder(this.ordered.filter((device) => this.devices.get(device.id) === device));
+    }
+    return this.ordered;
   }
 
   /** Follows what a token grants and was not followed before; what it grants no more, the server ends. */
@@ -225,15 +238,16 @@ export class Fleet extends Store {
     if (device === undefined) {
       device = new Device(id);
       this.devices.set(id, device);
+      this.ordered.push(device);
       this.denied.delete(id);
-      this.arranged();
+      this.named();
     }
     return device;
   }
 
   private remove(id: string): void {
     if (this.devices.delete(id)) {
-      this.arranged();
+      this.named();
     }
   }
 
@@ -244,7 +258,9 @@ export class Fleet extends Store {
     const isFirst = device.telemetry === undefined;
     const { meta } = device;
     if (device.take(message)) {
-      if (isFirst || meta !== device.meta) {
+      if (meta !== device.meta) {
+        this.named();
+      } else if (isFirst) {
         this.arranged();
       }
       this.mark(message.deviceId);
@@ -252,8 +268,14 @@ export class Fleet extends Store {
   }
 
   private shownBy(state: DeviceState): void {
-    this.ensure(state.deviceId).show(state);
-    this.arranged();
+    const device = this.ensure(state.deviceId);
+    const { name } = device;
+    device.show(state);
+    if (device.name === name) {
+      this.arranged();
+    } else {
+      this.named();
+    }
     this.mark(state.deviceId);
   }
 
@@ -265,8 +287,14 @@ export class Fleet extends Store {
 
   private metaOf({ deviceId, meta }: DeviceMeta): void {
     this.ensure(deviceId).setMeta(meta);
-    this.arranged();
+    this.named();
     this.mark(deviceId);
+  }
+
+  /** Their number or a name has changed. */
+  private named(): void {
+    this.isOrdered = false;
+    this.arranged();
   }
 
   private arranged(): void {

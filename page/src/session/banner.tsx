@@ -33,7 +33,7 @@ export function Banner({ session }: { session: Session }) {
 }
 
 function staleText(session: Session): string | undefined {
-  const { link, way, needsToken } = session;
+  const { link, way, needsToken, behindMs } = session;
   const now = session.meter.serverNow();
   if (needsToken !== undefined) {
     return undefined;
@@ -49,9 +49,10 @@ function staleText(session: Session): string | undefined {
       ? t('banner.lost', { time: formatMoment(way.lostAt, now) })
       : undefined;
   }
-  return way.upstreamDownAt === undefined
-    ? undefined
-    : t('banner.upstream', { time: formatMoment(way.upstreamDownAt, now) });
+  if (way.upstreamDownAt !== undefined) {
+    return t('banner.upstream', { time: formatMoment(way.upstreamDownAt, now) });
+  }
+  return behindMs === undefined ? undefined : t('banner.behind', { span: formatSpan(behindMs) });
 }
 
 /** Announces the end of the token, and takes another one without leaving the screen. */

@@ -73,6 +73,11 @@ export class Session extends Store {
     };
   }
 
+  /** How late device messages come, where the server says that they are late. */
+  get behindMs(): number | undefined {
+    return this.upstream?.mqtt === 'up' ? this.upstream.behindMs : undefined;
+  }
+
   get isStale(): boolean {
     return this.lostAt !== undefined || this.upstream?.mqtt === 'down';
   }
