@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
  * Every folder may import itself and SHARED. A folder that is not listed here may import SHARED alone, so that a
  * new one has to be given its place.
  */
-const SHARED = ['protocol', 'config', 'logging', 'time', 'http', 'metrics', 'instances', 'files'];
+const SHARED = ['protocol', 'config', 'logging', 'tracing', 'time', 'http', 'metrics', 'instances', 'files'];
 const MAY_IMPORT = {
   auth: [],
   delivery: [],
@@ -68,6 +68,11 @@ const CONFINED = [
     packages: ['ioredis'],
     message: 'Only src/redis speaks Redis: it implements the ports of rooms, ingest and gateway.',
     allowedIn: ['src/redis/**'],
+  },
+  {
+    packages: ['@opentelemetry/'],
+    message: 'Only src/tracing/otel.ts names OpenTelemetry: it is loaded only where there is a collector.',
+    allowedIn: ['src/tracing/otel.ts'],
   },
 ];
 

@@ -5,8 +5,11 @@ import { warningsOf } from './config/former-settings.js';
 import { ConfigError, loadConfig } from './config/load-config.js';
 import type { Config } from './config/config.js';
 import { installSignalHandlers } from './gateway/drain.service.js';
+import { ShutdownSteps } from './shutdown-steps.js';
+import { tracing } from './tracing/tracing.js';
 
 const logger = new Logger('Main');
+let stopTracing: (() => Promise<void>) | undefined;
 
 /** Settings, application, ports, signals: a failed start prints one line that says what to change. */
 async function main(): Promise<void> {
@@ -17,9 +20,11 @@ async function main(): Promise<void> {
   }
   let app: SluiceApp;
   try {
+    await traceWhereAsked();
     app = await createApp(config);
     warningsOf(process.env, config).forEach((warning) => logger.warn(warning));
     installSignalHandlers(app.nest);
+    app.nest.get(ShutdownSteps).add(async () => stopTracing?.());
     const { port, managementPort } = await app.start();
     const management = managementPort === port ? '' : `, health and metrics on ${managementPort}`;
     logger.log(`SLUICE listening on port ${port}${management}`, { port, managementPort });
@@ -32,6 +37,15 @@ async function main(): Promise<void> {
     return;
   }
   announce(app.dashboardUrl());
+}
+
+/** Spans go out where OpenTelemetry's own variable names a collector; else nothing of it is loaded. */
+async function traceWhereAsked(): Promise<void> {
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint = '', OTEL_SDK_DISABLED: disabled = '' } = process.env;
+  if (endpoint !== '' && disabled.toLowerCase() !== 'true') {
+    const { openTelemetry } = await import('./tracing/otel.js');
+    stopTracing = tracing.use(openTelemetry());
+  }
 }
 
 function readConfig(): Config | undefined {

@@ -6,6 +6,7 @@ import { Metrics, mirrorGauge } from '../metrics/metrics.js';
 import { BusBoundError } from '../instances/instance-bus.js';
 import { StoreLostError } from '../ingest/ports.js';
 import { MAX_JSON_LEVELS, tooDeepAt } from '../protocol/json.js';
+import { type Span, tracing } from '../tracing/tracing.js';
 import { ApiDocument, type Operation, type Query } from './api-document.js';
 import { ApiTokens } from './api-tokens.js';
 import { invalid, Problem } from './problem.js';
@@ -20,6 +21,8 @@ export interface ApiCall {
   readonly text: string;
   /** Names the token, for audit lines. */
   readonly by: string;
+  /** The trace that it is part of. */
+  readonly traceparent?: string | undefined;
 }
 
 export interface ApiAnswer {
@@ -93,6 +96,8 @@ export class ApiServer {
   private async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     let operation: Operation | undefined;
     const state = { bytes: 0 };
+    const startMs = Date.now();
+    let span: Span | undefined;
     this.requests += 1;
     try {
       const [path, query] = splitUrl(request.url ?? '');
@@ -102,6 +107,12 @@ export class ApiServer {
       }
       const match = this.document.match(request.method ?? '', path);
       ({ operation } = match);
+      span = tracing.start(`api ${operation.id}`, {
+        kind: 'server',
+        parent: headerOf(request, 'traceparent'),
+        startMs,
+        facts: { 'http.request.method': operation.method, 'sluice.api.by': by },
+      });
       const text = await this.readBody(request, operation, state);
       const call: ApiCall = {
         path: this.document.readPath(operation, match.segments),
@@ -109,11 +120,15 @@ export class ApiServer {
         body: this.parse(operation, text),
         text,
         by,
+        traceparent: span.traceparent,
       };
       const { status, body } = await (this.handlers.get(operation.id) as Handler)(call);
       this.write(response, status, body, operation);
+      span.end({ 'http.response.status_code': status });
     } catch (error) {
-      this.refuse(request, response, asProblem(error), operation);
+      const problem = asProblem(error);
+      this.refuse(request, response, problem, operation);
+      span?.end({ 'http.response.status_code': problem.status }, problem.code);
     } finally {
       this.requests -= 1;
       this.bodiesBytes -= state.bytes;
@@ -235,6 +250,11 @@ export class ApiServer {
     return new Problem('payload_too_large', `A body may have ${this.maxBodyBytes} bytes at most`);
   }
 }
+
+const headerOf = ({ headers }: IncomingMessage, name: string): string | undefined => {
+  const value = headers[name];
+  return typeof value === 'string' ? value : undefined;
+};
 
 const busy = (): Problem => new Problem('busy', 'Too many requests are being answered');
 

@@ -30,7 +30,7 @@ export class CommandsApi {
 
   constructor(private readonly commands: CommandsService) {}
 
-  private async send({ path, body, text, by }: ApiCall): Promise<ApiAnswer> {
+  private async send({ path, body, text, by, traceparent }: ApiCall): Promise<ApiAnswer> {
     const { deviceId } = path as { deviceId: string };
     if (!isDeviceId(deviceId)) {
       throw notFound('device');
@@ -44,6 +44,7 @@ export class CommandsApi {
           json: rawMember(text, 'command') as string,
           ...(key !== undefined && { key }),
           ...(waitMs !== undefined && { waitMs }),
+          ...(traceparent !== undefined && { traceparent }),
         },
       );
       const end = result === null ? ({ outcome: 'sent' } as const) : await result;

@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.js';
 import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { tracing } from '../tracing/tracing.js';
 import { realScheduler, type Scheduler } from '../time/clock.js';
 import { FlushWindow } from './flush-window.js';
 
@@ -56,6 +57,9 @@ export class DeliveryContext {
       for (const receivedMono of this.received) {
         // Another machine's receipt is known by its wall clock only.
         this.metrics.latency.observe(Math.max(0, now - receivedMono) / 1000);
+        if (tracing.on) {
+          tracing.start('delivery', { kind: 'producer', startMs: Date.now() - (now - receivedMono) }).end();
+        }
       }
       this.received.length = 0;
     }

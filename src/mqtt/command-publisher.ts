@@ -18,6 +18,8 @@ export interface CommandWay {
   readonly qos: 0 | 1;
   /** MQTT 5 Correlation Data, ASCII: whoever can show it has got the command. */
   readonly correlation?: string;
+  /** MQTT 5: goes on to the device as a user property. */
+  readonly traceparent?: string;
 }
 
 /** broker_unavailable where it is certain that the command was not published. */
@@ -42,6 +44,8 @@ interface PendingCommand {
 const START_WAIT_MS = 1_000;
 /** Most bytes that a PUBLISH adds to topics, correlation and payload: fixed header, their lengths, packet id, properties. */
 const PUBLISH_OVERHEAD_BYTES = 26;
+/** The name of its user property, and their lengths. */
+const TRACE_OVERHEAD_BYTES = 16;
 /** MQTT 5: the broker keeps answers of devices for this time while the connection is made anew. */
 const SESSION_EXPIRY_S = 60;
 /** AWS IoT Core takes no more filters in one SUBSCRIBE. */
@@ -152,12 +156,13 @@ export class CommandPublisher {
     if (!isDeviceId(deviceId)) {
       return Promise.reject(new ProtocolError('invalid_message', 'deviceId is not a legal device id'));
     }
-    const { topic, correlation = '' } = way;
+    const { topic, correlation = '', traceparent = '' } = way;
     const packetBytes =
       payload.length +
       Buffer.byteLength(topic) +
       Buffer.byteLength(this.responseTopic ?? '') +
       correlation.length +
+      (traceparent === '' ? 0 : traceparent.length + TRACE_OVERHEAD_BYTES) +
       PUBLISH_OVERHEAD_BYTES;
     if (payload.length > maxPayloadBytes || packetBytes > this.maxPacketBytes) {
       return Promise.reject(
@@ -404,7 +409,7 @@ export class CommandPublisher {
 
   private publish(client: MqttClient, command: PendingCommand): void {
     const { expiryS } = this.config.commands;
-    const { topic, qos, correlation } = command.way;
+    const { topic, qos, correlation, traceparent } = command.way;
     const { responseTopic } = this;
     client.publish(
       topic,
@@ -416,6 +421,8 @@ export class CommandPublisher {
           messageExpiryInterval: expiryS,
           ...(responseTopic !== undefined &&
             correlation !== undefined && { responseTopic, correlationData: Buffer.from(correlation) }),
+          ...(responseTopic !== undefined &&
+            traceparent !== undefined && { userProperties: { traceparent } }),
         },
       },
       walled('mqtt', (error) => {

@@ -4,6 +4,7 @@ import type { ClientSubscribeCallback, IConnackPacket, ISubscriptionMap, MqttCli
 import type { Config } from '../config/config.js';
 import { contain, walled } from '../logging/walls.js';
 import { Backoff } from '../time/backoff.js';
+import { type Span, tracing } from '../tracing/tracing.js';
 import { BrokerConnection, type BrokerSettings, type LeaveOptions, type Will } from './broker-connection.js';
 import type {
   DeviceTrace,
@@ -13,7 +14,7 @@ import type {
   TracedMessage,
 } from './ingest-counters.js';
 import { InboundMessage, type Route, type SettlementListener, type TopicRouter } from './topic-router.js';
-import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError } from './packets.js';
+import { FLAG_DUP, FLAG_RETAIN, MalformedStreamError, userPropertyOf } from './packets.js';
 import { PacketReader, type PublishHandler } from './packet-reader.js';
 import { adviceFor, SESSION_TAKEN_OVER } from './broker-answers.js';
 
@@ -370,6 +371,8 @@ export class IngestLink implements PublishHandler, SettlementListener {
   private receivedMono = 0;
   /** Topics of messages that LOG_TRACE_TOPICS asks for. */
   private readonly traced = new WeakMap<InboundMessage, string>();
+  /** Of messages that are traced by OpenTelemetry. */
+  private readonly spans = new WeakMap<InboundMessage, Span>();
 
   constructor(
     private readonly context: IngestContext,
@@ -448,6 +451,9 @@ export class IngestLink implements PublishHandler, SettlementListener {
     if (this.context.trace.hasTopics) {
       this.traced.set(message, buffer.toString('utf8', topicStart, topicEnd));
     }
+    if (tracing.on) {
+      this.trackSpan(message, buffer, packetId === 0 ? topicEnd : topicEnd + 2, payloadStart);
+    }
     if (++this.unsettled >= MAX_UNSETTLED && !this.held) {
       this.held = true;
       this.holdOrRelease();
@@ -506,6 +512,9 @@ export class IngestLink implements PublishHandler, SettlementListener {
     if (trace.active || trace.hasTopics) {
       this.trace(message, outcome);
     }
+    if (tracing.on) {
+      this.spans.get(message)?.end({ 'sluice.outcome': outcome });
+    }
     if (this.held && this.unsettled <= MAX_UNSETTLED / 2) {
       this.held = false;
       this.holdOrRelease();
@@ -554,6 +563,30 @@ export class IngestLink implements PublishHandler, SettlementListener {
     } else {
       this.reader.release();
     }
+  }
+
+  /** From its receipt until it is stored and handed to the rooms; a device may have begun the trace. */
+  private trackSpan(
+    message: InboundMessage,
+    buffer: Buffer,
+    propertiesStart: number,
+    payloadStart: number,
+  ): void {
+    if (!tracing.takesPublication(this.receivedMono)) {
+      return;
+    }
+    const parent =
+      this.context.broker.protocolVersion === 5
+        ? userPropertyOf(buffer, propertiesStart, payloadStart, 'traceparent')
+        : '';
+    const { deviceId, route } = message;
+    const span = tracing.start('publication', {
+      kind: 'consumer',
+      parent: parent === '' ? undefined : parent,
+      startMs: this.receivedAt,
+      facts: { 'sluice.device': deviceId, 'sluice.kind': route.kind },
+    });
+    this.spans.set(message, span);
   }
 
   /** Whose message no handler accepts: its device, or where the topic names none, the topic. */

@@ -75,6 +75,41 @@ export function correlationOf(buffer: Buffer, start: number, end: number): strin
   return '';
 }
 
+/** @param start of the properties of a PUBLISH, their length first. @returns the value of its first user property of this name; empty without */
+export function userPropertyOf(buffer: Buffer, start: number, end: number, name: string): string {
+  let pos = start;
+  while (pos < end && buffer[pos]! >= 0x80) {
+    pos++;
+  }
+  pos++;
+  while (pos < end) {
+    const property = buffer[pos++]!;
+    const fixed = FIXED_PROPERTIES.get(property);
+    if (fixed !== undefined) {
+      pos += fixed;
+    } else if (property === SUBSCRIPTION_IDENTIFIER) {
+      while (pos < end && buffer[pos]! >= 0x80) {
+        pos++;
+      }
+      pos++;
+    } else {
+      let first = '';
+      for (let text = property === USER_PROPERTY ? 0 : 1; text < 2; text++) {
+        const from = pos + 2;
+        if (from > end || from + buffer.readUInt16BE(pos) > end) {
+          return '';
+        }
+        pos = from + buffer.readUInt16BE(pos);
+        if (property === USER_PROPERTY && text === 1 && first === name) {
+          return buffer.toString('utf8', from, pos);
+        }
+        first = property === USER_PROPERTY ? buffer.toString('utf8', from, pos) : '';
+      }
+    }
+  }
+  return '';
+}
+
 /** A packet whose fixed header was split off, joined again. */
 function withHeader(first: number, body: Buffer): Buffer {
   const header = [first];

@@ -31,6 +31,21 @@ describe('the bundle', () => {
     expect(renamed).toEqual([]);
   });
 
+  it('loads nothing that sends spans unless it is asked to: its part is imported at run time alone', () => {
+    const parts = readdirSync(dist).filter((name) => /^otel-.*\.js$/.test(name));
+    expect(parts).toHaveLength(1);
+    const all = bundle.join('\n');
+    expect(all).toContain(`import("./${parts[0]}")`);
+    expect(all).not.toContain(`from "./${parts[0]}"`);
+    const others = readdirSync(dist).filter((name) => name.endsWith('.js') && !parts.includes(name));
+    const sending = others.filter((name) =>
+      /class (_?)OTLPTraceExporter\b|class (_?)BatchSpanProcessor/.test(
+        readFileSync(join(dist, name), 'utf8'),
+      ),
+    );
+    expect(sending).toEqual([]);
+  });
+
   // It gave Nest's classes and Development a line before their names: the log said _InstanceLoader.
   it('shows no class by the name that the bundler gave it beside its own', () => {
     const renamed = /\b([A-Z]\w*) = (?:\w+_1 = )?class (?:_\1|\1\d+)\b[^{\n]*\{(?! static name = "\1";)/g;

@@ -24,6 +24,8 @@ export interface CommandRequest {
   readonly id?: MessageId;
   readonly key?: string;
   readonly waitMs?: number;
+  /** The trace of whoever asks. */
+  readonly traceparent?: string;
 }
 
 /** A user at a connection, whose token is asked again while a command waits for the broker: a narrower one may have come. */

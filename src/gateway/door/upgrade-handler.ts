@@ -10,6 +10,7 @@ import type { VerifiedToken } from '../../auth/claims.js';
 import { CONFIG, type Config } from '../../config/config.js';
 import { background, contain, walled } from '../../logging/walls.js';
 import { Metrics, mirrorGauge } from '../../metrics/metrics.js';
+import { type Span, tracing } from '../../tracing/tracing.js';
 import { ConnectionLifecycle, type UpgradeToken } from '../connection-lifecycle.js';
 import { Connection } from '../socket/connection.js';
 import { Admission, type AdmissionRefusal, type LineOutcome } from './admission.js';
@@ -50,6 +51,7 @@ interface AdmittedUpgrade {
   token: string | undefined;
   /** Set if it has no token. */
   pendingPlace: PendingPlace | undefined;
+  span: Span;
 }
 
 function parseBatchMs(text: string | null | undefined): number | undefined {
@@ -176,7 +178,8 @@ export class UpgradeHandler {
     const autoSubscribe = query?.get('subscribe') !== 'none';
     // Only attempts in line can give way here: all others become connections, or end, in this step.
     const pendingPlace = token === undefined ? this.admission.pend(address, () => undefined) : undefined;
-    const upgrade = { request, socket, head, address, autoSubscribe, batchMs, token, pendingPlace };
+    const span = startSpan(request);
+    const upgrade = { request, socket, head, address, autoSubscribe, batchMs, token, pendingPlace, span };
     if (admitted === 'in_line') {
       this.wait(upgrade);
     } else {
@@ -204,6 +207,7 @@ export class UpgradeHandler {
     const gone = walled('upgrade', (): void => {
       this.admission.quit(place);
       this.leave(upgrade);
+      upgrade.span.end({}, 'refused_request');
       this.metrics.connections.inc({ outcome: 'refused_request' });
     });
     socket.once('close', gone);
@@ -218,6 +222,7 @@ export class UpgradeHandler {
       return;
     }
     this.leave(upgrade);
+    upgrade.span.end({}, REFUSED_IN_LINE[outcome]);
     this.refuseForNow(upgrade.socket, REFUSED_IN_LINE[outcome], upgrade.address);
   }
 
@@ -254,7 +259,7 @@ export class UpgradeHandler {
   }
 
   private complete(upgrade: AdmittedUpgrade, token: UpgradeToken): void {
-    const { request, socket, head, address, autoSubscribe, batchMs, pendingPlace } = upgrade;
+    const { request, socket, head, address, autoSubscribe, batchMs, pendingPlace, span } = upgrade;
     let upgraded = false;
     try {
       this.server.handleUpgrade(request, socket, head, (socketOfWs) => {
@@ -267,11 +272,13 @@ export class UpgradeHandler {
         }
         this.lifecycle.accept(connection, token, pendingPlace);
       });
+      endSpan(span, upgraded, token);
     } finally {
       if (!upgraded) {
         // ws has answered with a 400, or the client has disconnected.
         this.metrics.connections.inc({ outcome: 'refused_request' });
         this.leave(upgrade);
+        span.end({}, 'refused_request');
       }
     }
   }
@@ -315,6 +322,23 @@ export class UpgradeHandler {
   private refuse(socket: Socket, outcome: string, status: number, text: string, retryAfterS?: number): void {
     this.metrics.connections.inc({ outcome });
     refuseUpgrade(socket, status, text, retryAfterS);
+  }
+}
+
+/** From the request, over the line and the check of its token, to the 101. */
+function startSpan({ headers }: IncomingMessage): Span {
+  const { traceparent } = headers;
+  return tracing.start('connect', {
+    kind: 'server',
+    parent: typeof traceparent === 'string' ? traceparent : undefined,
+  });
+}
+
+function endSpan(span: Span, upgraded: boolean, token: UpgradeToken): void {
+  if (upgraded) {
+    const isRefused = token instanceof AuthError;
+    const outcome = isRefused ? token.reason : token === undefined ? 'without_token' : 'accepted';
+    span.end({ 'sluice.outcome': outcome }, isRefused ? token.reason : undefined);
   }
 }
 

@@ -7,6 +7,7 @@ import { Metrics, mirrorGauge } from '../../metrics/metrics.js';
 import { CommandPublisher, UnsentError } from '../../mqtt/command-publisher.js';
 import { CommandRoutes, type OutgoingCommand } from '../../mqtt/command-routes.js';
 import { ProtocolError } from '../../protocol/errors.js';
+import { tracing } from '../../tracing/tracing.js';
 import { CommandAudit } from '../commands/command-audit.js';
 import { CommandKeys, type KeyedRecord, keysUnavailable, type OwnRecord } from '../commands/command-keys.js';
 import { CommandLimits, type Place } from '../commands/command-quota.js';
@@ -91,6 +92,38 @@ export class CommandsService implements OnModuleDestroy {
    * certainly not published, and the key is free; broker_unavailable: not acknowledged, with a key also for those who ask again
    */
   async send(sender: CommandSender, request: CommandRequest): Promise<SentCommand> {
+    if (!tracing.on) {
+      return await this.sendTraced(sender, request);
+    }
+    const span = tracing.start('command', {
+      kind: 'producer',
+      parent: request.traceparent,
+      facts: { 'sluice.device': request.deviceId },
+    });
+    const { traceparent } = span;
+    try {
+      const sent = await this.sendTraced(sender, {
+        ...request,
+        ...(traceparent !== undefined && { traceparent }),
+      });
+      span.event('puback');
+      if (sent.result === null) {
+        span.end({ 'sluice.outcome': sent.delivered === false ? 'undelivered' : 'sent' });
+      } else {
+        const ended = sent.result.then(({ outcome }) => {
+          span.event('result');
+          span.end({ 'sluice.outcome': outcome });
+        });
+        background('connection', ended);
+      }
+      return sent;
+    } catch (error) {
+      span.end({}, error instanceof ProtocolError ? error.code : 'internal');
+      throw error;
+    }
+  }
+
+  private async sendTraced(sender: CommandSender, request: CommandRequest): Promise<SentCommand> {
     let place: Place | null = null;
     try {
       const refusal = (): ProtocolError | null => sender.refusal(request.deviceId);
@@ -124,7 +157,7 @@ export class CommandsService implements OnModuleDestroy {
       this.listen(exchange, request.deviceId, outgoing);
     }
     try {
-      await this.publish(exchange, sender, request.deviceId, outgoing);
+      await this.publish(exchange, sender, request, outgoing);
     } catch (error) {
       exchange.stopListening?.();
       throw error;
@@ -214,7 +247,7 @@ export class CommandsService implements OnModuleDestroy {
       throwIf(sender.refusal(deviceId));
       this.deviceRates.take(deviceId);
       this.listen(exchange, deviceId, outgoing);
-      await this.publish(exchange, sender, deviceId, outgoing);
+      await this.publish(exchange, sender, request, outgoing);
       exchange.state = 'sent';
       this.extend(exchange);
       return exchange.delivered;
@@ -234,13 +267,18 @@ export class CommandsService implements OnModuleDestroy {
   private async publish(
     exchange: Exchange,
     sender: CommandSender,
-    deviceId: string,
+    { deviceId, traceparent }: CommandRequest,
     { topic, qos, payload, isHeardHere = false }: OutgoingCommand,
   ): Promise<void> {
     exchange.publishedAt = performance.now();
     const refusal = (): ProtocolError | null => sender.refusal(deviceId);
     const { correlation } = exchange;
-    const outcome = await this.publisher.send(deviceId, payload, refusal, { topic, qos, correlation });
+    const outcome = await this.publisher.send(deviceId, payload, refusal, {
+      topic,
+      qos,
+      correlation,
+      ...(traceparent !== undefined && { traceparent }),
+    });
     const isKnown = outcome === 'undelivered' || (outcome === 'delivered' && !isHeardHere);
     exchange.delivered = isKnown ? outcome === 'delivered' : undefined;
   }

@@ -1,0 +1,135 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import mqtt, { type IPublishPacket } from 'mqtt';
+import { tracing } from '../../src/tracing/tracing.js';
+import { stopAfterAll } from '../support/cleanup.js';
+import { connect } from '../support/dashboard-client.js';
+import { startMosquitto } from '../support/mosquitto.js';
+import { eventually, type RunningApp, startApp } from './capture.js';
+
+const TOKEN = 'a-token-of-the-server-api-for-tests-3';
+const OF_BACKEND = '0af7651916cd43dd8448eb211c80319c';
+const OF_DEVICE = '4bf92f3577b34da6a3ce929d0e0e4736';
+const traceparent = (traceId: string): string => `00-${traceId}-b7ad6b7169203331-01`;
+
+interface SentSpan {
+  name: string;
+  traceId: string;
+  spanId: string;
+  parentSpanId?: string;
+  events?: { name: string }[];
+  attributes: { key: string; value: { stringValue?: string } }[];
+  status: { message?: string };
+}
+interface Sent {
+  resourceSpans: {
+    resource: { attributes: SentSpan['attributes'] };
+    scopeSpans: { spans: SentSpan[] }[];
+  }[];
+}
+
+/** What a collector of OpenTelemetry hears. */
+describe('the spans of OpenTelemetry', () => {
+  const shared = stopAfterAll();
+  const sent: Sent[] = [];
+  let app: RunningApp;
+  let broker: string;
+
+  const spans = (name: string): SentSpan[] =>
+    sent.flatMap(({ resourceSpans }) =>
+      resourceSpans.flatMap(({ scopeSpans }) =>
+        scopeSpans.flatMap((scope) => scope.spans.filter((span) => span.name === name)),
+      ),
+    );
+  const valueOf = (attributes: SentSpan['attributes'], wanted: string): string | undefined =>
+    attributes.find(({ key }) => key === wanted)?.value.stringValue;
+
+  beforeAll(async () => {
+    const collector = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        sent.push(JSON.parse(Buffer.concat(chunks).toString()) as Sent);
+        response.end('{}');
+      });
+    }).listen(0, '127.0.0.1');
+    await new Promise((resolve) => collector.once('listening', resolve));
+    shared({ stop: () => new Promise((resolve) => collector.close(resolve)) });
+    process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] =
+      `http://127.0.0.1:${(collector.address() as AddressInfo).port}`;
+    process.env['OTEL_SERVICE_NAME'] = 'live-dashboards';
+    process.env['OTEL_BSP_SCHEDULE_DELAY'] = '50';
+    const { openTelemetry } = await import('../../src/tracing/otel.js');
+    const stop = tracing.use(openTelemetry());
+    shared({ stop });
+    broker = shared(await startMosquitto()).url;
+    app = shared(await startApp({ MQTT_URL: broker, MANAGEMENT_PORT: '0', API_TOKEN: TOKEN }));
+    await app.app.ready();
+  }, 60_000);
+
+  it('follow a command from the backend to the device and back, in the trace of the backend', async () => {
+    const device = await mqtt.connectAsync(broker, { protocolVersion: 5 });
+    shared({ stop: () => device.endAsync(true) });
+    await device.subscribeAsync('devices/d/commands', { qos: 1 });
+    const heard = new Promise<IPublishPacket>((resolve) =>
+      device.once('message', (_topic, _payload, packet) => {
+        resolve(packet);
+        const { responseTopic = '', correlationData } = packet.properties ?? {};
+        device.publish(responseTopic, '"done"', {
+          qos: 1,
+          properties: { correlationData: correlationData! },
+        });
+      }),
+    );
+    const answer = await fetch(`http://127.0.0.1:${app.ports.managementPort}/api/v1/devices/d/commands`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${TOKEN}`,
+        'content-type': 'application/json',
+        traceparent: traceparent(OF_BACKEND),
+      },
+      body: '{"command":{"on":true},"waitMs":5000}',
+    });
+    expect(await answer.json()).toMatchObject({ outcome: 'replied', payload: 'done' });
+    await eventually(async () => (await Promise.resolve(spans('command'))).length > 0);
+    const [api] = spans('api sendCommand');
+    const [command] = spans('command');
+    expect([api?.traceId, api?.parentSpanId]).toEqual([OF_BACKEND, 'b7ad6b7169203331']);
+    expect([command?.traceId, command?.parentSpanId]).toEqual([OF_BACKEND, api?.spanId]);
+    expect(command?.events?.map(({ name }) => name)).toEqual(['puback', 'result']);
+    expect(valueOf(command?.attributes ?? [], 'sluice.outcome')).toBe('replied');
+    expect((await heard).properties?.userProperties).toEqual({
+      traceparent: `00-${OF_BACKEND}-${command?.spanId}-01`,
+    });
+    expect(valueOf(sent[0]?.resourceSpans[0]?.resource.attributes ?? [], 'service.name')).toBe(
+      'live-dashboards',
+    );
+  });
+
+  it('have a connection, and a publication in the trace that its device began', async () => {
+    const dashboard = await connect(`ws://127.0.0.1:${app.ports.port}/ws`, {
+      claims: { deviceIds: ['traced'] },
+    });
+    await dashboard.next('subscribed');
+    const device = await mqtt.connectAsync(broker, { protocolVersion: 5 });
+    await device.publishAsync('devices/traced/telemetry', '{"secret":4711}', {
+      qos: 1,
+      properties: { userProperties: { unit: 'bar', traceparent: traceparent(OF_DEVICE) } },
+    });
+    await device.publishAsync('devices/other/telemetry', '1', {
+      properties: { userProperties: { traceparent: 'no traceparent' } },
+    });
+    await device.endAsync();
+    await dashboard.next('telemetry');
+    await eventually(async () => (await Promise.resolve(spans('publication'))).length >= 2);
+    await eventually(async () => (await Promise.resolve(spans('delivery'))).length >= 1);
+    const of = (deviceId: string) =>
+      spans('publication').find(({ attributes }) => valueOf(attributes, 'sluice.device') === deviceId);
+    expect([of('traced')?.traceId, of('traced')?.parentSpanId]).toEqual([OF_DEVICE, 'b7ad6b7169203331']);
+    expect(of('other')?.parentSpanId).toBeUndefined();
+    expect(spans('connect').map(({ attributes }) => valueOf(attributes, 'sluice.outcome'))).toContain(
+      'accepted',
+    );
+    expect(JSON.stringify(sent)).not.toContain('4711');
+  });
+});
