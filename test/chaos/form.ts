@@ -10,11 +10,27 @@ export const FULL = process.env['CHAOS'] === 'full';
  */
 export const TIME_FACTOR = Number(process.env['CHAOS_TIME_FACTOR'] ?? (FULL && !process.env['CI'] ? 1 : 3));
 
-/** For rows in which Redis is well: a machine that halts it for a second alone is no fault of theirs. */
-export const REDIS_IS_WELL = { REDIS_TIMEOUT_MS: String(1_000 * TIME_FACTOR) };
-
 /** Picks by form. */
 export const form = <T>(full: T, short: T): T => (FULL ? full : short);
+
+/** Time over which an instance that stops spreads its clients: the default in full; shortened otherwise. */
+export const DRAIN_SPREAD_MS = form(10_000, 4_000);
+
+/**
+ * New connections a second over all instances: half of what the machine's two cores would bear, since they carry instances, stores,
+ * broker and dashboards together (docs/scaling.md says how it is reckoned).
+ */
+const ADMITTED_PER_SECOND = 600;
+
+/**
+ * For rows in which Redis is well: a machine that halts it for a second alone is no fault of theirs. All of them have the same settings, so
+ * that they can share a stage.
+ */
+export const redisIsWell = (instances: number): Record<string, string> => ({
+  REDIS_TIMEOUT_MS: String(1_000 * TIME_FACTOR),
+  DRAIN_SPREAD_MS: String(DRAIN_SPREAD_MS),
+  WS_MAX_CONNECTIONS_PER_SECOND: String(ADMITTED_PER_SECOND / instances),
+});
 
 export const SIZE = {
   dashboards: form(200, 60),

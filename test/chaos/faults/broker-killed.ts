@@ -1,17 +1,12 @@
 import { mosquittoPub } from '../../support/mosquitto-clients.js';
-import { form, REDIS_IS_WELL, SIZE, seconds } from '../form.js';
-import { Stage, type StageOptions } from '../support/stage.js';
+import { form, SIZE, seconds } from '../form.js';
+import { Stage, type StageOptions, wellStage } from '../support/stage.js';
 import { until } from '../support/until.js';
 import { expectConsistent, say } from '../support/verdict.js';
 
 /** SIGKILL to Mosquitto, once under load, and once while what it has acknowledged waits for the instances. */
 export async function brokerKilled(title: string, options: StageOptions): Promise<void> {
-  const stage = await Stage.start({
-    ...options,
-    env: { ...REDIS_IS_WELL, ...options.env },
-    brokerPersistence: true,
-    through: 'broker',
-  });
+  const stage = await Stage.start(wellStage({ ...options, brokerPersistence: true, through: 'broker' }));
   try {
     await stage.fleet.publish();
     await seconds(SIZE.beforeMs / 1000);

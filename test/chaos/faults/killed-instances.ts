@@ -1,5 +1,5 @@
-import { REDIS_IS_WELL, SIZE, seconds } from '../form.js';
-import { Stage, type StageOptions } from '../support/stage.js';
+import { SIZE, seconds } from '../form.js';
+import { Stage, type StageOptions, wellStage } from '../support/stage.js';
 import { expectConsistent, expectWithin, say, tally, untouched, worstGapMs } from '../support/verdict.js';
 import type { FleetReport } from '../support/fleet.js';
 import type { Instance } from '../support/instance.js';
@@ -13,7 +13,7 @@ export const NO_GAP_MS = 500;
  */
 export async function killedInstances(title: string, options: StageOptions): Promise<void> {
   const shared = options.ingest === 'shared';
-  const stage = await Stage.start({ ...options, env: { ...REDIS_IS_WELL, ...options.env } });
+  const stage = await Stage.start(wellStage(options));
   try {
     await stage.fleet.publish();
     await seconds(SIZE.beforeMs / 1000);

@@ -1,10 +1,10 @@
-import { form, REDIS_IS_WELL, seconds } from '../form.js';
-import { Stage, type StageOptions } from '../support/stage.js';
+import { form, seconds } from '../form.js';
+import { Stage, type StageOptions, wellStage } from '../support/stage.js';
 import { expectConsistent, say, worstGapMs } from '../support/verdict.js';
 
 /** Load alone, the second half of it in bursts. */
 export async function noFault(title: string, options: StageOptions, disorder = false): Promise<void> {
-  const stage = await Stage.start({ ...options, env: { ...REDIS_IS_WELL, ...options.env } });
+  const stage = await Stage.start(wellStage(options));
   try {
     const half = form(30, 3);
     await stage.fleet.publish();

@@ -1,13 +1,8 @@
-import { form, FULL, REDIS_IS_WELL, SIZE, seconds, TIME_FACTOR } from '../form.js';
-import { INSTANCES, Stage, type StageOptions } from '../support/stage.js';
+import { form, FULL, SIZE, seconds, TIME_FACTOR } from '../form.js';
+import { Stage, type StageOptions, wellStage } from '../support/stage.js';
 import { expectConsistent, expectWithin, say } from '../support/verdict.js';
 
 const CROWD = form(5_000, 300);
-/**
- * New connections a second over all instances: half of what the machine's two cores would bear, since they carry instances, stores,
- * broker and dashboards together (docs/scaling.md says how it is reckoned).
- */
-const ADMITTED_PER_SECOND = 600;
 /** p99 below which five times more is still nothing that a person sees. */
 const QUIET_P99_FLOOR_MS = 12;
 /** What heaps and buffers may keep of a storm: a share of what was there, and a fixed amount, in bytes. */
@@ -16,9 +11,7 @@ const RSS_FIXED = 48 * 1024 * 1024;
 
 /** A crowd of dashboards, cut off at once, comes back with full jitter, while others watch. */
 export async function reconnectStorm(title: string, options: StageOptions = {}): Promise<void> {
-  const share = ADMITTED_PER_SECOND / (options.instances ?? INSTANCES);
-  const env = { ...REDIS_IS_WELL, ...options.env, WS_MAX_CONNECTIONS_PER_SECOND: String(share) };
-  const stage = await Stage.start({ ...options, env });
+  const stage = await Stage.start(wellStage(options));
   try {
     // Past the load balancer, which is of this test and would be what is measured.
     const urls = stage.instances.map((one) => one.url);

@@ -1,13 +1,10 @@
-import { form, REDIS_IS_WELL, SIZE, seconds } from '../form.js';
-import { Stage } from '../support/stage.js';
+import { DRAIN_SPREAD_MS, SIZE, seconds } from '../form.js';
+import { Stage, wellStage } from '../support/stage.js';
 import { expectConsistent, say, tally, worstGapMs } from '../support/verdict.js';
-
-/** The default in full; shortened otherwise. */
-const SPREAD_MS = form(10_000, 4_000);
 
 /** SIGTERM to one instance after the other under load, each back before the next goes. */
 export async function rollingRestart(title: string): Promise<void> {
-  const stage = await Stage.start({ env: { ...REDIS_IS_WELL, DRAIN_SPREAD_MS: String(SPREAD_MS) } });
+  const stage = await Stage.start(wellStage());
   try {
     await stage.fleet.publish();
     await seconds(SIZE.beforeMs / 1000);
@@ -20,7 +17,7 @@ export async function rollingRestart(title: string): Promise<void> {
       const { code } = await instance.stop();
       exits.push(code);
       await instance.start();
-      await stage.fleet.allBack(SPREAD_MS + 30_000);
+      await stage.fleet.allBack(DRAIN_SPREAD_MS + 30_000);
       const { dashboards } = await stage.fleet.report();
       const stayed = dashboards.filter((one) => one.closes.length === 0);
       gapMs = Math.max(gapMs, worstGapMs(stayed));
@@ -50,7 +47,7 @@ export async function rollingRestart(title: string): Promise<void> {
 }
 
 function bySecond(waitsMs: number[]): number[] {
-  const counts = new Array<number>(SPREAD_MS / 1000).fill(0);
+  const counts = new Array<number>(DRAIN_SPREAD_MS / 1000).fill(0);
   for (const wait of waitsMs) {
     const second = Math.min(counts.length - 1, Math.floor(wait / 1000));
     counts[second] = (counts[second] as number) + 1;

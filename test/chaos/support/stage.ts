@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startMosquitto, type Mosquitto } from '../../support/mosquitto.js';
 import { RedisServer } from '../../support/redis.js';
-import { SIZE, TIME_FACTOR } from '../form.js';
+import { FULL, redisIsWell, SIZE, TIME_FACTOR } from '../form.js';
 import { Balancer } from './balancer.js';
 import { FaultProxy } from './fault-proxy.js';
 import { Fleet, type FleetOptions } from './fleet.js';
@@ -18,7 +18,7 @@ const SUBSCRIBER = /\*\d+\r\n\$\d+\r\ns?subscribe\r\n/i;
 const LAYOUT_FILE = fileURLToPath(new URL('../fleet/layouts.yaml', import.meta.url));
 
 /** Instances of a stage that does not say otherwise. */
-export const INSTANCES = 3;
+const INSTANCES = 3;
 
 export interface StageOptions {
   /** Default 3. */
@@ -34,6 +34,15 @@ export interface StageOptions {
   fleet?: Partial<FleetOptions>;
 }
 
+/** The options of a row in which Redis is well. */
+export const wellStage = (options: StageOptions = {}): StageOptions => ({
+  ...options,
+  env: { ...redisIsWell(options.instances ?? INSTANCES), ...options.env },
+});
+
+/** A stage that the last row left whole, and the options it was made with. */
+let kept: { readonly key: string; readonly stage: Stage } | undefined;
+
 /** Everything a fault needs: broker, Redis, instances, the ways between them, a load balancer, devices and dashboards. */
 export class Stage {
   broker!: Mosquitto;
@@ -46,17 +55,40 @@ export class Stage {
   balancer!: Balancer;
   fleet!: Fleet;
   private readonly stoppables: { stop(): unknown }[] = [];
+  private readonly fleets: Fleet[] = [];
+  private rows = 0;
 
+  private constructor(private readonly options: StageOptions) {}
+
+  /**
+   * In the short form a row takes the stage that the row before it has left, if it asks for the same: devices and dashboards are its own
+   * all the same.
+   */
   static async start(options: StageOptions = {}): Promise<Stage> {
-    const stage = new Stage();
+    const reused = kept?.key === JSON.stringify(options) ? kept.stage : undefined;
+    if (reused === undefined) {
+      await Stage.endKept();
+    }
+    kept = undefined;
+    const stage = reused ?? new Stage(options);
     try {
-      await stage.build(options);
+      if (reused === undefined) {
+        await stage.build(options);
+      }
+      await stage.connectFleet();
       return stage;
     } catch (error) {
       const logs = stage.instances.flatMap(({ logs }) => logs.slice(-15)).map((line) => JSON.stringify(line));
-      await stage.stop();
+      await stage.end();
       throw new Error(`${String(error)}\n${logs.join('\n')}`, { cause: error });
     }
+  }
+
+  /** Ends the stage that a row has left for the next one, which does not come or found it damaged. */
+  static async endKept(): Promise<void> {
+    const stage = kept?.stage;
+    kept = undefined;
+    await stage?.end();
   }
 
   /** Adds what is to be stopped with the stage, the newest first. */
@@ -66,18 +98,18 @@ export class Stage {
   }
 
   async startFleet(options: Partial<FleetOptions> = {}): Promise<Fleet> {
-    return this.own(
-      await Fleet.start({
-        urls: [this.balancer.url],
-        brokerPort: this.broker.port,
-        deviceCount: SIZE.devices,
-        dashboardCount: SIZE.dashboards,
-        devicesPerDashboard: SIZE.devicesPerDashboard,
-        perSecond: SIZE.perSecond,
-        name: 'd',
-        ...options,
-      }),
-    );
+    const fleet = await Fleet.start({
+      urls: [this.balancer.url],
+      brokerPort: this.broker.port,
+      deviceCount: SIZE.devices,
+      dashboardCount: SIZE.dashboards,
+      devicesPerDashboard: SIZE.devicesPerDashboard,
+      perSecond: SIZE.perSecond,
+      ...options,
+      name: `${options.name ?? 'd'}${this.rows}`,
+    });
+    this.fleets.push(fleet);
+    return fleet;
   }
 
   /** The instance that reads the device topics (leased). */
@@ -106,12 +138,22 @@ export class Stage {
     ]);
   }
 
-  /** Ends everything. With CHAOS_LOG_DIR set, the logs of the instances are written there. */
+  /** The row is over. With CHAOS_LOG_DIR set, the logs of the instances are written there. */
   async stop(): Promise<void> {
     const directory = process.env['CHAOS_LOG_DIR'];
     if (directory !== undefined) {
       this.writeLogs(directory);
     }
+    await Promise.all(this.fleets.splice(0).map((fleet) => fleet.stop()));
+    if (FULL || typeof this.options.redis === 'object') {
+      await this.end();
+    } else {
+      kept = { key: JSON.stringify(this.options), stage: this };
+    }
+  }
+
+  private async end(): Promise<void> {
+    await Promise.all(this.fleets.splice(0).map((fleet) => fleet.stop()));
     for (let part = this.stoppables.pop(); part; part = this.stoppables.pop()) {
       await part.stop();
     }
@@ -132,6 +174,12 @@ export class Stage {
     writeFileSync(`${file}.broker`, this.broker.log);
   }
 
+  private async connectFleet(): Promise<void> {
+    this.rows += 1;
+    this.fleet = await this.startFleet(this.options.fleet);
+    await this.fleet.connect(60_000 * TIME_FACTOR);
+  }
+
   private async build({
     instances = INSTANCES,
     ingest = 'leased',
@@ -139,7 +187,6 @@ export class Stage {
     brokerPersistence = false,
     through,
     env = {},
-    fleet = {},
   }: StageOptions): Promise<void> {
     this.broker = this.own(await startMosquitto({ config: BROKER_CONFIG, persistence: brokerPersistence }));
     if (through === 'broker') {
@@ -174,7 +221,5 @@ export class Stage {
     });
     await Promise.all(this.instances.map((one) => one.start()));
     this.balancer = this.own(await Balancer.start(this.instances));
-    this.fleet = await this.startFleet(fleet);
-    await this.fleet.connect(60_000 * TIME_FACTOR);
   }
 }
