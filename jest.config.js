@@ -23,7 +23,7 @@ export default {
     ],
   },
   testSequencer: '<rootDir>/scripts/test-order.js',
-  // The tests start real brokers, Redis servers and browsers, and wait for them: more than two files at a time on two cores make them wait for each other.
-  maxWorkers: 2,
+  // The tests start real brokers, Redis servers and browsers, and wait for them half of the time: three files at a time keep two cores busy.
+  maxWorkers: 3,
   testTimeout: 30_000,
 };

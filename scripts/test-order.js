@@ -11,7 +11,6 @@ const FIRST = [
   'test/platform/start.spec.ts',
   'test/hostile/hostile.spec.ts',
   'test/helm/image.spec.ts',
-  'test/e2e/client-library.spec.ts',
   'test/devices/leased.spec.ts',
   'test/devices/redis-away.spec.ts',
   'test/platform/dashboard-page.spec.ts',

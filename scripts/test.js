@@ -14,13 +14,15 @@ import { demandSystemPackages } from './setup/system-packages.js';
 
 /**
  * Folders of each tier. The chaos tier runs the faults in full length (the others run a short form of them), and what devices and instances
- * do with the times that the documents promise, which the others only report.
+ * do with the times that the documents promise, which the others only report. What reads the sources and runs nothing of them is linting
+ * (`npm run lint:rules`), and no part of `npm test`.
  */
 const TIERS = {
   unit: ['src/', 'scripts/', 'client/', 'page/', 'bench/'],
-  int: ['test/(?!e2e/|chaos/)'],
+  int: ['test/(?!e2e/|chaos/|rules/)'],
   e2e: ['test/e2e/'],
   chaos: ['test/chaos/', 'test/devices/'],
+  rules: ['test/rules/'],
 };
 const STRICT = {
   CHAOS: 'full',
@@ -33,8 +35,10 @@ const tier = first !== undefined && Object.hasOwn(TIERS, first) ? first : undefi
 const jestArguments = tier ? others : process.argv.slice(2);
 
 await ensureDependencies();
-const missing = tier === 'unit' ? [] : await demandSystemPackages();
-await ensureBuild();
+const missing = ['unit', 'rules'].includes(tier) ? [] : await demandSystemPackages();
+if (tier !== 'rules') {
+  await ensureBuild();
+}
 const leftOut = missing.length > 0 ? specsThatMention(missing.map((entry) => entry.mention)) : [];
 if (leftOut.length > 0) {
   console.error(`Left out: ${leftOut.join(', ')}.`);
@@ -51,6 +55,7 @@ const { code } = await runCommand(
     ...jestArguments,
     '--testPathIgnorePatterns',
     '/node_modules/',
+    ...(tier === 'rules' ? [] : [`^${escaped(root)}test/rules/`]),
     ...leftOut.map((file) => `^${escaped(join(root, file))}$`),
   ],
   { env: { ...process.env, ...(tier === 'chaos' ? STRICT : {}) } },
