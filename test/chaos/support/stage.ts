@@ -187,6 +187,7 @@ export class Stage {
     brokerPersistence = false,
     through,
     env = {},
+    fleet = {},
   }: StageOptions): Promise<void> {
     this.broker = this.own(await startMosquitto({ config: BROKER_CONFIG, persistence: brokerPersistence }));
     if (through === 'broker') {
