@@ -57,6 +57,18 @@ describe('what becomes of messages', () => {
     expect(table).not.toMatch(/not_|bad_|no_/);
   });
 
+  // A broker beside Home Assistant has them by the hundred: they became devices of a first draft.
+  it('makes no devices of what describes devices to Home Assistant or of Tasmota', () => {
+    const { text, notes } = guessFile([
+      'tele/hall/STATE {"POWER":"ON"}',
+      'tasmota/discovery/A4CF12F00D01/config {"dn":"hall"}',
+      'homeassistant/sensor/0x1/battery/config {"state_topic":"zigbee2mqtt/a"}',
+      'homeassistant/light/0x2/config {"state_topic":"zigbee2mqtt/b"}',
+    ]);
+    expect(text).toBe('version: 1\nlayouts:\n  tasmota: { preset: tasmota }\n');
+    expect(notes.join('\n')).toContain('homeassistant/…/config: 2 messages');
+  });
+
   const SPARKPLUG = new LayoutTrial(read('version: 1\nlayouts:\n  p: { preset: sparkplug-b }'));
   const BIRTH =
     'COry9aigKxIXCghJbnB1dHMvQRABGOry9aigKyALcAASIAoOU3VwcGx5IFZvbHRhZ2UQAhjq8vWooCsgCWWamUFBGAE=';

@@ -199,12 +199,16 @@ interface Candidate {
   readonly trial: LayoutTrial;
 }
 
+/** What is published for Home Assistant to find devices by describes the topics of others, and has no values. */
+const DISCOVERY = /^homeassistant\/.+\/config$/;
+
 /** A layout file for a recording: the presets that fit, and a first draft by the shape of topics that none knows. */
 export function guessFile(lines: Iterable<string>): {
   readonly text: string;
   readonly notes: readonly string[];
 } {
-  const rows = readRecording(lines).slice(0, MAX_TOPICS);
+  const all = readRecording(lines).slice(0, MAX_TOPICS);
+  const rows = all.filter(({ topic }) => !DISCOVERY.test(topic));
   const candidates = presetNames().flatMap((name) => candidatesOf(name, rows));
   let left = rows;
   const entries: string[] = [];
@@ -235,6 +239,11 @@ export function guessFile(lines: Iterable<string>): {
       entries.push(draft.entry);
       notes.push(`${draft.name}: a first draft by the shape of ${draft.topics} topics that no preset knows`);
     }
+  }
+  if (rows.length < all.length) {
+    notes.push(
+      `homeassistant/…/config: ${all.length - rows.length} messages that describe devices to Home Assistant are left out`,
+    );
   }
   if (rows.some(({ payload }) => payload.includes('\ufffd'))) {
     notes.push("some payloads are no text and have lost bytes: mosquitto_sub -F '%t %x' records them whole");

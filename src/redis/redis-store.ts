@@ -335,9 +335,17 @@ export class RedisStore {
   async writeNode(node: string, { replace, parts }: EdgeNodeChange, lane: Lane): Promise<boolean> {
     const partition = this.partitions.of(node);
     const texts = [...parts].flatMap(([name, text]) => [name, text ?? '']);
-    const answer = await this.call(partition, (redis) =>
-      redis.sluiceEdgeNode(partition.headKey, lane.token, node, replace ? '1' : '0', ...texts),
-    );
+    let answer: string;
+    try {
+      answer = await this.call(partition, (redis) =>
+        redis.sluiceEdgeNode(partition.headKey, lane.token, node, replace ? '1' : '0', ...texts),
+      );
+    } catch (error) {
+      if (error instanceof StoreLostError) {
+        throw error;
+      }
+      return false; // its connection is told of it
+    }
     if (answer === 'F') {
       this.fenced(lane.shard);
       throw new StoreLostError('a newer holder has fenced this one');

@@ -18,7 +18,7 @@ export interface EdgeNodes {
   read(node: string): Promise<ReadonlyMap<string, string> | null>;
   /**
    * In the order of the calls for one node. A change without `replace` to a node of which nothing is known is not kept.
-   * @returns whether it is kept: not at the bound of nodes
+   * @returns whether it is kept: not at the bound of nodes, nor where the connection breaks meanwhile
    * @throws {StoreLostError} when the store is lost before it answered
    */
   write(node: string, change: EdgeNodeChange): Promise<boolean>;

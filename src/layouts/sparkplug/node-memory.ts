@@ -63,11 +63,6 @@ export class NodeMemory {
     this.births += node.bytes;
   }
 
-  /** Without its metrics: nothing was read of it. */
-  unread(node: Node): void {
-    this.recent.delete(node.key);
-  }
-
   forget(node: Node): void {
     this.recent.delete(node.key);
     this.older.delete(node.key);

@@ -1,4 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import { jest } from '@jest/globals';
 import { get } from 'sparkplug-payload';
 import type { UMetric, UPayload } from 'sparkplug-payload/lib/sparkplugbpayload.js';
 import { StoreLostError } from '../../ingest/ports.js';
@@ -562,6 +563,29 @@ describe('a takeover', () => {
     await turn();
     await turn();
     expect(session.outcomes.length).toBe(2);
+  });
+
+  // A connection to Redis that was replaced was told as an error that nobody foresaw, and the node taken for one that is unknown.
+  it('asks a store again that did not answer, and what has come waits', async () => {
+    jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'] });
+    try {
+      await session.born();
+      await session.nodes.stop();
+      let isAway = true;
+      const next = new Session({
+        read: (node) =>
+          isAway ? Promise.reject(new Error('Connection is closed.')) : session.store.read(node),
+        write: (node, change) => session.store.write(node, change),
+      });
+      expect(await next.say('DDATA', 'G/n/d', 2, [value(10, 'Int16', 7)])).toBeUndefined();
+      isAway = false;
+      jest.advanceTimersByTime(1_000);
+      await turn();
+      await turn();
+      expect([next.outcomes, next.shows('G.n.d')['t'], next.asked]).toEqual([['accepted'], '7', []]);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   it('keeps serving when the store keeps no more nodes', async () => {

@@ -1,4 +1,3 @@
-import { StoreLostError } from '../../ingest/ports.js';
 import { background, contain, walled } from '../../logging/walls.js';
 import type { SparkplugOptions } from '../layout.js';
 import { HeldMessages } from './held-messages.js';
@@ -17,6 +16,8 @@ import type {
   SparkplugSource,
 } from './sparkplug-session.js';
 
+/** Wait before a store that did not answer is asked again, ms. */
+const RETRY_MS = 1_000;
 /** Silent nodes are looked for this often at the least, ms. */
 const MAX_AGE_CHECK_MS = 3_600_000;
 
@@ -177,17 +178,20 @@ export class SparkplugNodes {
       'device',
       this.host.edgeNodes.read(node.key).then(
         (stored) => this.loaded(node, stored),
-        (error: unknown) => {
-          if (error instanceof StoreLostError) {
-            this.memory.unread(node); // what waits is delivered again
-            this.held.drop(node);
-          } else {
-            contain('device', error);
-            this.loaded(node, null);
-          }
-        },
+        // A lost store ends the session. One whose connection is replaced answers soon; what waits is bounded meanwhile.
+        () =>
+          setTimeout(
+            walled('device', () => this.loadAgain(node)),
+            RETRY_MS,
+          ).unref(),
       ),
     );
+  }
+
+  private loadAgain(node: Node): void {
+    if (!this.stopped && node.phase === 'loading') {
+      this.load(node);
+    }
   }
 
   private loaded(node: Node, stored: ReadonlyMap<string, string> | null): void {

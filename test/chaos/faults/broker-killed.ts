@@ -38,7 +38,8 @@ export async function brokerKilled(title: string, options: StageOptions): Promis
     await stage.fleet.settle(8_000);
     const report = await stage.fleet.report();
     say(title, report, { 'up again after ms': upMs, 'waiting at the kill': published - publishedBefore });
-    expectConsistent(stage, report);
+    // Mosquitto goes on from an older state of its file; another instance may read then, which cannot tell an older value of a field.
+    expectConsistent(stage, report, { older: options.fleet?.speaksLayouts === true });
     for (const { upstream, closes } of dashboards) {
       expect({ upstream, closes }).toEqual({ upstream: ['down', 'up'], closes: [] });
     }

@@ -48,8 +48,11 @@ export async function redisAway(title: string, away: Away, options: StageOptions
     );
     await seconds(SIZE.afterMs / 1000);
     const back = await stage.fleet.report();
+    // A Redis that is empty knows nothing of an edge node until it was born again, for which it is asked once in 30 s; a device of which
+    // nothing is known is in no snapshot.
+    const bornAgain = away === STOPPED && options.fleet?.speaksLayouts === true;
     await stage.fleet.halt();
-    await stage.fleet.settle();
+    await stage.fleet.settle(bornAgain ? 35_000 : 5_000);
     const report = await stage.fleet.report();
     const gaps = [gone, back].map(({ dashboards }) => worstGapMs(dashboards));
     say(title, report, {
@@ -57,8 +60,8 @@ export async function redisAway(title: string, away: Away, options: StageOptions
       'gap when it returned ms': gaps[1] as number,
       'returned after ms': returnedMs,
     });
-    expectConsistent(stage, report, { superseded: true });
-    gaps.forEach((gapMs) => expectWithin(gapMs, 2_000));
+    expectConsistent(stage, report, { superseded: true, unannounced: bornAgain });
+    gaps.forEach((gapMs) => expectWithin(gapMs, bornAgain ? 30_000 : 2_000));
     expect([...gone.dashboards, ...back.dashboards].flatMap(({ closes }) => closes)).toEqual([]);
     expect(gone.dashboards.filter(({ resets }) => resets === 0).length).toBe(0);
     expect(back.dashboards.filter(({ resets }) => resets === 0).length).toBe(0);

@@ -10,6 +10,7 @@ export function say(fault: string, report: FleetReport, more: Record<string, num
     duplicated: report.duplicated,
     lost: report.lost,
     ...(report.superseded > 0 && { superseded: report.superseded }),
+    ...(report.outOfOrder > 0 && { 'out of order': report.outOfOrder }),
     'p99 ms': report.latency.p99,
     ...more,
   };
@@ -22,6 +23,10 @@ export interface Allowed {
   disorder?: boolean;
   /** Publications that a reset stands for. Default none. */
   superseded?: boolean;
+  /** Epochs that begin without a snapshot, where nothing is known of a device that a snapshot could say. Default none. */
+  unannounced?: boolean;
+  /** Fields that show an older value for a while. Default none. */
+  older?: boolean;
   /** Silent losses, per dashboard feed in all. Default 0. */
   lost?: number;
   /** Error lines that the fault explains. */
@@ -30,15 +35,22 @@ export interface Allowed {
 
 /** What must hold after every fault: once, in order, offsets without gaps, no position with two meanings, no error. */
 export function expectConsistent(stage: Stage, report: FleetReport, allowed: Allowed = {}): void {
-  const { disorder = false, superseded = false, lost = 0, logs = [] } = allowed;
+  const {
+    disorder = false,
+    superseded = false,
+    unannounced = false,
+    older = false,
+    lost = 0,
+    logs = [],
+  } = allowed;
   const problems = {
     lost: Math.max(0, report.lost - lost),
     superseded: superseded ? 0 : report.superseded,
     duplicated: disorder ? 0 : report.duplicated,
-    outOfOrder: disorder ? 0 : report.outOfOrder,
+    outOfOrder: disorder || older ? 0 : report.outOfOrder,
     offsetGaps: report.offsetGaps,
-    unannouncedEpochs: report.unannouncedEpochs,
-    staleSnapshots: disorder ? 0 : report.staleSnapshots,
+    unannouncedEpochs: unannounced ? 0 : report.unannouncedEpochs,
+    staleSnapshots: disorder || older ? 0 : report.staleSnapshots,
     conflicts: report.conflicts,
     absent: report.dashboards.length - report.subscribed,
     clientErrors: report.errors,
