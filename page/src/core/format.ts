@@ -1,5 +1,5 @@
 import { isCoordinate, isTime } from './payload.js';
-import { language, t } from './texts.js';
+import { locale, t } from './texts.js';
 
 const MAX_TEXT = 120;
 /** Digits after the point that people care about, at most. */
@@ -12,16 +12,16 @@ function once<Format extends Intl.NumberFormat | Intl.DateTimeFormat>(
   kind: string,
   make: () => Format,
 ): Format {
-  const key = `${language()} ${kind}`;
+  const key = `${locale()} ${kind}`;
   const found = (made.get(key) as Format | undefined) ?? make();
   made.set(key, found);
   return found;
 }
 
 const number = (kind: string, options: Intl.NumberFormatOptions): Intl.NumberFormat =>
-  once(kind, () => new Intl.NumberFormat(language(), options));
+  once(kind, () => new Intl.NumberFormat(locale(), options));
 const date = (kind: string, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat =>
-  once(kind, () => new Intl.DateTimeFormat(language(), options));
+  once(kind, () => new Intl.DateTimeFormat(locale(), options));
 
 /** How many digits after the point a number has, as far as people care. */
 export function decimalsOf(value: unknown): number {

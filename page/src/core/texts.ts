@@ -212,6 +212,8 @@ const table = {
   'field.value': ['value', 'Wert'],
   'value.yes': ['yes', 'ja'],
   'value.no': ['no', 'nein'],
+  'value.more': ['Show all', 'Alles zeigen'],
+  'value.fewer': ['Show less', 'Weniger zeigen'],
   'value.emptyText': ['(empty text)', '(leerer Text)'],
   'age.now': ['now', 'jetzt'],
   'age.ago': ['{span} ago', 'vor {span}'],
@@ -267,6 +269,7 @@ const table = {
   'chart.loading': ['Loading history…', 'Verlauf wird geladen …'],
   'chart.nothing': ['There are no numbers to draw yet.', 'Es gibt noch keine Zahlen zu zeichnen.'],
   'chart.noneChosen': ['Choose a field above.', 'Wählen Sie oben ein Feld.'],
+  'chart.noneInTime': ['No values in this time', 'Keine Werte in dieser Zeit'],
   'chart.span': ['From {from} to {to}:', 'Von {from} bis {to}:'],
   'chart.summary': [
     '{name} between {min} and {max} {unit}, now {last}.',
@@ -389,6 +392,12 @@ let spoken: Language = 'en';
 
 export function language(): Language {
   return spoken;
+}
+
+/** The language with the region of the browser, so that times and numbers look as the person is used to. */
+export function locale(): string {
+  const { navigator } = globalThis as { navigator?: { languages?: readonly string[] } };
+  return navigator?.languages?.find((tag) => tag.startsWith(spoken)) ?? spoken;
 }
 
 export function speak(tag: Language): void {

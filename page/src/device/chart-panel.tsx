@@ -180,6 +180,9 @@ export function ChartPanel({ state, session }: { state: DeviceState; session: Se
             summary={summaryOf(members, unit, from, to)}
             onZoom={(begins, ends) => setZoom({ from: begins, to: ends })}
           />
+          {members.every(({ series }) => isEmpty(series, from, to)) && (
+            <p class="chart-none">{t('chart.noneInTime')}</p>
+          )}
         </figure>
       ))}
       {charts.length === 0 && (
@@ -193,6 +196,10 @@ export function ChartPanel({ state, session }: { state: DeviceState; session: Se
       )}
     </section>
   );
+}
+
+function isEmpty({ times, values }: Line['series'], from: number, to: number): boolean {
+  return !times.some((time, index) => time >= from && time <= to && values[index] !== null);
 }
 
 function offered(names: readonly string[], chosen: readonly string[]): string[] {

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import { formatNumber, formatTime } from '../core/format.js';
-import { language, t } from '../core/texts.js';
+import { locale, t } from '../core/texts.js';
 import { preferences } from '../session/preferences.js';
 import type { Series } from './history.js';
 
@@ -43,7 +43,7 @@ export function Chart({ lines, unit, from, to, summary, onZoom }: Props) {
     unit,
     isSteps,
     preferences.isDark,
-    language(),
+    locale(),
   ]);
 
   useEffect(() => {
@@ -96,14 +96,14 @@ function optionsOf(
   onZoom: (from: number, to: number) => void,
 ): uPlot.Options {
   const font = `12px ${getComputedStyle(element).fontFamily}`;
-  const color = (name: string): string => colorOf(element, name);
+  const color = (name: string, percent = 100): string => colorOf(element, name, percent);
   const axis: uPlot.Axis = {
     font,
     stroke: color('--soft'),
     grid: { stroke: color('--grid'), width: 1 },
     ticks: { show: false },
   };
-  const time = new Intl.DateTimeFormat(language(), { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+  const time = new Intl.DateTimeFormat(locale(), { hour: '2-digit', minute: '2-digit', second: '2-digit' });
   return {
     width: element.clientWidth,
     height: isSteps ? STEP_HEIGHT_PX : HEIGHT_PX,
@@ -182,17 +182,19 @@ function optionsOf(
         label: name,
         stroke: color(`--line-${index % 8}`),
         width: 1.75,
-        points: { show: false },
+        // What no line goes through would not be seen.
+        points: { show: (plot) => plot.data[0].length < 3, size: 6 },
         ...(series.isStep && { paths: uPlot.paths.stepped?.({ align: 1 }) }),
-        ...(lines.length === 1 && { fill: color('--line-fill') }),
+        ...(lines.length === 1 && { fill: color(`--line-${index % 8}`, 10) }),
       })),
     ],
   };
 }
 
 /** A colour of the style sheets as a canvas takes it: a variable may differ between light and dark. */
-function colorOf(element: HTMLElement, name: string): string {
-  element.style.color = `var(${name})`;
+function colorOf(element: HTMLElement, name: string, percent: number): string {
+  element.style.color =
+    percent === 100 ? `var(${name})` : `color-mix(in srgb, var(${name}) ${percent}%, transparent)`;
   const { color } = getComputedStyle(element);
   element.style.color = '';
   return color;
@@ -201,10 +203,14 @@ function colorOf(element: HTMLElement, name: string): string {
 /** As many digits as tell the ticks apart. */
 function tick(value: number, splits: readonly number[]): string {
   const step = Math.abs((splits[1] ?? 1) - (splits[0] ?? 0));
-  const decimals = Math.min(6, Math.max(0, -Math.floor(Math.log10(step || 1))));
+  let decimals = 0;
+  // A step of 2.5 needs one: 47.5 is not 48.
+  while (decimals < 6 && Math.abs(step * 10 ** decimals - Math.round(step * 10 ** decimals)) > 1e-6) {
+    decimals += 1;
+  }
   return Math.abs(value) >= 1e6
-    ? new Intl.NumberFormat(language(), { notation: 'compact', maximumFractionDigits: 2 }).format(value)
-    : new Intl.NumberFormat(language(), {
+    ? new Intl.NumberFormat(locale(), { notation: 'compact', maximumFractionDigits: 2 }).format(value)
+    : new Intl.NumberFormat(locale(), {
         minimumFractionDigits: decimals,
         maximumFractionDigits: decimals,
       }).format(value);

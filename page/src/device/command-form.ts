@@ -60,7 +60,9 @@ function offerOf(entry: unknown, meta: unknown): Offer | undefined {
 /** `{"action":"stop"}` is called stop, `{"speed":2400}` speed. */
 function labelOf(command: unknown, text: string): string {
   if (isMembers(command)) {
-    const members = Object.entries(command);
+    const all = Object.entries(command);
+    // A number that answers come with is no part of its name.
+    const members = all.filter(([name]) => name !== 'id' || all.length === 1);
     const words = members.map(([name, value]) => (typeof value === 'string' && value !== '' ? value : name));
     if (members.length > 0 && words.join(' · ').length <= 40) {
       return words.join(' · ');

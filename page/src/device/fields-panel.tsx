@@ -11,6 +11,27 @@ import type { DeviceState } from './device-state.js';
 /** With fewer a search is not worth its place. */
 const SEARCH_FROM = 10;
 
+/** Of a longer one the beginning is shown first. */
+const LONG_TEXT = 280;
+
+/** A value whole; a long one when somebody asks for it. */
+function Value({ text }: { text: string }) {
+  const [isOpen, setOpen] = useState(false);
+  const isLong = text.length > LONG_TEXT;
+  return (
+    <>
+      <bdi class={isLong && !isOpen ? 'clamped' : undefined} dir="auto">
+        {text}
+      </bdi>
+      {isLong && (
+        <button class="quiet more" type="button" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
+          {t(isOpen ? 'value.fewer' : 'value.more')}
+        </button>
+      )}
+    </>
+  );
+}
+
 /** All fields of the newest payload, with all their digits and the whole of a text. */
 export function FieldsPanel({ state }: { state: DeviceState }) {
   useStore(preferences, route);
@@ -72,7 +93,7 @@ export function FieldsPanel({ state }: { state: DeviceState }) {
                     <bdi>{title}</bdi>
                   </th>
                   <td class={typeof value === 'number' ? 'number' : undefined}>
-                    <bdi dir="auto">{formatWhole(value, name)}</bdi>
+                    <Value text={formatWhole(value, name)} />
                     {unit !== '' && <span class="unit"> {unit}</span>}
                   </td>
                   <td class="row-actions">

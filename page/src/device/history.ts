@@ -116,7 +116,7 @@ export class History {
     const times: number[] = [];
     const values: (number | null)[] = [];
     const pauseMs = Math.max(5_000, this.intervalMs * 5);
-    let isStep = false;
+    let isStep = this.drawable.get(name) === 'boolean';
     let before = -Infinity;
     for (const { t, payload, isAfterGap } of this.points) {
       const value = t < from ? undefined : fieldOf(payload, name);

@@ -97,10 +97,7 @@ function useArranged(session: Session, look: Look): Arranged {
   }, [fleet]);
   const moment = Math.floor(meter.serverNow() / LOOK_AGAIN_MS);
   const key = JSON.stringify(look);
-  return useMemo(
-    () => arrange(fleet.byName, look, meter.serverNow()),
-    [fleet, version, key, moment],
-  );
+  return useMemo(() => arrange(fleet.byName, look, meter.serverNow()), [fleet, version, key, moment]);
 }
 
 /** The way back from a device leads to where one was. */
