@@ -2,7 +2,7 @@
  * What the Redis adapter costs: publications a second that are stored (with nobody watching, and with one instance that receives
  * all of them), and CPU per publication of the publishing instance, of Redis and of the receiving one. Input: 120 byte JSON, spread
  * evenly over the devices, up to 4 096 unacknowledged, in event-loop turns of 350 messages (one read of 64 KiB from a broker).
- * Build first, then: node bench/micro/redis-adapter.js [seconds per case, default 5]
+ * Build first, then: node bench/micro/redis-adapter.js [seconds per case, default 5]; UNFENCED=1 publishes as MQTT_INGEST=shared does.
  */
 import { fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -28,6 +28,7 @@ const CASES = [
   { devices: 50, receiver: false },
   { devices: 50, receiver: true },
 ];
+let fences = 0;
 const QUIET = { log: () => undefined, warn: (message) => console.error(message) };
 
 const idOf = (n) => `plant-7.sensor-${n}`;
@@ -68,6 +69,9 @@ if (process.send) {
 
 async function run(redis, devices, withReceiver) {
   const adapter = await createAdapter(redis.url, DEAF);
+  if (!process.env.UNFENCED) {
+    await adapter.raiseFence((fences += 1)); // as the reader of device messages does
+  }
   const child = withReceiver ? await startReceiver(redis.url, devices) : undefined;
   const ids = Array.from({ length: devices }, (_, n) => idOf(n));
   const payload = Buffer.from(`{"ts":1700000000000,"temperature":21.53,"pad":"${'x'.repeat(120 - 48)}"}`);

@@ -135,7 +135,7 @@ export class Metrics {
   private readonly keepers = new Map<Kept, () => number>();
   private readonly kept = this.gauge(
     'kept',
-    'What is kept up to a bound and has no other metric, by what: tokens (verified ones), topics (remembered), delivery_groups, command_reply_bytes, redelivered (values that wait for the end of a redelivery), top (ids in the top lists)',
+    'What is kept up to a bound and has no other metric, by what: tokens (verified ones), topics (remembered), delivery_groups, room_heads (by the reader of device messages), command_reply_bytes, redelivered (values that wait for the end of a redelivery), top (ids in the top lists)',
     ['what'],
   );
   readonly ingest = this.counter(
@@ -553,7 +553,8 @@ export function mirrorByLabel(
 }
 
 /** What {@link Metrics.keeps} tells of. */
-export type Kept = 'tokens' | 'topics' | 'delivery_groups' | 'command_reply_bytes' | 'redelivered' | 'top';
+export type Kept =
+  'tokens' | 'topics' | 'delivery_groups' | 'room_heads' | 'command_reply_bytes' | 'redelivered' | 'top';
 
 /** A gauge that shows the value of a number at the time of the scrape. */
 export function mirrorGauge(gauge: Gauge, read: () => number): void {

@@ -1,5 +1,7 @@
 import type { StoreLostError } from '../ingest/ports.js';
 import type { DeviceMessage, DeviceStatus, MetaBytes, StateOutcome } from '../rooms/broadcast-adapter.js';
+import { ROOM_FOR_HEAD } from './finished-call.js';
+import { KeptRooms } from './kept-rooms.js';
 import { RECORD_HEAD_BYTES, writeRecord } from './wire.js';
 
 /** A change of a device's state, to be written into the store. */
@@ -52,14 +54,33 @@ const MAX_BLOCK_BYTES = 64 * 1024;
 
 /** A batch for one call of redis/lua/publish.lua. */
 export interface EncodedBatch {
+  /** What goes the general way, packed. */
   readonly bytes: Buffer;
   /** The operations behind each answer of the script, in its order; none behind a part of the publication before it. */
   readonly groups: readonly (readonly Operation[])[];
+  /** The devices of these, in the order in which the script answers their heads. */
+  readonly deviceIds: readonly string[];
+  /** Rooms whose heads are kept; null for who keeps none. */
+  readonly kept: KeptPart | null;
 }
 
-/** Numbers that distinguish the publications of a batch from those of all instances in the stored window. */
-interface Tags {
-  next: number;
+/** The rooms of a batch whose heads are kept: finished arguments of the script, three a room. */
+export interface KeptPart {
+  readonly stamp: string;
+  /** Few rooms are watched: Redis lists them, and tells nobody of the others. */
+  readonly listsWatched: boolean;
+  readonly rooms: number;
+  /** From {@link ROOM_FOR_HEAD} to `end`; valid until the answer comes. */
+  readonly bytes: Buffer;
+  readonly end: number;
+  /** Accepted with the batch. */
+  readonly messages: readonly DeviceMessage[];
+}
+
+/** Whose heads may be used, and the server's Unix ms. */
+export interface Keeping {
+  readonly rooms: KeptRooms;
+  readonly now: number;
 }
 
 /**
@@ -67,24 +88,94 @@ interface Tags {
  * value, history entry and fan-out cost the store once for all of them.
  * @param firstTag publications are numbered from here; the same number when the batch is sent again
  * @param again the batch was sent before on a connection that broke: what the store already has is not stored twice
+ * @param keeping null for who may keep no heads
  */
 export function encodeBatch(
   operations: readonly Operation[],
   firstTag: number,
   again: boolean,
+  keeping: Keeping | null = null,
 ): EncodedBatch {
-  const tags: Tags = { next: firstTag };
-  const devices = new Map<string, Operation[]>();
+  const byId = new Map<string, DevicePart>();
   for (const operation of operations) {
-    const list = devices.get(operation.deviceId);
-    if (list === undefined) {
-      devices.set(operation.deviceId, [operation]);
+    const part = byId.get(operation.deviceId);
+    if (part === undefined) {
+      byId.set(operation.deviceId, { deviceId: operation.deviceId, operations: [operation], firstTag: 0 });
     } else {
-      list.push(operation);
+      part.operations.push(operation);
     }
   }
+  const devices = [...byId.values()];
+  let tag = firstTag;
+  for (const device of devices) {
+    device.firstTag = tag;
+    tag = (tag + device.operations.length) >>> 0;
+  }
+  if (keeping === null) {
+    return { ...encodeDevices(devices, again), kept: null };
+  }
+  const rest: DevicePart[] = [];
+  const kept = takeKept(devices, keeping, again, rest);
+  return { ...encodeDevices(rest, again), kept };
+}
+
+/** The operations of one device. The tag of each is the same when the batch is sent again, whichever way it goes. */
+interface DevicePart {
+  readonly deviceId: string;
+  readonly operations: Operation[];
+  firstTag: number;
+}
+
+/** Takes publications to rooms whose heads are kept; the others are the rest, and their heads are forgotten. */
+function takeKept(
+  devices: readonly DevicePart[],
+  { rooms, now }: Keeping,
+  again: boolean,
+  rest: DevicePart[],
+): KeptPart {
+  const taken: { part: DevicePart; place: number; recordBytes: number }[] = [];
   let size = 0;
-  for (const [deviceId, list] of devices) {
+  for (const part of devices) {
+    const recordBytes = again ? -1 : bytesOfOneBlock(part.operations);
+    const place = recordBytes === -1 ? -1 : rooms.find(part.deviceId, recordBytes, now);
+    if (place === -1) {
+      rooms.forget(part.deviceId);
+      rest.push(part);
+    } else {
+      taken.push({ part, place, recordBytes });
+      size += KeptRooms.sizeOf(part.deviceId, recordBytes);
+    }
+  }
+  const messages: DeviceMessage[] = [];
+  const bytes = rooms.memoryFor(ROOM_FOR_HEAD + size);
+  let at = ROOM_FOR_HEAD;
+  for (const { part, place, recordBytes } of taken) {
+    const publications = part.operations as DeviceMessage[];
+    at = rooms.write(place, publications, recordBytes, part.firstTag, bytes, at);
+    messages.push(...publications);
+  }
+  const { stamp, listsWatched } = rooms;
+  return { stamp, listsWatched, rooms: taken.length, bytes, end: at, messages };
+}
+
+/** Bytes of the records of publications that make one block, and nothing but a block; else -1. */
+function bytesOfOneBlock(list: readonly Operation[]): number {
+  if (list.length > MAX_BLOCK_PUBLICATIONS) {
+    return -1;
+  }
+  let bytes = 0;
+  for (const operation of list) {
+    if (isStateChange(operation) || operation.dup || operation.untransformed !== undefined) {
+      return -1;
+    }
+    bytes += RECORD_HEAD_BYTES + operation.payload.length;
+  }
+  return list.length > 1 && bytes > MAX_BLOCK_BYTES ? -1 : bytes;
+}
+
+function encodeDevices(devices: readonly DevicePart[], again: boolean): Omit<EncodedBatch, 'kept'> {
+  let size = 0;
+  for (const { deviceId, operations: list } of devices) {
     size += DEVICE_HEAD_BYTES + deviceId.length * 3;
     for (const operation of list) {
       size += 2 * OP_HEAD_BYTES + RECORD_HEAD_BYTES + payloadBytes(operation);
@@ -93,7 +184,7 @@ export function encodeBatch(
   const bytes = Buffer.allocUnsafe(size);
   const groups: Operation[][] = [];
   let at = 0;
-  for (const [deviceId, list] of devices) {
+  for (const { deviceId, operations: list, firstTag } of devices) {
     const head = at;
     const idBytes = bytes.write(deviceId, head + DEVICE_HEAD_BYTES);
     const before = groups.length;
@@ -101,7 +192,7 @@ export function encodeBatch(
     const start = at;
     for (let index = 0; index < list.length;) {
       const group = nextGroup(list, index, again);
-      at = writeGroup(bytes, at, group, tags, again);
+      at = writeGroup(bytes, at, group, firstTag + index, again);
       groups.push(group);
       const { untransformed } = group.at(-1) as Partial<DeviceMessage>;
       if (untransformed !== undefined) {
@@ -114,7 +205,7 @@ export function encodeBatch(
     bytes.writeUInt16LE(groups.length - before, head + 2);
     bytes.writeUInt32LE(at - start, head + 4);
   }
-  return { bytes: bytes.subarray(0, at), groups };
+  return { bytes: bytes.subarray(0, at), groups, deviceIds: devices.map(({ deviceId }) => deviceId) };
 }
 
 function nextGroup(list: Operation[], from: number, again: boolean): Operation[] {
@@ -134,7 +225,7 @@ function nextGroup(list: Operation[], from: number, again: boolean): Operation[]
   return from === 0 && end === list.length ? list : list.slice(from, end);
 }
 
-function writeGroup(bytes: Buffer, at: number, group: Operation[], tags: Tags, again: boolean): number {
+function writeGroup(bytes: Buffer, at: number, group: Operation[], firstTag: number, again: boolean): number {
   const first = group[0] as Operation;
   if (isStateChange(first)) {
     return writeChange(bytes, at, first);
@@ -143,12 +234,13 @@ function writeGroup(bytes: Buffer, at: number, group: Operation[], tags: Tags, a
   let end = body;
   let last = body;
   let lastTs = 0;
+  let tag = firstTag;
   for (const operation of group) {
     const message = operation as DeviceMessage;
     last = end;
     lastTs = message.receivedAt;
-    end = writeRecord(bytes, end, message.payload, lastTs, message.packetId, tags.next);
-    tags.next = (tags.next + 1) >>> 0;
+    end = writeRecord(bytes, end, message.payload, lastTs, message.packetId, tag >>> 0);
+    tag += 1;
   }
   const flags = (first.dup ? BY_PACKET : 0) + (again ? BY_TAG : 0);
   const op = flags === 0 ? OP_PUBLICATIONS : OP_REDELIVERED;

@@ -2,17 +2,26 @@ import { StoreLostError } from '../ingest/ports.js';
 import { background, contain } from '../logging/walls.js';
 import type { IngestOutcome } from '../rooms/broadcast-adapter.js';
 import { encodeBatch, type EncodedBatch, isStateChange, type Operation, payloadBytes } from './batch.js';
+import type { KeptRooms } from './kept-rooms.js';
 import type { Partition } from './partitions.js';
 
 /** Payload bytes in one call: bounds the time for which one call keeps Redis busy. */
 const MAX_BATCH_BYTES = 1024 * 1024;
 
+/** Of redis/lua/publish.lua: kept heads are of another stamp, and nothing was done. */
+const KEPT_OTHERS = 'K';
+/** A kept room could not be written. */
+const KEPT_FAILED = 'E';
+
 const OUTCOMES: Readonly<Record<string, IngestOutcome>> = { a: 'accepted', d: 'duplicate', r: 'refused' };
 
 /** Result of a batch that was sent. */
 export type BatchReply =
-  /** Executed; the script's answer. */
-  | { kind: 'answer'; answer: string }
+  /**
+   * Executed; the script's answer, and with kept heads what came with it: the stamp, how many rooms are watched, where that was asked, and the
+   * heads of the rooms that went the general way.
+   */
+  | { kind: 'answer'; answer: string; stamp?: string; watched?: number; heads?: readonly Buffer[] }
   /** Not executed, or only in part; worth another try. */
   | { kind: 'failed' }
   /** The connection ended before the answer came: it may have been executed. */
@@ -23,6 +32,8 @@ interface QueueContext {
   readonly maxBatchOperations: number;
   /** @returns null while the partition's node cannot take a call */
   send(partition: Partition, batch: EncodedBatch): Promise<BatchReply> | null;
+  /** The server's Unix ms if this instance holds the fence, so that it may keep heads of rooms; else null. */
+  keepingAt(partition: Partition): number | null;
   /** A holder with a higher fencing token exists: nothing of this instance is stored any more. */
   fenced(): void;
   /** Operations that no longer wait: settled or dropped. */
@@ -57,6 +68,7 @@ export class PartitionQueue {
   constructor(
     readonly partition: Partition,
     private readonly context: QueueContext,
+    readonly kept: KeptRooms,
   ) {}
 
   get length(): number {
@@ -83,9 +95,12 @@ export class PartitionQueue {
     }
     this.flight ??= this.nextFlight();
     const { operations, firstTag } = this.flight;
-    const batch = encodeBatch(operations, firstTag, this.again);
+    const now = this.context.keepingAt(this.partition);
+    const keeping = now === null ? null : { rooms: this.kept, now };
+    const batch = encodeBatch(operations, firstTag, this.again, keeping);
     const sent = this.context.send(this.partition, batch);
     if (sent === null) {
+      this.kept.forgetAll();
       this.context.retryLater(this);
       return;
     }
@@ -110,6 +125,7 @@ export class PartitionQueue {
     this.sending = false;
     this.again = false;
     this.generation += 1;
+    this.kept.forgetAll();
     for (const operation of operations) {
       if (isStateChange(operation)) {
         operation.lost(new StoreLostError(why));
@@ -148,10 +164,27 @@ export class PartitionQueue {
     return { operations, firstTag };
   }
 
+  /** Keeps the heads that came with an answer, if none but this instance can have written since. */
+  private keep(
+    { kept, deviceIds }: EncodedBatch,
+    { stamp, watched, heads }: BatchReply & { kind: 'answer' },
+  ): void {
+    if (kept === null || stamp === undefined || heads === undefined) {
+      return;
+    }
+    if (this.kept.stamp !== stamp) {
+      this.kept.forgetAll();
+      this.kept.stamp = stamp;
+    }
+    this.kept.areWatched(watched ?? 0);
+    heads.forEach((head, at) => this.kept.keep(deviceIds[at] as string, head));
+  }
+
   private take(reply: BatchReply, batch: EncodedBatch): void {
-    if (reply.kind === 'unknown' || reply.kind === 'failed') {
+    if (reply.kind === 'unknown' || reply.kind === 'failed' || reply.answer === KEPT_FAILED) {
       // The error may have come after part of the batch took effect.
       this.again = true;
+      this.kept.forgetAll();
       this.context.retryLater(this);
       return;
     }
@@ -162,9 +195,16 @@ export class PartitionQueue {
       return;
     }
     if (answer === 'L') {
+      this.kept.forgetAll();
       this.context.retryLater(this);
       return;
     }
+    if (answer === KEPT_OTHERS) {
+      this.kept.forgetAll();
+      this.flush();
+      return;
+    }
+    this.keep(batch, reply);
     const { operations } = this.flight as Flight;
     const { again } = this;
     this.flight = null;
@@ -175,7 +215,16 @@ export class PartitionQueue {
   }
 }
 
-function settle({ groups }: EncodedBatch, answer: string, again: boolean): void {
+function settle({ groups, kept }: EncodedBatch, answer: string, again: boolean): void {
+  if (kept !== null) {
+    for (const message of kept.messages) {
+      try {
+        message.settle('accepted');
+      } catch (error) {
+        contain('device', error);
+      }
+    }
+  }
   const allAccepted = answer === 'A';
   for (let at = 0; at < groups.length; at += 1) {
     const outcome = allAccepted ? 'accepted' : (OUTCOMES[answer[at + 1] as string] ?? 'accepted');

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { walled } from '../logging/walls.js';
 import type { EncodedBatch } from './batch.js';
+import { FinishedCalls } from './finished-call.js';
 import { type Connect, Heartbeat, RedisLink } from './link.js';
 import { DEMOTED, MOVED, type ScriptedRedis, TOO_LATE, withScripts } from './scripts.js';
 import type { BatchReply } from './partition-queue.js';
@@ -63,6 +64,7 @@ export class RedisNode {
   private failingSince = 0;
   private readonly turn = new WriteTurn();
   private readonly agreement: Agreement;
+  private readonly publishing: FinishedCalls;
 
   constructor(
     private readonly options: NodeOptions,
@@ -70,6 +72,7 @@ export class RedisNode {
   ) {
     const { timeoutMs, sharded, connect, connectSubscriber, slotOf } = options;
     this.agreement = new Agreement(options);
+    this.publishing = new FinishedCalls(options.scripts.get('sluicePublish') as string);
     this.commands = new RedisLink(connect, timeoutMs * 2, {
       prepare: (redis) => this.prepare(withScripts(redis, options.scripts)),
       up: (redis) => {
@@ -151,6 +154,11 @@ export class RedisNode {
     return this.runId;
   }
 
+  /** Unix ms there, as of the last heartbeat. */
+  get serverNow(): number {
+    return Date.now() + this.heartbeat.clockOffsetMs;
+  }
+
   start(): void {
     this.commands.start();
     this.subscriber.start();
@@ -176,30 +184,35 @@ export class RedisNode {
     if (redis === null || this.refusal !== null) {
       return null;
     }
-    const deadline = Date.now() + this.heartbeat.clockOffsetMs + this.options.timeoutMs;
+    const deadline = this.serverNow + this.options.timeoutMs;
     this.turn.begin(redis);
-    return redis
-      .sluicePublish(
-        partition.headKey,
-        this.runId,
-        token,
-        String(deadline),
-        this.freshGeneration,
-        batch.bytes,
-      )
-      .then(
-        (answer): BatchReply => {
-          this.failingSince = answer === TOO_LATE ? this.failingSince || Date.now() : 0;
-          return { kind: 'answer', answer };
-        },
-        (error: Error) => {
-          // An error of a replaced connection says nothing about the current one.
-          if (this.commands.current === redis) {
-            this.failingSince ||= Date.now();
-          }
-          return this.failed(error);
-        },
-      );
+    const { headKey } = partition;
+    const { bytes, kept } = batch;
+    const args = [this.runId, token, String(deadline), this.freshGeneration, bytes] as const;
+    const called: Promise<unknown> =
+      kept === null
+        ? redis.sluicePublish(headKey, ...args)
+        : this.publishing.call(
+            redis,
+            headKey,
+            [...args, kept.stamp, kept.listsWatched ? '1' : ''],
+            kept.rooms * ARGUMENTS_PER_ROOM,
+            kept,
+          );
+    return called.then(
+      (answered): BatchReply => {
+        const reply = readReply(answered);
+        this.failingSince = reply.answer === TOO_LATE ? this.failingSince || Date.now() : 0;
+        return reply;
+      },
+      (error: Error) => {
+        // An error of a replaced connection says nothing about the current one.
+        if (this.commands.current === redis) {
+          this.failingSince ||= Date.now();
+        }
+        return this.failed(error);
+      },
+    );
   }
 
   /** Called when all pending calls were dropped: earlier failures no longer count. The node must pass a heartbeat and a probe before it is used again. */
@@ -286,6 +299,18 @@ export class RedisNode {
     const home = this.options.home();
     return home === undefined ? undefined : `${home.prefix}probe:${this.options.instanceId}`;
   }
+}
+
+/** Of publish.lua, for each room whose head is kept. */
+const ARGUMENTS_PER_ROOM = 3;
+
+/** An answer of publish.lua: a text, or an array that begins with it. */
+function readReply(answered: unknown): BatchReply & { kind: 'answer' } {
+  if (!Array.isArray(answered)) {
+    return { kind: 'answer', answer: String(answered) };
+  }
+  const [answer, stamp, watched, ...heads] = answered as Buffer[];
+  return { kind: 'answer', answer: String(answer), stamp: String(stamp), watched: Number(watched), heads };
 }
 
 /** Interval of the check while all is well, in ms. agreement.lua forgets an instance after 30 s. */

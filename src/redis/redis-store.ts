@@ -27,12 +27,14 @@ import {
   readRewind,
   type StoredState,
 } from './wire.js';
+import { ROOM_FOR_HEAD } from './finished-call.js';
+import { KeptRooms } from './kept-rooms.js';
 import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
 import { type Partition, Partitions } from './partitions.js';
 import type { RedisNode } from './redis-node.js';
 import type { StoreNodes } from './cluster.js';
 import type { Operation, StateChange } from './batch.js';
-import type { StorePlace } from './scripts.js';
+import { devicesOfPartition, historyIsKept, type StorePlace } from './scripts.js';
 
 /** Wait before a call that failed is sent again. */
 const RETRY_MS = 50;
@@ -61,11 +63,11 @@ export class RedisStore {
   private nodes!: StoreNodes;
 
   constructor(
-    private readonly config: Pick<Config, 'rooms' | 'redis'>,
+    private readonly config: Pick<Config, 'rooms' | 'redis' | 'mqtt'>,
     private readonly metrics: Metrics,
     private readonly events: { fenced(shard: number): void; congested(congested: boolean): void },
   ) {
-    const { redis } = config;
+    const { redis, mqtt } = config;
     this.partitions = new Partitions(redis.namespace, redis.partitions);
     const placeOf = (partition: Partition): StorePlace => ({
       prefix: partition.prefix,
@@ -78,13 +80,19 @@ export class RedisStore {
       const context = {
         maxBatchOperations: redis.batchMaxPublications,
         send: (partition: Partition, batch: Parameters<RedisNode['publish']>[1]) =>
-          this.send(partition, batch.bytes.length, batch, lane.token),
+          this.send(partition, batch, lane.token),
+        keepingAt: (partition: Partition) =>
+          lane.token === '' || mqtt.ingestShards > 1
+            ? null
+            : (this.nodes.nodeOf(partition)?.serverNow ?? null),
         fenced: () => this.fenced(lane.shard),
         done: (operations: number) => this.bound.settled(operations),
         retryLater: (queue: PartitionQueue) => this.retryLater(queue),
       };
-      return this.partitions.all.map((partition) => new PartitionQueue(partition, context));
+      const keptRooms = () => new KeptRooms(devicesOfPartition(config), historyIsKept(config.rooms));
+      return this.partitions.all.map((partition) => new PartitionQueue(partition, context, keptRooms()));
     };
+    metrics.keeps('room_heads', () => this.lanes.reduce((sum, { heads }) => sum + heads, 0));
     mirrorGauge(metrics.redisPending, () => this.bound.pending);
   }
 
@@ -427,14 +435,14 @@ export class RedisStore {
 
   private send(
     partition: Partition,
-    bytes: number,
     batch: Parameters<RedisNode['publish']>[1],
     token: string,
   ): Promise<BatchReply> | null {
     const sent = this.nodes.nodeOf(partition)?.publish(partition, batch, token) ?? null;
     if (sent !== null) {
       this.metrics.redisBatches.inc();
-      this.metrics.redisBatchBytes.inc(bytes);
+      const finished = batch.kept === null ? 0 : batch.kept.end - ROOM_FOR_HEAD;
+      this.metrics.redisBatchBytes.inc(batch.bytes.length + finished);
     }
     return sent;
   }
@@ -473,8 +481,7 @@ function flushQueue(queue: PartitionQueue): void {
 class Lane {
   readonly queues: readonly PartitionQueue[];
   readonly bases: readonly BaseReads[];
-  /** Of the ingest holder, with its shard; empty without fencing. */
-  token = '';
+  private fencedBy = '';
 
   constructor(
     readonly shard: number,
@@ -489,6 +496,22 @@ class Lane {
           (deviceIds) => readBases(queue, deviceIds),
         ),
     );
+  }
+
+  /** Of the ingest holder, with its shard; empty without fencing. */
+  get token(): string {
+    return this.fencedBy;
+  }
+
+  /** Another holder may have written in between: what is kept of rooms is no longer true. */
+  set token(token: string) {
+    this.fencedBy = token;
+    this.queues.forEach(({ kept }) => kept.forgetAll());
+  }
+
+  /** Heads of rooms that are kept. */
+  get heads(): number {
+    return this.queues.reduce((sum, { kept }) => sum + kept.size, 0);
   }
 }
 

@@ -64,6 +64,15 @@ export interface ScriptedRedis extends Redis {
   >;
 }
 
+/** Most devices of one partition. */
+export function devicesOfPartition({ rooms, redis }: Pick<Config, 'rooms' | 'redis'>): number {
+  return Math.ceil((rooms.maxDevices / redis.partitions) * SHARE_SLACK) + SHARE_SLACK_DEVICES;
+}
+
+export function historyIsKept(rooms: Config['rooms']): boolean {
+  return rooms.historyMaxPublications > 0 && rooms.historyMaxAgeMs > 0 && rooms.historyMaxBytes > 0;
+}
+
 /**
  * The scripts with the limits of this configuration in front, so that no call carries them.
  * @param sharded channels use sharded pub/sub (Redis Cluster)
@@ -76,15 +85,14 @@ export function scriptTexts(
     MAX_PUBLICATIONS: rooms.historyMaxPublications,
     // Entries after which history is trimmed by count: each has at least one publication.
     MAX_ENTRIES: Math.ceil(rooms.historyMaxPublications * 1.125) + 16,
-    KEEPS_HISTORY: String(
-      rooms.historyMaxPublications > 0 && rooms.historyMaxAgeMs > 0 && rooms.historyMaxBytes > 0,
-    ),
+    KEEPS_HISTORY: String(historyIsKept(rooms)),
     MAX_AGE_MS: rooms.historyMaxAgeMs,
     MAX_BYTES: rooms.historyMaxBytes,
     EXPIRY_MS: rooms.deviceExpiryS * 1000,
     EMPTY_EXPIRY_MS: Math.min(EMPTY_EXPIRY_MS, rooms.deviceExpiryS * 1000),
-    MAX_DEVICES: Math.ceil((rooms.maxDevices / redis.partitions) * SHARE_SLACK) + SHARE_SLACK_DEVICES,
+    MAX_DEVICES: devicesOfPartition({ rooms, redis }),
     PUBLISH: sharded ? "'SPUBLISH'" : "'PUBLISH'",
+    CHANNELS: sharded ? "'SHARDCHANNELS'" : "'CHANNELS'",
     WATCHERS: sharded ? "'SHARDNUMSUB'" : "'NUMSUB'",
   };
   const head = Object.entries(constants)

@@ -1,21 +1,39 @@
 -- Stores and fans out what one instance has for one partition, in one step.
 -- KEYS[1] the partition's head. ARGV: 1 run id of this server, 2 fencing token or '', 3 Unix ms (this server's clock) after which it is
--- too late, 4 a name for a new generation, 5 the devices with their operations (redis/batch.ts).
--- room-state.lua and room-history.lua stand before it. Answers 'F' fenced, 'L' too late, 'A' all accepted, or 'M' and a letter per operation: a accepted, d duplicate, r refused.
+-- too late, 4 a name for a new generation, 5 the devices with their operations (redis/batch.ts). A reader that keeps heads of rooms
+-- (redis/kept-rooms.ts) adds 6 the stamp under which it keeps them, 7 '1' where few rooms are watched, then for each room of which it keeps
+-- one: device id, the room's new state, a block for history and fan-out.
+-- room-state.lua and room-history.lua stand before it. Answers 'F' fenced, 'L' too late, 'A' all accepted, or 'M' and a letter per operation
+-- of 5: a accepted, d duplicate, r refused. With a stamp it answers 'K' where another is true, with nothing done, 'E' where a kept room could
+-- not be written, which may have come after part of it took effect; else an array of 'A' or 'M' and letters, the stamp, how many rooms are
+-- watched ('' where 7 did not ask), and the head of each room of 5, '' where it was refused.
 if now > tonumber(ARGV[3]) then
   return 'L'
 end
 local token, fence = fence_of(ARGV[2])
-if token ~= '' then
-  local highest = call('HGET', head_key, fence)
-  if highest and tonumber(highest) > tonumber(token) then
+local known = call('HMGET', head_key, fence, 'run', 'generation', 'writer', 'writers')
+if token ~= '' and known[1] ~= token then
+  if known[1] and tonumber(known[1]) > tonumber(token) then
     return 'F'
   end
-  if highest ~= token then
-    call('HSET', head_key, fence, token)
-  end
+  call('HSET', head_key, fence, token)
 end
-local generation = generation_of(ARGV[1], ARGV[4])
+-- Who keeps heads of rooms notices when somebody has written whom its fence does not refuse: of another shard, or without a fence.
+local writer, writers = token == '' and '' or fence, known[5]
+if known[4] ~= writer then
+  call('HSET', head_key, 'writer', writer)
+  writers = call('HINCRBY', head_key, 'writers', '1')
+end
+local generation = known[3]
+if known[2] ~= ARGV[1] or not generation then
+  generation = generation_of(ARGV[1], ARGV[4])
+end
+local kept_stamp = ARGV[6]
+local keeps_heads = kept_stamp ~= nil
+local stamp = generation .. ':' .. writers
+if kept_stamp and kept_stamp ~= stamp and #ARGV > 7 then
+  return 'K'
+end
 local input = ARGV[5]
 local find = string.find
 -- Of a stored room: its head, and the length of its newest payload after it.
@@ -80,7 +98,8 @@ local function tell(outcome, operations)
   operations_told = operations_told + operations
 end
 
--- Applies the operations between two places of the input to one room; writes, then fans out, what came of them.
+-- Applies the operations between two places of the input to one room; writes, then fans out, what came of them. Answers its new head, or
+-- false where there are MAX_DEVICES without it.
 local function apply(id, key, stored, at, stop)
   local existed = stored ~= ''
   local room = existed and decode_head(stored) or new_room()
@@ -187,11 +206,11 @@ local function apply(id, key, stored, at, stop)
   if #frames > 0 then
     call(PUBLISH, prefix .. 'c:' .. id, #frames == 1 and frames[1] or table.concat(frames))
   end
-  return true
+  return keeps_heads and encode_head(room) or ''
 end
 
 -- The way of nearly all: publications in a row, to a room of which everything is known and nothing else is due. No table is made of the
--- room, which costs as much as two commands. Answers false, with nothing done, where it is otherwise.
+-- room, which costs as much as two commands. Answers its new head, or false, with nothing done, where it is otherwise.
 local function append(id, key, stored, at, stop)
   local op, _, count, length, last_at, last_ts = unpack_bytes('<BBI2I4I4d', input, at)
   local body = at + OP_HEAD_BYTES
@@ -220,16 +239,41 @@ local function append(id, key, stored, at, stop)
   end
   call(PUBLISH, prefix .. 'c:' .. id, block)
   tell('a', 1)
-  return true
+  return keeps_heads and sub(state, 1, HEAD_BYTES) or ''
 end
 
--- Answers whether the room was taken: MAX_DEVICES may refuse one that is new.
 local function append_or_apply(id, at, stop)
   local key = prefix .. 'r:' .. id
   local stored = call('GETRANGE', key, '0', LAST_LENGTH_BYTE)
   return append(id, key, stored, at, stop) or apply(id, key, stored, at, stop)
 end
 
+-- Writes rooms of which the reader keeps the heads: all is bytes already, nothing is read. Where few rooms are watched, a list of them costs
+-- less than telling nobody of each. Answers its length.
+local function write_kept()
+  local history, state, channel = prefix .. 'h:', prefix .. 'r:', prefix .. 'c:'
+  local watched, count = nil, ''
+  if ARGV[7] == '1' then
+    local channels = call('PUBSUB', CHANNELS, channel .. '*')
+    watched, count = {}, tostring(#channels)
+    for _, name in ipairs(channels) do
+      watched[name] = true
+    end
+  end
+  for index = 8, #ARGV, 3 do
+    local id, block = ARGV[index], ARGV[index + 2]
+    if KEEPS_HISTORY and call('RPUSH', history .. id, block) >= MAX_ENTRIES then
+      call('LTRIM', history .. id, -MAX_PUBLICATIONS, '-1')
+    end
+    call('SET', state .. id, ARGV[index + 1], 'KEEPTTL')
+    if not watched or watched[channel .. id] then
+      call(PUBLISH, channel .. id, block)
+    end
+  end
+  return count
+end
+
+local heads = {}
 local at = 1
 while at < #input do
   local id_bytes, operations, length = unpack_bytes('<I2I2I4', input, at)
@@ -249,5 +293,19 @@ while at < #input do
     operations_told = told
     tell('r', operations)
   end
+  heads[#heads + 1] = ok and result or ''
 end
-return all_accepted and 'A' or 'M' .. table.concat(outcomes)
+local answer = all_accepted and 'A' or 'M' .. table.concat(outcomes)
+if not kept_stamp then
+  return answer
+end
+local ok, watched = pcall(write_kept)
+if not ok then
+  local text = text_of(watched)
+  if is_store_error(text) then
+    return redis.error_reply(text)
+  end
+  redis.log(redis.LOG_WARNING, 'sluice: a batch goes the general way: ' .. text)
+  return 'E'
+end
+return { answer, stamp, watched, unpack(heads) }
