@@ -48,7 +48,7 @@ export const MAX_BODIES_BYTES = 64 * 1024 * 1024;
 const BODY_SLACK_BYTES = 8 * 1024;
 /** A body is there by then, however slowly it comes. */
 const BODY_TIMEOUT_MS = 10_000;
-/** More requests at once: whoever asks keeps no connection. */
+/** With more requests at a time a connection ends with its answer. */
 const KEEPS_CONNECTIONS = MAX_REQUESTS / 2;
 const MAX_PATH_CHARACTERS = 4_096;
 

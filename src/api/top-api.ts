@@ -24,7 +24,7 @@ interface Question<By> {
 
 /** What one instance has heard of devices. */
 interface Heard {
-  /** It reads for itself alone, as all others do for themselves: what they heard is the same. */
+  /** In local mode every instance reads all devices: their numbers must not be added up. */
   readonly alone: boolean;
   readonly devices: readonly { readonly deviceId: string; readonly perSecond: number }[];
 }

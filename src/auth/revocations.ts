@@ -27,7 +27,7 @@ import {
 
 /** Longest `jti` that can be revoked, in UTF-16 code units. */
 export const JTI_MAX_LENGTH = 512;
-/** Time between two looks into the store: what a lost message of the bus would have told is known within a second all the same. */
+/** Time between two looks into the store. If a message of the bus is lost, the change is still found within a second. */
 const LOOK_EVERY_MS = 250;
 /** Kind of the messages by which an instance tells the others to look at once. */
 const BUS_KIND = 'revocations';

@@ -9,9 +9,9 @@ import { CLOCK, type Clock } from '../time/clock.js';
 import { RevocationsService } from './revocations.js';
 import { type Signed, SignatureVerifier } from './signature-verifier.js';
 
-/** Of a refused token's hash: enough to know it by, for whoever has it. */
+/** Digits of the hash of a refused token that are shown: who has the token can recognise it. */
 const HASH_DIGITS = 12;
-/** Longer ones are not read for a name when they are refused. */
+/** A refused token that is longer is not parsed for the name of its user. */
 const MAX_READ_CHARACTERS = 8_192;
 
 /** Message of a refusal for an unexpected error. */

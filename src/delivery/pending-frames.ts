@@ -129,7 +129,7 @@ export class SharedFrames implements PendingFrames {
       next.shared = true;
       return next;
     }
-    // All receivers of a frame come before the next frame does: who is alone here has company no more.
+    // A frame goes to all its receivers before the next one does: a connection that is alone here stays alone.
     if (!this.shared) {
       return OwnFrames.after(this, this.table).then(frame, isTelemetry);
     }

@@ -43,7 +43,7 @@ export class DeviceMessages implements SessionMessages, Says {
   /** By layout and device, the number of the last status (`order`). */
   private readonly lastOrder = new Map<string, number>();
 
-  /** By device, what its metadata says a topic each (`meta` with `as: field`). */
+  /** By device, the fields of its metadata that come on a topic of their own (`meta` with `as: field`). */
   private readonly metaFields = new Map<string, Map<string, string>>();
   private readonly state: SessionState;
   private readonly listeners = new Set<() => void>();

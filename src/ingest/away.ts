@@ -69,7 +69,7 @@ export class LocalMode {
   /**
    * Back to the store, if rooms are local and the store has been well for long enough. Called when all that the broker had queued
    * for the store is in it, again and again.
-   * @param barrier resolves when what the broker has at the call is stored too
+   * @param barrier resolves when what the broker has at the call is stored too, or when that was not confirmed in time
    */
   async giveBack(barrier: () => Promise<unknown>): Promise<void> {
     const { local } = this;
@@ -210,7 +210,7 @@ class LocalIngest {
   /**
    * Back to the store, so that nothing shown here is newer than what the store begins with: first nothing more is shown here, then
    * everything that the broker had until now gets into the store, then rooms go on from there.
-   * @param barrier resolves when what the broker had at the call is stored
+   * @param barrier resolves when what the broker had at the call is stored, or when that was not confirmed in time
    * @returns false when the store was lost again: this instance goes on alone, with what came meanwhile
    */
   async giveBack(barrier: () => Promise<unknown>): Promise<boolean> {
@@ -246,8 +246,8 @@ interface Held {
 }
 
 /**
- * The rooms of this instance, as long as they are its own. On the way back to the store nothing more is shown here, and nothing is let
- * go either until the store has it: messages are held, unsettled, so that the session's own bound on those holds for them.
+ * The rooms of this instance, as long as they are its own. During the return nothing more is shown here, and messages stay unacknowledged
+ * until the store has them: the session's limit of unacknowledged messages bounds what is held.
  */
 export class LocalSink implements DeviceSink {
   private held: Held[] | null = null;

@@ -282,7 +282,7 @@ export class LeasedIngest extends Ingest {
       this.holders.forEach((holder) => holder.letGo());
     }
     if (needed.every(({ isCaughtUp }) => isCaughtUp)) {
-      // Without the broker there is nothing of it that is shown here and not stored.
+      // Without a connection to the broker nothing new is shown here, and no barrier is needed.
       const barrier = (): Promise<unknown> =>
         notes.connected ? notes.passMarker(needed.length) : Promise.resolve();
       background('ingest', this.localMode.giveBack(barrier));

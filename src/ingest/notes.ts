@@ -256,7 +256,7 @@ export class IngestNotes {
 /** Of an instance's name in a note. */
 const MAX_INSTANCE_LENGTH = 64;
 
-/** Beside the markers and notes of the namespace, so that no right is needed that is not there. */
+/** Under the prefix of the markers and notes, so that the broker's access list needs no further line. */
 const claimTopic = (name: string): string => `${name}/ingest/claim`;
 
 /** Anybody with the right may publish there: invalid notes are ignored. */

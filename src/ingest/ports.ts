@@ -186,7 +186,7 @@ export interface Division {
   readonly shards: readonly (readonly { readonly filter: string; readonly qos: 0 | 1 }[])[];
   /** The shard that reads a device; the first one for a device of no layout. */
   shardOf(deviceId: string): number;
-  /** The same where, and only where, every shard has the same filters. Empty with one shard, which has all of them. */
+  /** Two divisions have equal names if, and only if, their shards have equal filters. Empty with one shard, which has all of them. */
   readonly name: string;
 }
 

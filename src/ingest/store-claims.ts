@@ -7,9 +7,9 @@ import type { StoreIdentity } from './ports.js';
 
 /** Other readers and former identities that are remembered; of more than that the oldest is forgotten. */
 const MAX_REMEMBERED = 16;
-/** An identity that this instance has just had is that of the same server before it came back empty. In lives of the lease. */
+/** For so many lives of a lease the former identity of our store counts as ours: the server has come back empty, under a new one. */
 const FORMER_LIVES = 10;
-/** Of many readers one claims for all. In intervals between two claims. */
+/** A reader does not claim if another one of the same store has claimed within this part of an interval. */
 const QUIET_AFTER = 0.9;
 
 /** A reader that is further behind than this, and than all others by so much, claims for itself. */
@@ -179,9 +179,9 @@ export class StoreClaims {
   }
 
   /**
-   * A living reader of another store. One that was heard after this instance has asked its store who it is may be of this very store, come back
-   * empty and with a new identity: who knows it first claims at once.
-   * @param isSure only one that is not
+   * A living reader of another store. One that was heard after this instance had asked its store who it is may read for this same store, which has
+   * come back empty and has a new identity: the instance that knows this first claims at once.
+   * @param isSure without those that may be of this same store
    */
   private rival(isSure = true): Other | undefined {
     const now = this.now();

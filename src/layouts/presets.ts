@@ -6,7 +6,7 @@ import { isObject, type JsonObject } from '../protocol/json.js';
 export interface Preset {
   readonly name: string;
   readonly about: string;
-  /** How devices are named and commanded, for the table in docs/layouts.md. */
+  /** How devices are named and commanded, in words; the table in docs/layouts.md is written by hand. */
   readonly commands: string;
   readonly parameters: Readonly<Record<string, PresetParameter>>;
   /** The parameter that decides between {@link layouts}; undefined when there is only one. */

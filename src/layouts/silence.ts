@@ -21,7 +21,7 @@ interface Watched {
   heardMono: number;
   /** Heard while the store is read, which may know already that it is online. */
   untold: boolean;
-  /** It has said offline: its bucket holds it for nothing. */
+  /** The device has said offline itself: its entry in the bucket is ignored. */
   gone: boolean;
 }
 

@@ -60,7 +60,7 @@ const LISTS_OF_SOCKETS = [
 export class Metrics {
   readonly registry = new Registry();
   readonly hot = new HotCounters();
-  /** Who they are; ids that no label has. */
+  /** Top lists: the ids behind the counters. An id is never a label. */
   readonly top = new TopLists();
 
   readonly connectionsOpen = this.gauge('connections_open', 'WebSocket connections whose token is good');
@@ -468,7 +468,7 @@ export class Metrics {
     return new Counter({ name: PREFIX + name, help, labelNames, registers: [this.registry] });
   }
 
-  /** How much of it is kept now, in all: one part tells of each. */
+  /** Registers what reads `sluice_kept` of one `what`; only one part of the program registers each. */
   keeps(what: Kept, read: () => number): void {
     this.keepers.set(what, read);
   }
@@ -529,7 +529,6 @@ function mirror(counter: Counter, read: () => number): void {
   });
 }
 
-/** The same for several values of a label. */
 /** The same for each value of a label. */
 export function mirrorByLabel(
   counter: Counter,

@@ -1,7 +1,7 @@
 /** One key of a {@link TopList}. */
 export interface TopEntry<Note> {
   readonly key: string;
-  /** At least this much, of what was looked at and what that stands for. */
+  /** Lower bound of the weight: the events that were looked at, times what each stands for. */
   readonly weight: number;
   /** What was said of it last. */
   readonly note: Note;
@@ -10,7 +10,7 @@ export interface TopEntry<Note> {
 interface Place<Note> {
   key: string;
   weight: number;
-  /** By as much the weight may be too high: that of the key whose place it took. */
+  /** Largest possible error of the weight: that of the key which this one has replaced. */
   error: number;
   note: Note;
   /** Its index in the heap. */

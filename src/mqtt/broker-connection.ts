@@ -106,7 +106,7 @@ export interface LeaveOptions {
 }
 
 /**
- * A connection to the broker that always reconnects: exponential backoff with full jitter, for ever. Each attempt is a new mqtt.js client
+ * A connection to the broker that reconnects by itself, unless `onDown` says no: exponential backoff with full jitter, for ever. Each attempt is a new mqtt.js client
  * with reconnection switched off, because mqtt.js knows only a fixed period and carries unacknowledged publishes over to the next
  * connection.
  */

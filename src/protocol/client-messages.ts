@@ -1,4 +1,4 @@
-/** The clients' messages (contract, section 4). */
+/** The clients' messages. */
 import type { DeliveryOptions } from './delivery-options.js';
 
 /** A string of up to 128 characters or a number, echoed in the answer. */

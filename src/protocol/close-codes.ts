@@ -1,4 +1,8 @@
-/** WebSocket close codes of the protocol, and what the client should do (contract, section 4). */
+/**
+ * WebSocket close codes of the protocol, and what the client should do. A new one has to be known to: gateway/replies.ts (`CloseReason`),
+ * gateway/socket/connection.ts (`FINAL_CODES`), docs/protocol.md, asyncapi/asyncapi.yaml, client/src/reconnect.ts (`afterClose`),
+ * client/README.md, clients/python (`after_close`, `_CLOSES`) and page/src/session/session.ts.
+ */
 export const CloseCode = {
   /** Limits abused again after warnings: do not reconnect. */
   PolicyViolation: 1008,

@@ -1,7 +1,7 @@
 import { ProtocolError } from './errors.js';
 import { pathsFault } from './field-paths.js';
 
-/** How publications of a subscription are delivered (contract, section 4). */
+/** How publications of a subscription are delivered. */
 export interface DeliveryOptions {
   /** `every` publication, or the `latest` where the connection cannot follow. */
   mode: 'every' | 'latest';

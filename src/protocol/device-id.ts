@@ -1,4 +1,4 @@
-/** Longest device id, in UTF-16 code units (contract, section 3). */
+/** Longest device id, in UTF-16 code units. */
 export const DEVICE_ID_MAX_LENGTH = 128;
 
 // One topic level: no `/`, `+`, `#`, no control characters, no leading `$`; a lone surrogate has no UTF-8 form. A receiver may close the

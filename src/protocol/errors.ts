@@ -1,4 +1,4 @@
-/** Codes of `error` messages (contract, section 4). */
+/** Codes of `error` messages. */
 export type ErrorCode =
   | 'invalid_json'
   | 'invalid_message'

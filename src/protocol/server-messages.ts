@@ -1,4 +1,4 @@
-/** The server's messages (contract, section 4). Telemetry is framed from bytes in delivery/, not from objects. */
+/** The server's messages. Telemetry is framed from bytes in delivery/, not from objects. */
 import type { MessageId } from './client-messages.js';
 import type { ErrorCode } from './errors.js';
 

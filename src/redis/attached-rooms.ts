@@ -179,7 +179,7 @@ export class AttachedRooms {
 
   /**
    * Follows the store again: each room switches when it was read, reported by onReset.
-   * @returns resolves when all rooms have; never if it is suspended before
+   * @returns resolves when all rooms have; if they are suspended before, `ModeSwitch` answers for those that are left
    */
   async resume(): Promise<void> {
     this.active = true;

@@ -236,7 +236,7 @@ export class RedisCommandKeys extends CommandKeys implements OnModuleDestroy {
   }
 }
 
-/** What is not as an instance of this release writes it counts as a command of which nobody knows what became. */
+/** A record in a form that this release does not write is read as `claimed`: the outcome of its command is not known. */
 function decode([correlation, digest, state, delivered, reply]: readonly (Buffer | null)[]): KeyedRecord {
   const known = state?.toString();
   const told = delivered?.toString();

@@ -361,7 +361,7 @@ export class RedisStore {
     return answer === 'A';
   }
 
-  /** The same, some at a time and one partition after the other. Redis promises of a scan what is promised here. */
+  /** The devices of {@link listDevices}, a page at a time and one partition after the other, with the guarantees of Redis' SCAN. */
   async *scanDevices(): AsyncIterable<string[]> {
     const oldest = this.oldestScore();
     for (const partition of this.partitions.all) {

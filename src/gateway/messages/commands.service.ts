@@ -38,7 +38,7 @@ const CLAIM_SLACK_MS = 1_500;
 /** Attempts to get a key that others claim and let go. */
 const MAX_ATTEMPTS = 3;
 
-/** The first with this key was certainly not sent, and its key is free again. */
+/** The first command with this key was not published; the key may be claimed again. */
 class FreedError extends Error {}
 
 /**
@@ -54,7 +54,7 @@ export class CommandsService implements OnModuleDestroy {
   private readonly deviceRates: DeviceRates;
   /** By id: the keys of commands that this instance has published, or follows for somebody who asks. */
   private readonly keyed = new Map<string, Exchange>();
-  /** Keys by whose they are. */
+  /** Number of keys in use, by their owner. */
   private readonly keysOf = new Map<string, number>();
   private keptReplyBytes = 0;
   private isStopping = false;
