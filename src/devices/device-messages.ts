@@ -4,6 +4,7 @@ import { type DeviceSink, StoreLostError } from '../ingest/ports.js';
 import { RetainedState } from '../ingest/retained-state.js';
 import type { Reading } from '../layouts/fields/field-states.js';
 import type { CompiledLayout, SparkplugRoute } from '../layouts/compiled-layouts.js';
+import { deviceTopics } from '../layouts/device-topics.js';
 import { ActiveLayouts } from '../layouts/active-layouts.js';
 import { background, contain, tellEach } from '../logging/walls.js';
 import type { InboundMessage, Route } from '../mqtt/topic-router.js';
@@ -111,6 +112,23 @@ export class DeviceMessages implements SessionMessages, Says {
         : layouts === null
           ? this.routes
           : layouts.subscriptions;
+  }
+
+  subscriptionsFor(deviceIds: Iterable<string>, max: number): SessionMessages['subscriptions'] | null {
+    const layouts = this.layouts.current;
+    if (layouts !== null) {
+      return deviceTopics(layouts, deviceIds, max);
+    }
+    const filters: Pick<Route, 'filter' | 'qos'>[] = [];
+    for (const deviceId of deviceIds) {
+      for (const { filter, qos } of this.routes) {
+        filters.push({ filter: filter.replace('+', () => deviceId), qos });
+      }
+      if (filters.length > max) {
+        return null;
+      }
+    }
+    return filters;
   }
 
   /** Whether this session reads the device: what concerns others is for the shards that read them. */

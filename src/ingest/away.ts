@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { background } from '../logging/walls.js';
+import { background, walled } from '../logging/walls.js';
 import { IngestSession } from '../mqtt/ingest-session.js';
 import type {
   DeviceMessage,
@@ -9,9 +9,15 @@ import type {
   TelemetryBase,
   StateOutcome,
 } from '../rooms/broadcast-adapter.js';
-import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
+import { contextFor, liveSubscriptions, type SessionMessages, type SharedIngestParts } from './ingest.js';
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
-import { type DeviceSink, ReturnLostError, type SharedStore, type StoreMode } from './ports.js';
+import {
+  type DeviceSink,
+  ReturnLostError,
+  type SharedStore,
+  type StoreMode,
+  type WatchedDevices,
+} from './ports.js';
 import { RetainedPass } from './retained-pass.js';
 
 export interface LocalModeEvents {
@@ -143,15 +149,45 @@ export class ReturnPace {
   }
 }
 
+/** Filters by which an instance reads what is watched there; for more it reads the whole fleet. Asked for in a second or two. */
+export const MAX_WATCHED_FILTERS = 20_000;
+/** Connections that end before all is subscribed, after which the whole fleet is read. */
+const MAX_DOWN_BEFORE_UP = 3;
+/** Between two looks at what is watched. */
+const WATCHED_LOOK_MS = 250;
+/** A version that nothing watched has. */
+const ROUTES_CHANGED = -1;
+
+/** The topics that an instance needs while the store is away, and whether those of all devices. @param max most filters; below 0: all devices */
+export function topicsWhileAway(
+  watched: WatchedDevices,
+  messages: Pick<SessionMessages, 'subscriptions' | 'subscriptionsFor'>,
+  max = MAX_WATCHED_FILTERS,
+): { readonly scope: 'watched' | 'fleet'; readonly subscriptions: SessionMessages['subscriptions'] } {
+  const few =
+    max < 0 || watched.byPattern || watched.size > max ? null : messages.subscriptionsFor(watched.deviceIds(), max);
+  return few === null
+    ? { scope: 'fleet', subscriptions: messages.subscriptions }
+    : { scope: 'watched', subscriptions: few };
+}
+
 /**
- * Device messages while the store is away: a clean, ordinary session that feeds the rooms of this instance alone. The broker
- * queues the same messages for the session that feeds the store.
+ * Device messages while the store is away: a clean, ordinary session that feeds the rooms of this instance alone, with what somebody
+ * watches there: every instance reads for itself, and the broker would have to send the whole fleet to each. The broker queues the same
+ * messages for the session that feeds the store.
  */
 class LocalIngest {
   readonly session: IngestSession;
   private readonly logger = new Logger('Ingest');
   private readonly retained: RetainedPass;
   private readonly sink: LocalSink;
+  private topics: ReturnType<typeof topicsWhileAway>;
+  private version = ROUTES_CHANGED;
+  private changing = false;
+  /** The broker does not take so many filters: some have a bound a connection (AWS IoT Core: 50). */
+  private takesFew = false;
+  private downBeforeUp = 0;
+  private timer: NodeJS.Timeout | undefined;
 
   /** @param changed the session went up or down */
   constructor(
@@ -167,13 +203,12 @@ class LocalIngest {
       () => this.retained.messages.caughtUp(),
     );
     const { messages } = this.retained;
+    this.topics = this.wanted();
     const context = contextFor(parts, messages.routes);
     messages.onRoutes(() => {
       context.router.replace(messages.routes);
-      this.session.changeSubscriptions(liveSubscriptions(messages));
-      if (this.session.up) {
-        this.retained.readNew();
-      }
+      this.version = ROUTES_CHANGED;
+      this.follow();
     });
     this.session = new IngestSession(
       context,
@@ -183,12 +218,18 @@ class LocalIngest {
         cleanStart: 'always',
         sessionExpiryS: 0,
         receiveMaximum: config.mqtt.receiveMaximum,
-        subscriptions: liveSubscriptions(this.retained.messages),
+        subscriptions: liveSubscriptions(this.topics),
       },
       {
         connected: () => this.retained.begin(false),
         up: () => this.up(),
+        refused: () => this.readFleet(),
         down: () => {
+          this.changing = false;
+          this.downBeforeUp += 1;
+          if (this.downBeforeUp >= MAX_DOWN_BEFORE_UP) {
+            this.readFleet();
+          }
           background('ingest', this.retained.stop());
           this.retained.messages.disconnected();
           this.changed();
@@ -199,9 +240,15 @@ class LocalIngest {
 
   start(): void {
     this.session.start();
+    this.timer = setInterval(
+      walled('ingest', () => this.follow()),
+      WATCHED_LOOK_MS,
+    );
   }
 
   async stop(): Promise<void> {
+    clearInterval(this.timer);
+    this.parts.metrics.awayFilters.reset();
     this.sink.drop();
     this.retained.messages.end();
     await Promise.all([this.retained.stop(), this.session.end()]);
@@ -225,15 +272,68 @@ class LocalIngest {
     }
   }
 
+  private wanted(): ReturnType<typeof topicsWhileAway> {
+    const { watched } = this.parts.store;
+    this.version = versionOf(watched);
+    const { messages } = this.retained;
+    const topics = topicsWhileAway(watched, messages, this.takesFew ? -1 : MAX_WATCHED_FILTERS);
+    const { awayFilters } = this.parts.metrics;
+    awayFilters.reset();
+    awayFilters.set({ scope: topics.scope }, topics.subscriptions.length);
+    return topics;
+  }
+
+  /** Asks for what is watched since the last look, with what is retained of it, and lets go of what nobody watches any longer. */
+  private follow(): void {
+    // Who has read the fleet goes on with it: a pattern that comes and goes must not have it subscribed again and again.
+    const isCurrent =
+      this.version === versionOf(this.parts.store.watched) ||
+      (this.topics.scope === 'fleet' && this.version !== ROUTES_CHANGED);
+    if (!this.session.up || this.changing || isCurrent) {
+      return;
+    }
+    const before = new Set(this.topics.subscriptions.map(({ filter }) => filter));
+    this.topics = this.wanted();
+    const isNew = this.topics.scope === 'watched';
+    this.changing = true;
+    this.session.changeSubscriptions(
+      liveSubscriptions(this.topics).map((one) =>
+        isNew && !before.has(one.filter) ? { ...one, retainHandling: 0 } : one,
+      ),
+      () => {
+        this.changing = false;
+        if (!isNew) {
+          this.retained.readNew();
+        }
+      },
+    );
+  }
+
+  private readFleet(): void {
+    if (this.topics.scope === 'watched' && !this.takesFew) {
+      this.takesFew = true;
+      this.topics = this.wanted();
+      this.changing = false;
+      this.logger.warn('The broker does not take the topics of what is watched: reading those of all devices');
+      this.session.changeSubscriptions(liveSubscriptions(this.topics));
+    }
+  }
+
   private up(): void {
+    this.downBeforeUp = 0;
     const { broker } = this.parts.context;
-    this.logger.log(`Reading device topics from ${broker.name} for this instance alone`, {
+    const { scope, subscriptions } = this.topics;
+    const what = scope === 'fleet' ? 'device topics' : `what is watched (${subscriptions.length} topics)`;
+    this.logger.log(`Reading ${what} from ${broker.name} for this instance alone`, {
       broker: broker.name,
     });
-    this.retained.read();
+    this.retained.read(this.topics);
     this.changed();
   }
 }
+
+/** Of a pattern, whose coming and going changes no room by itself, too. */
+const versionOf = ({ version, byPattern }: WatchedDevices): number => 2 * version + (byPattern ? 1 : 0);
 
 /** What a device said while it is not decided whether the store or this instance shows it. */
 interface Held {

@@ -58,7 +58,7 @@ export function contextFor({ context, config }: IngestParts, routes: readonly Ro
 }
 
 /** Subscriptions to live messages, without the retained ones. */
-export function liveSubscriptions({ subscriptions }: SessionMessages): SubscriptionOptions[] {
+export function liveSubscriptions({ subscriptions }: Pick<SessionMessages, 'subscriptions'>): SubscriptionOptions[] {
   return subscriptions.map(({ filter, qos }) => ({ filter, qos, retainHandling: 2 }));
 }
 
@@ -71,6 +71,12 @@ export interface SessionMessages {
   readonly routes: readonly Route[];
   /** The filters that bring these topics, disjoint: some brokers deliver a message once for each that matches. */
   readonly subscriptions: readonly Pick<Route, 'filter' | 'qos'>[];
+  /**
+   * The filters, disjoint, that bring what these devices say and little else.
+   * @param max most filters
+   * @returns null where that cannot be said in so many
+   */
+  subscriptionsFor(deviceIds: Iterable<string>, max: number): SessionMessages['subscriptions'] | null;
   /** Called when routes and subscriptions are others. @returns removes the listener */
   onRoutes(listener: () => void): () => void;
   /**

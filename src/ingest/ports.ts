@@ -78,6 +78,8 @@ export abstract class SharedStore {
    */
   abstract identify(groupBefore?: string): Promise<StoreIdentity>;
 
+  abstract readonly watched: WatchedDevices;
+
   /** The bound of pending writes is reached: readers of device messages pause until the listener reports false. */
   abstract readonly congested: boolean;
   abstract onCongestion(listener: (congested: boolean) => void): Unsubscribe;
@@ -96,6 +98,16 @@ export abstract class SharedStore {
   abstract readonly storeWriter: DeviceSink;
   /** The same for what a shard reads, under its own fence; that of the first shard is {@link storeWriter}. */
   abstract writerOf(shard: number): DeviceSink;
+}
+
+/** The devices that somebody watches at this instance. */
+export interface WatchedDevices {
+  readonly size: number;
+  /** Another number whenever they are others. */
+  readonly version: number;
+  /** Somebody watches by pattern: devices count that are not known yet. */
+  readonly byPattern: boolean;
+  deviceIds(): Iterable<string>;
 }
 
 /** A store that came back empty is another one. */

@@ -35,13 +35,13 @@ export class RetainedPass {
     this.messages.connected(missed);
   }
 
-  /** The live session is up: reads the retained messages. */
-  read(): void {
+  /** The live session is up: reads the retained messages. @param wanted those of these topics alone */
+  read(wanted: Pick<SessionMessages, 'subscriptions'> = this.messages): void {
     background('ingest', this.stop());
     const { parts } = this;
     const reader = new RetainedReader(
       contextFor(parts, this.messages.routes),
-      this.messages,
+      wanted,
       this.clientId,
       () => {
         this.reader = undefined;

@@ -318,6 +318,14 @@ export class Metrics {
     'redis_pending_operations',
     'Publications and state changes on their way to Redis; ingest is told to wait at 8192',
   );
+  readonly redisReadsWaiting = this.gauge(
+    'redis_reads_waiting',
+    'Reads of history, by clients that resume, that wait for their turn at Redis',
+  );
+  readonly redisReadLimit = this.gauge(
+    'redis_read_limit',
+    'Reads of history that may be under way at once, by how quickly Redis answers (1 to 256)',
+  );
   readonly redisBatches = this.counter('redis_batches_total', 'Script calls that stored publications');
   readonly redisBatchBytes = this.counter('redis_batch_bytes_total', 'Bytes of those script calls');
   readonly redisConnectionsLost = this.counter(
@@ -384,6 +392,11 @@ export class Metrics {
     'ingest_takeovers_total',
     'Changes of who reads at the broker, by what: lease (this instance has taken it), slot (it reads what is left of a member that is gone), session (another connection took the name of ours)',
     ['what'],
+  );
+  readonly awayFilters = this.gauge(
+    'ingest_away_filters',
+    'Topic filters that this instance has while Redis is away, by scope: watched (of the devices that somebody watches here), fleet (of all)',
+    ['scope'],
   );
   readonly ingestConflict = this.gauge(
     'ingest_conflict',

@@ -20,6 +20,8 @@ import { adviceFor, SESSION_TAKEN_OVER } from './broker-answers.js';
 
 /** What AWS IoT takes in one SUBSCRIBE. */
 const FILTERS_PER_SUBSCRIBE = 8;
+/** SUBSCRIBEs without an answer: the round trips of many filters take place together. */
+const MAX_SUBSCRIBES = 16;
 
 export interface SubscriptionOptions {
   filter: string;
@@ -60,6 +62,8 @@ export interface IngestSessionEvents {
   takenOver?(): void;
   /** A retained message was handed on. */
   retained?(): void;
+  /** The broker refuses a subscription; it is asked for again. */
+  refused?(): void;
 }
 
 export interface IngestContext {
@@ -167,17 +171,20 @@ export class IngestSession {
   /**
    * Other topics are wanted, now and after each connect. The new ones are asked for before the old ones are let go: where both take a
    * message, it may come twice in between, and none is lost.
+   * @param done all new ones are granted; not called when the connection is lost before
    */
-  changeSubscriptions(subscriptions: readonly SubscriptionOptions[]): void {
+  changeSubscriptions(
+    subscriptions: readonly SubscriptionOptions[],
+    done: () => void = () => undefined,
+  ): void {
+    const before = new Set(this.subscriptions.map(({ filter }) => filter));
     const filters = new Set(subscriptions.map(({ filter }) => filter));
-    const added = subscriptions.filter(
-      ({ filter }) => !this.subscriptions.some((known) => known.filter === filter),
-    );
-    for (const { filter } of this.subscriptions) {
+    const added = subscriptions.filter(({ filter }) => !before.has(filter));
+    before.forEach((filter) => {
       if (!filters.has(filter)) {
         this.obsolete.add(filter);
       }
-    }
+    });
     filters.forEach((filter) => this.obsolete.delete(filter));
     this.subscriptions = subscriptions;
     const { client } = this;
@@ -186,11 +193,12 @@ export class IngestSession {
     }
     if (!this.granted) {
       this.connection.reset('other topics are wanted'); // in the middle of asking for the old ones
-    } else if (added.length > 0) {
-      this.subscribe(client, true, added, [], () => this.letGo(client));
-    } else {
-      this.letGo(client);
+      return;
     }
+    this.subscribe(client, true, added, () => {
+      this.letGo(client);
+      done();
+    });
   }
 
   /** Topics that others read: if the broker still has them for this session, it shall forget them. Those wanted here are kept. */
@@ -203,9 +211,10 @@ export class IngestSession {
   }
 
   private letGo(client: MqttClient): void {
-    if (this.obsolete.size > 0) {
-      client.unsubscribe([...this.obsolete]);
-      this.obsolete.clear();
+    const obsolete = [...this.obsolete];
+    this.obsolete.clear();
+    for (let at = 0; at < obsolete.length; at += FILTERS_PER_SUBSCRIBE) {
+      client.unsubscribe(obsolete.slice(at, at + FILTERS_PER_SUBSCRIBE));
     }
   }
 
@@ -255,19 +264,48 @@ export class IngestSession {
 
   /**
    * Subscribes after every connect, even if the broker reports an existing session: Mosquitto does so after it lost shared subscriptions.
-   * A few filters at a time, since some brokers take no more in one packet. A refused filter is requested again; a missing SUBACK ends the
-   * connection.
+   * A few filters a packet, since some brokers take no more in one, and some packets at a time. A refused filter is requested again; a missing
+   * SUBACK ends the connection.
    */
   private subscribe(
     client: MqttClient,
     sessionPresent: boolean,
     subscriptions: readonly SubscriptionOptions[],
-    refusedBefore: readonly SubscriptionOptions[] = [],
     done: () => void = () => this.wentUp(client, sessionPresent),
   ): void {
+    const refused: SubscriptionOptions[] = [];
+    let next = 0;
+    let answered = 0;
+    const askSome = (): void => {
+      while (next < subscriptions.length && next - answered < FILTERS_PER_SUBSCRIBE * MAX_SUBSCRIBES) {
+        const asked = subscriptions.slice(next, next + FILTERS_PER_SUBSCRIBE);
+        next += asked.length;
+        this.ask(client, asked, (refusedNow) => {
+          answered += asked.length;
+          refused.push(...refusedNow);
+          if (answered === subscriptions.length) {
+            clearTimeout(this.subscribeTimer);
+            this.subscribed(client, sessionPresent, refused, done);
+          } else {
+            askSome();
+          }
+        });
+      }
+    };
+    if (subscriptions.length === 0) {
+      done();
+    } else {
+      askSome();
+    }
+  }
+
+  /** Sends one SUBSCRIBE. @param answered called with those that are refused, while the connection lasts */
+  private ask(
+    client: MqttClient,
+    asked: readonly SubscriptionOptions[],
+    answered: (refused: readonly SubscriptionOptions[]) => void,
+  ): void {
     const { broker } = this.context;
-    const asked = subscriptions.slice(0, FILTERS_PER_SUBSCRIBE);
-    const left = subscriptions.slice(FILTERS_PER_SUBSCRIBE);
     const topics: ISubscriptionMap = Object.fromEntries(
       asked.map(({ filter, qos, retainHandling = 0 }) => [
         filter,
@@ -276,35 +314,30 @@ export class IngestSession {
     );
     // A filter that is a number comes first in an object, whatever the order was.
     const order = Object.keys(topics);
+    clearTimeout(this.subscribeTimer);
     this.subscribeTimer = setTimeout(
       walled('mqtt', () => this.connection.reset(`no SUBACK within ${broker.connectTimeoutMs} ms`)),
       broker.connectTimeoutMs,
     );
-    const answered: ClientSubscribeCallback = walled(
+    const taken: ClientSubscribeCallback = walled(
       'mqtt',
       (_error, _asked, packet) => {
-        clearTimeout(this.subscribeTimer);
-        if (!client.connected) {
+        if (!client.connected || this.client !== client) {
           return;
         }
+        this.subscribeTimer?.refresh();
         const codes = packet?.granted ?? [];
-        const refused = [
-          ...refusedBefore,
-          ...asked.filter(
+        answered(
+          asked.filter(
             (subscription) =>
               subscription.optional !== true &&
               this.isRefused(subscription, codes[order.indexOf(subscription.filter)]),
           ),
-        ];
-        if (left.length > 0) {
-          this.subscribe(client, sessionPresent, left, refused, done);
-        } else {
-          this.subscribed(client, sessionPresent, refused, done);
-        }
+        );
       },
       this.startAnew,
     );
-    client.subscribe(topics, answered);
+    client.subscribe(topics, taken);
   }
 
   private subscribed(
@@ -318,9 +351,10 @@ export class IngestSession {
       return;
     }
     this.subscribeTimer = setTimeout(
-      walled('mqtt', () => this.subscribe(client, sessionPresent, refused, [], done), this.startAnew),
+      walled('mqtt', () => this.subscribe(client, sessionPresent, refused, done), this.startAnew),
       this.subscribeBackoff.nextMs(),
     );
+    this.events.refused?.();
   }
 
   private wentUp(client: MqttClient, sessionPresent: boolean): void {

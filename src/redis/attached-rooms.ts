@@ -22,6 +22,8 @@ export class AttachedRooms {
   private readonly byChannel = new RoomsByChannel();
   private readonly reader: RoomReader;
   private active = true;
+  /** How often a room came or went. */
+  changes = 0;
   private readonly round: ReadingRound;
   private readonly emptyRound: ReadingRound;
   private readonly forgetting: Forgetting;
@@ -61,6 +63,10 @@ export class AttachedRooms {
     return this.rooms.values();
   }
 
+  deviceIds(): Iterable<string> {
+    return this.rooms.keys();
+  }
+
   has(deviceId: string): boolean {
     return this.rooms.has(deviceId);
   }
@@ -93,6 +99,7 @@ export class AttachedRooms {
     if (room === undefined) {
       room = new AttachedRoom(deviceId, this.store.partitions.of(deviceId), this.receiver);
       this.rooms.set(deviceId, room);
+      this.changes += 1;
       this.byChannel.add(room);
     }
     return room;
@@ -104,6 +111,7 @@ export class AttachedRooms {
       return;
     }
     this.rooms.delete(deviceId);
+    this.changes += 1;
     this.byChannel.delete(room);
     room.node?.subscriber.channels.drop(room.channel);
     // Pending attach calls are resolved without a position: the room is no longer followed.

@@ -7,6 +7,7 @@ import {
   StateDoubt,
   type StoreIdentity,
   type StoreMode,
+  type WatchedDevices,
 } from '../ingest/ports.js';
 import { background, tellEach } from '../logging/walls.js';
 import type { Metrics } from '../metrics/metrics.js';
@@ -54,6 +55,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   /** What instances tell and ask each other: over the connections of the store. */
   readonly bus: RedisInstanceBus;
   private readonly store: RedisStore;
+  private receiver!: BroadcastReceiver;
   private rooms!: AttachedRooms;
   private devices!: DeviceWatch;
   private modes!: ModeSwitch;
@@ -184,6 +186,16 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     }
   }
 
+  get watched(): WatchedDevices {
+    const { rooms, receiver } = this;
+    return {
+      size: rooms.size,
+      version: rooms.changes,
+      byPattern: receiver.watchesPatterns === true,
+      deviceIds: () => rooms.deviceIds(),
+    };
+  }
+
   async identify(groupBefore?: string): Promise<StoreIdentity> {
     const { mqtt, redis } = this.config;
     const identity = await identifyStore(this.leasePlace, redis.namespace, groupBefore);
@@ -202,6 +214,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
 
   bind(receiver: BroadcastReceiver): void {
     const { config, metrics, store } = this;
+    this.receiver = receiver;
     this.rooms = new AttachedRooms(store, receiver, metrics, config.rooms.deviceExpiryS * 1000);
     this.devices = new DeviceWatch(store, receiver, metrics);
     this.nodes = this.createNodes(store, this.storeEvents());

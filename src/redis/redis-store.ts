@@ -31,6 +31,7 @@ import { ROOM_FOR_HEAD } from './finished-call.js';
 import { KeptRooms } from './kept-rooms.js';
 import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
 import { type Partition, Partitions } from './partitions.js';
+import { ReadPace } from './read-pace.js';
 import type { RedisNode } from './redis-node.js';
 import type { StoreNodes } from './cluster.js';
 import type { Operation, StateChange } from './batch.js';
@@ -57,6 +58,7 @@ export class RedisStore {
   private readonly createQueues: (lane: Lane) => PartitionQueue[];
   private readonly dirty = new Set<PartitionQueue>();
   private readonly bound: PendingBound;
+  private readonly pace = new ReadPace();
   private scheduled = false;
   private retry: NodeJS.Timeout | null = null;
   private readonly retries = new Set<PartitionQueue>();
@@ -94,6 +96,8 @@ export class RedisStore {
     };
     metrics.keeps('room_heads', () => this.lanes.reduce((sum, { heads }) => sum + heads, 0));
     mirrorGauge(metrics.redisPending, () => this.bound.pending);
+    mirrorGauge(metrics.redisReadsWaiting, () => this.pace.waiting);
+    mirrorGauge(metrics.redisReadLimit, () => this.pace.limit);
   }
 
   /** The nodes that serve the partitions; set once, before anything else. */
@@ -252,15 +256,9 @@ export class RedisStore {
     alsoOld = false,
   ): Promise<HistoryPage | null> {
     const partition = this.partitions.of(deviceId);
-    const answer = await this.call(partition, (redis) =>
-      redis.sluiceHistoryBuffer(
-        partition.headKey,
-        deviceId,
-        after.epoch,
-        String(after.offset),
-        String(maxPublications),
-        alsoOld ? '1' : '0',
-      ),
+    const args = [after.epoch, String(after.offset), String(maxPublications), alsoOld ? '1' : '0'];
+    const answer = await this.pace.run(`${deviceId} ${args.join(' ')}`, () =>
+      this.call(partition, (redis) => redis.sluiceHistoryBuffer(partition.headKey, deviceId, ...args)),
     );
     const limits = historyLimits(this.config.rooms);
     return answer === null ? null : readHistoryPage(deviceId, answer, after, maxPublications, limits);

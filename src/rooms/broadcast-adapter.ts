@@ -128,6 +128,8 @@ export interface BroadcastReceiver {
   onReset(state: RoomState): void;
   /** A device became known; called once per device, and only after {@link BroadcastAdapter.watchDevices}. */
   onDevice(deviceId: string): void;
+  /** Somebody watches by pattern: every device may count. */
+  readonly watchesPatterns?: boolean;
 }
 
 /** A range of history. */

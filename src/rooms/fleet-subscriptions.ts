@@ -102,6 +102,11 @@ export class FleetSubscriptions {
     }
   }
 
+  /** Somebody watches by pattern. */
+  get hasPatterns(): boolean {
+    return this.byMember.size > 0;
+  }
+
   /** Patterns of a connection. */
   patternsOf(member: Member): string[] {
     return [...(this.byMember.get(member)?.keys() ?? [])];

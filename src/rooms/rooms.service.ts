@@ -68,6 +68,10 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     return this.registry.roomCount;
   }
 
+  get watchesPatterns(): boolean {
+    return this.fleet.hasPatterns;
+  }
+
   /** Subscriptions of local connections. */
   get subscriptionCount(): number {
     return this.registry.subscriptionCount;

@@ -134,6 +134,21 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
     await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'cut-off', 100)));
     stage.redisLinks[cutOff]!.refuse();
     await eventuallyAsync(async () => (await degraded(holder)) === 1);
+    // It asks the broker for what is watched there, and not for the fleet: for that of whoever comes, too.
+    const filters = (scope: string): Promise<number> =>
+      holder.metric('sluice_ingest_away_filters', { scope });
+    await eventuallyAsync(async () => (await filters('watched')) === 3);
+    await stage.device.publish('devices/came-later/status', '{"online":true,"ts":7}', { retain: true });
+    const late = own(await holder.connect({ claims: { deviceIds: ['came-later'] } }));
+    expect((await late.next('device_status')).lastSeen).toBe(7);
+    await stage.device.publish('devices/came-later/telemetry', '7');
+    await reaches(late, 'came-later', 7);
+    await eventuallyAsync(async () => (await filters('watched')) === 6);
+    expect(await filters('fleet')).toBe(0);
+    const byPattern = own(await holder.connect({ claims: { deviceIds: ['nobody-*'] } }));
+    byPattern.send({ type: 'subscribe', pattern: 'nobody-*' });
+    await byPattern.next('subscribed', (answer) => 'pattern' in answer);
+    await eventuallyAsync(async () => (await filters('fleet')) === 3);
     await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'cut-off', counting.sent + 200)));
     stage.redisLinks[cutOff]!.heal();
     await eventuallyAsync(async () => (await degraded(holder)) === 0);
