@@ -14,14 +14,15 @@ import { demandSystemPackages } from './setup/system-packages.js';
 
 /**
  * Folders of each tier. The chaos tier runs the faults in full length (the others run a short form of them), and what devices and instances
- * do with the times that the documents promise, which the others only report. What reads the sources and runs nothing of them is linting
- * (`npm run lint:rules`), and no part of `npm test`.
+ * do with the times that the documents promise, which the others only report. The scale tier prints the whole table of docs/scaling.md. What
+ * reads the sources and runs nothing of them is linting (`npm run lint:rules`), and no part of `npm test`.
  */
 const TIERS = {
   unit: ['src/', 'scripts/', 'client/', 'page/', 'bench/'],
   int: ['test/(?!e2e/|chaos/|rules/)'],
   e2e: ['test/e2e/'],
   chaos: ['test/chaos/', 'test/devices/'],
+  scale: ['test/scale/'],
   rules: ['test/rules/'],
 };
 const STRICT = {
@@ -58,7 +59,7 @@ const { code } = await runCommand(
     ...(tier === 'rules' ? [] : [`^${escaped(root)}test/rules/`]),
     ...leftOut.map((file) => `^${escaped(join(root, file))}$`),
   ],
-  { env: { ...process.env, ...(tier === 'chaos' ? STRICT : {}) } },
+  { env: { ...process.env, ...(tier === 'chaos' ? STRICT : tier === 'scale' ? { SCALE: 'full' } : {}) } },
 );
 process.exitCode = code;
 
