@@ -165,7 +165,9 @@ export function topicsWhileAway(
   max = MAX_WATCHED_FILTERS,
 ): { readonly scope: 'watched' | 'fleet'; readonly subscriptions: SessionMessages['subscriptions'] } {
   const few =
-    max < 0 || watched.byPattern || watched.size > max ? null : messages.subscriptionsFor(watched.deviceIds(), max);
+    max < 0 || watched.byPattern || watched.size > max
+      ? null
+      : messages.subscriptionsFor(watched.deviceIds(), max);
   return few === null
     ? { scope: 'fleet', subscriptions: messages.subscriptions }
     : { scope: 'watched', subscriptions: few };
@@ -314,7 +316,9 @@ class LocalIngest {
       this.takesFew = true;
       this.topics = this.wanted();
       this.changing = false;
-      this.logger.warn('The broker does not take the topics of what is watched: reading those of all devices');
+      this.logger.warn(
+        'The broker does not take the topics of what is watched: reading those of all devices',
+      );
       this.session.changeSubscriptions(liveSubscriptions(this.topics));
     }
   }

@@ -58,7 +58,9 @@ export function contextFor({ context, config }: IngestParts, routes: readonly Ro
 }
 
 /** Subscriptions to live messages, without the retained ones. */
-export function liveSubscriptions({ subscriptions }: Pick<SessionMessages, 'subscriptions'>): SubscriptionOptions[] {
+export function liveSubscriptions({
+  subscriptions,
+}: Pick<SessionMessages, 'subscriptions'>): SubscriptionOptions[] {
   return subscriptions.map(({ filter, qos }) => ({ filter, qos, retainHandling: 2 }));
 }
 

@@ -39,22 +39,17 @@ export class RetainedPass {
   read(wanted: Pick<SessionMessages, 'subscriptions'> = this.messages): void {
     background('ingest', this.stop());
     const { parts } = this;
-    const reader = new RetainedReader(
-      contextFor(parts, this.messages.routes),
-      wanted,
-      this.clientId,
-      () => {
-        this.reader = undefined;
-        this.state.end();
-        // If the store is lost, this is repeated after the return.
-        background(
-          'ingest',
-          this.messages.applyMetadataFile().catch(() => undefined),
-        );
-        this.stopFollowing = this.messages.followMetadataFile();
-        this.done();
-      },
-    );
+    const reader = new RetainedReader(contextFor(parts, this.messages.routes), wanted, this.clientId, () => {
+      this.reader = undefined;
+      this.state.end();
+      // If the store is lost, this is repeated after the return.
+      background(
+        'ingest',
+        this.messages.applyMetadataFile().catch(() => undefined),
+      );
+      this.stopFollowing = this.messages.followMetadataFile();
+      this.done();
+    });
     this.reader = reader;
     reader.start();
   }

@@ -40,7 +40,9 @@ export function deviceTopics(
     return null;
   }
   const covered = (topic: string): boolean => filters.some((filter) => covers(filter, topic));
-  const single = [...exact].map(([filter, qos]) => ({ filter, qos })).filter(({ filter }) => !covered(filter));
+  const single = [...exact]
+    .map(([filter, qos]) => ({ filter, qos }))
+    .filter(({ filter }) => !covered(filter));
   return [...disjoint, ...single];
 }
 

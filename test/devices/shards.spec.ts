@@ -126,4 +126,31 @@ describe('INGEST_SHARDS and ROLE', () => {
     promised(gap, 2_000);
     expect(dashboard.all('upstream')).toEqual([]);
   }, 60_000);
+
+  // The last test: it ends the others, and has the namespace for itself.
+  it('goes from one reader to several by a rolling update: who divides otherwise waits, and reads on what is queued', async () => {
+    await Promise.all([...readers, edge].map((one) => one.stop()));
+    const { INGEST_SHARDS: _shards, ROLE: _role, ...env } = stage.env(1);
+    const before = own(await startSluice({ env }));
+    const after = own(await startSluice({ env: { ...env, INGEST_SHARDS: '2' } }));
+    expect(await shardsOf(after)).toEqual([]);
+    await eventuallyAsync(async () => (await after.metric('sluice_ingest_conflict')) === 1);
+    const watching = own(await after.connect({ claims: { deviceIds: SITES.map((site) => `${site}.d`) } }));
+    await watching.next('subscribed');
+    await watching.next('snapshot'); // what comes before it is in it
+    const counting = countAll();
+    await Promise.all(SITES.map((site) => reaches(watching, `${site}.d`, 50)));
+    await before.stop();
+    await eventuallyAsync(async () => (await shardsOf(after)).join() === '0,1');
+    const sent = counting.map((one) => one.sent);
+    await Promise.all(SITES.map((site, at) => reaches(watching, `${site}.d`, sent[at]! + 50)));
+    const counts = await Promise.all(counting.map((one) => one.stop()));
+    for (const [at, site] of SITES.entries()) {
+      await reaches(watching, `${site}.d`, counts[at]! - 1);
+      const received = telemetryOf(watching, `${site}.d`).map(({ payload }) => payload as number);
+      // In the moment in which both subscriptions take a message it may come twice; none is lost.
+      expect([...new Set(received)].sort((one, other) => one - other)).toEqual(numbers(counts[at]!));
+    }
+    expect(watching.all('upstream')).toEqual([]);
+  }, 60_000);
 });
