@@ -4,7 +4,6 @@ import { readFileSync } from 'node:fs';
 import { WebSocket } from 'ws';
 import { parse } from 'yaml';
 import {
-  type ClientState,
   SluiceClient,
   type SluiceClientOptions,
   type SluiceError,
@@ -625,17 +624,6 @@ describe('the client library', () => {
       closeAll(4002, 'token expired');
       await until(() => client.state.name === 'closed');
       expect(client.state).toMatchObject({ code: 4002, reason: expect.stringMatching(/token/) });
-    });
-
-    it('is noticed within ten seconds of silence', async () => {
-      const client = start();
-      await client.subscribe([id('a')]).ready;
-      const states: ClientState[] = [];
-      client.on('state', (state) => states.push(state));
-      proxy.stall();
-      await until(() => client.state.name === 'waiting', 30_000);
-      expect(states[0]).toMatchObject({ name: 'waiting', code: 1006 });
-      proxy.heal();
     });
   });
 
