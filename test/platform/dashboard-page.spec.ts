@@ -72,10 +72,10 @@ describe('the dashboard page', () => {
       qos: 1,
     });
 
-  /** A page of its own, which shows what the token grants. */
-  async function open(claims: TokenClaims, options: BrowserContextOptions = {}): Promise<WatchedPage> {
-    const watched = await browser.open(options);
-    own({ stop: () => watched.page.context().close() });
+  /** A page of its own, which shows what the token grants; with options, in a profile of its own. */
+  async function open(claims: TokenClaims, options?: BrowserContextOptions): Promise<WatchedPage> {
+    const watched = await (options === undefined ? browser.tab() : browser.open(options));
+    own({ stop: () => (options === undefined ? watched.page : watched.page.context()).close() });
     await watched.page.goto(await link(claims));
     return watched;
   }
@@ -138,6 +138,7 @@ describe('the dashboard page', () => {
     await page.reload();
     await tile(page, id('a')).waitFor();
     const other = await page.context().newPage();
+    own({ stop: () => other.close() });
     await other.goto(page.url());
     await other.getByLabel('Access token').fill(`Bearer ${await signToken({ deviceIds: [id('a')] })}`);
     await other.getByRole('button', { name: 'Connect' }).click();

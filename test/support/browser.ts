@@ -1,4 +1,10 @@
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import {
+  type Browser,
+  type BrowserContext,
+  type BrowserContextOptions,
+  chromium,
+  type Page,
+} from 'playwright-core';
 
 const CHROMIUM = process.env['CHROMIUM_PATH'] ?? '/usr/bin/chromium';
 
@@ -25,10 +31,19 @@ export interface WatchedPage {
 
 /** A browser for several tests; each page has a profile of its own. */
 export class TestBrowser {
+  private profile: Promise<BrowserContext> | undefined;
+
   private constructor(readonly browser: Browser) {}
 
   static async start(): Promise<TestBrowser> {
     return new TestBrowser(await chromium.launch({ executablePath: CHROMIUM, args: FLAGS }));
+  }
+
+  /** A tab of the profile that all tabs share, which costs less: a session of the dashboard is that of its tab. */
+  async tab(): Promise<WatchedPage> {
+    this.profile ??= this.browser.newContext({ viewport: { width: 1280, height: 800 } });
+    const page = await (await this.profile).newPage();
+    return { page, ...watch(page) };
   }
 
   async open(options: BrowserContextOptions = {}): Promise<WatchedPage> {
