@@ -55,6 +55,15 @@ export const rows = {
       '- `sluice top refused`: who is refused, and why; `--kind devices|tokens|origins|addresses`',
       '- `sluice instances`: versions, who reads, who has Redis',
     ]),
+    graph('Round trip to clients', 's', [
+      [quantile(0.5, 'sluice_client_round_trip_seconds'), 'p50'],
+      [quantile(0.99, 'sluice_client_round_trip_seconds'), 'p99'],
+    ]),
+    graph('Time in Redis, p99', 's', [[quantile(0.99, 'sluice_redis_call_seconds'), 'p99']]),
+    graph('Age of what devices say, by their clocks', 's', [
+      [quantile(0.5, 'sluice_device_time_age_seconds'), 'p50'],
+      [quantile(0.99, 'sluice_device_time_age_seconds'), 'p99'],
+    ]),
     graph('Bytes that wait, by instance', 'bytes', [
       [`topk(5, ${sum(select('sluice_delivery_queue_bytes'), 'instance')})`, '{{instance}}'],
     ]),

@@ -56,10 +56,14 @@ export class DeliveryContext {
       const now = performance.now();
       for (const receivedMono of this.received) {
         // Another machine's receipt is known by its wall clock only.
-        this.metrics.latency.observe(Math.max(0, now - receivedMono) / 1000);
+        const tookMs = Math.max(0, now - receivedMono);
+        let traceparent: string | undefined;
         if (tracing.on) {
-          tracing.start('delivery', { kind: 'producer', startMs: Date.now() - (now - receivedMono) }).end();
+          const span = tracing.start('delivery', { kind: 'producer', startMs: Date.now() - tookMs });
+          span.end();
+          ({ traceparent } = span);
         }
+        this.metrics.observeLatency(tookMs / 1000, traceparent);
       }
       this.received.length = 0;
     }

@@ -240,6 +240,10 @@ export class DeviceMessages implements SessionMessages, Says {
       return;
     }
     this.retained.sawStatus(deviceId, online, hasTime);
+    // What a will says is as old as the connection.
+    if (hasTime && online && !retained) {
+      this.states.saidTime(ts, receivedAt);
+    }
     const status: DeviceStatus = {
       isOnline: online,
       lastSeen: hasTime ? ts : receivedAt,

@@ -55,6 +55,11 @@ export class SessionStates {
     mirrorGauge(metrics.silenceWatched, () => sum(({ silence }) => silence?.size ?? 0));
   }
 
+  /** A device that is online has said when this was. Unix ms. */
+  saidTime(ts: number, receivedAt: number): void {
+    this.metrics.deviceTimeAge.observe(Math.max(0, receivedAt - ts) / 1_000);
+  }
+
   /** @param owns whether the session reads a device */
   make(
     sink: DeviceSink,

@@ -106,6 +106,10 @@ export class ConnectionLifecycle implements ConnectionOwner, TimerActions {
     }
   }
 
+  onRoundTrip({ rttMs }: Connection): void {
+    this.metrics.roundTrip.observe(rttMs / 1_000);
+  }
+
   onUnsolicitedPong(connection: Connection): void {
     if (connection.state !== ConnectionState.Pending || this.allowEarly(connection)) {
       this.dispatcher.pong(connection);

@@ -4,17 +4,19 @@ import type { Gauge } from 'prom-client';
 import { CONFIG, type Config } from '../config/config.js';
 import { isManagementExposed, ManagementGuard } from '../http/management.js';
 import { Metrics } from './metrics.js';
+import { OPEN_METRICS_TYPE, takesOpenMetrics } from './open-metrics.js';
 import { Recent } from './recent.js';
 
 const MIB = 1024 * 1024;
 /** Age of the cached text when the endpoint is public: it takes some ms of the event loop, and no scraper needs it more often. */
 const EXPOSED_MAX_AGE_MS = 1_000;
 
-/** `/metrics`: Prometheus text, or a small JSON summary if JSON is accepted. */
+/** `/metrics`: OpenMetrics where it is asked for, Prometheus text, or a small JSON summary if JSON is accepted. */
 @Controller('metrics')
 @UseGuards(ManagementGuard)
 export class MetricsController {
   private readonly text: Recent<string>;
+  private readonly openMetrics: Recent<string>;
 
   constructor(
     @Inject(CONFIG) config: Config,
@@ -22,12 +24,18 @@ export class MetricsController {
   ) {
     const maxAgeMs = isManagementExposed(config) ? EXPOSED_MAX_AGE_MS : 0;
     this.text = new Recent(() => metrics.registry.metrics(), maxAgeMs);
+    this.openMetrics = new Recent(() => metrics.openMetricsText(), maxAgeMs);
   }
 
   @Get()
   async read(@Req() request: Request, @Res() response: Response): Promise<void> {
     response.setHeader('Cache-Control', 'no-store');
     response.vary('Accept');
+    if (takesOpenMetrics(request.headers.accept)) {
+      response.setHeader('Content-Type', OPEN_METRICS_TYPE);
+      response.end(await this.openMetrics.get());
+      return;
+    }
     // Text first: the default without a preference.
     if (request.accepts(['text/plain', 'application/json']) === 'application/json') {
       response.json(await this.summary());

@@ -2,6 +2,7 @@ import { totalmem } from 'node:os';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { containedErrors, WALLS } from '../logging/walls.js';
 import { version } from '../logging/version.js';
+import { Exemplars, toOpenMetrics } from './open-metrics.js';
 import { TopLists } from './top-lists.js';
 
 const PREFIX = 'sluice_';
@@ -11,6 +12,8 @@ const LAG_PRECISION_MS = 20;
 const LATENCY_BUCKETS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** Seconds; devices answer in milliseconds, or after the work is done. */
 const REPLY_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+/** Seconds; from a clock that is right to a device that tells of yesterday. */
+const AGE_BUCKETS_S = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600, 86_400];
 const BROADCAST_BUCKETS_S = [
   0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05,
 ];
@@ -278,6 +281,24 @@ export class Metrics {
     LATENCY_BUCKETS_S,
   );
 
+  /** Traces of deliveries, for the scrapers that take them. */
+  private readonly latencyExemplars = new Exemplars(`${PREFIX}delivery_latency_seconds`, LATENCY_BUCKETS_S);
+  readonly roundTrip = this.histogram(
+    'client_round_trip_seconds',
+    'Round trip of the heartbeat to clients',
+    REPLY_BUCKETS_S,
+  );
+  readonly redisCall = this.histogram(
+    'redis_call_seconds',
+    'Time of a script call that stores publications, from its sending to its answer',
+    LATENCY_BUCKETS_S,
+  );
+  readonly deviceTimeAge = this.histogram(
+    'device_time_age_seconds',
+    'Age of what a device says when it is received, by its own `ts`, where the topic or the layout has one: status messages of devices that are online',
+    AGE_BUCKETS_S,
+  );
+
   readonly clientMessages = this.counter(
     'client_messages_total',
     'Messages of clients by type and outcome (ok or an error code)',
@@ -479,6 +500,18 @@ export class Metrics {
 
   private counter(name: string, help: string, labelNames: string[] = []): Counter {
     return new Counter({ name: PREFIX + name, help, labelNames, registers: [this.registry] });
+  }
+
+  /** @param traceparent of a delivery that is traced */
+  observeLatency(seconds: number, traceparent: string | undefined): void {
+    this.latency.observe(seconds);
+    if (traceparent !== undefined) {
+      this.latencyExemplars.note(seconds, traceparent);
+    }
+  }
+
+  async openMetricsText(): Promise<string> {
+    return toOpenMetrics(await this.registry.metrics(), [this.latencyExemplars]);
   }
 
   /** Registers what reads `sluice_kept` of one `what`; only one part of the program registers each. */

@@ -441,8 +441,13 @@ export class RedisStore {
       this.metrics.redisBatches.inc();
       const finished = batch.kept === null ? 0 : batch.kept.end - ROOM_FOR_HEAD;
       this.metrics.redisBatchBytes.inc(batch.bytes.length + finished);
+      const sentMs = performance.now();
+      return sent.then((reply) => {
+        this.metrics.redisCall.observe((performance.now() - sentMs) / 1_000);
+        return reply;
+      });
     }
-    return sent;
+    return null;
   }
 
   private flush(): void {

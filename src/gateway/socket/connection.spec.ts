@@ -27,6 +27,7 @@ async function connected(): Promise<{ connection: Connection; peer: Socket }> {
       new Outbound(connection.socket, context, { onSlow: nothing, onFailed: nothing }),
     onFrame: nothing,
     onPing: nothing,
+    onRoundTrip: nothing,
     onUnsolicitedPong: nothing,
     onFragment: nothing,
     onSlow: nothing,

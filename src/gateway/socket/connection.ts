@@ -30,6 +30,8 @@ export interface ConnectionOwner {
   createOutbound(connection: Connection): Outbound;
   onFrame(connection: Connection, data: Buffer, isBinary: boolean): void;
   onPing(connection: Connection, data: Buffer): void;
+  /** A pong has answered the ping; `rttMs` is new. */
+  onRoundTrip(connection: Connection): void;
   /** A pong that answers no ping. */
   onUnsolicitedPong(connection: Connection): void;
   /** A fragment of a message. */
@@ -240,6 +242,7 @@ export class Connection
       case 'pong':
         if (this.awaitsPong) {
           this.rttMs = processMs() - this.pingedMs;
+          owner.onRoundTrip(this);
         } else {
           owner.onUnsolicitedPong(this);
         }
