@@ -4,7 +4,7 @@
  * 64 KiB, MQTT 5. Build first, then: node bench/micro/ingest-reader.js [messages in millions, default 3]
  */
 import { Duplex } from 'node:stream';
-import { IngestLink } from '../../dist/modules/mqtt/ingest-session.js';
+import { IngestLink } from '../../dist/modules/mqtt/ingest-link.js';
 import { jsonValue } from '../../dist/modules/devices/json-check.js';
 import { TopicRouter } from '../../dist/modules/mqtt/topic-router.js';
 

@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.js';
 import type { Metrics } from '../metrics/metrics.js';
-import type { IngestContext, IngestSession, SubscriptionOptions } from '../mqtt/ingest-session.js';
+import type { IngestContext } from '../mqtt/ingest-link.js';
+import type { IngestSession, SubscriptionOptions } from '../mqtt/ingest-session.js';
 import { type Route, TopicRouter } from '../mqtt/topic-router.js';
 import type { DeviceSink, Division, SharedStore } from './ports.js';
 import type { RetainedState } from './retained-state.js';

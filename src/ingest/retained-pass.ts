@@ -1,5 +1,6 @@
 import { background, walled } from '../logging/walls.js';
-import { type IngestContext, IngestSession } from '../mqtt/ingest-session.js';
+import type { IngestContext } from '../mqtt/ingest-link.js';
+import { IngestSession } from '../mqtt/ingest-session.js';
 import { contextFor, type SessionMessages, type SharedIngestParts } from './ingest.js';
 import type { DeviceSink } from './ports.js';
 import { RetainedState } from './retained-state.js';

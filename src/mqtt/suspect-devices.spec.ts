@@ -1,4 +1,4 @@
-import { SuspectDevices } from './command-publisher.js';
+import { SuspectDevices } from './suspect-devices.js';
 
 describe(SuspectDevices.name, () => {
   let nowMs = 0;

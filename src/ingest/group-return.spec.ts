@@ -1,5 +1,5 @@
 import { jest } from '@jest/globals';
-import { GroupReturn } from './shared-ingest.js';
+import { GroupReturn } from './group-return.js';
 
 /** Notes at which markers pass when the test says so. */
 class Notes {
