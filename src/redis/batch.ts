@@ -100,7 +100,7 @@ export function encodeBatch(
   for (const operation of operations) {
     const part = byId.get(operation.deviceId);
     if (part === undefined) {
-      byId.set(operation.deviceId, { deviceId: operation.deviceId, operations: [operation], firstTag: 0 });
+      byId.set(operation.deviceId, new DevicePart(operation));
     } else {
       part.operations.push(operation);
     }
@@ -120,10 +120,18 @@ export function encodeBatch(
 }
 
 /** The operations of one device. The tag of each is the same when the batch is sent again, whichever way it goes. */
-interface DevicePart {
+class DevicePart {
   readonly deviceId: string;
   readonly operations: Operation[];
-  firstTag: number;
+  firstTag = 0;
+  /** Of its head, and the bytes of its records, if they go by a head that is kept. */
+  place = -1;
+  recordBytes = 0;
+
+  constructor(first: Operation) {
+    this.deviceId = first.deviceId;
+    this.operations = [first];
+  }
 }
 
 /** Takes publications to rooms whose heads are kept; the others are the rest, and their heads are forgotten. */
@@ -133,26 +141,28 @@ function takeKept(
   again: boolean,
   rest: DevicePart[],
 ): KeptPart {
-  const taken: { part: DevicePart; place: number; recordBytes: number }[] = [];
+  const taken: DevicePart[] = [];
   let size = 0;
   for (const part of devices) {
-    const recordBytes = again ? -1 : bytesOfOneBlock(part.operations);
-    const place = recordBytes === -1 ? -1 : rooms.find(part.deviceId, recordBytes, now);
-    if (place === -1) {
+    part.recordBytes = again ? -1 : bytesOfOneBlock(part.operations);
+    part.place = part.recordBytes === -1 ? -1 : rooms.find(part.deviceId, part.recordBytes, now);
+    if (part.place === -1) {
       rooms.forget(part.deviceId);
       rest.push(part);
     } else {
-      taken.push({ part, place, recordBytes });
-      size += KeptRooms.sizeOf(part.deviceId, recordBytes);
+      taken.push(part);
+      size += KeptRooms.sizeOf(part.deviceId, part.recordBytes);
     }
   }
   const messages: DeviceMessage[] = [];
   const bytes = rooms.memoryFor(ROOM_FOR_HEAD + size);
   let at = ROOM_FOR_HEAD;
-  for (const { part, place, recordBytes } of taken) {
-    const publications = part.operations as DeviceMessage[];
-    at = rooms.write(place, publications, recordBytes, part.firstTag, bytes, at);
-    messages.push(...publications);
+  for (const { operations, place, recordBytes, firstTag } of taken) {
+    const publications = operations as DeviceMessage[];
+    at = rooms.write(place, publications, recordBytes, firstTag, bytes, at);
+    for (const publication of publications) {
+      messages.push(publication);
+    }
   }
   const { stamp, listsWatched } = rooms;
   return { stamp, listsWatched, rooms: taken.length, bytes, end: at, messages };
