@@ -248,6 +248,13 @@ export const rows = {
         '{{instance}}',
       ],
     ]),
+    graph('Redis: reads of rooms that wait, and how many may be under way', 'short', [
+      [sum(select('sluice_redis_reads_waiting'), 'instance'), 'wait {{instance}}'],
+      [max(select('sluice_redis_read_limit'), 'instance'), 'limit {{instance}}'],
+    ]),
+    graph('Topics read for itself while Redis is away', 'short', [
+      [sum(select('sluice_ingest_away_filters'), 'instance'), '{{instance}}'],
+    ]),
     graph('Redis: publications under way', 'short', [
       [sum(select('sluice_redis_pending_operations'), 'instance'), '{{instance}}'],
     ]),
