@@ -51,7 +51,7 @@ export class LeasedIngest extends Ingest {
     super();
     const { config, instance, metrics, upstream } = parts;
     this.grace = new UpstreamGrace(upstream);
-    this.shares = new Shares(instance, leases.length);
+    this.shares = new Shares(instance, leases.length, config.redis.leaseMs);
     this.notes = new IngestNotes(parts, {
       connected: () => background('ingest', this.look()),
       note: (note) => this.heard(note),
@@ -209,7 +209,7 @@ export class LeasedIngest extends Ingest {
       if (mayAttend) {
         this.shares.told(await this.readers.attend(parts.instance, held));
       } else if (this.attending) {
-        this.shares.left(parts.instance);
+        this.shares.told(new Map());
         await this.readers.leave(parts.instance);
       }
       this.attending = mayAttend;

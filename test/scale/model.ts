@@ -87,7 +87,7 @@ export function spread(instances: number, shards: number): number[] {
   const held = new Map(Array.from({ length: instances }, (_, at) => [`i${at}`, 0]));
   for (let free = shards; free > 0;) {
     for (const [name, has] of held) {
-      const shares = new Shares(name, shards);
+      const shares = new Shares(name, shards, 1_500);
       shares.told(new Map(held));
       if (free > 0 && has < shares.own) {
         held.set(name, has + 1);
