@@ -77,18 +77,26 @@ export class RetainedPass {
   }
 }
 
-/** After this much silence the broker is assumed to have sent all retained messages. */
+/** After this much silence the broker is asked whether it has sent all retained messages. */
 const QUIET_MS = 1_000;
+/** A broker that answers nothing in this much silence has sent all of them, too. */
+const MAX_QUIET_MS = 10_000;
+/** Nobody subscribes to it: what matters of the answer is that it comes behind what the broker had queued. */
+const NO_TOPIC = 'sluice/retained/end';
 
 /**
  * Reads the retained messages once, on a short session of its own at QoS 0. Not through the live subscription: at QoS 1 a broker sends no
  * more of them than its queue holds (Mosquitto: 1 020 of 5 000 with its defaults) and meanwhile drops live messages of the same queue. At
  * QoS 0 all of them come, as fast as the connection allows.
+ *
+ * Silence alone is not their end: a broker of 2 500 000 of them, or its machine, does something else for a second now and then. After it the
+ * broker is asked for an answer that comes behind what it had queued; when nothing else came before it, that was all.
  */
 export class RetainedReader {
   private readonly session: IngestSession;
   private timer: NodeJS.Timeout | undefined;
   private lastAt = 0;
+  private connections = 0;
   private ended = false;
 
   /** @param onDone all retained messages were read; not called after {@link stop} */
@@ -110,7 +118,10 @@ export class RetainedReader {
       },
       {
         up: () => this.waitForQuiet(),
-        down: () => clearTimeout(this.timer),
+        down: () => {
+          clearTimeout(this.timer);
+          this.connections += 1;
+        },
         retained: () => {
           this.lastAt = performance.now();
         },
@@ -130,15 +141,30 @@ export class RetainedReader {
 
   private waitForQuiet(): void {
     this.lastAt = performance.now();
-    const check = walled('ingest', (): void => {
-      const leftMs = QUIET_MS - (performance.now() - this.lastAt);
-      if (leftMs > 0) {
-        this.timer = setTimeout(check, Math.ceil(leftMs));
-      } else if (!this.ended) {
+    this.connections += 1;
+    this.check();
+  }
+
+  private readonly check = walled('ingest', (): void => {
+    const { connections, lastAt } = this;
+    const quietMs = performance.now() - lastAt;
+    if (quietMs < QUIET_MS) {
+      this.timer = setTimeout(this.check, Math.ceil(QUIET_MS - quietMs));
+      return;
+    }
+    const answered = (): void => {
+      if (this.ended || connections !== this.connections) {
+        return;
+      }
+      clearTimeout(this.timer);
+      if (lastAt === this.lastAt) {
         background('ingest', this.stop());
         this.onDone();
+      } else {
+        this.check();
       }
-    });
-    check();
-  }
+    };
+    this.timer = setTimeout(walled('ingest', answered), MAX_QUIET_MS - QUIET_MS);
+    background('ingest', this.session.unsubscribe([NO_TOPIC]).then(answered));
+  });
 }
