@@ -1,4 +1,5 @@
 import { Fifo } from '../delivery/fifo.js';
+import { background } from '../logging/walls.js';
 
 /** Reads under way at once: at first, and most. */
 const FIRST_WINDOW = 8;
@@ -62,7 +63,7 @@ export class ReadPace {
       this.queue.push({
         send: () => {
           this.asked.delete(what);
-          this.send(read).then(resolve, reject);
+          background('redis', this.send(read).then(resolve, reject));
         },
       });
     });
