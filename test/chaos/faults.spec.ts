@@ -3,6 +3,7 @@ import { brokerKilled } from './faults/broker-killed.js';
 import { halfOpenSubscriber } from './faults/half-open-subscriber.js';
 import { haltingMachine } from './faults/halting-machine.js';
 import { killedInstances } from './faults/killed-instances.js';
+import { killedShards } from './faults/killed-shards.js';
 import { noFault } from './faults/no-fault.js';
 import { partitionedInstance } from './faults/partitioned-instance.js';
 import { reconnectStorm } from './faults/reconnect-storm.js';
@@ -52,6 +53,22 @@ describe('three instances with MQTT_INGEST=leased', () => {
   fault('notice a half-open subscriber connection, and fill the gap', halfOpenSubscriber);
   fault('lose nothing that the broker acknowledged before it was killed', (title) => brokerKilled(title, {}));
 });
+
+// Their short form is test/devices/shards.spec.ts.
+if (FULL) {
+  describe('instances with INGEST_SHARDS', () => {
+    for (const [instances, shards] of [
+      [2, 2],
+      [2, 3],
+      [3, 4],
+    ] as const) {
+      fault(
+        `lose and double nothing when each of ${instances} that read ${shards} shards is killed in turn`,
+        (title) => killedShards(title, instances, shards),
+      );
+    }
+  });
+}
 
 describe('three instances with MQTT_INGEST=shared', () => {
   fault('deliver everything once', (title) => noFault(title, { ingest: 'shared' }, true));
