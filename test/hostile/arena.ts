@@ -69,6 +69,7 @@ const TOLERANCE: Record<string, number> = {
   sluice_devices_known: 6,
   sluice_ingest_lag_seconds: 1,
   sluice_ingest_backlog_seconds: 1,
+  sluice_ingest_shard_backlog_seconds: 1,
   sluice_ingest_unacknowledged_messages: 5,
   sluice_redis_pending_operations: 5,
 };
@@ -375,7 +376,7 @@ export class Arena {
 }
 
 /** Remembered up to their bounds, and not given back. */
-const CACHED = /^sluice_kept\{what="(tokens|topics)"\}/;
+const CACHED = /^sluice_kept\{what="(tokens|topics|room_heads|top)"\}/;
 
 /** Values of all gauges of Sluice's own but caches, summed over labels. */
 async function gauges(instance: Instance): Promise<Map<string, number>> {
