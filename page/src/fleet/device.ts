@@ -159,13 +159,16 @@ export class Device {
     return this.haystackFor.text;
   }
 
-  /** A publication for the line of the tile; older ones come from a rewind. */
+  /** A publication for the line of the tile; older ones come from a rewind, which may bring one again. */
   sample(message: Telemetry): void {
     const samples = (this.samples ??= []);
-    samples.push({ t: message.serverTs, payload: message.payload });
-    const { length } = samples;
-    if (length > 1 && (samples[length - 2] as Sample).t > message.serverTs) {
-      samples.sort((a, b) => a.t - b.t);
+    const { serverTs: t, payload } = message;
+    let at = samples.length;
+    while (at > 0 && (samples[at - 1] as Sample).t > t) {
+      at -= 1;
+    }
+    if (samples[at - 1]?.t !== t) {
+      samples.splice(at, 0, { t, payload });
     }
     const oldest = (samples.at(-1) as Sample).t - SPARK_MS - 5_000;
     while (samples.length > SAMPLES || (samples.length > 2 && (samples[1] as Sample).t < oldest)) {

@@ -21,7 +21,7 @@ const DELIVERY: Delivery = { mode: 'latest', maxRateHz: 5, meta: 'once' };
 const IDS_AT_ONCE = 500;
 /** Devices of one request for the last minute. */
 const MINUTES_AT_ONCE = 60;
-/** How long the last minute may take to come. */
+/** How long the last minute may take to come, from the server's answer on. */
 const MINUTE_COMES_MS = 10_000;
 
 /**
@@ -173,20 +173,14 @@ export class Fleet extends Store {
       some.forEach((id) => (this.ensure(id).samples = []));
       const minute = this.client.subscribe(some, { ...DELIVERY, rewind: { ms: SPARK_MS } });
       minute.on('telemetry', (message) => {
-        const device = this.devices.get(message.deviceId);
-        const last = device?.telemetry;
-        // What is newer comes to the tile by itself.
-        if (
-          last !== undefined &&
-          (last.epoch !== message.epoch || message.offset < last.offset || device?.samples?.length === 0)
-        ) {
-          device?.sample(message);
+        // The newest values come by the other subscription too; what was before them by this one alone.
+        if (!this.taken(message)) {
+          this.devices.get(message.deviceId)?.sample(message);
           this.mark(message.deviceId);
-        } else if (last === undefined) {
-          this.heard(message);
         }
       });
-      setTimeout(() => minute.close(), MINUTE_COMES_MS);
+      const comes = (): void => void setTimeout(() => minute.close(), MINUTE_COMES_MS);
+      void minute.ready.then(comes, comes);
     }
   }
 
@@ -254,10 +248,16 @@ export class Fleet extends Store {
   private heard(message: Telemetry): void {
     this.meter.publications += 1;
     this.meter.skipped += message.skipped ?? 0;
+    this.taken(message);
+  }
+
+  /** @returns false where it is not newer than what is known of the device */
+  private taken(message: Telemetry): boolean {
     const device = this.ensure(message.deviceId);
     const isFirst = device.telemetry === undefined;
     const { meta } = device;
-    if (device.take(message)) {
+    const isNewer = device.take(message);
+    if (isNewer) {
       if (meta !== device.meta) {
         this.named();
       } else if (isFirst) {
@@ -265,6 +265,7 @@ export class Fleet extends Store {
       }
       this.mark(message.deviceId);
     }
+    return isNewer;
   }
 
   private shownBy(state: DeviceState): void {
