@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import type { IngestOutcome } from '../rooms/broadcast-adapter.js';
 import { MemoryEdgeNodes } from '../rooms/edge-nodes.js';
 import type { DeviceSink, StoreMode } from './ports.js';
@@ -50,6 +51,37 @@ describe('LocalSink', () => {
     await sink.setMeta('a', Buffer.from('{}'));
 
     expect(shown).toEqual(['a 1', 'b fill 2', 'a true', 'a meta {}']);
+  });
+
+  // An instance that changed from the topics of what is watched to those of the fleet showed a message twice.
+  it('shows a message once that comes for two filters, while others take the place of those that are there', () => {
+    publish('a', '1');
+    publish('a', '1');
+    sink.filtersChange();
+    for (const payload of ['2', '2', '3', '3', '3']) {
+      publish('a', payload);
+    }
+    publish('b', '3');
+
+    expect(shown).toEqual(['a 1', 'a 1', 'a 2', 'a 3', 'a 3', 'b 3']);
+    expect(outcomes.filter(([, outcome]) => outcome === 'duplicate')).toEqual([
+      ['2', 'duplicate'],
+      ['3', 'duplicate'],
+    ]);
+  });
+
+  it('takes nothing for a copy a little after they have', () => {
+    jest.useFakeTimers();
+    try {
+      sink.filtersChange();
+      sink.filtersChanged();
+      jest.advanceTimersByTime(2_000);
+      publish('a', '1');
+      publish('a', '1');
+      expect(shown).toEqual(['a 1', 'a 1']);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   it('holds everything on the way back, unsettled, and shows it in order when the store is lost again', async () => {

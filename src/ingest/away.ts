@@ -228,6 +228,7 @@ class LocalIngest {
         refused: () => this.readFleet(),
         down: () => {
           this.changing = false;
+          this.sink.filtersChanged();
           this.downBeforeUp += 1;
           if (this.downBeforeUp >= MAX_DOWN_BEFORE_UP) {
             this.readFleet();
@@ -298,12 +299,14 @@ class LocalIngest {
     this.topics = this.wanted();
     const isNew = this.topics.scope === 'watched';
     this.changing = true;
+    this.sink.filtersChange();
     this.session.changeSubscriptions(
       liveSubscriptions(this.topics).map((one) =>
         isNew && !before.has(one.filter) ? { ...one, retainHandling: 0 } : one,
       ),
       () => {
         this.changing = false;
+        this.sink.filtersChanged();
         if (!isNew) {
           this.retained.readNew();
         }
@@ -319,7 +322,8 @@ class LocalIngest {
       this.logger.warn(
         'The broker does not take the topics of what is watched: reading those of all devices',
       );
-      this.session.changeSubscriptions(liveSubscriptions(this.topics));
+      this.sink.filtersChange();
+      this.session.changeSubscriptions(liveSubscriptions(this.topics), () => this.sink.filtersChanged());
     }
   }
 
@@ -339,6 +343,9 @@ class LocalIngest {
 /** Of a pattern, whose coming and going changes no room by itself, too. */
 const versionOf = ({ version, byPattern }: WatchedDevices): number => 2 * version + (byPattern ? 1 : 0);
 
+/** What the broker had queued before it let the filters of before go arrives within this time. */
+const COPIES_MS = 2_000;
+
 /** What a device said while it is not decided whether the store or this instance shows it. */
 interface Held {
   readonly deviceId: string;
@@ -355,6 +362,9 @@ interface Held {
  */
 export class LocalSink implements DeviceSink {
   private held: Held[] | null = null;
+  /** By device, the last message, where the next one may be its copy. */
+  private copies: Map<string, Buffer> | null = null;
+  private copiesTimer: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly rooms: DeviceSink,
@@ -366,6 +376,10 @@ export class LocalSink implements DeviceSink {
   }
 
   publish(message: DeviceMessage): void {
+    if (this.copies !== null && this.isCopy(message, this.copies)) {
+      message.settle('duplicate');
+      return;
+    }
     if (this.held === null && this.store.mode === 'local') {
       this.rooms.publish(message);
       return;
@@ -404,6 +418,23 @@ export class LocalSink implements DeviceSink {
     return this.takeOne(deviceId, () => this.rooms.setMeta(deviceId, meta));
   }
 
+  /**
+   * Other filters take the place of those that are subscribed. For a moment both match, and many brokers deliver a message once for each: until
+   * {@link filtersChanged} and a little longer, a message that repeats the one before it of its device is a copy, and not shown.
+   */
+  filtersChange(): void {
+    clearTimeout(this.copiesTimer);
+    this.copies ??= new Map();
+  }
+
+  filtersChanged(): void {
+    clearTimeout(this.copiesTimer);
+    this.copiesTimer = setTimeout(
+      walled('ingest', () => (this.copies = null)),
+      COPIES_MS,
+    );
+  }
+
   /** From now on nothing is shown, until {@link release} or {@link drop}. */
   hold(): void {
     this.held ??= [];
@@ -411,6 +442,7 @@ export class LocalSink implements DeviceSink {
 
   /** The store shows what is held. */
   drop(): void {
+    clearTimeout(this.copiesTimer);
     const held = this.held ?? [];
     this.held = null;
     held.forEach((one) => one.drop());
@@ -436,6 +468,15 @@ export class LocalSink implements DeviceSink {
         this.take(one);
       }
     });
+  }
+
+  private isCopy({ deviceId, payload }: DeviceMessage, last: Map<string, Buffer>): boolean {
+    if (last.get(deviceId)?.equals(payload) === true) {
+      last.delete(deviceId);
+      return true;
+    }
+    last.set(deviceId, Buffer.from(payload)); // a copy: the payload's memory is that of all that came with it
+    return false;
   }
 
   private takeOne(deviceId: string, set: () => Promise<StateOutcome>): Promise<StateOutcome> {
