@@ -132,6 +132,19 @@ describe('the main job, end to end', () => {
     expect(problems).toEqual([]);
   });
 
+  // The question was laid out at the end of the page for the moment before it was opened, and a phone scrolled there to its button.
+  it('asks where one is: the question takes no place in the page', async () => {
+    const { page } = await open();
+    await page.goto(`${sluice.url}/`);
+    await page.getByLabel('Access token').waitFor();
+    const display = await page.evaluate<string>(`(() => {
+      const question = document.body.appendChild(document.createElement('dialog'));
+      question.className = 'card other-session';
+      return getComputedStyle(question).display;
+    })()`);
+    expect(display).toBe('none');
+  });
+
   it('does not ask where the link brings the token that is open, or where nothing is open', async () => {
     const link = `${sluice.url}/#token=${await signToken({ deviceIds: ['press-4'] })}`;
     const { page } = await open();

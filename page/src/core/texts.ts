@@ -42,6 +42,7 @@ const table = {
   'connection.gaps': ['Gaps', 'Lücken'],
   'connection.gapsNote': ['values that are missing for good', 'Werte, die für immer fehlen'],
   'connection.tokenEnds': ['Access ends', 'Zugang endet'],
+  'connection.for': ['for {span}', 'seit {span}'],
   'connection.in': ['in {span}', 'in {span}'],
   'connection.ended': ['ended', 'beendet'],
   'connection.renewedByItself': ['renewed by itself', 'wird von selbst verlängert'],
@@ -66,12 +67,12 @@ const table = {
     'Der Server hat die Verbindung beendet. Unten stehen die zuletzt bekannten Werte.',
   ],
   'banner.1008': [
-    'The server has ended this connection because of too many messages.',
-    'Der Server hat diese Verbindung wegen zu vieler Nachrichten beendet.',
+    'The server has ended this connection because of too many messages. The values below are the last known ones.',
+    'Der Server hat diese Verbindung wegen zu vieler Nachrichten beendet. Unten stehen die zuletzt bekannten Werte.',
   ],
   'banner.1009': [
-    'The server has refused a message that is too big.',
-    'Der Server hat eine zu große Nachricht abgelehnt.',
+    'The server has refused a message that is too big. The values below are the last known ones.',
+    'Der Server hat eine zu große Nachricht abgelehnt. Unten stehen die zuletzt bekannten Werte.',
   ],
 
   'renew.title': ['Access', 'Zugang'],

@@ -43,12 +43,16 @@ export function DeviceScreen({ session, id }: { session: Session; id: string }) 
           </p>
         </div>
         <div class="device-state">
-          <State device={device} session={session} now={now} />
-          <p class="age">
-            {device.updatedAt === undefined
-              ? t('tile.noValue')
-              : t('tile.updated', { age: formatAge(Math.max(0, now - device.updatedAt)) })}
-          </p>
+          {state.denied === undefined && (
+            <>
+              <State device={device} session={session} now={now} />
+              <p class="age">
+                {device.updatedAt === undefined
+                  ? t('tile.noValue')
+                  : t('tile.updated', { age: formatAge(Math.max(0, now - device.updatedAt)) })}
+              </p>
+            </>
+          )}
           {session.fleet.watched.ids.has(id) && (
             <button
               class="button"

@@ -16,10 +16,10 @@ export function Granted({ session, arranged }: { session: Session; arranged: Arr
       t('granted.tooMany', { shown: formatCount(arranged.counts.all), n: formatCount(tooMany.length) }),
     );
   }
-  if (others > 0) {
+  if (others > 0 && claims.canRead) {
     lines.push(t('granted.refused', { n: formatCount(others) }));
   }
-  if (!claims.canRead) {
+  if (!claims.canRead && arranged.counts.all > 0) {
     lines.push(t('granted.noRead'));
   }
   return lines.length === 0 ? null : (
@@ -65,6 +65,13 @@ export function EmptyFleet({
       </div>
     );
   }
+  if (!claims.canRead) {
+    return (
+      <div class="empty">
+        <p class="empty-title">{t('granted.noRead')}</p>
+      </div>
+    );
+  }
   return (
     <div class="empty">
       <p class="empty-title">{t('empty.title')}</p>
@@ -75,7 +82,7 @@ export function EmptyFleet({
       ) : (
         <p>{t('empty.noGrants')}</p>
       )}
-      <p>{t('empty.hint')}</p>
+      {claims.patterns.length > 0 && <p>{t('empty.hint')}</p>}
     </div>
   );
 }

@@ -36,6 +36,7 @@ export function Row(props: ItemProps) {
         <a href={addressOf(device.id)} data-stop tabIndex={isStop ? 0 : -1} title={device.id}>
           <bdi class="name">{device.name}</bdi>
         </a>
+        {device.name !== device.id && <bdi class="id">{device.id}</bdi>}
       </h3>
       <State device={device} session={session} now={now} />
       <p class="place">

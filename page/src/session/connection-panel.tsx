@@ -1,4 +1,4 @@
-import { formatAge, formatCount, formatDateTime, formatRate, formatSpan } from '../core/format.js';
+import { formatCount, formatDateTime, formatRate, formatSpan } from '../core/format.js';
 import { useStore, useTick } from '../core/store.js';
 import { t } from '../core/texts.js';
 import { app } from './app-state.js';
@@ -12,7 +12,11 @@ export function ConnectionPanel({ session }: { session: Session }) {
   const { link, meter, claims } = session;
   const trip = meter.roundTripMs;
   const facts: [string, string, string?][] = [
-    [t('connection.state'), linkText(session).text, formatAge(Date.now() - link.since)],
+    [
+      t('connection.state'),
+      linkText(session).text,
+      t('connection.for', { span: formatSpan(Date.now() - link.since) }),
+    ],
     [
       t('connection.roundTrip'),
       trip === undefined ? '–' : `${formatCount(Math.max(1, trip))} ms`,
@@ -50,7 +54,7 @@ export function ConnectionPanel({ session }: { session: Session }) {
       </dl>
       {session.complaint !== undefined && (
         <p class="complaint">
-          {t('connection.lastError')} <bdi>{session.complaint.message.slice(0, 200)}</bdi>
+          {t('connection.lastError')} <bdi>{withoutJson(session.complaint.message).slice(0, 200)}</bdi>
         </p>
       )}
       <div class="actions">
@@ -65,6 +69,11 @@ export function ConnectionPanel({ session }: { session: Session }) {
       </div>
     </div>
   );
+}
+
+/** The reason of a closed connection may be for programs, which know from it when to come back. */
+function withoutJson(message: string): string {
+  return message.replace(/ \(\{.*\}\)$/s, '');
 }
 
 /** A column for each of the last seconds. */

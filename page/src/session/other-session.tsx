@@ -1,4 +1,4 @@
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { t } from '../core/texts.js';
 import { app } from './app-state.js';
 
@@ -8,7 +8,8 @@ import { app } from './app-state.js';
  */
 export function OtherSession({ user, current }: { user: string | undefined; current: string | undefined }) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  // In the step of the drawing: what is painted before would be scrolled to, where it lies in the page.
+  useLayoutEffect(() => dialog.current?.showModal(), []);
   return (
     <dialog
       class="card other-session"

@@ -13,6 +13,7 @@ export function SignIn({ reason, loginUrl }: { reason: SignInReason; loginUrl: s
     const token = cleanToken(input.current?.value ?? '');
     if (token.split('.').length !== 3) {
       setMalformed(true);
+      input.current?.focus();
       return;
     }
     app.open(token);
