@@ -86,6 +86,10 @@ export class Device {
     if (position?.epoch === epoch && offset !== position.offset + 1 + skipped) {
       return offset <= position.offset;
     }
+    if (position?.offset && position.epoch !== epoch) {
+      // Of a device of which nothing was known in the new epoch there is no snapshot.
+      this.hearings.forEach((hearing) => this.broken(hearing));
+    }
     this.position = positionOf(message);
     this.shown = true;
     if (isAfter(latest.telemetry, message)) {

@@ -296,6 +296,11 @@ class Subscriptions:
             if message.offset > position.offset:
                 self._resume(device)
             return
+        if position is not None and position.offset > 0 and position.epoch != message.epoch:
+            # Of a device of which nothing was known in the new epoch there is no snapshot.
+            for hearing in device.all_hearings():
+                if hearing.heard is not None and not hearing.awaits_rewind:
+                    device.gap(hearing)
         device.position = message.position
         device.shown = True
         known = device.state.telemetry

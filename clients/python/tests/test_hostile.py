@@ -102,6 +102,27 @@ def publication(offset: int, **more: Any) -> str:
     return json.dumps({**message, **more})
 
 
+async def test_tells_of_a_gap_where_numbers_begin_anew_without_a_snapshot() -> None:
+    # A store came back empty: of a device of which nothing is known there is no snapshot, and what was missed was not told.
+    async def script(websocket: Any, count: int) -> None:
+        await websocket.send(CONNECTED)
+        number = json.loads(await websocket.recv())["id"]
+        await websocket.send(json.dumps({"type": "subscribed", "id": number, "rooms": [room("a")], "denied": []}))
+        await websocket.send('{"type":"snapshot","devices":[]}')
+        for message in [publication(1), publication(1, epoch="f"), publication(2, epoch="f")]:
+            await websocket.send(message)
+        await websocket.wait_closed()
+
+    async with against(script) as sluice:
+        heard: list[Any] = []
+        subscription = sluice.subscribe(["a"])
+        subscription.on(Gap, lambda _: heard.append("gap"))
+        subscription.on(Telemetry, lambda message: heard.append((message.epoch, message.offset)))
+        while len(heard) < 4:
+            await asyncio.sleep(0.01)
+        assert heard == [("e", 1), "gap", ("f", 1), ("f", 2)]
+
+
 HOSTILE = [
     "no JSON",
     "[]",
