@@ -4,7 +4,7 @@ import { formatAge, formatMoment, formatSpan } from '../core/format.js';
 import { route } from '../core/route.js';
 import { useStore, useTick } from '../core/store.js';
 import { t } from '../core/texts.js';
-import { freshnessOf, standingOf } from '../fleet/freshness.js';
+import { freshnessOf, heardUntil, standingOf } from '../fleet/freshness.js';
 import { State } from '../fleet/tile.js';
 import type { Session } from '../session/session.js';
 import { ChartPanel } from './chart-panel.js';
@@ -27,7 +27,11 @@ export function DeviceScreen({ session, id }: { session: Session; id: string }) 
   const freshness = freshnessOf(device, session.way, now);
   const isOld = freshness.name !== 'fresh' && freshness.name !== 'never';
   return (
-    <div class={isOld ? 'device old' : 'device'} data-device-id={id} data-state={standingOf(device, now)}>
+    <div
+      class={isOld ? 'device old' : 'device'}
+      data-device-id={id}
+      data-state={standingOf(device, heardUntil(session.way, now))}
+    >
       <nav aria-label={t('device.path')}>
         <a class="back" href={route.wayBack}>
           <span aria-hidden="true">←</span> {t('fleet.title')}

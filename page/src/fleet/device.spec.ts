@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { Telemetry } from '../../../client/src/index.js';
 import { arrange, inOrder, lookOf } from './arrange.js';
 import { Device } from './device.js';
-import { freshnessOf, standingOf } from './freshness.js';
+import { freshnessOf, heardUntil, standingOf } from './freshness.js';
 import { pathsOf } from './paths.js';
 
 const telemetry = (offset: number, payload: unknown = offset, epoch = 'e'): Telemetry => ({
@@ -72,6 +72,10 @@ describe('a device', () => {
     device.take(telemetry(3));
     expect(freshnessOf(device, well, 4_000).name).toBe('fresh');
     expect(freshnessOf(device, well, 40_000)).toEqual({ name: 'quiet', since: 3_000 });
+    expect(standingOf(device, heardUntil(well, 40_000))).toBe('stale');
+    // Half a minute after the connection was lost, all devices were called quiet.
+    expect(standingOf(device, heardUntil({ ...well, lostAt: 5_000 }, 40_000))).toBe('unknown');
+    expect(standingOf(device, heardUntil({ ...well, upstreamDownAt: 5_000 }, 40_000))).toBe('unknown');
     device.setStatus({ ...status(false, 5_000), reason: 'silence' });
     expect(freshnessOf(device, well, 6_000)).toEqual({ name: 'silence', since: 5_000 });
     device.setStatus(status(false, 5_000));

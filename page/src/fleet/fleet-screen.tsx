@@ -8,6 +8,7 @@ import type { Session } from '../session/session.js';
 import { type Arranged, arrange, type Look, lookOf } from './arrange.js';
 import type { Device } from './device.js';
 import { EmptyFleet, Granted } from './granted.js';
+import { heardUntil } from './freshness.js';
 import { Lines } from './lines.js';
 import { Row } from './row.js';
 import { Tile } from './tile.js';
@@ -95,9 +96,10 @@ function useArranged(session: Session, look: Look): Arranged {
       timer.current = undefined;
     };
   }, [fleet]);
-  const moment = Math.floor(meter.serverNow() / LOOK_AGAIN_MS);
+  const now = heardUntil(session.way, meter.serverNow());
+  const moment = Math.floor(now / LOOK_AGAIN_MS);
   const key = JSON.stringify(look);
-  return useMemo(() => arrange(fleet.byName, look, meter.serverNow()), [fleet, version, key, moment]);
+  return useMemo(() => arrange(fleet.byName, look, now), [fleet, version, key, moment]);
 }
 
 /** The way back from a device leads to where one was. */

@@ -47,9 +47,15 @@ export function ownFreshness({ status, updatedAt, intervalMs }: Device, now: num
   return isQuiet ? { name: 'quiet', since: updatedAt } : { name: 'fresh' };
 }
 
+/** The last moment at which a device could be heard here: later silence is not its own. */
+export function heardUntil({ lostAt = Infinity, upstreamDownAt = Infinity }: Way, now: number): number {
+  return Math.min(now, lostAt, upstreamDownAt);
+}
+
 /** What a device is called in lists and filters. */
 export type Standing = 'online' | 'offline' | 'stale' | 'unknown';
 
+/** @param now as {@link heardUntil} says */
 export function standingOf(device: Device, now: number): Standing {
   if (device.status?.isOnline === false) {
     return 'offline';

@@ -3,7 +3,7 @@ import { addressOf } from '../core/route.js';
 import { unitOf } from '../core/payload.js';
 import { t } from '../core/texts.js';
 import { preferences } from '../session/preferences.js';
-import { freshnessOf, standingOf } from './freshness.js';
+import { freshnessOf, heardUntil, standingOf } from './freshness.js';
 import { Spark } from './spark.js';
 import { type ItemProps, State, useShown } from './tile.js';
 
@@ -27,7 +27,7 @@ export function Row(props: ItemProps) {
     <article
       class={`row${isOld ? ' old' : ''}`}
       data-device-id={device.id}
-      data-state={standingOf(device, now)}
+      data-state={standingOf(device, heardUntil(session.way, now))}
       aria-labelledby={`row-${index}`}
       aria-posinset={index + 1}
       aria-setsize={total}

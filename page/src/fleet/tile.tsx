@@ -7,7 +7,7 @@ import { t } from '../core/texts.js';
 import { preferences } from '../session/preferences.js';
 import type { Session } from '../session/session.js';
 import type { Device } from './device.js';
-import { freshnessOf, ownFreshness, standingOf } from './freshness.js';
+import { freshnessOf, heardUntil, ownFreshness, standingOf } from './freshness.js';
 import { Spark } from './spark.js';
 
 /** Fields of a tile besides the one that is shown big. */
@@ -37,7 +37,7 @@ export function Tile(props: ItemProps) {
   useShown(props);
   const { session, device, index, total, isStop } = props;
   const now = session.meter.serverNow();
-  const standing = standingOf(device, now);
+  const standing = standingOf(device, heardUntil(session.way, now));
   const freshness = freshnessOf(device, session.way, now);
   const isOld = freshness.name !== 'fresh' && freshness.name !== 'never';
   const primary = device.primary(preferences.pinOf(device.kind));
@@ -82,7 +82,7 @@ export function Tile(props: ItemProps) {
 }
 
 export function State({ device, session, now }: { device: Device; session: Session; now: number }) {
-  const standing = standingOf(device, now);
+  const standing = standingOf(device, heardUntil(session.way, now));
   const { name } = freshnessOf(device, session.way, now);
   const own = ownFreshness(device, now);
   const text =
