@@ -294,7 +294,8 @@ describe('the dashboard page', () => {
 
   it('fits a phone, whatever a device sends, without serious findings', async () => {
     const long = `long-${'x'.repeat(110)}`;
-    await describeDevice(long, { name: 'مضخة المياه', location: '東京'.repeat(40) });
+    const commands = [{ action: 'x'.repeat(300) }];
+    await describeDevice(long, { name: 'مضخة المياه', location: '東京'.repeat(40), commands });
     await say(long, {
       text: 'word '.repeat(200),
       rtl: 'שלום',
@@ -314,6 +315,8 @@ describe('the dashboard page', () => {
     for (const name of [long, 'wide', 'empty']) {
       await devicePage(page, name);
       expect(await width()).toBeLessThanOrEqual(390);
+      const send = await page.getByRole('button', { name: 'Send' }).boundingBox();
+      expect(send!.x + send!.width).toBeLessThanOrEqual(390);
     }
     await devicePage(page, 'wide');
     expect(await page.locator('.fields-panel tbody tr').count()).toBe(200);
