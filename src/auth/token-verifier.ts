@@ -152,7 +152,10 @@ export class TokenVerifier {
     const { tokens } = this.metrics.top.refused;
     if (refusal.reason !== 'missing' && tokens.due()) {
       const sha256 = hash('sha256', token, 'hex').slice(0, HASH_DIGITS);
-      tokens.refused(subjectOf(token) ?? `sha256:${sha256}`, refusal.reason, {
+      // Of a token with a bad signature anybody may have written the name.
+      const isSigned = refusal.reason === 'expired' || refusal.reason === 'revoked';
+      const subject = isSigned ? subjectOf(token) : undefined;
+      tokens.refused(subject ?? `sha256:${sha256}`, refusal.reason, {
         detail: refusal.message,
         hash: sha256,
       });
@@ -180,9 +183,7 @@ export class TokenVerifier {
   }
 }
 
-/**
- * Whom a token that is not good names, for the list of who is refused: nobody has checked it. Undefined where it names nobody.
- */
+/** Whom a token names that is signed and not good any more, for the list of who is refused. Undefined where it names nobody. */
 function subjectOf(token: string): string | undefined {
   if (token.length > MAX_READ_CHARACTERS) {
     return undefined;
