@@ -229,7 +229,10 @@ describe(Transformer.name, () => {
       await reload(content);
       expect(payload('a', '{"t":1}')).toBe('{"t":2}');
       expect(logged.mock.calls).toEqual([
-        [`TRANSFORM_FILE is not taken, what was there before goes on: ${said}`],
+        [
+          `TRANSFORM_FILE is not taken, what was there before goes on: ${said}`,
+          { file: 'TRANSFORM_FILE', reason: said },
+        ],
       ]);
       // Each outcome is there from the beginning, at 0.
       expect((await metrics.fileReloads.get()).values).toMatchObject([

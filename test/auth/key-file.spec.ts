@@ -181,7 +181,10 @@ describe('keys in a file', () => {
     expect(await outcome(token(rsa, { kid: 'a' }))).toBe('good');
     expect(revoked).toBe(0);
     expect(told.mock.calls).toEqual([
-      [expect.stringContaining(`JWT_JWKS_FILE is not taken, what was there before goes on: `)],
+      [
+        expect.stringContaining(`JWT_JWKS_FILE is not taken, what was there before goes on: `),
+        { file: 'JWT_JWKS_FILE', reason: expect.any(String) },
+      ],
     ]);
     expect(told.mock.calls[0]?.[0]).toContain(said);
     expect(await reloads('refused')).toBe(1);
@@ -195,7 +198,12 @@ describe('keys in a file', () => {
     mounted.update({});
     await tenSeconds();
     expect(await outcome(token(rsa))).toBe('good');
-    expect(told.mock.calls).toEqual([[expect.stringContaining('cannot be read (ENOENT)')]]);
+    expect(told.mock.calls).toEqual([
+      [
+        expect.stringContaining('cannot be read (ENOENT)'),
+        { file: 'JWT_JWKS_FILE', reason: expect.any(String) },
+      ],
+    ]);
   });
 
   it('are not taken from a file that is just being written', async () => {
@@ -247,7 +255,9 @@ describe('keys in a file', () => {
     expect(await outcome(token(ec))).toBe('good');
     mounted.update({ key: '{' });
     await auth.reloads.run();
-    expect(told.mock.calls).toEqual([[expect.stringContaining('must be JSON')]]);
+    expect(told.mock.calls).toEqual([
+      [expect.stringContaining('must be JSON'), { file: 'JWT_JWKS_FILE', reason: 'must be JSON' }],
+    ]);
   });
 
   it('must be good at the start', () => {

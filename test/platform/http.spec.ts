@@ -23,11 +23,7 @@ describe('HTTP', () => {
   });
 
   it('gives metrics as Prometheus text by default', async () => {
-    for (const accept of [
-      '*/*',
-      'text/plain',
-      'application/openmetrics-text;version=1.0.0,text/plain;q=0.5,*/*;q=0.1',
-    ]) {
+    for (const accept of ['*/*', 'text/plain']) {
       const response = await app.get('/metrics', { headers: { accept } });
       expect(response.headers.get('content-type')).toMatch(/^text\/plain; version=0\.0\.4/);
       const text = await response.text();
@@ -35,6 +31,15 @@ describe('HTTP', () => {
       expect(text).toContain('process_resident_memory_bytes');
       expect(text).toContain('nodejs_eventloop_lag_p99_seconds');
     }
+  });
+
+  it('gives OpenMetrics to whoever asks for that, as Prometheus does', async () => {
+    const accept = 'application/openmetrics-text;version=1.0.0,text/plain;q=0.5,*/*;q=0.1';
+    const response = await app.get('/metrics', { headers: { accept } });
+    expect(response.headers.get('content-type')).toMatch(/^application\/openmetrics-text; version=1\.0\.0/);
+    const text = await response.text();
+    expect(text).toContain('sluice_connections_open 0');
+    expect(text.endsWith('# EOF\n')).toBe(true);
   });
 
   it('gives exactly the small summary to whoever asks for JSON', async () => {
