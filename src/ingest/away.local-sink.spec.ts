@@ -84,6 +84,19 @@ describe('LocalSink', () => {
     }
   });
 
+  it('leaves no timer behind when it ends, also where its connection is lost after that', () => {
+    jest.useFakeTimers();
+    try {
+      sink.filtersChange();
+      sink.filtersChanged();
+      sink.drop();
+      sink.filtersChanged();
+      expect(jest.getTimerCount()).toBe(0);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   it('holds everything on the way back, unsettled, and shows it in order when the store is lost again', async () => {
     sink.hold();
     publish('a', '1');

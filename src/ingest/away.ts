@@ -428,6 +428,9 @@ export class LocalSink implements DeviceSink {
   }
 
   filtersChanged(): void {
+    if (this.copies === null) {
+      return;
+    }
     clearTimeout(this.copiesTimer);
     this.copiesTimer = setTimeout(
       walled('ingest', () => (this.copies = null)),
@@ -443,6 +446,7 @@ export class LocalSink implements DeviceSink {
   /** The store shows what is held. */
   drop(): void {
     clearTimeout(this.copiesTimer);
+    this.copies = null;
     const held = this.held ?? [];
     this.held = null;
     held.forEach((one) => one.drop());
