@@ -74,12 +74,14 @@ describe('who reads device topics, in Redis', () => {
   });
 
   describe(RedisIngestReaders.name, () => {
-    const readers = (lifeMs = LEASE_MS): RedisIngestReaders =>
+    const readers = (lifeMs = 60_000): RedisIngestReaders =>
       new RedisIngestReaders(instance.adapter.leasePlace, lifeMs);
 
+    // The list of all expired with the shortest lease of those in it, with whom had a longer one.
     it('tells everyone who may read and what each holds, without those who left or are silent', async () => {
       await readers().attend('a', 2);
       await readers(1).attend('silent', 1);
+      await new Promise((resolve) => setTimeout(resolve, 5)); // twice its lease, and more
       await eventually(
         async () => !(await readers().attend('b', 0)).has('silent'),
         'the end of the silent one',

@@ -14,7 +14,10 @@ end
 local clock = call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 call('HSET', key, instance, ARGV[4] .. ':' .. string.format('%.0f', now + life))
-call('PEXPIRE', key, 2 * life)
+-- The one with the longest lease decides: a shorter one beside it must not take the others' entries along.
+if call('PTTL', key) < 2 * life then
+  call('PEXPIRE', key, 2 * life)
+end
 local all, living = call('HGETALL', key), {}
 for at = 1, #all, 2 do
   local held, ends = string.match(all[at + 1], '^(%d+):(%d+)$')
