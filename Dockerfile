@@ -49,7 +49,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=6 \
 # Node itself is process 1: SIGTERM reaches it, and it drains.
 ENTRYPOINT ["node", "dist/main.js"]
 # Last, so that a new revision costs no layer.
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Sluice" \
       org.opencontainers.image.description="The control layer between an MQTT broker and live dashboards" \
