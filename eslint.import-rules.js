@@ -52,6 +52,22 @@ const OUTERMOST = {
   message: 'Only src/app.module.ts imports src/redis: it is the place that chooses.',
 };
 
+/** Within src/redis: connections know no rooms, rooms know no port but their own. */
+const REDIS = [
+  {
+    target: './src/redis/connection',
+    from: './src/redis',
+    except: ['./connection'],
+    message: 'src/redis/connection stands below the other folders of src/redis.',
+  },
+  {
+    target: './src/redis/rooms',
+    from: './src/redis',
+    except: ['./connection', './rooms'],
+    message: 'src/redis/rooms may import src/redis/connection alone: the adapter above them joins the parts.',
+  },
+];
+
 /** A package that only some files may name. */
 const CONFINED = [
   {
@@ -86,7 +102,10 @@ export const importRules = [
     rules: {
       'import-x/no-restricted-paths': [
         'error',
-        { zones: [...folderZones(), OUTERMOST], basePath: fileURLToPath(new URL('.', import.meta.url)) },
+        {
+          zones: [...folderZones(), OUTERMOST, ...REDIS],
+          basePath: fileURLToPath(new URL('.', import.meta.url)),
+        },
       ],
     },
   },

@@ -4,11 +4,11 @@ import { background } from '../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
 import type { BroadcastReceiver, LastHeard, RoomState } from '../rooms/broadcast-adapter.js';
 import { MemoryBroadcastAdapter } from '../rooms/memory/memory-adapter.js';
-import type { AttachedRoom } from './attached-room.js';
-import type { AttachedRooms } from './attached-rooms.js';
-import type { DeviceWatch } from './device-watch.js';
-import type { RedisStore } from './redis-store.js';
-import type { StoreNodes } from './cluster.js';
+import type { AttachedRoom } from './rooms/attached-room.js';
+import type { AttachedRooms } from './rooms/attached-rooms.js';
+import type { DeviceWatch } from './rooms/device-watch.js';
+import type { RedisStore } from './rooms/redis-store.js';
+import type { StoreNodes } from './rooms/cluster.js';
 
 /** Log lines of the adapter. */
 export interface AdapterLog {

@@ -7,8 +7,8 @@ import {
   type OwnRecord,
 } from '../gateway/commands/command-keys.js';
 import { background, walled } from '../logging/walls.js';
-import { slotOf } from './partitions.js';
-import type { ScriptedRedis, StorePlace } from './scripts.js';
+import { slotOf } from './connection/partitions.js';
+import type { ScriptedRedis, StorePlace } from './connection/scripts.js';
 
 /** Interval at which lost connections are noticed, and what was not stored is tried again. */
 const TICK_MS = 250;

@@ -1,5 +1,5 @@
 import { IngestLease, type LeasePhase, type LeaseState } from '../ingest/ports.js';
-import { connectionOf, type StorePlace } from './scripts.js';
+import { connectionOf, type StorePlace } from './connection/scripts.js';
 
 /** The ingest lease in Redis: one key that expires, changed only by redis/lua/lease.lua, which compares the token. */
 export class RedisIngestLease extends IngestLease {

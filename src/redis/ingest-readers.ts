@@ -1,5 +1,5 @@
 import { IngestReaders } from '../ingest/ports.js';
-import { connectionOf, type StorePlace } from './scripts.js';
+import { connectionOf, type StorePlace } from './connection/scripts.js';
 
 /** The instances that may read, in Redis: one hash that expires, changed only by redis/lua/readers.lua. */
 export class RedisIngestReaders extends IngestReaders {

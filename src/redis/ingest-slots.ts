@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { IngestSlots } from '../ingest/ports.js';
-import { connectionOf, type StorePlace } from './scripts.js';
+import { connectionOf, type StorePlace } from './connection/scripts.js';
 
 /** Slots in Redis: one hash that expires when no instance is left, changed only by redis/lua/slots.lua. */
 export class RedisIngestSlots extends IngestSlots {

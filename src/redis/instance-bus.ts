@@ -10,9 +10,9 @@ import {
 import { within } from '../instances/memory-bus.js';
 import { background, tellEach, walled } from '../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
-import type { Partition } from './partitions.js';
-import type { RedisNode } from './redis-node.js';
-import type { ScriptedRedis } from './scripts.js';
+import type { Partition } from './connection/partitions.js';
+import type { RedisNode } from './rooms/redis-node.js';
+import type { ScriptedRedis } from './connection/scripts.js';
 
 /** An instance that does not show itself for this time counts as gone. */
 const LIFE_MS = 15_000;

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { OnModuleDestroy } from '@nestjs/common';
 import { Presence } from '../gateway/door/presence.js';
 import { background, walled } from '../logging/walls.js';
-import type { StorePlace } from './scripts.js';
+import type { StorePlace } from './connection/scripts.js';
 
 const INSTANCE_ID_BYTES = 9;
 /** Bytes of the SHA-256 that stands for a user id in Redis: bounds the keys, and does not reveal the user. */

@@ -25,18 +25,18 @@ import {
   type StateOutcome,
 } from '../rooms/broadcast-adapter.js';
 import { type EdgeNodes, MemoryEdgeNodes } from '../rooms/edge-nodes.js';
-import { AttachedRooms } from './attached-rooms.js';
+import { AttachedRooms } from './rooms/attached-rooms.js';
 import { type AdapterLog, ModeSwitch } from './away.js';
-import { ClusterNodes, type HostPort, SingleNode, type StoreNodes } from './cluster.js';
-import { DeviceWatch } from './device-watch.js';
+import { ClusterNodes, type HostPort, SingleNode, type StoreNodes } from './rooms/cluster.js';
+import { DeviceWatch } from './rooms/device-watch.js';
 import { RedisInstanceBus } from './instance-bus.js';
-import { RedisNode, type StoreNodesEvents } from './redis-node.js';
-import type { Partition } from './partitions.js';
-import { connectTo, RedisAccess } from './link.js';
-import { RedisStore, StoreWriter } from './redis-store.js';
-import { scriptTexts, type StorePlace } from './scripts.js';
-import { checkServer } from './start-checks.js';
-import { identifyStore } from './store-identity.js';
+import { RedisNode, type StoreNodesEvents } from './rooms/redis-node.js';
+import type { Partition } from './connection/partitions.js';
+import { connectTo, RedisAccess } from './connection/link.js';
+import { RedisStore, StoreWriter } from './rooms/redis-store.js';
+import { scriptTexts, type StorePlace } from './connection/scripts.js';
+import { checkServer } from './connection/start-checks.js';
+import { identifyStore } from './connection/store-identity.js';
 
 const STOP_TIMEOUT_MS = 2_000;
 

@@ -9,7 +9,7 @@ import {
 } from '../auth/revocation-store.js';
 import type { Metrics } from '../metrics/metrics.js';
 import { isObject } from '../protocol/json.js';
-import type { StorePlace } from './scripts.js';
+import type { StorePlace } from './connection/scripts.js';
 
 /** Time for which Redis keeps a revocation beyond its end: clocks of instances differ, and each judges by its own. */
 const KEPT_BEYOND_MS = 900_000;

@@ -9,7 +9,7 @@ import {
   readRecord,
   RECORD_HEAD_BYTES,
   writeRecord,
-} from '../../src/redis/wire.js';
+} from '../../src/redis/rooms/wire.js';
 import { mutated, mutations, type Target, target, timed } from './target.js';
 
 /** What a release stored and fanned out: the good bytes that are damaged here. */

@@ -4,7 +4,7 @@ import { correlationOf, IncomingPackets } from '../../src/mqtt/packets.js';
 import { PacketReader } from '../../src/mqtt/packet-reader.js';
 import { type Route, TopicRouter } from '../../src/mqtt/topic-router.js';
 import { isDeviceId } from '../../src/protocol/device-id.js';
-import { PushReader } from '../../src/redis/push-reader.js';
+import { PushReader } from '../../src/redis/connection/push-reader.js';
 import { packet, publishPacket } from '../devices/packets.js';
 import { chunksOf, cuts, mutated, mutations, outcome, type Target, target, timed } from './target.js';
 

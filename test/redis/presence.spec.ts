@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { RedisPresence } from '../../src/redis/presence.js';
-import type { StorePlace } from '../../src/redis/scripts.js';
+import type { StorePlace } from '../../src/redis/connection/scripts.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { type RedisServer, startRedis } from '../support/redis.js';
 import { promised } from '../support/slack.js';

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { loadConfig } from '../../src/config/load-config.js';
-import { encodeBatch, type Operation } from '../../src/redis/batch.js';
-import { FinishedCalls } from '../../src/redis/finished-call.js';
-import { KeptRooms } from '../../src/redis/kept-rooms.js';
-import { Partitions } from '../../src/redis/partitions.js';
-import { scriptTexts, withScripts } from '../../src/redis/scripts.js';
+import { encodeBatch, type Operation } from '../../src/redis/rooms/batch.js';
+import { FinishedCalls } from '../../src/redis/rooms/finished-call.js';
+import { KeptRooms } from '../../src/redis/rooms/kept-rooms.js';
+import { Partitions } from '../../src/redis/connection/partitions.js';
+import { scriptTexts, withScripts } from '../../src/redis/connection/scripts.js';
 import { CONTRACT_LIMITS, publish } from '../contract/broadcast-adapter.contract.js';
 import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
 import { startRedis, type RedisServer } from '../support/redis.js';

@@ -61,13 +61,13 @@ const VIOLATIONS: [why: string, file: string, code: string, rule: string][] = [
   [
     'the gateway knows Redis',
     'src/gateway/example.ts',
-    "import '../redis/redis-url.js';",
+    "import '../redis/connection/redis-url.js';",
     'import-x/no-restricted-paths',
   ],
   [
     'another place than app.module.ts chooses Redis',
     'src/create-app.ts',
-    "import './redis/redis-url.js';",
+    "import './redis/connection/redis-url.js';",
     'import-x/no-restricted-paths',
   ],
   ['rooms speak MQTT', 'src/rooms/example.ts', "import 'mqtt';", 'confined-0/import'],

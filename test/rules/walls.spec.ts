@@ -60,7 +60,7 @@ const REASONED: Readonly<Record<string, string>> = {
   'src/gateway/socket/sparing-web-socket.ts socket.on':
     'listeners of ws, which call Connection.emit: that has the wall',
   'src/gateway/door/upgrade-handler.ts this.server.handleUpgrade': 'called at once, within the upgrade',
-  'src/redis/finished-call.ts FinishedCommand.toWritable':
+  'src/redis/rooms/finished-call.ts FinishedCommand.toWritable':
     'called by ioredis as it writes; it copies bytes that are there',
   'src/dashboard/serve-dashboard.ts app.use': 'called by Express within a try: it is answered 500',
   'src/logging/create-logger.ts pino.formatters.level': 'called within a log line',

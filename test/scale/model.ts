@@ -2,12 +2,12 @@ import { Buffer } from 'node:buffer';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { topicsWhileAway } from '../../src/ingest/away.js';
 import { Shares } from '../../src/ingest/shares.js';
-import type { EncodedBatch } from '../../src/redis/batch.js';
-import type { StoreNodes } from '../../src/redis/cluster.js';
-import type { BatchReply } from '../../src/redis/partition-queue.js';
-import type { Partition } from '../../src/redis/partitions.js';
-import { ReadPace } from '../../src/redis/read-pace.js';
-import { RedisStore, StoreWriter } from '../../src/redis/redis-store.js';
+import type { EncodedBatch } from '../../src/redis/rooms/batch.js';
+import type { StoreNodes } from '../../src/redis/rooms/cluster.js';
+import type { BatchReply } from '../../src/redis/rooms/partition-queue.js';
+import type { Partition } from '../../src/redis/connection/partitions.js';
+import { ReadPace } from '../../src/redis/rooms/read-pace.js';
+import { RedisStore, StoreWriter } from '../../src/redis/rooms/redis-store.js';
 import { testConfig } from '../support/test-config.js';
 import { VirtualTime } from './virtual-time.js';
 

@@ -1,7 +1,7 @@
 -- Stores and fans out what one instance has for one partition, in one step.
 -- KEYS[1] the partition's head. ARGV: 1 run id of this server, 2 fencing token or '', 3 Unix ms (this server's clock) after which it is
--- too late, 4 a name for a new generation, 5 the devices with their operations (redis/batch.ts). A reader that keeps heads of rooms
--- (redis/kept-rooms.ts) adds 6 the stamp under which it keeps them, 7 '1' where few rooms are watched, then for each room of which it keeps
+-- too late, 4 a name for a new generation, 5 the devices with their operations (redis/rooms/batch.ts). A reader that keeps heads of rooms
+-- (redis/rooms/kept-rooms.ts) adds 6 the stamp under which it keeps them, 7 '1' where few rooms are watched, then for each room of which it keeps
 -- one: device id, the room's new state, a block for history and fan-out.
 -- room-state.lua and room-history.lua stand before it. Answers 'F' fenced, 'L' too late, 'A' all accepted, or 'M' and a letter per operation
 -- of 5: a accepted, d duplicate, r refused. With a stamp it answers 'K' where another is true, with nothing done, 'E' where a kept room could

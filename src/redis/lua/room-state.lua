@@ -1,4 +1,4 @@
--- What every script begins with: the names of a partition's keys, and a room's state as bytes (redis/wire.ts reads it).
+-- What every script begins with: the names of a partition's keys, and a room's state as bytes (redis/rooms/wire.ts reads it).
 -- The limits (MAX_PUBLICATIONS, MAX_AGE_MS, MAX_BYTES, EXPIRY_MS, EMPTY_EXPIRY_MS, MAX_DEVICES, PUBLISH) are put in front of this
 -- text when it is loaded, so that no call carries them.
 local FORMAT = 1

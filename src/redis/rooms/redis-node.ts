@@ -1,14 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import { walled } from '../logging/walls.js';
+import { walled } from '../../logging/walls.js';
 import type { EncodedBatch } from './batch.js';
 import { FinishedCalls } from './finished-call.js';
-import { type Connect, Heartbeat, RedisLink } from './link.js';
-import { DEMOTED, MOVED, type ScriptedRedis, TOO_LATE, withScripts } from './scripts.js';
+import { type Connect, Heartbeat, RedisLink } from '../connection/link.js';
+import { DEMOTED, MOVED, type ScriptedRedis, TOO_LATE, withScripts } from '../connection/scripts.js';
 import type { BatchReply } from './partition-queue.js';
-import type { Partition } from './partitions.js';
-import type { MessageSink } from './push-reader.js';
-import { Subscriber } from './subscriber.js';
+import type { Partition } from '../connection/partitions.js';
+import type { MessageSink } from '../connection/push-reader.js';
+import { Subscriber } from '../connection/subscriber.js';
 import { FORMAT_VERSION } from './wire.js';
 
 interface NodeOptions {

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { Redis } from 'ioredis';
-import { contain, walled } from '../logging/walls.js';
+import { contain, walled } from '../../logging/walls.js';
 
 const CR = 0x0d;
 const LF = 0x0a;

@@ -1,4 +1,4 @@
-import type { DeviceMessage } from '../rooms/broadcast-adapter.js';
+import type { DeviceMessage } from '../../rooms/broadcast-adapter.js';
 import { FORMAT_VERSION, RECORD_HEAD_BYTES, writeRecord } from './wire.js';
 
 /** Of a room's head, as room-state.lua packs it. */
@@ -148,7 +148,7 @@ export class KeptRooms {
    * Writes three arguments of publish.lua: the device id, the room's state after publications, and these as a block. The head that is kept
    * is the new one from now on.
    * @param recordBytes of all publications
-   * @param firstTag of the first publication; see encodeBatch in redis/batch.ts
+   * @param firstTag of the first publication; see encodeBatch in redis/rooms/batch.ts
    * @returns where they end
    */
   write(

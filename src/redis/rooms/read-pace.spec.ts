@@ -1,4 +1,4 @@
-import { VirtualTime } from '../../test/scale/virtual-time.js';
+import { VirtualTime } from '../../../test/scale/virtual-time.js';
 import { ReadPace } from './read-pace.js';
 
 /** Cost of one read of history and of one call that stores a batch, in ms of Redis; docs/scaling.md. */

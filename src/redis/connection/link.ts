@@ -1,9 +1,9 @@
 import { Logger } from '@nestjs/common';
 import { Redis, type RedisOptions } from 'ioredis';
-import type { Config } from '../config/config.js';
-import { SecretFiles } from '../files/secret-files.js';
-import { background, walled } from '../logging/walls.js';
-import { Backoff } from '../time/backoff.js';
+import type { Config } from '../../config/config.js';
+import { SecretFiles } from '../../files/secret-files.js';
+import { background, walled } from '../../logging/walls.js';
+import { Backoff } from '../../time/backoff.js';
 import { parseRedisUrl, type RedisAddress } from './redis-url.js';
 import type { ScriptedRedis } from './scripts.js';
 

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import type { Config } from '../config/config.js';
+import type { Config } from '../../config/config.js';
 
 /** Output bytes by which a subscriber may lag, so that the largest publications pass. */
 const MIN_PUBSUB_LIMIT_BYTES = 8 * 1024 * 1024;

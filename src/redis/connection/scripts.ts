@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
-import type { Config } from '../config/config.js';
+import type { Config } from '../../config/config.js';
 
 /** A room of which nothing is known expires after this time without a read; while it is watched, instances read it three times in that time. */
 export const EMPTY_EXPIRY_MS = 60_000;
@@ -115,7 +115,7 @@ export function withScripts(redis: Redis, texts: ReadonlyMap<string, string>): S
 }
 
 function luaText(part: string): string {
-  return readFileSync(new URL(`./lua/${part}.lua`, import.meta.url), 'utf8');
+  return readFileSync(new URL(`../lua/${part}.lua`, import.meta.url), 'utf8');
 }
 
 /** A partition of the store, for other data that is stored with its rooms. */

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Config } from '../config/config.js';
-import { StoreLostError } from '../ingest/ports.js';
-import { contain, walled } from '../logging/walls.js';
-import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
-import type { Position, Rewind } from '../protocol/client-messages.js';
+import type { Config } from '../../config/config.js';
+import { StoreLostError } from '../../ingest/ports.js';
+import { contain, walled } from '../../logging/walls.js';
+import { type Metrics, mirrorGauge } from '../../metrics/metrics.js';
+import type { Position, Rewind } from '../../protocol/client-messages.js';
 import type {
   DeviceMessage,
   DeviceStatus,
@@ -13,9 +13,9 @@ import type {
   MetaBytes,
   TelemetryBase,
   StateOutcome,
-} from '../rooms/broadcast-adapter.js';
-import type { EdgeNodeChange, EdgeNodes } from '../rooms/edge-nodes.js';
-import { historyLimits } from '../rooms/memory/history-log.js';
+} from '../../rooms/broadcast-adapter.js';
+import type { EdgeNodeChange, EdgeNodes } from '../../rooms/edge-nodes.js';
+import { historyLimits } from '../../rooms/memory/history-log.js';
 import { BaseReads } from './base-reads.js';
 import {
   decodeBase,
@@ -30,12 +30,12 @@ import {
 import { ROOM_FOR_HEAD } from './finished-call.js';
 import { KeptRooms } from './kept-rooms.js';
 import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
-import { type Partition, Partitions } from './partitions.js';
+import { type Partition, Partitions } from '../connection/partitions.js';
 import { ReadPace } from './read-pace.js';
 import type { RedisNode } from './redis-node.js';
 import type { StoreNodes } from './cluster.js';
 import type { Operation, StateChange } from './batch.js';
-import { devicesOfPartition, historyIsKept, type StorePlace } from './scripts.js';
+import { devicesOfPartition, historyIsKept, type StorePlace } from '../connection/scripts.js';
 
 /** Wait before a call that failed is sent again. */
 const RETRY_MS = 50;

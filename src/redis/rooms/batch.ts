@@ -1,5 +1,5 @@
-import type { StoreLostError } from '../ingest/ports.js';
-import type { DeviceMessage, DeviceStatus, MetaBytes, StateOutcome } from '../rooms/broadcast-adapter.js';
+import type { StoreLostError } from '../../ingest/ports.js';
+import type { DeviceMessage, DeviceStatus, MetaBytes, StateOutcome } from '../../rooms/broadcast-adapter.js';
 import { ROOM_FOR_HEAD } from './finished-call.js';
 import { KeptRooms } from './kept-rooms.js';
 import { RECORD_HEAD_BYTES, writeRecord } from './wire.js';

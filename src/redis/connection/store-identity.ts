@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { StoreIdentity } from '../ingest/ports.js';
+import type { StoreIdentity } from '../../ingest/ports.js';
 import type { StorePlace } from './scripts.js';
 
 /** The group of releases before this one, whatever their NAMESPACE: kept where readers have slots, so that an upgrade changes nothing. */

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { StoreLostError } from '../ingest/ports.js';
-import { walled } from '../logging/walls.js';
-import type { TelemetryBase } from '../rooms/broadcast-adapter.js';
+import { StoreLostError } from '../../ingest/ports.js';
+import { walled } from '../../logging/walls.js';
+import type { TelemetryBase } from '../../rooms/broadcast-adapter.js';
 
 /** Wait before a read that failed is tried again. */
 const RETRY_MS = 50;

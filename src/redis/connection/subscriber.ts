@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { background, walled } from '../logging/walls.js';
+import { background, walled } from '../../logging/walls.js';
 import { BEATS_PER_TIMEOUT, type Connect, RedisLink } from './link.js';
 import { type MessageSink, takeMessages } from './push-reader.js';
 

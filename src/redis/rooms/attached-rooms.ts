@@ -1,15 +1,15 @@
-import { frameMemory } from '../delivery/text-frame.js';
-import { background, contain, walled } from '../logging/walls.js';
-import type { Metrics } from '../metrics/metrics.js';
-import { BytesIndex } from '../protocol/bytes-index.js';
-import { sliceOf } from '../protocol/view-of.js';
-import type { BroadcastReceiver, RoomState } from '../rooms/broadcast-adapter.js';
+import { frameMemory } from '../../delivery/text-frame.js';
+import { background, contain, walled } from '../../logging/walls.js';
+import type { Metrics } from '../../metrics/metrics.js';
+import { BytesIndex } from '../../protocol/bytes-index.js';
+import { sliceOf } from '../../protocol/view-of.js';
+import type { BroadcastReceiver, RoomState } from '../../rooms/broadcast-adapter.js';
 import { AttachedRoom } from './attached-room.js';
 import { isUnreadable, readFrames } from './wire.js';
-import type { Partition } from './partitions.js';
+import type { Partition } from '../connection/partitions.js';
 import type { RedisStore } from './redis-store.js';
 import { RoomReader } from './room-reader.js';
-import { EMPTY_EXPIRY_MS } from './scripts.js';
+import { EMPTY_EXPIRY_MS } from '../connection/scripts.js';
 
 /** Longest time in which all rooms are read again: it keeps watched rooms from expiring, and finds what lost messages contained. */
 const ROUND_MS = 150_000;

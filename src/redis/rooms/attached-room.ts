@@ -5,9 +5,9 @@ import type {
   Publication,
   RoomOrigin,
   RoomState,
-} from '../rooms/broadcast-adapter.js';
+} from '../../rooms/broadcast-adapter.js';
 import type { Block, FrameSink, StoredState } from './wire.js';
-import type { Partition } from './partitions.js';
+import type { Partition } from '../connection/partitions.js';
 import type { RedisNode } from './redis-node.js';
 
 /** Of performance.now(), Unix ms. */

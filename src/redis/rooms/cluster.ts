@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
-import { background, contain, walled } from '../logging/walls.js';
-import type { Partition } from './partitions.js';
-import { destroy } from './link.js';
+import { background, contain, walled } from '../../logging/walls.js';
+import type { Partition } from '../connection/partitions.js';
+import { destroy } from '../connection/link.js';
 import type { RedisNode } from './redis-node.js';
 
 /** The Redis servers that hold the partitions. */

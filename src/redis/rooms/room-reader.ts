@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { background, contain, walled } from '../logging/walls.js';
-import type { Metrics } from '../metrics/metrics.js';
-import type { Publication } from '../rooms/broadcast-adapter.js';
+import { background, contain, walled } from '../../logging/walls.js';
+import type { Metrics } from '../../metrics/metrics.js';
+import type { Publication } from '../../rooms/broadcast-adapter.js';
 import type { AttachedRoom } from './attached-room.js';
-import type { Partition } from './partitions.js';
+import type { Partition } from '../connection/partitions.js';
 import type { RedisStore } from './redis-store.js';
 import { isUnreadable, type StoredState } from './wire.js';
 

@@ -1,6 +1,6 @@
 import { jest } from '@jest/globals';
 import { Agreement } from './redis-node.js';
-import type { ScriptedRedis } from './scripts.js';
+import type { ScriptedRedis } from '../connection/scripts.js';
 
 function connection(answer: () => Promise<number> = async () => 1) {
   const asked = jest.fn(answer);

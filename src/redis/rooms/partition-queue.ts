@@ -1,9 +1,9 @@
-import { StoreLostError } from '../ingest/ports.js';
-import { background, contain } from '../logging/walls.js';
-import type { IngestOutcome } from '../rooms/broadcast-adapter.js';
+import { StoreLostError } from '../../ingest/ports.js';
+import { background, contain } from '../../logging/walls.js';
+import type { IngestOutcome } from '../../rooms/broadcast-adapter.js';
 import { encodeBatch, type EncodedBatch, isStateChange, type Operation, payloadBytes } from './batch.js';
 import type { KeptRooms } from './kept-rooms.js';
-import type { Partition } from './partitions.js';
+import type { Partition } from '../connection/partitions.js';
 
 /** Payload bytes in one call: bounds the time for which one call keeps Redis busy. */
 const MAX_BATCH_BYTES = 1024 * 1024;

@@ -1,4 +1,4 @@
-import { isRedisCluster } from '../config/setting.js';
+import { isRedisCluster } from '../../config/setting.js';
 
 /** How Redis is reached, according to REDIS_URL. */
 export interface RedisAddress {

@@ -1,5 +1,5 @@
-import { Fifo } from '../delivery/fifo.js';
-import { background } from '../logging/walls.js';
+import { Fifo } from '../../delivery/fifo.js';
+import { background } from '../../logging/walls.js';
 
 /** Reads under way at once: at first, and most. */
 const FIRST_WINDOW = 8;

@@ -1,8 +1,8 @@
-import { background } from '../logging/walls.js';
-import type { Metrics } from '../metrics/metrics.js';
-import type { BroadcastReceiver } from '../rooms/broadcast-adapter.js';
+import { background } from '../../logging/walls.js';
+import type { Metrics } from '../../metrics/metrics.js';
+import type { BroadcastReceiver } from '../../rooms/broadcast-adapter.js';
 import { readDeviceAnnouncement } from './wire.js';
-import type { Partition } from './partitions.js';
+import type { Partition } from '../connection/partitions.js';
 import type { RedisNode } from './redis-node.js';
 import type { RedisStore } from './redis-store.js';
 

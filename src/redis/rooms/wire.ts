@@ -1,4 +1,4 @@
-import type { Position, Rewind } from '../protocol/client-messages.js';
+import type { Position, Rewind } from '../../protocol/client-messages.js';
 import type {
   DeviceStatus,
   HistoryPage,
@@ -6,8 +6,8 @@ import type {
   MetaBytes,
   Publication,
   TelemetryBase,
-} from '../rooms/broadcast-adapter.js';
-import type { HistoryLimits } from '../rooms/memory/history-log.js';
+} from '../../rooms/broadcast-adapter.js';
+import type { HistoryLimits } from '../../rooms/memory/history-log.js';
 
 /** Format that this release writes; see docs/scaling.md, "What Redis holds". */
 export const FORMAT_VERSION = 1;

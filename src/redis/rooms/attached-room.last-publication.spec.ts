@@ -1,5 +1,5 @@
 import { LastPublication } from './attached-room.js';
-import type { Publication } from '../rooms/broadcast-adapter.js';
+import type { Publication } from '../../rooms/broadcast-adapter.js';
 
 function publication(offset: number, text: string): Publication {
   // A view within a larger chunk, as it comes from the network.
