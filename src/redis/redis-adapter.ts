@@ -271,7 +271,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   }
 
   eachDevice(take: (device: LastHeard) => void): Promise<void> {
-    return this.modes.mode === 'local' ? this.modes.eachLocal(take) : this.store.eachDevice(take);
+    return this.modes.mode === 'local' ? this.modes.eachLocal(take) : this.store.reads.eachDevice(take);
   }
 
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<StateOutcome> {
@@ -296,7 +296,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
       return local.history(deviceId, after, maxPublications);
     }
     // If history cannot be read now, the client gets a snapshot.
-    return this.store.readHistory(deviceId, after, maxPublications).catch(() => null);
+    return this.store.reads.history(deviceId, after, maxPublications).catch(() => null);
   }
 
   async rewind(
@@ -313,7 +313,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
         found.set(room.deviceId, (await local.rewind([room], range))[0] ?? null);
       }
     }
-    await this.store.readRewind(stored, range, found);
+    await this.store.reads.rewind(stored, range, found);
     return rooms.map(({ deviceId }) => found.get(deviceId) ?? null);
   }
 
@@ -326,7 +326,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
       }
     }
     const stored = deviceIds.filter((deviceId) => !local.has(deviceId));
-    const states = await this.store.readKnown(stored);
+    const states = await this.store.reads.knownStates(stored);
     stored.forEach((deviceId, at) => {
       const state = states[at];
       local.set(deviceId, state === null || state === undefined ? null : { deviceId, ...state });
@@ -335,7 +335,7 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
   }
 
   deviceIds(): AsyncIterable<readonly string[]> {
-    return this.modes.localRooms?.deviceIds() ?? this.store.scanDevices();
+    return this.modes.localRooms?.deviceIds() ?? this.store.reads.scanDevices();
   }
 
   watchDevices(): Promise<readonly string[]> {

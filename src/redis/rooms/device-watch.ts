@@ -29,7 +29,7 @@ export class DeviceWatch {
     if (this.confirmedChannels.size < this.byChannel.size) {
       await new Promise<void>((resolve) => this.waiters.push(resolve));
     }
-    return this.store.listDevices();
+    return this.store.reads.listDevices();
   }
 
   /** Subscribes the missing channels; also after partitions have moved. */
@@ -88,7 +88,7 @@ export class DeviceWatch {
   /** Announces all devices again; the receiver ignores those it knows. */
   async announceAll(): Promise<void> {
     if (this.watching) {
-      const deviceIds = await this.store.listDevices().catch(() => []);
+      const deviceIds = await this.store.reads.listDevices().catch(() => []);
       deviceIds.forEach((deviceId) => this.receiver.onDevice(deviceId));
     }
   }

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
+import { StoreLostError } from '../../ingest/ports.js';
 import { walled } from '../../logging/walls.js';
 import type { EncodedBatch } from './batch.js';
 import { FinishedCalls } from './finished-call.js';
@@ -298,6 +299,28 @@ export class RedisNode {
   private probeChannel(): string | undefined {
     const home = this.options.home();
     return home === undefined ? undefined : `${home.prefix}probe:${this.options.instanceId}`;
+  }
+}
+
+/**
+ * Asks the server of a partition. An error counts against the health of its node.
+ * @throws {StoreLostError} when the partition has no connection
+ */
+export async function callNode<T>(
+  node: RedisNode | undefined,
+  ask: (redis: ScriptedRedis, node: RedisNode) => Promise<T>,
+): Promise<T> {
+  const redis = node?.redis ?? null;
+  if (node === undefined || redis === null) {
+    throw new StoreLostError('not connected');
+  }
+  try {
+    return await ask(redis, node);
+  } catch (error) {
+    if (error instanceof Error) {
+      node.failed(error);
+    }
+    throw error;
   }
 }
 

@@ -4,49 +4,32 @@ import type { Config } from '../../config/config.js';
 import { StoreLostError } from '../../ingest/ports.js';
 import { contain, walled } from '../../logging/walls.js';
 import { type Metrics, mirrorGauge } from '../../metrics/metrics.js';
-import type { Position, Rewind } from '../../protocol/client-messages.js';
 import type {
   DeviceMessage,
   DeviceStatus,
-  HistoryPage,
   LastHeard,
   MetaBytes,
   TelemetryBase,
   StateOutcome,
 } from '../../rooms/broadcast-adapter.js';
 import type { EdgeNodeChange, EdgeNodes } from '../../rooms/edge-nodes.js';
-import { historyLimits } from '../../rooms/memory/history-log.js';
 import { BaseReads } from './base-reads.js';
-import {
-  decodeBase,
-  decodeLastHeard,
-  decodeState,
-  isUnreadable,
-  LAST_HEARD_BYTES,
-  readHistoryPage,
-  readRewind,
-  type StoredState,
-} from './wire.js';
 import { ROOM_FOR_HEAD } from './finished-call.js';
 import { KeptRooms } from './kept-rooms.js';
 import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
 import { type Partition, Partitions } from '../connection/partitions.js';
-import { ReadPace } from './read-pace.js';
-import type { RedisNode } from './redis-node.js';
+import { callNode, type RedisNode } from './redis-node.js';
+import { StoreReads } from './store-reads.js';
 import type { StoreNodes } from './cluster.js';
 import type { Operation, StateChange } from './batch.js';
 import { devicesOfPartition, historyIsKept, type StorePlace } from '../connection/scripts.js';
 
 /** Wait before a call that failed is sent again. */
 const RETRY_MS = 50;
-/** Rooms read by one call: bounds the time for which one call keeps Redis busy. */
-const MAX_ROOMS_PER_READ = 64;
-/** The same where a few bytes of each are read. */
-const MAX_HEARD_PER_READ = 512;
-/** Ids that one step of a scan looks at. */
-const IDS_PER_SCAN = 1_000;
+/** Rooms that one call deletes: bounds the time for which one call keeps Redis busy. */
+const MAX_ROOMS_PER_CALL = 64;
 
-/** Calls to Redis: writes, in batches per partition, and reads. */
+/** Writes into Redis, in batches per partition; {@link StoreReads} reads. */
 export class RedisStore {
   readonly instanceId = randomBytes(6).toString('base64url');
   readonly partitions: Partitions;
@@ -54,18 +37,18 @@ export class RedisStore {
   readonly places: readonly StorePlace[];
   /** Of what all instances share, for any number of partitions. */
   readonly commonPlace: StorePlace;
+  readonly reads: StoreReads;
   private readonly lanes: Lane[] = [];
   private readonly createQueues: (lane: Lane) => PartitionQueue[];
   private readonly dirty = new Set<PartitionQueue>();
   private readonly bound: PendingBound;
-  private readonly pace = new ReadPace();
   private scheduled = false;
   private retry: NodeJS.Timeout | null = null;
   private readonly retries = new Set<PartitionQueue>();
   private nodes!: StoreNodes;
 
   constructor(
-    private readonly config: Pick<Config, 'rooms' | 'redis' | 'mqtt'>,
+    config: Pick<Config, 'rooms' | 'redis' | 'mqtt'>,
     private readonly metrics: Metrics,
     private readonly events: { fenced(shard: number): void; congested(congested: boolean): void },
   ) {
@@ -77,6 +60,7 @@ export class RedisStore {
     });
     this.places = this.partitions.all.map(placeOf);
     this.commonPlace = placeOf(this.partitions.common);
+    this.reads = new StoreReads(config, metrics, this.partitions, (partition) => this.nodeOf(partition));
     this.bound = new PendingBound(redis.maxPendingPublications, (congested) => events.congested(congested));
     this.createQueues = (lane) => {
       const context = {
@@ -96,8 +80,6 @@ export class RedisStore {
     };
     metrics.keeps('room_heads', () => this.lanes.reduce((sum, { heads }) => sum + heads, 0));
     mirrorGauge(metrics.redisPending, () => this.bound.pending);
-    mirrorGauge(metrics.redisReadsWaiting, () => this.pace.waiting);
-    mirrorGauge(metrics.redisReadLimit, () => this.pace.limit);
   }
 
   /** The nodes that serve the partitions; set once, before anything else. */
@@ -124,7 +106,7 @@ export class RedisStore {
   lane(shard: number): Lane {
     for (let next = this.lanes.length; next <= shard; next += 1) {
       this.lanes.push(
-        new Lane(next, this.createQueues, (queue, ids) => this.readBases(queue.partition, ids)),
+        new Lane(next, this.createQueues, (queue, ids) => this.reads.bases(queue.partition, ids)),
       );
     }
     return this.lanes[shard] as Lane;
@@ -171,169 +153,20 @@ export class RedisStore {
     }
   }
 
-  /** The states of rooms of one partition; unknown rooms get an epoch. In the order of the ids; null for a state that cannot be decoded. */
-  readStates(partition: Partition, deviceIds: readonly string[]): Promise<(StoredState | null)[]> {
-    return this.states(partition, deviceIds, 'sluiceAttachBuffer');
-  }
-
-  /** The states of known rooms, in the order of the ids; null for one of which nothing is known. Makes none, and keeps none. */
-  async readKnown(deviceIds: readonly string[]): Promise<(StoredState | null)[]> {
-    const found = new Map<string, StoredState | null>();
-    const groups = [...this.partitions.group(deviceIds)];
-    await Promise.all(
-      groups.map(async ([partition, ids]) => {
-        const states = await this.states(partition, ids, 'sluiceReadBuffer');
-        ids.forEach((deviceId, at) => found.set(deviceId, states[at] ?? null));
-      }),
-    );
-    return deviceIds.map((deviceId) => found.get(deviceId) ?? null);
-  }
-
-  private async states(
-    partition: Partition,
-    deviceIds: readonly string[],
-    script: 'sluiceAttachBuffer' | 'sluiceReadBuffer',
-  ): Promise<(StoredState | null)[]> {
-    const states: (StoredState | null)[] = [];
-    for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
-      const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_READ);
-      const answer = await this.call(partition, (redis, node) =>
-        redis[script](partition.headKey, node.serverRunId, node.freshGeneration, ...ids),
-      );
-      ids.forEach((deviceId, at) => {
-        const [state, meta, telemetryMeta] = answer.slice(at * 3, at * 3 + 3) as [Buffer, Buffer, Buffer];
-        if (state.length === 0) {
-          states.push(null);
-          return;
-        }
-        states.push(
-          this.readable(() =>
-            decodeState(deviceId, state, meta ?? Buffer.alloc(0), telemetryMeta ?? Buffer.alloc(0)),
-          ),
-        );
-      });
-    }
-    return states;
-  }
-
-  /** Every device that is known, with when it was heard last. @throws when the store does not answer */
-  async eachDevice(take: (device: LastHeard) => void): Promise<void> {
-    for (const partition of this.partitions.all) {
-      const ids = await this.devicesOf(partition);
-      for (let from = 0; from < ids.length; from += MAX_HEARD_PER_READ) {
-        const some = ids.slice(from, from + MAX_HEARD_PER_READ);
-        const answer = await this.call(partition, (redis) =>
-          redis.sluiceHeardBuffer(partition.headKey, String(LAST_HEARD_BYTES - 1), ...some),
-        );
-        some.forEach((deviceId, at) => {
-          const heard = this.readable(() => decodeLastHeard(deviceId, answer[at] as Buffer));
-          if (heard !== null) {
-            take(heard);
-          }
-        });
-      }
-    }
-  }
-
-  private async readBases(
-    partition: Partition,
-    deviceIds: readonly string[],
-  ): Promise<(TelemetryBase | null)[]> {
-    const answer = await this.call(partition, (redis) =>
-      redis.sluiceBaseBuffer(partition.headKey, ...deviceIds),
-    );
-    return deviceIds.map((deviceId, at) => {
-      const [state, untransformed] = answer.slice(at * 2, at * 2 + 2) as [Buffer, Buffer];
-      return this.readable(() => decodeBase(deviceId, state, untransformed));
-    });
-  }
-
-  /** @param alsoOld the previous epoch as well */
-  async readHistory(
-    deviceId: string,
-    after: Position,
-    maxPublications: number,
-    alsoOld = false,
-  ): Promise<HistoryPage | null> {
-    const partition = this.partitions.of(deviceId);
-    const args = [after.epoch, String(after.offset), String(maxPublications), alsoOld ? '1' : '0'];
-    const answer = await this.pace.run(`${deviceId} ${args.join(' ')}`, () =>
-      this.call(partition, (redis) => redis.sluiceHistoryBuffer(partition.headKey, deviceId, ...args)),
-    );
-    const limits = historyLimits(this.config.rooms);
-    return answer === null ? null : readHistoryPage(deviceId, answer, after, maxPublications, limits);
-  }
-
-  /** Sets the offset before the first publication of each room within a range; rooms whose history cannot be read now are left out. */
-  async readRewind(
-    rooms: readonly { deviceId: string; epoch: string }[],
-    range: Rewind,
-    found: Map<string, number | null>,
-  ): Promise<void> {
-    const byPartition = new Map<Partition, { deviceId: string; epoch: string }[]>();
-    for (const room of rooms) {
-      const partition = this.partitions.of(room.deviceId);
-      const those = byPartition.get(partition);
-      if (those === undefined) {
-        byPartition.set(partition, [room]);
-      } else {
-        those.push(room);
-      }
-    }
-    await Promise.all(
-      [...byPartition].map(async ([partition, those]) => {
-        for (let from = 0; from < those.length; from += MAX_ROOMS_PER_READ) {
-          const some = those.slice(from, from + MAX_ROOMS_PER_READ);
-          const answer = await this.call(partition, (redis) =>
-            redis.sluiceRewindBuffer(
-              partition.headKey,
-              String(range.count ?? 0),
-              String(range.ms ?? 0),
-              ...some.flatMap(({ deviceId, epoch }) => [deviceId, epoch]),
-            ),
-          ).catch(() => null);
-          if (answer === null) {
-            return;
-          }
-          const now = Number(answer[0]);
-          const limits = historyLimits(this.config.rooms);
-          some.forEach(({ deviceId }, at) => {
-            const [state, block] = answer.slice(1 + 2 * at, 3 + 2 * at) as [Buffer, Buffer];
-            try {
-              found.set(deviceId, readRewind(deviceId, state, block, range, limits, now));
-            } catch (error) {
-              contain('redis', error); // the others are read all the same
-            }
-          });
-        }
-      }),
-    );
-  }
-
   /** Deletes rooms of which nothing is known, if no instance watches them. */
   async forget(partition: Partition, deviceIds: readonly string[]): Promise<void> {
-    for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
-      const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_READ);
-      await this.call(partition, (redis) => redis.sluiceForget(partition.headKey, ...ids));
+    for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_CALL) {
+      const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_CALL);
+      await callNode(this.nodeOf(partition), (redis) => redis.sluiceForget(partition.headKey, ...ids));
     }
-  }
-
-  /** Devices of which something is known. */
-  async listDevices(): Promise<string[]> {
-    const lists = await Promise.all(this.partitions.all.map((partition) => this.devicesOf(partition)));
-    return lists.flat();
-  }
-
-  private devicesOf(partition: Partition): Promise<string[]> {
-    return this.call(partition, (redis) =>
-      redis.zrangebyscore(partition.devicesChannel, this.oldestScore(), '+inf'),
-    );
   }
 
   /** What is kept of an edge node; see {@link EdgeNodes}. */
   async readNode(node: string): Promise<ReadonlyMap<string, string> | null> {
     const partition = this.partitions.of(node);
-    const parts = await this.call(partition, (redis) => redis.hgetall(`${partition.prefix}n:${node}`));
+    const parts = await callNode(this.nodeOf(partition), (redis) =>
+      redis.hgetall(`${partition.prefix}n:${node}`),
+    );
     const known = Object.entries(parts);
     return known.length === 0 ? null : new Map(known);
   }
@@ -343,7 +176,7 @@ export class RedisStore {
     const texts = [...parts].flatMap(([name, text]) => [name, text ?? '']);
     let answer: string;
     try {
-      answer = await this.call(partition, (redis) =>
+      answer = await callNode(this.nodeOf(partition), (redis) =>
         redis.sluiceEdgeNode(partition.headKey, lane.token, node, replace ? '1' : '0', ...texts),
       );
     } catch (error) {
@@ -359,31 +192,12 @@ export class RedisStore {
     return answer === 'A';
   }
 
-  /** The devices of {@link listDevices}, a page at a time and one partition after the other, with the guarantees of Redis' SCAN. */
-  async *scanDevices(): AsyncIterable<string[]> {
-    const oldest = this.oldestScore();
-    for (const partition of this.partitions.all) {
-      let cursor = '0';
-      do {
-        const [next, found] = await this.call(partition, (redis) =>
-          redis.zscan(partition.devicesChannel, cursor, 'COUNT', IDS_PER_SCAN),
-        );
-        cursor = next;
-        yield found.filter((_, at) => at % 2 === 0 && Number(found[at + 1]) >= oldest);
-      } while (cursor !== '0');
-    }
-  }
-
-  private oldestScore(): number {
-    return Date.now() - this.config.rooms.deviceExpiryS * 1000 * (9 / 8);
-  }
-
   /** From now on this shard's writes carry the token. @returns false when a partition has seen a higher one */
   async raiseFence(token: number, shard: number): Promise<boolean> {
     const text = shard === 0 ? String(token) : `${token}:${shard}`;
     const raised = await Promise.all(
       this.partitions.all.map((partition) =>
-        this.call(partition, (redis) => redis.sluiceFence(partition.headKey, text)),
+        callNode(this.nodeOf(partition), (redis) => redis.sluiceFence(partition.headKey, text)),
       ),
     );
     if (!raised.every((answer) => answer === 1)) {
@@ -396,39 +210,6 @@ export class RedisStore {
   private fenced(shard: number): void {
     this.metrics.redisFenced.inc();
     this.events.fenced(shard);
-  }
-
-  /** An unreadable state must not keep the others from being read: it counts as nothing. */
-  private readable<T>(decode: () => T): T | null {
-    try {
-      return decode();
-    } catch (error) {
-      if (isUnreadable(error)) {
-        this.metrics.redisUnreadable.inc();
-      } else {
-        contain('redis', error);
-      }
-      return null;
-    }
-  }
-
-  private async call<T>(
-    partition: Partition,
-    ask: (redis: NonNullable<RedisNode['redis']>, node: RedisNode) => Promise<T>,
-  ): Promise<T> {
-    const node = this.nodes.nodeOf(partition);
-    const redis = node?.redis ?? null;
-    if (node === undefined || redis === null) {
-      throw new StoreLostError('not connected');
-    }
-    try {
-      return await ask(redis, node);
-    } catch (error) {
-      if (error instanceof Error) {
-        node.failed(error);
-      }
-      throw error;
-    }
   }
 
   private send(
@@ -551,7 +332,7 @@ export class StoreWriter {
   }
 
   eachDevice(take: (device: LastHeard) => void): Promise<void> {
-    return this.store.eachDevice(take);
+    return this.store.reads.eachDevice(take);
   }
 
   /** @throws {StoreLostError} when the store is lost before it answered */

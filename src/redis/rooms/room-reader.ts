@@ -122,7 +122,7 @@ export class RoomReader {
   private async readAll(partition: Partition, rooms: AttachedRoom[], generation: number): Promise<boolean> {
     let states: (StoredState | null)[];
     try {
-      states = await this.store.readStates(
+      states = await this.store.reads.states(
         partition,
         rooms.map(({ deviceId }) => deviceId),
       );
@@ -260,7 +260,7 @@ export class RoomReader {
     alsoOld: boolean,
   ): Promise<readonly Publication[] | null | undefined> {
     try {
-      const page = await this.store.readHistory(deviceId, { epoch, offset }, PAGE_PUBLICATIONS, alsoOld);
+      const page = await this.store.reads.history(deviceId, { epoch, offset }, PAGE_PUBLICATIONS, alsoOld);
       return page === null ? null : page.publications;
     } catch (error) {
       return isUnreadable(error) ? null : undefined;

@@ -1,0 +1,226 @@
+import type { Config } from '../../config/config.js';
+import { contain } from '../../logging/walls.js';
+import { type Metrics, mirrorGauge } from '../../metrics/metrics.js';
+import type { Position, Rewind } from '../../protocol/client-messages.js';
+import type { HistoryPage, LastHeard, TelemetryBase } from '../../rooms/broadcast-adapter.js';
+import { historyLimits } from '../../rooms/memory/history-log.js';
+import type { Partition, Partitions } from '../connection/partitions.js';
+import { ReadPace } from './read-pace.js';
+import { callNode, type RedisNode } from './redis-node.js';
+import {
+  decodeBase,
+  decodeLastHeard,
+  decodeState,
+  isUnreadable,
+  LAST_HEARD_BYTES,
+  readHistoryPage,
+  readRewind,
+  type StoredState,
+} from './wire.js';
+
+/** Rooms read by one call: bounds the time for which one call keeps Redis busy. */
+const MAX_ROOMS_PER_READ = 64;
+/** The same where a few bytes of each are read. */
+const MAX_HEARD_PER_READ = 512;
+/** Ids that one step of a scan looks at. */
+const IDS_PER_SCAN = 1_000;
+
+/** Reads of rooms, their history and the list of devices, from the server of each partition. Histories are read at a pace that Redis can bear. */
+export class StoreReads {
+  private readonly pace = new ReadPace();
+
+  constructor(
+    private readonly config: Pick<Config, 'rooms'>,
+    private readonly metrics: Metrics,
+    private readonly partitions: Partitions,
+    private readonly nodeOf: (partition: Partition) => RedisNode | undefined,
+  ) {
+    mirrorGauge(metrics.redisReadsWaiting, () => this.pace.waiting);
+    mirrorGauge(metrics.redisReadLimit, () => this.pace.limit);
+  }
+
+  /** The states of rooms of one partition; unknown rooms get an epoch. In the order of the ids; null for a state that cannot be decoded. */
+  states(partition: Partition, deviceIds: readonly string[]): Promise<(StoredState | null)[]> {
+    return this.read(partition, deviceIds, 'sluiceAttachBuffer');
+  }
+
+  /** The states of known rooms, in the order of the ids; null for one of which nothing is known. Makes none, and keeps none. */
+  async knownStates(deviceIds: readonly string[]): Promise<(StoredState | null)[]> {
+    const found = new Map<string, StoredState | null>();
+    const groups = [...this.partitions.group(deviceIds)];
+    await Promise.all(
+      groups.map(async ([partition, ids]) => {
+        const states = await this.read(partition, ids, 'sluiceReadBuffer');
+        ids.forEach((deviceId, at) => found.set(deviceId, states[at] ?? null));
+      }),
+    );
+    return deviceIds.map((deviceId) => found.get(deviceId) ?? null);
+  }
+
+  private async read(
+    partition: Partition,
+    deviceIds: readonly string[],
+    script: 'sluiceAttachBuffer' | 'sluiceReadBuffer',
+  ): Promise<(StoredState | null)[]> {
+    const states: (StoredState | null)[] = [];
+    for (let from = 0; from < deviceIds.length; from += MAX_ROOMS_PER_READ) {
+      const ids = deviceIds.slice(from, from + MAX_ROOMS_PER_READ);
+      const answer = await this.call(partition, (redis, node) =>
+        redis[script](partition.headKey, node.serverRunId, node.freshGeneration, ...ids),
+      );
+      ids.forEach((deviceId, at) => {
+        const [state, meta, telemetryMeta] = answer.slice(at * 3, at * 3 + 3) as [Buffer, Buffer, Buffer];
+        if (state.length === 0) {
+          states.push(null);
+          return;
+        }
+        states.push(
+          this.readable(() =>
+            decodeState(deviceId, state, meta ?? Buffer.alloc(0), telemetryMeta ?? Buffer.alloc(0)),
+          ),
+        );
+      });
+    }
+    return states;
+  }
+
+  /** Every device that is known, with when it was heard last. @throws when the store does not answer */
+  async eachDevice(take: (device: LastHeard) => void): Promise<void> {
+    for (const partition of this.partitions.all) {
+      const ids = await this.devicesOf(partition);
+      for (let from = 0; from < ids.length; from += MAX_HEARD_PER_READ) {
+        const some = ids.slice(from, from + MAX_HEARD_PER_READ);
+        const answer = await this.call(partition, (redis) =>
+          redis.sluiceHeardBuffer(partition.headKey, String(LAST_HEARD_BYTES - 1), ...some),
+        );
+        some.forEach((deviceId, at) => {
+          const heard = this.readable(() => decodeLastHeard(deviceId, answer[at] as Buffer));
+          if (heard !== null) {
+            take(heard);
+          }
+        });
+      }
+    }
+  }
+
+  async bases(partition: Partition, deviceIds: readonly string[]): Promise<(TelemetryBase | null)[]> {
+    const answer = await this.call(partition, (redis) =>
+      redis.sluiceBaseBuffer(partition.headKey, ...deviceIds),
+    );
+    return deviceIds.map((deviceId, at) => {
+      const [state, untransformed] = answer.slice(at * 2, at * 2 + 2) as [Buffer, Buffer];
+      return this.readable(() => decodeBase(deviceId, state, untransformed));
+    });
+  }
+
+  /** @param alsoOld the previous epoch as well */
+  async history(
+    deviceId: string,
+    after: Position,
+    maxPublications: number,
+    alsoOld = false,
+  ): Promise<HistoryPage | null> {
+    const partition = this.partitions.of(deviceId);
+    const args = [after.epoch, String(after.offset), String(maxPublications), alsoOld ? '1' : '0'];
+    const answer = await this.pace.run(`${deviceId} ${args.join(' ')}`, () =>
+      this.call(partition, (redis) => redis.sluiceHistoryBuffer(partition.headKey, deviceId, ...args)),
+    );
+    const limits = historyLimits(this.config.rooms);
+    return answer === null ? null : readHistoryPage(deviceId, answer, after, maxPublications, limits);
+  }
+
+  /** Sets the offset before the first publication of each room within a range; rooms whose history cannot be read now are left out. */
+  async rewind(
+    rooms: readonly { deviceId: string; epoch: string }[],
+    range: Rewind,
+    found: Map<string, number | null>,
+  ): Promise<void> {
+    const byPartition = new Map<Partition, { deviceId: string; epoch: string }[]>();
+    for (const room of rooms) {
+      const partition = this.partitions.of(room.deviceId);
+      const those = byPartition.get(partition);
+      if (those === undefined) {
+        byPartition.set(partition, [room]);
+      } else {
+        those.push(room);
+      }
+    }
+    await Promise.all(
+      [...byPartition].map(async ([partition, those]) => {
+        for (let from = 0; from < those.length; from += MAX_ROOMS_PER_READ) {
+          const some = those.slice(from, from + MAX_ROOMS_PER_READ);
+          const answer = await this.call(partition, (redis) =>
+            redis.sluiceRewindBuffer(
+              partition.headKey,
+              String(range.count ?? 0),
+              String(range.ms ?? 0),
+              ...some.flatMap(({ deviceId, epoch }) => [deviceId, epoch]),
+            ),
+          ).catch(() => null);
+          if (answer === null) {
+            return;
+          }
+          const now = Number(answer[0]);
+          const limits = historyLimits(this.config.rooms);
+          some.forEach(({ deviceId }, at) => {
+            const [state, block] = answer.slice(1 + 2 * at, 3 + 2 * at) as [Buffer, Buffer];
+            try {
+              found.set(deviceId, readRewind(deviceId, state, block, range, limits, now));
+            } catch (error) {
+              contain('redis', error); // the others are read all the same
+            }
+          });
+        }
+      }),
+    );
+  }
+
+  /** Devices of which something is known. */
+  async listDevices(): Promise<string[]> {
+    const lists = await Promise.all(this.partitions.all.map((partition) => this.devicesOf(partition)));
+    return lists.flat();
+  }
+
+  private devicesOf(partition: Partition): Promise<string[]> {
+    return this.call(partition, (redis) =>
+      redis.zrangebyscore(partition.devicesChannel, this.oldestScore(), '+inf'),
+    );
+  }
+
+  /** The devices of {@link listDevices}, a page at a time and one partition after the other, with the guarantees of Redis' SCAN. */
+  async *scanDevices(): AsyncIterable<string[]> {
+    const oldest = this.oldestScore();
+    for (const partition of this.partitions.all) {
+      let cursor = '0';
+      do {
+        const [next, found] = await this.call(partition, (redis) =>
+          redis.zscan(partition.devicesChannel, cursor, 'COUNT', IDS_PER_SCAN),
+        );
+        cursor = next;
+        yield found.filter((_, at) => at % 2 === 0 && Number(found[at + 1]) >= oldest);
+      } while (cursor !== '0');
+    }
+  }
+
+  private oldestScore(): number {
+    return Date.now() - this.config.rooms.deviceExpiryS * 1000 * (9 / 8);
+  }
+
+  /** An unreadable state must not keep the others from being read: it counts as nothing. */
+  private readable<T>(decode: () => T): T | null {
+    try {
+      return decode();
+    } catch (error) {
+      if (isUnreadable(error)) {
+        this.metrics.redisUnreadable.inc();
+      } else {
+        contain('redis', error);
+      }
+      return null;
+    }
+  }
+
+  private call<T>(partition: Partition, ask: Parameters<typeof callNode<T>>[1]): Promise<T> {
+    return callNode(this.nodeOf(partition), ask);
+  }
+}
