@@ -20,6 +20,7 @@ const MAY_IMPORT = {
   redis: ['auth', 'delivery', 'rooms', 'ingest', 'gateway'],
   health: [],
   api: ['auth', 'delivery', 'rooms', 'mqtt', 'ingest', 'devices', 'gateway'],
+  cli: ['api'],
   embedded: ['auth', 'layouts'],
   dashboard: [],
 };

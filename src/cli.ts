@@ -1,16 +1,12 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
 import { Argument, Command, InvalidArgumentError } from 'commander';
 import type {
   Closed,
   Connection,
-  ConnectionList,
   Device,
-  DeviceList,
   History,
   InstanceList,
   RevocationChange,
-  RevocationList,
   RevocationRequest,
   TopConnections,
   TopDevices,
@@ -18,184 +14,22 @@ import type {
   TraceRequest,
   Traces,
 } from './api/openapi.types.js';
+import { Api, CliError, DONE, type Options, PAGE, WRONG_USE } from './cli/api-client.js';
+import { ago, connectionTable, iso, online, safe, silence, table, TOPS, waits } from './cli/tables.js';
 
 /**
  * `sluice`: the server API from a terminal. It knows nothing that the API does not say. Exit status: 0 done; 1 refused, or not there; 2 wrong
  * use; 3 not reached; 4 done, but not on all instances (one is silent, or Redis is away).
  */
-const DONE = 0;
-const REFUSED = 1;
-const WRONG_USE = 2;
-const NOT_REACHED = 3;
-const IN_PART = 4;
 
-/** A page of a list; an answer that lasts longer than a command may wait is none. */
-const PAGE = 1_000;
-const TIMEOUT_MS = 70_000;
 /** Devices that are listed at most: more do not fit on a screen, and `--json` of the API itself has cursors. */
 const MAX_LISTED = 100_000;
-
-type Json = Record<string, unknown>;
-
-/** What has pages, and the member that has its entries. */
-interface Lists {
-  connections: ConnectionList;
-  devices: DeviceList;
-  revocations: RevocationList;
-}
-type Entry<Name extends keyof Lists> = (Lists[Name] & Record<Name, unknown[]>)[Name][number];
-
-interface Options {
-  readonly url: string;
-  readonly token?: string;
-  readonly tokenFile?: string;
-  readonly json?: boolean;
-}
-
-/** What the API refused, or that it was not reached. */
-class CliError extends Error {
-  constructor(
-    message: string,
-    readonly status: number,
-  ) {
-    super(message);
-  }
-}
 
 /** What a subcommand prints: one object for `--json`, lines for people. */
 interface Output {
   readonly json: unknown;
   readonly lines: readonly string[];
 }
-
-class Api {
-  constructor(private readonly options: Options) {}
-
-  /** @returns as the document of the API says: it is held to that by its own tests */
-  async call<T extends object>(method: string, path: string, body?: object): Promise<T> {
-    const url = new URL(`/api/v1${path}`, this.options.url);
-    let response: Response;
-    let text: string;
-    try {
-      response = await fetch(url, {
-        method,
-        headers: {
-          authorization: `Bearer ${this.token()}`,
-          ...(body !== undefined && { 'content-type': 'application/json' }),
-        },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
-        signal: AbortSignal.timeout(TIMEOUT_MS),
-        // A redirect could take the token elsewhere.
-        redirect: 'error',
-      });
-      text = await response.text();
-    } catch (error) {
-      const { cause, message } = error as Error & { cause?: { code?: string } };
-      throw new CliError(`${url.origin} cannot be reached: ${cause?.code ?? message}`, NOT_REACHED);
-    }
-    const answer = parsed(text);
-    if (!response.ok) {
-      throw new CliError(refusal(response.status, answer), REFUSED);
-    }
-    if (response.status === 202 || (Array.isArray(answer['silent']) && answer['silent'].length > 0)) {
-      process.exitCode = IN_PART;
-    }
-    return answer as T;
-  }
-
-  /** All entries of a list, page by page. */
-  async list<Name extends keyof Lists>(
-    name: Name,
-    query: Readonly<Record<string, string | undefined>>,
-    most: number,
-  ): Promise<{ entries: Entry<Name>[]; silent: string[]; isCut: boolean }> {
-    const entries: Entry<Name>[] = [];
-    const silent = new Set<string>();
-    let cursor: string | undefined;
-    do {
-      const parameters = new URLSearchParams({ limit: String(Math.min(PAGE, most - entries.length)) });
-      for (const [parameter, value] of Object.entries({ ...query, cursor })) {
-        if (value !== undefined) {
-          parameters.set(parameter, value);
-        }
-      }
-      const answer = await this.call<Lists[Name]>('GET', `/${name}?${parameters.toString()}`);
-      entries.push(...(answer as Record<Name, Entry<Name>[]>)[name]);
-      if ('silent' in answer) {
-        answer.silent.forEach((instance) => silent.add(instance));
-      }
-      ({ cursor } = answer);
-    } while (cursor !== undefined && entries.length < most);
-    return { entries, silent: [...silent].sort(), isCut: cursor !== undefined };
-  }
-
-  private token(): string {
-    const { token, tokenFile } = this.options;
-    if (token === undefined && tokenFile === undefined) {
-      throw new CliError('set API_TOKEN or API_TOKEN_FILE, or give --token-file', WRONG_USE);
-    }
-    const text = token ?? readFileSync(tokenFile as string, 'utf8');
-    // While tokens are replaced there are several; the last one is the newest.
-    return text.split(/\s+/).filter(Boolean).at(-1) ?? '';
-  }
-}
-
-function parsed(text: string): Json {
-  try {
-    return JSON.parse(text) as Json;
-  } catch {
-    return {};
-  }
-}
-
-function refusal(status: number, answer: Json): string {
-  const detail = answer['detail'] ?? answer['title'] ?? answer['message'] ?? 'refused';
-  const hint = status === 404 && answer['code'] === undefined ? ' (is API_TOKEN set on the instance?)' : '';
-  return `${status} ${shown(answer['code'] ?? '')} ${shown(detail)}${hint}`.replace(/ {2,}/, ' ');
-}
-
-/** Ids and user names are chosen by others: no control character of theirs reaches the terminal. */
-const safe = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\u{fffd}');
-
-/** A value of the API in a table, or in a sentence. */
-function shown(value: unknown): string {
-  if (value === undefined || value === null) {
-    return '-';
-  }
-  return safe(typeof value === 'string' ? value : JSON.stringify(value));
-}
-
-function table(head: readonly string[], rows: readonly (readonly unknown[])[]): string[] {
-  const cells = [head, ...rows.map((row) => row.map(shown))];
-  const widths = head.map((_, column) =>
-    cells.reduce((width, row) => Math.max(width, row[column]!.length), 0),
-  );
-  return cells.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] as number))
-      .join('  ')
-      .trimEnd(),
-  );
-}
-
-function ago(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1_000));
-  const [unit, per] =
-    seconds < 120
-      ? ['s', 1]
-      : seconds < 7_200
-        ? ['min', 60]
-        : seconds < 172_800
-          ? ['h', 3_600]
-          : ['d', 86_400];
-  return `${Math.round(seconds / per)} ${unit}`;
-}
-
-const silence = (silent: readonly string[]): string[] =>
-  silent.length === 0 ? [] : [`No answer from: ${silent.map(safe).join(', ')}`];
-
-const waits = ({ pending }: { pending?: boolean }): string[] =>
-  pending === true ? ['Redis is away: the other instances follow when it is back'] : [];
 
 function whole(min: number, max: number): (text: string) => number {
   return (text) => {
@@ -215,51 +49,11 @@ function time(text: string): number {
   return value;
 }
 
-function connectionTable(connections: readonly Connection[]): string[] {
-  const rows = connections.map((c) => [
-    c.connectionId,
-    c.userId,
-    c.address,
-    ago(Date.now() - c.openedAt),
-    c.rooms,
-    c.queuedBytes,
-    c.skipped,
-    c.bytes,
-    c.rttMs,
-    c.instance,
-  ]);
-  const who = ['CONNECTION', 'USER', 'ADDRESS', 'OPEN FOR'];
-  return table([...who, 'ROOMS', 'QUEUED', 'SKIPPED', 'BYTES', 'RTT MS', 'INSTANCE'], rows);
-}
-
 interface TopOptions {
   readonly by?: string;
   readonly kind?: string;
   readonly limit: number;
 }
-
-/** The top lists, and how each is shown. */
-const TOPS = {
-  connections: ({ connections }: TopConnections) => connectionTable(connections),
-  devices: ({ devices, by }: TopDevices) =>
-    table(
-      ['DEVICE', `${by.toUpperCase()} A SECOND`],
-      devices.map(({ deviceId, perSecond }) => [deviceId, perSecond]),
-    ),
-  refused: ({ refused }: TopRefused) =>
-    table(
-      ['KIND', 'WHO', 'REFUSED', 'LAST REASON', 'LAST', 'HASH', 'INSTANCE'],
-      refused.map((r) => [
-        r.kind,
-        r.id,
-        r.refused,
-        r.detail === undefined ? r.reason : `${r.reason}: ${r.detail}`,
-        `${ago(Date.now() - r.at)} ago`,
-        r.hash,
-        r.instance,
-      ]),
-    ),
-};
 
 const segment = encodeURIComponent;
 
@@ -549,9 +343,5 @@ export function program(env: Readonly<Record<string, string | undefined>>): Comm
     );
   return sluice;
 }
-
-const iso = (ms: number | undefined): string => (ms === undefined ? '-' : new Date(ms).toISOString());
-
-const online = ({ status }: Device): string => (status === undefined ? '-' : status.isOnline ? 'yes' : 'no');
 
 await program(process.env).parseAsync();
