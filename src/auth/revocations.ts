@@ -10,7 +10,8 @@ import {
 import { CONFIG, type Config } from '../config/config.js';
 import { InstanceBus } from '../instances/instance-bus.js';
 import { background, tellEach } from '../logging/walls.js';
-import { Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/hot-counters.js';
+import { Metrics } from '../metrics/metrics.js';
 import { CLOCK, type Clock } from '../time/clock.js';
 import type { VerifiedToken } from './claims.js';
 import { RevocationIndex } from './revocation-index.js';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { liveHeapBytes } from '../../test/support/live-heap.js';
-import { HotCounters } from '../metrics/metrics.js';
+import { HotCounters } from '../metrics/hot-counters.js';
 import { Aggregate, MAX_WINDOW_BYTES, MAX_WINDOW_MEMBERS, MAX_WINDOWS_BYTES } from './aggregate.js';
 
 const MIB = 1_048_576;

@@ -1,4 +1,4 @@
-import type { HotCounters } from '../metrics/metrics.js';
+import type { HotCounters } from '../metrics/hot-counters.js';
 import { isObject, MAX_JSON_LEVELS } from '../protocol/json.js';
 
 /** Bound of one window, estimated. */

@@ -1,5 +1,6 @@
 import type { Config } from '../config/config.js';
-import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/hot-counters.js';
+import type { Metrics } from '../metrics/metrics.js';
 import { tracing } from '../tracing/tracing.js';
 import { realScheduler, type Scheduler } from '../time/clock.js';
 import { FlushWindow } from './flush-window.js';

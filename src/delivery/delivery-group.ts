@@ -1,5 +1,5 @@
 import { contain } from '../logging/walls.js';
-import type { HotCounters } from '../metrics/metrics.js';
+import type { HotCounters } from '../metrics/hot-counters.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import { Aggregate } from './aggregate.js';
 import { type Feed, type Publication, TelemetryFrames, type TelemetryTemplate } from './telemetry-frame.js';

@@ -1,7 +1,7 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
 import { Server } from '@nestjs/microservices';
 import { DEVICE_TRANSPORT, Ingest, INGEST_PARTS, type IngestParts } from '../ingest/ingest.js';
-import { mirrorGauge } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/hot-counters.js';
 import { CommandPublisher } from '../mqtt/command-publisher.js';
 
 /**

@@ -12,7 +12,8 @@ import { FieldStates } from '../layouts/fields/field-states.js';
 import { fieldLimits } from '../layouts/fields/known-states.js';
 import { Silence } from '../layouts/silence.js';
 import { background } from '../logging/walls.js';
-import { Metrics, mirrorByLabel, mirrorGauge } from '../metrics/metrics.js';
+import { mirrorByLabel, mirrorGauge } from '../metrics/hot-counters.js';
+import { Metrics } from '../metrics/metrics.js';
 import type { DeviceStatus } from '../rooms/broadcast-adapter.js';
 import { Transformer } from '../transform/transformer.js';
 

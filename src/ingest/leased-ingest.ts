@@ -1,5 +1,5 @@
 import { background, contain, walled } from '../logging/walls.js';
-import { mirrorByLabel } from '../metrics/metrics.js';
+import { mirrorByLabel } from '../metrics/hot-counters.js';
 import { Backoff } from '../time/backoff.js';
 import type { IngestSession } from '../mqtt/ingest-session.js';
 import type { IngestLease, IngestReaders } from './ports.js';

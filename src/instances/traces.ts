@@ -1,6 +1,7 @@
 import { Injectable, Logger, type OnModuleDestroy, type OnModuleInit } from '@nestjs/common';
 import { background, walled } from '../logging/walls.js';
-import { Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/hot-counters.js';
+import { Metrics } from '../metrics/metrics.js';
 import { isObject } from '../protocol/json.js';
 import { InstanceBus } from './instance-bus.js';
 

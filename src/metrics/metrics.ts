@@ -1,13 +1,11 @@
-import { totalmem } from 'node:os';
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { containedErrors, WALLS } from '../logging/walls.js';
-import { version } from '../logging/version.js';
+import { HotCounters, mirror, mirrorByLabel, mirrorGauge } from './hot-counters.js';
 import { Exemplars, toOpenMetrics } from './open-metrics.js';
+import { addProcessMetrics } from './process-metrics.js';
 import { TopLists } from './top-lists.js';
 
 const PREFIX = 'sluice_';
-/** Precision of nodejs_eventloop_lag_*; each sample wakes the process, a hundred times per second with prom-client's default. */
-const LAG_PRECISION_MS = 20;
 /** Seconds; from a local hop to what users would call broken. */
 const LATENCY_BUCKETS_S = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 /** Seconds; devices answer in milliseconds, or after the work is done. */
@@ -28,33 +26,17 @@ const CONNECTION_OUTCOMES = [
   'refused_role',
 ];
 const TOKEN_OUTCOMES = [
-  ...[
-    'verified',
-    'cached',
-    'refreshed',
-    'missing',
-    'invalid',
-    'expired',
-    'revoked',
-    'unavailable',
-    'timeout',
-  ],
+  ...['verified', 'cached', 'refreshed', 'missing', 'invalid', 'expired', 'revoked'],
+  ...['unavailable', 'timeout'],
 ];
 const COMMAND_OUTCOMES = [
   ...['sent', 'undelivered', 'repeated', 'forbidden', 'unavailable', 'too_large', 'invalid', 'rate_limited'],
   ...['too_many', 'key_conflict', 'keys_unavailable'],
 ];
 
-/** Default metrics that list every open socket at each scrape, which blocks the event loop: 40 ms at 10 000 connections. */
-const LISTS_OF_SOCKETS = [
-  'nodejs_active_handles',
-  'nodejs_active_handles_total',
-  'nodejs_active_requests',
-  'nodejs_active_requests_total',
-  'nodejs_active_resources',
-  'nodejs_active_resources_total',
-  'process_open_fds',
-];
+/** What {@link Metrics.keeps} tells of. */
+export type Kept =
+  'tokens' | 'topics' | 'delivery_groups' | 'room_heads' | 'command_reply_bytes' | 'redelivered' | 'top';
 
 /**
  * Every metric of the service. Names are `sluice_<area>_<thing>_<unit|total>`; no id is ever a label.
@@ -431,35 +413,13 @@ export class Metrics {
     ),
     ['where'],
   );
-  readonly buildInfo = this.gauge('build_info', '1; the version and the release of Node.js are its labels', [
-    'version',
-    'node',
-  ]);
-  readonly memoryLimit = this.gauge(
-    'process_memory_limit_bytes',
-    'Memory this process may use: the limit of its container, else that of the machine',
-  );
-
   constructor() {
-    this.buildInfo.set({ version, node: process.versions.node }, 1);
-    for (const outcome of CONNECTION_OUTCOMES) {
-      this.connections.inc({ outcome }, 0);
-    }
-    for (const outcome of TOKEN_OUTCOMES) {
-      this.auth.inc({ outcome }, 0);
-    }
-    for (const outcome of COMMAND_OUTCOMES) {
-      this.commands.inc({ outcome }, 0);
-    }
-    for (const what of ['lease', 'slot', 'session']) {
-      this.takeovers.inc({ what }, 0);
-    }
-    for (const mode of ['store', 'local']) {
-      this.redisModeChanges.inc({ mode }, 0);
-    }
-    collectDefaultMetrics({ register: this.registry, eventLoopMonitoringPrecision: LAG_PRECISION_MS });
-    LISTS_OF_SOCKETS.forEach((name) => this.registry.removeSingleMetric(name));
-    this.memoryLimit.set(memoryLimitBytes());
+    beginAtZero(this.connections, 'outcome', CONNECTION_OUTCOMES);
+    beginAtZero(this.auth, 'outcome', TOKEN_OUTCOMES);
+    beginAtZero(this.commands, 'outcome', COMMAND_OUTCOMES);
+    beginAtZero(this.takeovers, 'what', ['lease', 'slot', 'session']);
+    beginAtZero(this.redisModeChanges, 'mode', ['store', 'local']);
+    addProcessMetrics(this.registry, PREFIX);
     const hot = this.hot;
     mirrorGauge(this.connectionsOpen, () => hot.connectionsOpen);
     mirrorGauge(this.connectionsPending, () => hot.connectionsPending);
@@ -528,80 +488,8 @@ export class Metrics {
   }
 }
 
-/** Without a limit Node reports none, or a number far beyond the machine's memory. */
-function memoryLimitBytes(): number {
-  const constrained = process.constrainedMemory();
-  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
-}
-
-/** Plain numbers for the hot paths: a field is incremented per delivery or connect, and the registry reads it at a scrape. */
-export class HotCounters {
-  /** Publications times live subscriptions: the sum of delivered, conflated and dropped must equal it. */
-  due = 0;
-  delivered = 0;
-  control = 0;
-  bytes = 0;
-  /** Publications of a subscription replaced by a newer one or merged into a window. */
-  conflated = 0;
-  /** Publications without any of the fields a subscription asked for. */
-  filtered = 0;
-  /** Publications of a subscription that an error kept from being framed or sent. */
-  failed = 0;
-  /** Estimated bytes of all open `aggregate` windows, for the bound over all of them. */
-  aggregateBytes = 0;
-  /** Delivery groups of all rooms. */
-  deliveryGroups = 0;
-  /** Values left out of aggregated payloads: too many members, too many bytes, nested too deep. */
-  readonly aggregateLeftOut = { members: 0, bytes: 0, depth: 0 };
-  /** Connections that have opened. */
-  accepted = 0;
-  connectionsOpen = 0;
-  connectionsPending = 0;
-  /** Tokens whose signature was checked and is good. */
-  tokensVerified = 0;
-  /** Good tokens found in the cache. */
-  tokensCached = 0;
-}
-
-/** A counter that adds, at each scrape, the growth of a number; direct increments are kept. */
-function mirror(counter: Counter, read: () => number): void {
-  let seen = 0;
-  Object.assign(counter, {
-    collect(this: Counter): void {
-      const now = read();
-      this.inc(now - seen);
-      seen = now;
-    },
-  });
-}
-
-/** The same for each value of a label. */
-export function mirrorByLabel(
-  counter: Counter,
-  label: string,
-  reads: Readonly<Record<string, () => number>>,
-): void {
-  const values = Object.entries(reads).map(([value, read]) => ({
-    labels: { [label]: value },
-    read,
-    seen: 0,
-  }));
-  Object.assign(counter, {
-    collect(this: Counter): void {
-      for (const value of values) {
-        const now = value.read();
-        this.inc(value.labels, now - value.seen);
-        value.seen = now;
-      }
-    },
-  });
-}
-
-/** What {@link Metrics.keeps} tells of. */
-export type Kept =
-  'tokens' | 'topics' | 'delivery_groups' | 'room_heads' | 'command_reply_bytes' | 'redelivered' | 'top';
-
-/** A gauge that shows the value of a number at the time of the scrape. */
-export function mirrorGauge(gauge: Gauge, read: () => number): void {
-  Object.assign(gauge, { collect: () => gauge.set(read()) });
+function beginAtZero(counter: Counter, label: string, values: readonly string[]): void {
+  for (const value of values) {
+    counter.inc({ [label]: value }, 0);
+  }
 }

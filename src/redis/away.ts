@@ -1,7 +1,8 @@
 import type { Config } from '../config/config.js';
 import { ReturnLostError, type StoreMode } from '../ingest/ports.js';
 import { background } from '../logging/walls.js';
-import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/hot-counters.js';
+import type { Metrics } from '../metrics/metrics.js';
 import type { BroadcastReceiver, LastHeard, RoomState } from '../rooms/broadcast-adapter.js';
 import { MemoryBroadcastAdapter } from '../rooms/memory/memory-adapter.js';
 import type { AttachedRoom } from './rooms/attached-room.js';

@@ -9,7 +9,8 @@ import {
 } from '../instances/instance-bus.js';
 import { within } from '../instances/memory-bus.js';
 import { background, tellEach, walled } from '../logging/walls.js';
-import { type Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/hot-counters.js';
+import type { Metrics } from '../metrics/metrics.js';
 import type { Partition } from './connection/partitions.js';
 import type { RedisNode } from './rooms/redis-node.js';
 import type { ScriptedRedis } from './connection/scripts.js';

@@ -2,7 +2,7 @@ import type { PacedSource } from '../delivery/outbound.js';
 import { Replay } from '../delivery/replay.js';
 import type { Feed } from '../delivery/telemetry-frame.js';
 import { background } from '../logging/walls.js';
-import type { HotCounters } from '../metrics/metrics.js';
+import type { HotCounters } from '../metrics/hot-counters.js';
 import type { BroadcastAdapter, HistoryPage, Publication } from './broadcast-adapter.js';
 import { LISTED_BYTES, type RoomTurns } from './room-turns.js';
 import type { Subscription } from './room.js';

@@ -1,5 +1,5 @@
 import type { Scheduler } from '../time/clock.js';
-import type { HotCounters } from '../metrics/metrics.js';
+import type { HotCounters } from '../metrics/hot-counters.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
 import { type Member, Room, Subscription } from './room.js';

@@ -3,7 +3,7 @@ import { type Feed, TelemetryFrames, TelemetryTemplate } from '../delivery/telem
 import type { Outbound } from '../delivery/outbound.js';
 import type { Recipient } from '../delivery/lanes.js';
 import type { Scheduler } from '../time/clock.js';
-import type { HotCounters } from '../metrics/metrics.js';
+import type { HotCounters } from '../metrics/hot-counters.js';
 import { DEFAULT_DELIVERY, type DeliveryOptions } from '../protocol/delivery-options.js';
 import type { DeviceStatus, MetaBytes, Publication, RoomOrigin, RoomState } from './broadcast-adapter.js';
 

@@ -9,7 +9,8 @@ import {
 } from '../config/transform-file.js';
 import { Reloads } from '../files/reloads.js';
 import { tellEach } from '../logging/walls.js';
-import { Metrics, mirrorGauge } from '../metrics/metrics.js';
+import { mirrorGauge } from '../metrics/hot-counters.js';
+import { Metrics } from '../metrics/metrics.js';
 import { IdPattern, normalPattern } from '../protocol/id-pattern.js';
 import { FieldTransform } from './field-transform.js';
 

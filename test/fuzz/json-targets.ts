@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { Aggregate } from '../../src/delivery/aggregate.js';
 import { FieldSelection } from '../../src/delivery/field-selection.js';
 import { jsonValue } from '../../src/devices/json-check.js';
-import { HotCounters } from '../../src/metrics/metrics.js';
+import { HotCounters } from '../../src/metrics/hot-counters.js';
 import { MAX_JSON_LEVELS, tooDeepAt } from '../../src/protocol/json.js';
 import { rawMember } from '../../src/protocol/raw-member.js';
 import { mutated, mutations, type Target, target, timed } from './target.js';

@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG, type Config } from '../../config/config.js';
-import { Metrics, mirrorGauge } from '../../metrics/metrics.js';
+import { mirrorGauge } from '../../metrics/hot-counters.js';
+import { Metrics } from '../../metrics/metrics.js';
 import { CommandPublisher } from '../../mqtt/command-publisher.js';
 import { isDeviceId } from '../../protocol/device-id.js';
 import type { Layout } from '../layout.js';

@@ -3,7 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Config } from '../../config/config.js';
 import { StoreLostError } from '../../ingest/ports.js';
 import { contain, walled } from '../../logging/walls.js';
-import { type Metrics, mirrorGauge } from '../../metrics/metrics.js';
+import { mirrorGauge } from '../../metrics/hot-counters.js';
+import type { Metrics } from '../../metrics/metrics.js';
 import type {
   DeviceMessage,
   DeviceStatus,

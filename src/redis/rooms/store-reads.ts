@@ -1,6 +1,7 @@
 import type { Config } from '../../config/config.js';
 import { contain } from '../../logging/walls.js';
-import { type Metrics, mirrorGauge } from '../../metrics/metrics.js';
+import { mirrorGauge } from '../../metrics/hot-counters.js';
+import type { Metrics } from '../../metrics/metrics.js';
 import type { Position, Rewind } from '../../protocol/client-messages.js';
 import type { HistoryPage, LastHeard, TelemetryBase } from '../../rooms/broadcast-adapter.js';
 import { historyLimits } from '../../rooms/memory/history-log.js';

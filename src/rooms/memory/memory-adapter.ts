@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../config/config.js';
 import { walled } from '../../logging/walls.js';
-import { type Metrics, mirrorGauge } from '../../metrics/metrics.js';
+import { mirrorGauge } from '../../metrics/hot-counters.js';
+import type { Metrics } from '../../metrics/metrics.js';
 import type { Position, Rewind } from '../../protocol/client-messages.js';
 import { ProtocolError } from '../../protocol/errors.js';
 import {

@@ -1,5 +1,6 @@
 import type { Config } from '../../config/config.js';
-import { type Metrics, mirrorGauge } from '../../metrics/metrics.js';
+import { mirrorGauge } from '../../metrics/hot-counters.js';
+import type { Metrics } from '../../metrics/metrics.js';
 import type { Rewind } from '../../protocol/client-messages.js';
 import type {
   DeviceMemo,
