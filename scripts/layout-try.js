@@ -14,8 +14,8 @@ if (file === undefined || topic === undefined) {
 }
 await ensureDependencies();
 await ensureBuild();
-const { compileLayouts } = await import('../dist/modules/layouts/compile.js');
-const { LayoutFileError, readLayoutFile } = await import('../dist/modules/layouts/layout-file.js');
+const { compileLayouts } = await import('../dist/modules/layouts/compile/compile.js');
+const { LayoutFileError, readLayoutFile } = await import('../dist/modules/layouts/compile/layout-file.js');
 const { trySentence, tryTable } = await import('../dist/modules/devices/layout-report.js');
 let layouts;
 try {

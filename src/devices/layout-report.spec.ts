@@ -1,5 +1,5 @@
-import { compileLayouts } from '../layouts/compile.js';
-import { parseLayoutFile } from '../layouts/layout-file.js';
+import { compileLayouts } from '../layouts/compile/compile.js';
+import { parseLayoutFile } from '../layouts/compile/layout-file.js';
 import { guessFile, readRecording, tryTable, trySentence } from './layout-report.js';
 import { LayoutTrial } from './layout-trial.js';
 

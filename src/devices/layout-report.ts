@@ -1,8 +1,8 @@
 import type { CompiledLayouts, CompiledRoute } from '../layouts/compiled-layouts.js';
-import { compileLayouts } from '../layouts/compile.js';
-import { LayoutFileError, parseLayoutFile } from '../layouts/layout-file.js';
+import { compileLayouts } from '../layouts/compile/compile.js';
+import { LayoutFileError, parseLayoutFile } from '../layouts/compile/layout-file.js';
 import { presetNames, readPreset } from '../layouts/presets.js';
-import type { WrittenLevel } from '../layouts/topic-template.js';
+import type { WrittenLevel } from '../layouts/compile/topic-template.js';
 import { ONE } from '../mqtt/topic-tree.js';
 import { type Said, LayoutTrial } from './layout-trial.js';
 

@@ -21,7 +21,7 @@ import {
   textOf,
   valueAt,
 } from '../layouts/json-scan.js';
-import { filterOf } from '../layouts/topic-template.js';
+import { filterOf } from '../layouts/compile/topic-template.js';
 import type { MessageOutcome } from '../mqtt/ingest-counters.js';
 import type { Destination, InboundMessage, Route, RouteTemplate } from '../mqtt/topic-router.js';
 import { isDeviceId } from '../protocol/device-id.js';

@@ -3,7 +3,7 @@ import { metadataOf, MetricTable, readBirth, readValues } from '../layouts/spark
 import type { Verb } from '../layouts/sparkplug/sparkplug-node.js';
 import { objectJson, readPayload } from '../layouts/sparkplug/sparkplug-payload.js';
 import type { CompiledLayout, CompiledLayouts } from '../layouts/compiled-layouts.js';
-import type { ExampleText } from '../layouts/grammar.js';
+import type { ExampleText } from '../layouts/compile/grammar.js';
 import { mergedFields } from '../layouts/fields/json-members.js';
 import type { MessageKind, MessageOutcome } from '../mqtt/ingest-counters.js';
 import { InboundMessage, type Route, TopicRouter } from '../mqtt/topic-router.js';

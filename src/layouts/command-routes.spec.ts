@@ -1,8 +1,8 @@
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
 import type { OutgoingCommand } from '../mqtt/command-routes.js';
 import { LayoutCommandRoutes } from './command-routes.js';
-import { compileLayouts } from './compile.js';
-import { parseLayoutFile } from './layout-file.js';
+import { compileLayouts } from './compile/compile.js';
+import { parseLayoutFile } from './compile/layout-file.js';
 
 const FILE = `
 version: 1

@@ -5,7 +5,7 @@ import type { EdgeNodes } from '../rooms/edge-nodes.js';
 import { encodeSparkplugCommand } from './sparkplug/sparkplug-commands.js';
 import { storedTable } from './sparkplug/sparkplug-node.js';
 import { commandTopicOf, type SparkplugTopics } from './sparkplug/sparkplug-topics.js';
-import type { CompiledCommand } from './command-templates.js';
+import type { CompiledCommand } from './compile/command-templates.js';
 import type { CompiledLayout, CompiledLayouts } from './compiled-layouts.js';
 import { capturesOf } from './layout.js';
 import { overlap } from './topic-filters.js';

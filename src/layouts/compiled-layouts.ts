@@ -2,14 +2,14 @@ import type { Captures, TopicReading } from '../mqtt/topic-router.js';
 import type { TemplateLevel } from '../mqtt/topic-tree.js';
 import type { Codec } from './codecs/codec.js';
 import type { ModuleSlot } from './codecs/module-codec.js';
-import type { CompiledCommand } from './command-templates.js';
-import type { ExampleText, MetaText, PayloadText, TelemetryText } from './grammar.js';
+import type { CompiledCommand } from './compile/command-templates.js';
+import type { ExampleText, MetaText, PayloadText, TelemetryText } from './compile/grammar.js';
 import type { AllOf, Layout } from './layout.js';
-import type { Path } from './layout-file.js';
+import type { Path } from './compile/layout-file.js';
 import type { Verb } from './sparkplug/sparkplug-node.js';
 import type { SparkplugTopics } from './sparkplug/sparkplug-topics.js';
 import type { Subscription } from './topic-filters.js';
-import type { TopicTemplate } from './topic-template.js';
+import type { TopicTemplate } from './compile/topic-template.js';
 
 /** One member of a payload, or a name on the way to it. */
 export type Place = { readonly pointer: readonly string[] } | { readonly key: number };

@@ -1,6 +1,6 @@
-import { compileLayouts } from './compile.js';
+import { compileLayouts } from './compile/compile.js';
 import { brokerRights, emqxAcl, layoutLines, mosquittoAcl } from './describe-layouts.js';
-import { parseLayoutFile } from './layout-file.js';
+import { parseLayoutFile } from './compile/layout-file.js';
 
 const layouts = compileLayouts(
   parseLayoutFile(`

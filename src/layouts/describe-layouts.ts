@@ -1,4 +1,4 @@
-import { INSTANCE } from './command-templates.js';
+import { INSTANCE } from './compile/command-templates.js';
 import type { CompiledLayouts } from './compiled-layouts.js';
 import { reduced } from './topic-filters.js';
 

@@ -1,7 +1,7 @@
-import { compileLayouts } from './compile.js';
+import { compileLayouts } from './compile/compile.js';
 import type { CompiledLayouts } from './compiled-layouts.js';
 import { deviceTopics } from './device-topics.js';
-import { parseLayoutFile } from './layout-file.js';
+import { parseLayoutFile } from './compile/layout-file.js';
 
 const layoutsOf = (text: string): CompiledLayouts =>
   compileLayouts(parseLayoutFile(`version: 1\nlayouts:\n${text}`), { ingest: 'leased' });

@@ -1,8 +1,8 @@
 import { ActiveLayouts } from './active-layouts.js';
-import { compileLayouts } from './compile.js';
+import { compileLayouts } from './compile/compile.js';
 import type { CompiledLayouts } from './compiled-layouts.js';
 import { divide } from './division.js';
-import { parseLayoutFile } from './layout-file.js';
+import { parseLayoutFile } from './compile/layout-file.js';
 import { overlap } from './topic-filters.js';
 
 const layoutsOf = (text: string): CompiledLayouts =>

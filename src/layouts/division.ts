@@ -4,7 +4,7 @@ import { type Division, UNDIVIDED } from '../ingest/ports.js';
 import type { CompiledLayout, CompiledLayouts, CompiledRoute } from './compiled-layouts.js';
 import { capturesOf } from './layout.js';
 import { covers, type Subscription } from './topic-filters.js';
-import { filterOf } from './topic-template.js';
+import { filterOf } from './compile/topic-template.js';
 
 /**
  * MQTT has no filter for a part of what `+` matches, so topics can only be divided where filters name levels: those that `only` of a layout

@@ -1,5 +1,5 @@
 import type { Captures } from '../mqtt/topic-router.js';
-import type { DeviceIds } from './device-ids.js';
+import type { DeviceIds } from './compile/device-ids.js';
 
 /** What every route of a layout shares. */
 export interface Layout {

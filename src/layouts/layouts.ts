@@ -1,10 +1,10 @@
 import { dirname, resolve } from 'node:path';
 import { ConfigError } from '../config/load-config.js';
 import type { Config } from '../config/config.js';
-import { compileLayouts } from './compile.js';
+import { compileLayouts } from './compile/compile.js';
 import type { CompiledLayouts } from './compiled-layouts.js';
 import { divide } from './division.js';
-import { LayoutFileError, readLayoutFile } from './layout-file.js';
+import { LayoutFileError, readLayoutFile } from './compile/layout-file.js';
 
 /** @throws {ConfigError} with a line for each mistake in the file */
 export function loadLayouts(config: Pick<Config, 'layouts' | 'mqtt'>): CompiledLayouts | null {

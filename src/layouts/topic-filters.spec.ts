@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { fits } from '../mqtt/topic-tree.js';
 import { covers, overlap, partialOverlap, reduced } from './topic-filters.js';
-import { filterLevels } from './topic-template.js';
+import { filterLevels } from './compile/topic-template.js';
 
 const word = fc.constantFrom('a', 'b', '', '$s');
 const topic = fc

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { stringify } from 'yaml';
 import { LayoutTrial } from '../../src/devices/layout-trial.js';
-import { compileLayouts } from '../../src/layouts/compile.js';
+import { compileLayouts } from '../../src/layouts/compile/compile.js';
 import type { CompiledLayouts } from '../../src/layouts/compiled-layouts.js';
-import { LayoutFileError, parseLayoutFile } from '../../src/layouts/layout-file.js';
+import { LayoutFileError, parseLayoutFile } from '../../src/layouts/compile/layout-file.js';
 import { expandPreset, presetNames, readPreset } from '../../src/layouts/presets.js';
 import { isDeviceId } from '../../src/protocol/device-id.js';
 import { mutated, mutations, type Mutation, type Target, target, timed } from './target.js';

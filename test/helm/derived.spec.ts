@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { formerSettings, warningsOf } from '../../src/config/former-settings.js';
-import { compileLayouts } from '../../src/layouts/compile.js';
-import { parseLayoutFile } from '../../src/layouts/layout-file.js';
+import { compileLayouts } from '../../src/layouts/compile/compile.js';
+import { parseLayoutFile } from '../../src/layouts/compile/layout-file.js';
 import { settings as table } from '../../src/config/settings.js';
 import { type ConfigError, loadConfig } from '../../src/config/load-config.js';
 import {

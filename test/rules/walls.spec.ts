@@ -17,15 +17,16 @@ const REASONED: Readonly<Record<string, string>> = {
   'src/config/transform-file.ts z.string().refine': 'called while settings are read, before anything runs',
   'src/config/areas/service.ts z.string().superRefine':
     'called while settings are read, before anything runs',
-  'src/layouts/grammar.ts ms.refine': 'called while the file is read, before anything of it is used',
-  'src/layouts/grammar.ts z.union([z.string(),z.literal(0)],{error:must}).transform':
+  'src/layouts/compile/grammar.ts ms.refine': 'called while the file is read, before anything of it is used',
+  'src/layouts/compile/grammar.ts z.union([z.string(),z.literal(0)],{error:must}).transform':
     'called while the file is read, before anything of it is used',
-  "src/layouts/grammar.ts z.union([text,z.array(text).min(1,'mustnameatleastone').max(1_000,'mayhave1000textsatmost')],{error:'mustbeatextoralistoftexts',}).transform":
+  "src/layouts/compile/grammar.ts z.union([text,z.array(text).min(1,'mustnameatleastone').max(1_000,'mayhave1000textsatmost')],{error:'mustbeatextoralistoftexts',}).transform":
     'called while the file is read, before anything of it is used',
-  'src/layouts/grammar.ts z.record(z.string().min(1).max(128),pointer).refine':
+  'src/layouts/compile/grammar.ts z.record(z.string().min(1).max(128),pointer).refine':
     'called while the file is read, before anything of it is used',
-  'src/layouts/grammar.ts pointer.transform': 'called while the file is read, before anything of it is used',
-  'src/layouts/layout-file.ts visit': 'called while the file is read, before anything of it is used',
+  'src/layouts/compile/grammar.ts pointer.transform':
+    'called while the file is read, before anything of it is used',
+  'src/layouts/compile/layout-file.ts visit': 'called while the file is read, before anything of it is used',
   'src/mqtt/broker-connection.ts MqttClient': 'called by the constructor, within a try',
   'src/mqtt/broker-connection.ts WebSocket.createConnection':
     'called by the constructor; hands over what is there',

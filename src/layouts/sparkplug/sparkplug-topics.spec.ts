@@ -2,8 +2,8 @@ import { MemoryEdgeNodes } from '../../rooms/edge-nodes.js';
 import type { ProtocolError } from '../../protocol/errors.js';
 import { LayoutCommandRoutes } from '../command-routes.js';
 import type { CompiledLayouts } from '../compiled-layouts.js';
-import { compileLayouts } from '../compile.js';
-import { type LayoutFileError, parseLayoutFile } from '../layout-file.js';
+import { compileLayouts } from '../compile/compile.js';
+import { type LayoutFileError, parseLayoutFile } from '../compile/layout-file.js';
 import { readPayload } from './sparkplug-payload.js';
 
 type Mode = 'leased' | 'shared';

@@ -1,5 +1,5 @@
 import type { Captures } from '../../mqtt/topic-router.js';
-import { isLevelText, type TopicTemplate, type WrittenLevel } from '../topic-template.js';
+import { isLevelText, type TopicTemplate, type WrittenLevel } from '../compile/topic-template.js';
 import { SPARKPLUG_NAMESPACE } from './rebirth-requests.js';
 import type { Verb } from './sparkplug-node.js';
 

@@ -1,5 +1,5 @@
-import type { Captures } from '../mqtt/topic-router.js';
-import { ANY, ONE, REST, TAIL, type TemplateLevel } from '../mqtt/topic-tree.js';
+import type { Captures } from '../../mqtt/topic-router.js';
+import { ANY, ONE, REST, TAIL, type TemplateLevel } from '../../mqtt/topic-tree.js';
 
 /** More levels than any broker's topics have in practice. */
 const MAX_LEVELS = 32;

@@ -1,14 +1,14 @@
 import { randomBytes, randomInt } from 'node:crypto';
-import type { Captures } from '../mqtt/topic-router.js';
-import type { OutgoingCommand, ReplyRoute } from '../mqtt/command-routes.js';
-import { ProtocolError } from '../protocol/errors.js';
-import { isObject } from '../protocol/json.js';
-import { SPARKPLUG_COMMAND_TOPICS, SparkplugTopics } from './sparkplug/sparkplug-topics.js';
+import type { Captures } from '../../mqtt/topic-router.js';
+import type { OutgoingCommand, ReplyRoute } from '../../mqtt/command-routes.js';
+import { ProtocolError } from '../../protocol/errors.js';
+import { isObject } from '../../protocol/json.js';
+import { SPARKPLUG_COMMAND_TOPICS, SparkplugTopics } from '../sparkplug/sparkplug-topics.js';
 import type { DeviceIds } from './device-ids.js';
 import type { CommandText } from './grammar.js';
-import { allAt, isScalarText, pointerTokens, textOf, valueAt } from './json-scan.js';
+import { allAt, isScalarText, pointerTokens, textOf, valueAt } from '../json-scan.js';
 import type { Path } from './layout-file.js';
-import { fits } from '../mqtt/topic-tree.js';
+import { fits } from '../../mqtt/topic-tree.js';
 import { filterOf, TemplateError, TopicTemplate } from './topic-template.js';
 
 type Allowed = ReadonlySet<string> | 'any';

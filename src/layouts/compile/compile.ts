@@ -1,6 +1,6 @@
-import { type TemplateLevel } from '../mqtt/topic-tree.js';
-import type { Config } from '../config/config.js';
-import type { ModuleSlot } from './codecs/module-codec.js';
+import { type TemplateLevel } from '../../mqtt/topic-tree.js';
+import type { Config } from '../../config/config.js';
+import type { ModuleSlot } from '../codecs/module-codec.js';
 import { LayoutCompiler, MAX_SUBSCRIPTIONS } from './compile-layout.js';
 import type {
   CompiledLayout,
@@ -8,10 +8,10 @@ import type {
   CompiledRoute,
   IgnoredTopics,
   RouteGroup,
-} from './compiled-layouts.js';
+} from '../compiled-layouts.js';
 import type { LayoutText } from './grammar.js';
 import { type LayoutFile, LayoutFileError } from './layout-file.js';
-import { partialOverlap, reduced } from './topic-filters.js';
+import { partialOverlap, reduced } from '../topic-filters.js';
 import { filterLevels, filterOf, TemplateError } from './topic-template.js';
 
 /** @throws {LayoutFileError} naming every mistake that only shows where values meet */

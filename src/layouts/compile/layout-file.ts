@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from 'yaml';
 import type { z } from 'zod';
-import { isObject, type JsonObject } from '../protocol/json.js';
+import { isObject, type JsonObject } from '../../protocol/json.js';
 import { LAYOUT_NAME, layoutSchema, type LayoutText, MAX_LAYOUTS } from './grammar.js';
-import { expandPreset, nearest } from './presets.js';
+import { expandPreset, nearest } from '../presets.js';
 
 export const MAX_FILE_BYTES = 1_048_576;
 /** More aliases than a person writes: a few lines of them can stand for gigabytes. */

@@ -1,5 +1,5 @@
-import { isDeviceId } from '../protocol/device-id.js';
-import type { Captures } from '../mqtt/topic-router.js';
+import { isDeviceId } from '../../protocol/device-id.js';
+import type { Captures } from '../../mqtt/topic-router.js';
 
 /** What a device id may not have anywhere; a lone surrogate has no UTF-8 form, so it cannot be written at all. */
 const ILLEGAL = /[/+#\p{Cc}\p{Noncharacter_Code_Point}]/gu;

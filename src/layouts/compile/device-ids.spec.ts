@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { isDeviceId } from '../protocol/device-id.js';
+import { isDeviceId } from '../../protocol/device-id.js';
 import { DeviceIds, type DeviceIdsOptions, DeviceTemplateError } from './device-ids.js';
 
 /** Texts in which everything that has a meaning somewhere is frequent. */

@@ -1,8 +1,8 @@
-import type { Captures } from '../mqtt/topic-router.js';
-import type { Config } from '../config/config.js';
-import { cborCodec } from './codecs/cbor.js';
-import type { Codec } from './codecs/codec.js';
-import { ModuleSlot } from './codecs/module-codec.js';
+import type { Captures } from '../../mqtt/topic-router.js';
+import type { Config } from '../../config/config.js';
+import { cborCodec } from '../codecs/cbor.js';
+import type { Codec } from '../codecs/codec.js';
+import { ModuleSlot } from '../codecs/module-codec.js';
 import { compileCommand } from './command-templates.js';
 import type {
   CompiledLayout,
@@ -11,13 +11,13 @@ import type {
   Reading,
   RouteBase,
   TelemetryRoute,
-} from './compiled-layouts.js';
+} from '../compiled-layouts.js';
 import { DeviceIds, DeviceTemplateError } from './device-ids.js';
 import type { MetaText, PayloadText, StatusText, TelemetryText } from './grammar.js';
-import { pointerTokens } from './json-scan.js';
-import { AllOf } from './layout.js';
+import { pointerTokens } from '../json-scan.js';
+import { AllOf } from '../layout.js';
 import { type LayoutFile, type NamedLayout, type Path } from './layout-file.js';
-import { SPARKPLUG_TOPICS, SparkplugTopics } from './sparkplug/sparkplug-topics.js';
+import { SPARKPLUG_TOPICS, SparkplugTopics } from '../sparkplug/sparkplug-topics.js';
 import { filterOf, TemplateError, TopicTemplate } from './topic-template.js';
 
 /** Subscriptions of all layouts together, and topics that `only` may be written out to. */
