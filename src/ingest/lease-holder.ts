@@ -4,17 +4,15 @@ import { background, contain, walled } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
 import { IngestSession, type SubscriptionOptions } from '../mqtt/ingest-session.js';
 import { within } from '../time/clock.js';
-import type { IngestLease, LeasePhase } from './ports.js';
+import { type IngestLease, type LeasePhase, RENEWALS_PER_LEASE } from './ports.js';
 import { contextFor, liveSubscriptions, type SharedIngestParts } from './ingest.js';
-import { Markers } from './markers.js';
-import type { IngestNotes, LeaseNote } from './notes.js';
+import { Markers } from './notes/markers.js';
+import type { IngestNotes, LeaseNote } from './notes/notes.js';
 import { RetainedPass } from './retained-pass.js';
 
 /** At a clean stop: time to store pending messages, so that the next holder does not get them again. */
 const SETTLE_TIMEOUT_MS = 100;
 const SETTLE_LOOK_MS = 5;
-/** Renewals within the life of a lease. */
-export const RENEWALS_PER_LEASE = 3;
 /** Time our own marker has to come back once no message is unacknowledged; then the broker is assumed to block it. */
 const MARKER_TIMEOUT_MS = 5_000;
 

@@ -2,14 +2,14 @@ import { background, contain, walled } from '../logging/walls.js';
 import { mirrorByLabel } from '../metrics/hot-counters.js';
 import { Backoff } from '../time/backoff.js';
 import type { IngestSession } from '../mqtt/ingest-session.js';
-import type { IngestLease, IngestReaders } from './ports.js';
+import { type IngestLease, type IngestReaders, RENEWALS_PER_LEASE } from './ports.js';
 import { Ingest, type SharedIngestParts } from './ingest.js';
-import { type IngestHolder, RENEWALS_PER_LEASE } from './lease-holder.js';
+import type { IngestHolder } from './lease-holder.js';
 import { isAbandoned, LeasedShard } from './leased-shard.js';
 import { LocalMode } from './away.js';
-import { type HolderNote, IngestNotes } from './notes.js';
+import { type HolderNote, IngestNotes } from './notes/notes.js';
 import { Shares } from './shares.js';
-import { StoreClaims } from './store-claims.js';
+import { StoreClaims } from './notes/store-claims.js';
 import { UpstreamGrace } from './upstream.js';
 
 /** Time without Redis after which a holder releases the lease: other instances may still reach Redis. */

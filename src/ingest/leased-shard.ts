@@ -2,9 +2,9 @@ import { Logger } from '@nestjs/common';
 import { background } from '../logging/walls.js';
 import { Backoff } from '../time/backoff.js';
 import type { SharedIngestParts } from './ingest.js';
-import { IngestHolder, RENEWALS_PER_LEASE, type Shard } from './lease-holder.js';
-import type { IngestNotes, LeaseNote } from './notes.js';
-import type { IngestLease, LeasePhase, LeaseState } from './ports.js';
+import { IngestHolder, type Shard } from './lease-holder.js';
+import type { IngestNotes, LeaseNote } from './notes/notes.js';
+import { type IngestLease, type LeasePhase, type LeaseState, RENEWALS_PER_LEASE } from './ports.js';
 
 /** Wait before the lease is tried again after a holder failed. */
 const FIRST_WAIT_MS = 200;

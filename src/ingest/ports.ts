@@ -168,6 +168,9 @@ export interface LeaseState {
   readonly expiresInMs: number;
 }
 
+/** Renewals within the life of a lease or a slot. */
+export const RENEWALS_PER_LEASE = 3;
+
 /**
  * Elects the one instance that reads device topics. Each holder has a token greater than all before (a fence): a holder that does not renew
  * loses the lease after REDIS_LEASE_MS, but may still be running, so the store refuses lower tokens. Every method rejects when the store

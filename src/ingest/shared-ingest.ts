@@ -3,15 +3,14 @@ import { Logger } from '@nestjs/common';
 import { background, walled } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
 import { IngestSession, type SubscriptionOptions } from '../mqtt/ingest-session.js';
-import type { IngestSlots } from './ports.js';
+import { type IngestSlots, RENEWALS_PER_LEASE } from './ports.js';
 import { contextFor, Ingest, liveSubscriptions, type SharedIngestParts } from './ingest.js';
-import { RENEWALS_PER_LEASE } from './lease-holder.js';
 import { LocalMode } from './away.js';
-import { GroupReturn } from './group-return.js';
-import { Markers } from './markers.js';
-import { IngestNotes } from './notes.js';
+import { GroupReturn } from './notes/group-return.js';
+import { Markers } from './notes/markers.js';
+import { IngestNotes } from './notes/notes.js';
 import { RetainedPass } from './retained-pass.js';
-import { StoreClaims } from './store-claims.js';
+import { StoreClaims } from './notes/store-claims.js';
 import { UpstreamGrace } from './upstream.js';
 
 /** Time in which the broker's messages for an adopted name must be stored; then it is left for another attempt. */

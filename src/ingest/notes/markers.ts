@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { contain, walled } from '../logging/walls.js';
-import type { IngestSession, SubscriptionOptions } from '../mqtt/ingest-session.js';
-import type { InboundMessage, Route } from '../mqtt/topic-router.js';
-import { within } from '../time/clock.js';
+import { contain, walled } from '../../logging/walls.js';
+import type { IngestSession, SubscriptionOptions } from '../../mqtt/ingest-session.js';
+import type { InboundMessage, Route } from '../../mqtt/topic-router.js';
+import { within } from '../../time/clock.js';
 import { Backlog } from './backlog.js';
 import { type IngestNotes, OWN_MARKER } from './notes.js';
 

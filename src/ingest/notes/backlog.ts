@@ -1,5 +1,5 @@
-import { walled } from '../logging/walls.js';
-import type { IngestSession } from '../mqtt/ingest-session.js';
+import { walled } from '../../logging/walls.js';
+import type { IngestSession } from '../../mqtt/ingest-session.js';
 import { type IngestNotes, OWN_MARKER } from './notes.js';
 
 const INTERVAL_MS = 1_000;

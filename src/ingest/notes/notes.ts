@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
-import { walled } from '../logging/walls.js';
+import { walled } from '../../logging/walls.js';
 import {
   BrokerConnection,
   type ClientSubscribeCallback,
   type MqttClient,
   type Will,
-} from '../mqtt/broker-connection.js';
-import type { SharedIngestParts } from './ingest.js';
+} from '../../mqtt/broker-connection.js';
+import type { SharedIngestParts } from '../ingest.js';
 
 /** Notes between instances, through the broker, about who reads the device topics. */
 export type HolderNote =

@@ -1,4 +1,4 @@
-import type { InboundMessage } from '../mqtt/topic-router.js';
+import type { InboundMessage } from '../../mqtt/topic-router.js';
 import { Markers } from './markers.js';
 import type { HolderNote } from './notes.js';
 

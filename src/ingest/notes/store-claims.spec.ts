@@ -1,8 +1,8 @@
-import { testConfig } from '../../test/support/test-config.js';
-import { Metrics } from '../metrics/metrics.js';
-import { type Division, type SharedStore, type StoreIdentity, UNDIVIDED } from './ports.js';
+import { testConfig } from '../../../test/support/test-config.js';
+import { Metrics } from '../../metrics/metrics.js';
+import { type Division, type SharedStore, type StoreIdentity, UNDIVIDED } from '../ports.js';
 import { StoreClaims } from './store-claims.js';
-import { Upstream } from './upstream.js';
+import { Upstream } from '../upstream.js';
 
 const LEASE_MS = 1_500;
 let now = 0;

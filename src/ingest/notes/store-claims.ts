@@ -1,9 +1,8 @@
 import { Logger } from '@nestjs/common';
-import { isObject } from '../protocol/json.js';
-import type { SharedIngestParts } from './ingest.js';
-import { RENEWALS_PER_LEASE } from './lease-holder.js';
+import { isObject } from '../../protocol/json.js';
+import type { SharedIngestParts } from '../ingest.js';
 import type { IngestNotes } from './notes.js';
-import type { StoreIdentity } from './ports.js';
+import { RENEWALS_PER_LEASE, type StoreIdentity } from '../ports.js';
 
 /** Other readers and former identities that are remembered; of more than that the oldest is forgotten. */
 const MAX_REMEMBERED = 16;
