@@ -2,7 +2,7 @@ import { jest } from '@jest/globals';
 import type { IngestOutcome } from '../rooms/broadcast-adapter.js';
 import { MemoryEdgeNodes } from '../rooms/edge-nodes.js';
 import type { DeviceSink, StoreMode } from './ports.js';
-import { LocalSink } from './away.js';
+import { LocalSink } from './local-sink.js';
 
 describe('LocalSink', () => {
   let shown: string[];
