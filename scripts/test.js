@@ -14,19 +14,21 @@ import { demandSystemPackages } from './setup/system-packages.js';
 
 /**
  * Folders of each tier. The chaos tier runs the faults in full length (the others run a short form of them), and what devices and instances
- * do with the times that the documents promise, which the others only report. The scale tier prints the whole table of docs/scaling.md. What
+ * do with the times that the documents promise, which the others only report. The scale tier prints the whole table of docs/scaling.md; the
+ * releases tier is started by scripts/releases.js. What
  * reads the sources and runs nothing of them is linting (`npm run lint:rules`), and no part of `npm test`.
  */
 const TIERS = {
   unit: ['src/', 'scripts/', 'client/', 'page/', 'bench/'],
-  int: ['test/(?!e2e/|chaos/|rules/)'],
+  int: ['test/(?!e2e/|chaos/|rules/|releases/)'],
   e2e: ['test/e2e/'],
   chaos: ['test/chaos/', 'test/devices/'],
   scale: ['test/scale/'],
+  releases: ['test/releases/'],
   rules: ['test/rules/'],
 };
-/** Only the chaos tier has the time for these. */
-const LONG = ['test/chaos/moves'];
+/** Only their own tier has the time for these, or the older build that they need. */
+const ONLY_IN = { chaos: ['test/chaos/moves'], releases: ['test/releases/'] };
 const STRICT = {
   CHAOS: 'full',
   CHAOS_TIME_FACTOR: process.env.CHAOS_TIME_FACTOR ?? (process.env.CI ? '3' : '1'),
@@ -59,7 +61,9 @@ const { code } = await runCommand(
     '--testPathIgnorePatterns',
     '/node_modules/',
     ...(tier === 'rules' ? [] : [`^${escaped(root)}test/rules/`]),
-    ...(tier === 'chaos' ? [] : LONG.map((name) => `^${escaped(root)}${name}`)),
+    ...Object.entries(ONLY_IN)
+      .filter(([name]) => name !== tier)
+      .flatMap(([, names]) => names.map((name) => `^${escaped(root)}${name}`)),
     ...leftOut.map((file) => `^${escaped(join(root, file))}$`),
   ],
   { env: { ...process.env, ...(tier === 'chaos' ? STRICT : tier === 'scale' ? { SCALE: 'full' } : {}) } },

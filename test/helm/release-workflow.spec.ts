@@ -34,6 +34,7 @@ describe('the workflow that makes a release', () => {
   it('runs for a tag alone, after everything that must hold', () => {
     expect(workflow.on).toEqual({ push: { tags: ['v*'] } });
     expect(script).toContain('.ci/run');
+    expect(script).toContain('npm run test:releases');
     expect([workflow.jobs['image']?.needs, workflow.jobs['chart']?.needs]).toEqual(['check', 'image']);
   });
 

@@ -4,8 +4,9 @@ import { type ExitStatus, Program } from '../../support/program.js';
 import { sumOfSamples } from '../../support/sluice.js';
 import { TEST_SECRET } from '../../support/tokens.js';
 
-/** The build under test; `CHAOS_MAIN` names another one, such as a release before. */
-const MAIN = process.env['CHAOS_MAIN'] ?? fileURLToPath(new URL('../../../dist/main.js', import.meta.url));
+/** The build under test; `CHAOS_MAIN` names another one. */
+export const BUILD =
+  process.env['CHAOS_MAIN'] ?? fileURLToPath(new URL('../../../dist/main.js', import.meta.url));
 /** As the image gives them (decision 10). */
 const NODE_ARGUMENTS = ['--max-semi-space-size=4', '--v8-pool-size=1'];
 
@@ -17,6 +18,8 @@ export interface LogLine {
 
 /** One instance of the product, as production runs it, on a port that it keeps over restarts. */
 export class Instance {
+  /** What it runs from its next start on. */
+  main = BUILD;
   private programs: Program[] = [];
 
   private constructor(
@@ -60,7 +63,7 @@ export class Instance {
 
   async start(): Promise<void> {
     this.programs.push(
-      new Program(this.name, process.execPath, [...NODE_ARGUMENTS, ...this.nodeArguments, MAIN], {
+      new Program(this.name, process.execPath, [...NODE_ARGUMENTS, ...this.nodeArguments, this.main], {
         env: {
           PATH: process.env['PATH'],
           NODE_ENV: 'production',

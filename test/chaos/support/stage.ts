@@ -7,7 +7,7 @@ import { FULL, redisIsWell, SIZE, TIME_FACTOR } from '../form.js';
 import { Balancer } from './balancer.js';
 import { FaultProxy } from './fault-proxy.js';
 import { Fleet, type FleetOptions } from './fleet.js';
-import { Instance } from './instance.js';
+import { BUILD, Instance } from './instance.js';
 
 /** What docs/operations.md asks of Mosquitto, so that its queue outlasts a takeover. */
 const BROKER_CONFIG = 'max_queued_messages 1000000\nmax_inflight_messages 0';
@@ -30,6 +30,8 @@ export interface StageOptions {
   brokerPersistence?: boolean;
   /** What instances reach through a proxy that can fail: {@link Stage.redisLinks}, {@link Stage.brokerLink}. Default nothing. */
   through?: 'redis' | 'broker';
+  /** Another program than the build under test. */
+  main?: string;
   env?: Record<string, string>;
   fleet?: Partial<FleetOptions>;
 }
@@ -186,6 +188,7 @@ export class Stage {
     redis = 'own',
     brokerPersistence = false,
     through,
+    main = BUILD,
     env = {},
     fleet = {},
   }: StageOptions): Promise<void> {
@@ -220,6 +223,9 @@ export class Stage {
     this.own({
       stop: () => Promise.all(this.instances.filter(({ running }) => running).map((one) => one.kill())),
     });
+    for (const instance of this.instances) {
+      instance.main = main;
+    }
     await Promise.all(this.instances.map((one) => one.start()));
     this.balancer = this.own(await Balancer.start(this.instances));
   }
