@@ -309,7 +309,15 @@ class LocalIngest {
         'The broker does not take the topics of what is watched: reading those of all devices',
       );
       this.sink.filtersChange();
-      this.session.changeSubscriptions(liveSubscriptions(this.topics), () => this.sink.filtersChanged());
+      // In their place: a broker that counts filters would refuse the few of the fleet, too, beside those that it has.
+      this.session.changeSubscriptions(
+        liveSubscriptions(this.topics),
+        () => {
+          this.sink.filtersChanged();
+          this.retained.readNew();
+        },
+        true,
+      );
     }
   }
 

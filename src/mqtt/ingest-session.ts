@@ -8,6 +8,8 @@ import { type IngestContext, IngestLink } from './ingest-link.js';
 
 /** What AWS IoT takes in one SUBSCRIBE. */
 const FILTERS_PER_SUBSCRIBE = 8;
+/** Lines of the log about filters that were asked for together: many thousand may be refused at once. */
+const MAX_LINES = 8;
 /** SUBSCRIBEs without an answer: the round trips of many filters take place together. */
 const MAX_SUBSCRIBES = 16;
 
@@ -68,6 +70,8 @@ export class IngestSession {
   private granted = false;
   private paused = false;
   private subscriptions: readonly SubscriptionOptions[];
+  private linesLeft = MAX_LINES;
+  private linesLeftOut = 0;
   /** Filters that the broker may still have for this session. */
   private readonly obsolete = new Set<string>();
   /** How far the failed step came is unknown: a new connection replaces this one. */
@@ -152,10 +156,12 @@ export class IngestSession {
    * Other topics are wanted, now and after each connect. The new ones are asked for before the old ones are let go: where both take a
    * message, it may come twice in between, and none is lost.
    * @param done all new ones are granted; not called when the connection is lost before
+   * @param inPlace the old ones are let go first: for a broker that takes no more beside them
    */
   changeSubscriptions(
     subscriptions: readonly SubscriptionOptions[],
     done: () => void = () => undefined,
+    inPlace = false,
   ): void {
     const before = new Set(this.subscriptions.map(({ filter }) => filter));
     const filters = new Set(subscriptions.map(({ filter }) => filter));
@@ -174,6 +180,9 @@ export class IngestSession {
     if (!this.granted) {
       this.connection.reset('other topics are wanted'); // in the middle of asking for the old ones
       return;
+    }
+    if (inPlace) {
+      this.letGo(client);
     }
     this.subscribe(client, true, added, () => {
       this.letGo(client);
@@ -222,6 +231,9 @@ export class IngestSession {
 
   private subscribeAll(client: MqttClient, connack: IConnackPacket): void {
     this.client = client;
+    if (!connack.sessionPresent) {
+      this.obsolete.clear();
+    }
     this.subscribeBackoff.reset();
     this.events.connected?.(connack.sessionPresent, connack);
     this.subscribe(client, connack.sessionPresent, this.subscriptions);
@@ -256,6 +268,8 @@ export class IngestSession {
     const refused: SubscriptionOptions[] = [];
     let next = 0;
     let answered = 0;
+    this.linesLeft = MAX_LINES;
+    this.linesLeftOut = 0;
     const askSome = (): void => {
       while (next < subscriptions.length && next - answered < FILTERS_PER_SUBSCRIBE * MAX_SUBSCRIBES) {
         const asked = subscriptions.slice(next, next + FILTERS_PER_SUBSCRIBE);
@@ -326,6 +340,10 @@ export class IngestSession {
     refused: readonly SubscriptionOptions[],
     done: () => void,
   ): void {
+    if (this.linesLeftOut > 0) {
+      const leftOut = this.linesLeftOut;
+      this.logger.warn(`The broker refuses or lessens ${leftOut} subscriptions more`, { leftOut });
+    }
     if (refused.length === 0) {
       done();
       return;
@@ -347,7 +365,7 @@ export class IngestSession {
   private isRefused({ filter, qos }: SubscriptionOptions, code: unknown): boolean {
     const granted = typeof code === 'number' ? code : 0x80;
     if (granted < 0x80) {
-      if (granted < qos) {
+      if (granted < qos && this.mayTell()) {
         this.logger.warn(
           `The broker grants ${filter} only at QoS ${granted}: messages can be lost on the way`,
           { filter, granted, qos },
@@ -355,12 +373,19 @@ export class IngestSession {
       }
       return false;
     }
-    if (this.subscribeBackoff.failures % 16 === 0) {
+    if (this.subscribeBackoff.failures % 16 === 0 && this.mayTell()) {
       this.logger.error(
         `The broker refuses the subscription ${filter}${adviceFor(granted)}; allow this user to read it. Trying again`,
         { filter, code: granted },
       );
     }
     return true;
+  }
+
+  /** The first few filters are named, the others counted. */
+  private mayTell(): boolean {
+    this.linesLeft -= 1;
+    this.linesLeftOut += this.linesLeft < 0 ? 1 : 0;
+    return this.linesLeft >= 0;
   }
 }

@@ -206,6 +206,31 @@ describe('MQTT_INGEST=shared', () => {
     90_000,
   );
 
+  it('has an instance with ROLE=edge serve dashboards, also while Redis is away, without a share of its own', async () => {
+    const { device, redis, redisLinks, instances } = stage;
+    const last = instances.length;
+    redisLinks[last] = own(await startTcpProxy(redis.port));
+    const edge = own(await startSluice({ env: { ...stage.env(last), ROLE: 'edge' } }));
+    const dashboard = own(await edge.connect({ claims: { deviceIds: ['edge'] } }));
+    await dashboard.next('subscribed');
+    const counting = new Counting(device, 'edge');
+    await reaches(dashboard, 'edge', 100);
+    redisLinks[last].refuse();
+    await eventuallyAsync(async () => (await edge.metric('sluice_redis_degraded')) === 1);
+    await reaches(dashboard, 'edge', counting.sent + 100);
+    redisLinks[last].heal();
+    await eventuallyAsync(async () => (await edge.metric('sluice_redis_degraded')) === 0);
+    const count = await counting.stop();
+    await eventuallyAsync(() =>
+      Promise.resolve(telemetryOf(dashboard, 'edge').some(({ payload }) => payload === count - 1)),
+    );
+    const received = telemetryOf(dashboard, 'edge').map(({ payload }) => payload as number);
+    expect(received.length).toBe(new Set(received).size);
+    expect(readingsOf(edge)).toBe(0);
+    expect(await edge.metric('sluice_ingest_messages_total', { kind: 'telemetry' })).toBeGreaterThan(0); // while Redis was away
+    redisLinks.pop();
+  }, 60_000);
+
   it('reads on under the names of before when Redis comes back empty, also where one was missing', async () => {
     const { device, redis, broker } = stage;
     const dashboards = await watch('hole');
