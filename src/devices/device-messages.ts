@@ -30,6 +30,7 @@ const NO_SHARD = Symbol('SLUICE:NO_SHARD');
 const OPEN_OBJECT = 0x7b;
 /** The largest time a Date can hold, Unix ms. */
 const MAX_TIME_MS = 8.64e15;
+const isTime = (ts: number): boolean => ts >= 0 && ts <= MAX_TIME_MS;
 /** Topics that the metadata of one device may have. */
 const MAX_META_FIELDS = 1_000;
 
@@ -183,6 +184,12 @@ export class DeviceMessages implements SessionMessages, Says {
     this.state.edgeNodes(layout).take(verb, group, node, device, message);
   }
 
+  saidTime({ retained, receivedAt }: InboundMessage, ts: number): void {
+    if (!retained && isTime(ts)) {
+      this.states.saidTime(ts, receivedAt);
+    }
+  }
+
   /** A live message of a device whose layout has a silence. A status says so itself. */
   heard({ deviceId, retained, receivedAt, receivedMono }: InboundMessage): void {
     if (!retained) {
@@ -232,7 +239,7 @@ export class DeviceMessages implements SessionMessages, Says {
 
   setStatus(message: InboundMessage, online: boolean, ts: number | undefined): void {
     const { deviceId, retained, receivedAt } = message;
-    const hasTime = ts !== undefined && ts >= 0 && ts <= MAX_TIME_MS;
+    const hasTime = ts !== undefined && isTime(ts);
     if (!retained) {
       this.retained.sawLiveStatus(deviceId);
     } else if (!this.retained.admitsStatus(deviceId, online, hasTime)) {

@@ -10,6 +10,7 @@ import type {
   SparkplugRoute,
   StatusRoute,
   TelemetryRoute,
+  TimeMember,
 } from '../layouts/compiled-layouts.js';
 import {
   eachElement,
@@ -47,6 +48,8 @@ export interface Says {
   field(message: InboundMessage, name: Buffer, value: Buffer | null, windowMs: number): void;
   /** An object whose members are fields. */
   merge(message: InboundMessage, json: Buffer, windowMs: number): void;
+  /** When a live message was made, by its device's clock; Unix ms. */
+  saidTime(message: InboundMessage, ts: number): void;
   /** A message came from a device of a layout with a silence. */
   heard(message: InboundMessage): void;
   /** A message of an edge node: what it says depends on those before it. */
@@ -249,6 +252,10 @@ class Handlers {
     } else if (route.kind === 'meta') {
       this.meta(message, value, route);
     } else {
+      const time = json === null ? undefined : timeAt(json, route.ts);
+      if (time !== undefined) {
+        this.says.saidTime(message, time);
+      }
       this.telemetry(message, value, route);
     }
   }
@@ -296,9 +303,8 @@ class Handlers {
       );
       return;
     }
-    const ts = numberAt(json!, route.ts?.at);
+    const time = timeAt(json!, route.ts);
     const order = numberAt(json!, route.order);
-    const time = ts === undefined ? undefined : ts * route.ts!.factor;
     if (route.of !== undefined) {
       if (online) {
         message.finish('ignored'); // they say so themselves
@@ -330,6 +336,7 @@ function isPlain(route: CompiledRoute): boolean {
     route.kind === 'telemetry' &&
     route.as === 'whole' &&
     payload === 'json' &&
+    route.ts === undefined &&
     pick === undefined &&
     each.length + id.length + when.length === 0
   );
@@ -450,6 +457,12 @@ function numberAt(json: Buffer, pointer: readonly string[] | undefined): number 
   }
   const number = Number(textOf(value));
   return textOf(value) === '' || !Number.isFinite(number) || isTextual(value) ? undefined : number;
+}
+
+/** Unix ms, as the device says it. */
+function timeAt(json: Buffer, member: TimeMember | undefined): number | undefined {
+  const number = member === undefined ? undefined : numberAt(json, member.at);
+  return number === undefined ? undefined : number * member!.factor;
 }
 
 function isTextual(value: Buffer): boolean {

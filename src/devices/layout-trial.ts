@@ -61,6 +61,7 @@ export class LayoutTrial {
         }
       },
       sparkplug: (message, _layout, { verb }) => this.sparkplug(message, verb),
+      saidTime: () => undefined,
       heard: () => undefined,
       setStatus: (message, online) => this.note(message, { status: online ? 'online' : 'offline' }),
       setAllOffline: (message) => this.note(message, { status: 'offline', ofAll: true }),

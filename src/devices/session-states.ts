@@ -56,7 +56,7 @@ export class SessionStates {
     mirrorGauge(metrics.silenceWatched, () => sum(({ silence }) => silence?.size ?? 0));
   }
 
-  /** A device that is online has said when this was. Unix ms. */
+  /** A device has said when it made a message, which is live. Unix ms. */
   saidTime(ts: number, receivedAt: number): void {
     this.metrics.deviceTimeAge.observe(Math.max(0, receivedAt - ts) / 1_000);
   }

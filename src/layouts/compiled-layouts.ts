@@ -41,6 +41,12 @@ export interface RouteBase {
   fieldOf(captures: Captures): string;
 }
 
+/** Where a message says the device's own time, and what makes milliseconds of it. */
+export interface TimeMember {
+  readonly at: readonly string[];
+  readonly factor: number;
+}
+
 export interface SparkplugRoute {
   readonly verb: Verb;
   readonly topics: SparkplugTopics;
@@ -49,6 +55,7 @@ export interface SparkplugRoute {
 export interface TelemetryRoute extends RouteBase {
   readonly kind: 'telemetry';
   readonly as: TelemetryText['as'];
+  readonly ts: TimeMember | undefined;
   /** With `payload: sparkplug`: which of its messages come here. */
   readonly sparkplug?: SparkplugRoute;
 }
@@ -59,7 +66,7 @@ export interface StatusRoute extends RouteBase {
   readonly online: ReadonlySet<string> | '*';
   readonly offline: ReadonlySet<string> | '*';
   readonly ignoresOthers: boolean;
-  readonly ts: { readonly at: readonly string[]; readonly factor: number } | undefined;
+  readonly ts: TimeMember | undefined;
   readonly order: readonly string[] | undefined;
   readonly of: AllOf | undefined;
 }

@@ -11,9 +11,10 @@ import type {
   Reading,
   RouteBase,
   TelemetryRoute,
+  TimeMember,
 } from '../compiled-layouts.js';
 import { DeviceIds, DeviceTemplateError } from './device-ids.js';
-import type { MetaText, PayloadText, StatusText, TelemetryText } from './grammar.js';
+import type { MetaText, PayloadText, StatusText, TelemetryText, TimeText } from './grammar.js';
 import { pointerTokens } from '../json-scan.js';
 import { AllOf } from '../layout.js';
 import { type LayoutFile, type NamedLayout, type Path } from './layout-file.js';
@@ -144,7 +145,7 @@ export class LayoutCompiler {
     if (text.payload === 'sparkplug') {
       this.sparkplug(layout, text, index, base.topic);
     } else {
-      this.routes.push({ ...base, kind: 'telemetry', as: text.as });
+      this.routes.push({ ...base, kind: 'telemetry', as: text.as, ts: timeMember(text.ts) });
     }
   }
 
@@ -161,11 +162,11 @@ export class LayoutCompiler {
       this.problem([...path, 'topic'], `payload: sparkplug reads ${SPARKPLUG_TOPICS}`);
       return;
     }
-    const { as, field, pick, each, id, when } = text;
-    if (as !== 'whole' || [field, pick, each, id, when].some((part) => part !== undefined)) {
+    const { as, field, pick, each, id, when, ts } = text;
+    if (as !== 'whole' || [field, pick, each, id, when, ts].some((part) => part !== undefined)) {
       this.problem(
         path,
-        'payload: sparkplug takes whole messages: without as, field, pick, each, id and when',
+        'payload: sparkplug takes whole messages: without as, field, pick, each, id, when and ts',
       );
     }
     if (this.sparkplugTopics.some(({ isOfDevice }) => isOfDevice === topics.isOfDevice)) {
@@ -179,7 +180,7 @@ export class LayoutCompiler {
     for (const [verb, topic] of topics.verbs) {
       const base = this.base(layout, 'telemetry', { ...text, topic }, index, undefined, false);
       if (base !== undefined) {
-        this.routes.push({ ...base, kind: 'telemetry', as, sparkplug: { verb, topics } });
+        this.routes.push({ ...base, kind: 'telemetry', as, ts: undefined, sparkplug: { verb, topics } });
       }
     }
   }
@@ -229,10 +230,7 @@ export class LayoutCompiler {
       online,
       offline,
       ignoresOthers: text.else === 'ignore',
-      ts:
-        text.ts === undefined
-          ? undefined
-          : { at: pointerTokens(text.ts.at), factor: text.ts.unit === 's' ? 1_000 : 1 },
+      ts: timeMember(text.ts),
       order: text.order === undefined ? undefined : pointerTokens(text.order),
       of,
     });
@@ -260,7 +258,7 @@ export class LayoutCompiler {
   private base(
     layout: CompiledLayout,
     kind: 'telemetry' | 'status' | 'meta',
-    text: Omit<TelemetryText, 'as' | 'field'>,
+    text: Omit<TelemetryText, 'as' | 'field' | 'ts'>,
     index: number,
     field: string | undefined,
     mayLackId: boolean,
@@ -393,6 +391,12 @@ export class LayoutCompiler {
 
 function meaning(texts: readonly string[] | undefined): ReadonlySet<string> | '*' {
   return texts?.length === 1 && texts[0] === '*' ? '*' : new Set(texts);
+}
+
+function timeMember(text: TimeText): TimeMember | undefined {
+  return text === undefined
+    ? undefined
+    : { at: pointerTokens(text.at), factor: text.unit === 's' ? 1_000 : 1 };
 }
 
 function placeOf(text: string): Place {

@@ -76,12 +76,24 @@ const routeBase = {
   when: when.optional(),
 };
 
+/** The device's own time. */
+const ts = z
+  .union(
+    [
+      pointer.transform((at) => ({ at, unit: 'ms' as const })),
+      z.strictObject({ at: pointer, unit: z.enum(['ms', 's']).default('ms') }),
+    ],
+    { error: 'must be a JSON pointer such as /ts, or {at: /ts, unit: s}' },
+  )
+  .optional();
+
 const telemetry = z.strictObject({
   ...routeBase,
   as: z.enum(['whole', 'field', 'merge'], { error: 'must be whole, field or merge' }).default('whole'),
   field: z.string({ error: 'must be a text' }).min(1).max(256).optional(),
   payload,
   pick: pointer.optional(),
+  ts,
 });
 
 const status = z.strictObject({
@@ -90,15 +102,7 @@ const status = z.strictObject({
   online: texts.optional(),
   offline: texts.optional(),
   else: z.enum(['refuse', 'ignore'], { error: 'must be refuse or ignore' }).default('refuse'),
-  ts: z
-    .union(
-      [
-        pointer.transform((at) => ({ at, unit: 'ms' as const })),
-        z.strictObject({ at: pointer, unit: z.enum(['ms', 's']).default('ms') }),
-      ],
-      { error: 'must be a JSON pointer such as /ts, or {at: /ts, unit: s}' },
-    )
-    .optional(),
+  ts,
   order: pointer.optional(),
   of: z.string({ error: 'must be a pattern of device ids' }).min(1).max(128).optional(),
 });
@@ -191,6 +195,7 @@ export const MAX_LAYOUTS = 64;
 
 export type LayoutText = z.infer<typeof layoutSchema>;
 export type TelemetryText = z.infer<typeof telemetry>;
+export type TimeText = z.infer<typeof ts>;
 export type StatusText = z.infer<typeof status>;
 export type MetaText = z.infer<typeof meta>;
 export type CommandText = z.infer<typeof command>;
