@@ -355,7 +355,8 @@ function openBrokerNetwork(options: BrokerNetworkOptions): BrokerNetwork {
     throw new Error(`no MQTT over ${url.protocol}//`);
   }
   const socket = net.connect({ host, port, noDelay: true });
-  const reset = (): void => void socket.resetAndDestroy();
+  // A socket whose end is under way cannot be reset: libuv refuses, and Node.js then keeps it open for good.
+  const reset = (): void => void (socket.writableEnded ? socket.destroy() : socket.resetAndDestroy());
   const secure = (): tls.TLSSocket =>
     tls.connect({
       socket,

@@ -42,8 +42,8 @@ export class TcpProxy {
   /** Ends all connections at once with a reset; new ones pass. */
   cut(): void {
     for (const [client, target] of [...this.pairs]) {
-      client.resetAndDestroy();
-      target.resetAndDestroy();
+      resetSocket(client);
+      resetSocket(target);
     }
   }
 
@@ -74,7 +74,7 @@ export class TcpProxy {
   private accept(client: Socket): void {
     client.on('error', () => client.destroy());
     if (this.refusing) {
-      client.resetAndDestroy();
+      resetSocket(client);
       return;
     }
     client.pause();
@@ -88,7 +88,7 @@ export class TcpProxy {
       if (attempts > 1 && !client.destroyed) {
         this.dial(client, attempts - 1);
       } else {
-        client.resetAndDestroy();
+        resetSocket(client);
       }
     };
     target.once('error', failed);
@@ -138,6 +138,18 @@ export class TcpProxy {
         from.resume();
       }
     }
+  }
+}
+
+/**
+ * A reset instead of an orderly end. A socket whose end is under way cannot be reset any more: libuv refuses, Node then keeps the handle
+ * for ever, and a process that ends waits for it in a loop.
+ */
+export function resetSocket(socket: Socket): void {
+  if (socket.readableEnded || socket.writableEnded) {
+    socket.destroy();
+  } else {
+    socket.resetAndDestroy();
   }
 }
 

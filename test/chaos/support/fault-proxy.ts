@@ -1,4 +1,5 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { resetSocket } from '../../support/tcp-proxy.js';
 
 export interface Target {
   name: string;
@@ -71,8 +72,8 @@ export class FaultProxy {
   refuse(): void {
     this.refusing = true;
     for (const pair of [...this.pairs]) {
-      reset(pair.client);
-      reset(pair.target);
+      resetSocket(pair.client);
+      resetSocket(pair.target);
     }
   }
 
@@ -106,8 +107,8 @@ export class FaultProxy {
     this.swallowing = false;
     for (const pair of [...this.pairs]) {
       if (pair.stalled) {
-        reset(pair.client);
-        reset(pair.target);
+        resetSocket(pair.client);
+        resetSocket(pair.target);
       }
     }
   }
@@ -124,7 +125,7 @@ export class FaultProxy {
   private accept(client: Socket): void {
     client.on('error', () => client.destroy());
     if (this.refusing) {
-      reset(client);
+      resetSocket(client);
       return;
     }
     client.pause();
@@ -135,7 +136,7 @@ export class FaultProxy {
   private dial(client: Socket, attempt: number): void {
     const to = this.options.choose(attempt);
     if (to === undefined) {
-      reset(client);
+      resetSocket(client);
       return;
     }
     const target = connect({ host: '127.0.0.1', port: to.port, noDelay: true });
@@ -144,7 +145,7 @@ export class FaultProxy {
       if (attempt < (this.options.attempts ?? 1) && !client.destroyed) {
         this.dial(client, attempt + 1);
       } else {
-        reset(client);
+        resetSocket(client);
       }
     };
     target.once('error', failed);
@@ -198,17 +199,5 @@ export class FaultProxy {
         to.destroySoon();
       }
     });
-  }
-}
-
-/**
- * A reset instead of an orderly end. A socket whose end is under way cannot be reset any more: libuv refuses and Node then
- * keeps the handle for ever.
- */
-function reset(socket: Socket): void {
-  if (socket.readableEnded || socket.writableEnded) {
-    socket.destroy();
-  } else {
-    socket.resetAndDestroy();
   }
 }
