@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { CommandsService } from '../gateway/messages/commands.service.js';
+import { CommandsService } from '../gateway/commands/commands.service.js';
 import { isDeviceId } from '../protocol/device-id.js';
 import { type ErrorCode, ProtocolError } from '../protocol/errors.js';
 import { rawMember } from '../protocol/raw-member.js';

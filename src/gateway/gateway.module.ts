@@ -5,7 +5,7 @@ import { Metrics } from '../metrics/metrics.js';
 import { CommandKeys, OwnCommandKeys } from './commands/command-keys.js';
 import { Admission } from './door/admission.js';
 import { ClientAddress, Door, DOOR_LIMITS, doorLimits } from './door/door.js';
-import { CommandsService } from './messages/commands.service.js';
+import { CommandsService } from './commands/commands.service.js';
 import { ConnectionCloser, DrainService } from './drain.service.js';
 import { ConnectionLifecycle, UpstreamAnnouncer } from './connection-lifecycle.js';
 import { ConnectionTimers } from './socket/connection-timers.js';

@@ -17,7 +17,7 @@ import type {
 } from '../../protocol/server-messages.js';
 import type { CommandResult } from '../commands/exchange.js';
 import { userOf } from '../commands/command-request.js';
-import { CommandsService } from './commands.service.js';
+import { CommandsService } from '../commands/commands.service.js';
 import { textFrameOf } from '../../delivery/text-frame.js';
 import { background } from '../../logging/walls.js';
 import type { Connection } from '../socket/connection.js';

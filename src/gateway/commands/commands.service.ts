@@ -9,13 +9,13 @@ import { CommandPublisher, UnsentError } from '../../mqtt/command-publisher.js';
 import { CommandRoutes, type OutgoingCommand } from '../../mqtt/command-routes.js';
 import { ProtocolError } from '../../protocol/errors.js';
 import { tracing } from '../../tracing/tracing.js';
-import { CommandAudit } from '../commands/command-audit.js';
-import { CommandKeys, type KeyedRecord, keysUnavailable, type OwnRecord } from '../commands/command-keys.js';
-import { CommandLimits, type Place } from '../commands/command-quota.js';
-import type { CommandRequest, CommandSender } from '../commands/command-request.js';
-import { DeviceRates } from '../commands/device-rates.js';
-import { type CommandResult, Exchange } from '../commands/exchange.js';
-import { PendingReplies } from '../commands/pending-replies.js';
+import { CommandAudit } from './command-audit.js';
+import { CommandKeys, type KeyedRecord, keysUnavailable, type OwnRecord } from './command-keys.js';
+import { CommandLimits, type Place } from './command-quota.js';
+import type { CommandRequest, CommandSender } from './command-request.js';
+import { DeviceRates } from './device-rates.js';
+import { type CommandResult, Exchange } from './exchange.js';
+import { PendingReplies } from './pending-replies.js';
 
 /** A command that the broker has acknowledged, now or when its key was used first. */
 export interface SentCommand {
