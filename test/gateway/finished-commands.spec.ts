@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
-import { MAX_KEPT_REPLY_BYTES } from '../../src/gateway/commands/commands.service.js';
+import { MAX_KEPT_REPLY_BYTES } from '../../src/gateway/commands/keyed-commands.js';
 import { UnsentError } from '../../src/mqtt/command-publisher.js';
 import { ProtocolError } from '../../src/protocol/errors.js';
 import { type DashboardClient, connect } from '../support/dashboard-client.js';

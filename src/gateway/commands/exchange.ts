@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { walled } from '../../logging/walls.js';
 import type { CommandQuota } from './command-quota.js';
 import type { KeyedRecord } from './command-keys.js';
@@ -10,8 +11,12 @@ export type CommandResult =
   /** The connection that waited has ended: nobody is there to be told. */
   | { readonly outcome: 'abandoned' };
 
+/** 16 bytes as text: devices whose libraries take Correlation Data for a string give it back unchanged. */
+const CORRELATION_BYTES = 16;
+
 /** One command, its answer, and all who wait for it: several where it has a key. */
 export class Exchange {
+  correlation = randomBytes(CORRELATION_BYTES).toString('base64url');
   state: KeyedRecord['state'] = 'claimed';
   delivered: boolean | undefined;
   /** The first answer; undefined before it. */
@@ -31,7 +36,6 @@ export class Exchange {
   constructor(
     readonly id: string,
     readonly digest: string,
-    public correlation: string,
     /** Whose keys it counts among. */
     readonly keySpace: string,
   ) {}
