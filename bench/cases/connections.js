@@ -105,7 +105,10 @@ export const connectionCases = [
     columns: ['kibAt10k', 'kibAt19k', 'rssMib'],
     chart: 'kibAt19k',
     run: idle,
-    targets: [{ kind: 'noMoreThan', entry: 'sluice', metric: 'kibAt19k', limit: 7 }],
+    targets: [
+      { kind: 'atMost', entry: 'sluice', than: 'hand', metric: 'kibAt10k', factor: 1 },
+      { kind: 'atMost', entry: 'sluice', than: 'hand', metric: 'kibAt19k', factor: 1 },
+    ],
   },
   {
     name: 'idle-50k',

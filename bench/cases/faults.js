@@ -48,6 +48,9 @@ async function slowConsumer(trial) {
 }
 
 const STORM_CLIENTS = 10_000;
+const STEADY_RATE = 100;
+/** 5 000 publications: a quiet p99 of 500 of them is the luck of the moment, and the storm's is compared with it. */
+const STORM_QUIET_MS = (5_000 * 1000) / STEADY_RATE;
 const STORM_WATCH_MS = 15_000;
 const STORM_TIMEOUT_MS = 45_000;
 const STEADY_DEVICES = 100;
@@ -67,10 +70,15 @@ async function reconnectStorm(trial) {
     },
     crowd,
   );
-  await startFlood(trial, { devices: STEADY_DEVICES, rate: 100, window: INGEST_WINDOW, seconds: 90 });
+  await startFlood(trial, {
+    devices: STEADY_DEVICES,
+    rate: STEADY_RATE,
+    window: INGEST_WINDOW,
+    seconds: 150,
+  });
   await pause(QUIET_MS);
   const measure = (ms) => steady.call('measure', { pids: trial.pids, ms, sampleEvery: 1 });
-  const quiet = await measure(QUIET_MS);
+  const quiet = await measure(STORM_QUIET_MS);
   const [storm, during] = await Promise.all([
     crowd.call('storm', { name: 'crowd', timeoutMs: STORM_TIMEOUT_MS }),
     measure(STORM_WATCH_MS),
@@ -113,7 +121,7 @@ export const faultCases = [
     name: 'reconnect-storm',
     title: 'Reconnect storm',
     about:
-      '10 000 dashboards lose their connection at once and come back with full jitter from a base of 1 s; 100 others watch 100 publications/s. Sluice keeps its default admission rate of 1 000 new connections a second here.',
+      '10 000 dashboards lose their connection at once and come back with full jitter from a base of 1 s; 100 others watch 100 publications/s; the quiet p99 is that of the 5 000 before. Sluice keeps its default admission rate of 1 000 new connections a second here.',
     entries: [
       { peer: 'hand', trial: { generators: 2 } },
       {
@@ -123,12 +131,12 @@ export const faultCases = [
     ],
     seconds: 0,
     maxRuns: 3,
-    columns: ['back', 'backS', 'attempts', 'quietP99Ms', 'p99Ms', 'othersLossPercent'],
+    columns: ['back', 'backS', 'attempts', 'quietP99Ms', 'p99Ms', 'p99Growth', 'othersLossPercent'],
     chart: 'p99Ms',
     run: reconnectStorm,
     targets: [
       { kind: 'noMoreThan', entry: 'sluice', metric: 'backS', limit: 15 },
-      { kind: 'noMoreThan', entry: 'sluice', metric: 'p99Growth', limit: 5 },
+      { kind: 'noMoreThan', entry: 'sluice', metric: 'p99Growth', limit: 4 },
     ],
   },
 ];

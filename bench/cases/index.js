@@ -29,6 +29,7 @@ import { layoutCases } from './layouts.js';
  *
  * @typedef {object} Turns
  * @property {number} count of each server in a run, whose means are the run's figures
+ * @property {readonly string[]} [pooled] metrics that each turn gives for all turns so far; the last one's is the run's figure
  * @property {(trial: import('../lib/trial.js').Trial, load: object) => Promise<void>} begin opens what is there all the time, and warms up
  * @property {(trial: import('../lib/trial.js').Trial, load: object) => Promise<Record<string, number>>} take one turn, measured
  */

@@ -74,6 +74,7 @@ export const ingestCases = [
     targets: [
       { kind: 'fasterBy', entry: 'sluice', than: 'uws', metric: 'messagesPerS', factor: 2.7 },
       { kind: 'fasterBy', entry: 'sluice-redis', than: 'hand-redis', metric: 'messagesPerS', factor: 8 },
+      { kind: 'noLessThan', entry: 'sluice-redis', metric: 'messagesPerS', limit: 150_000 },
     ],
   },
   {

@@ -5,7 +5,7 @@ const WARM_UP_MS = 3_000;
 /**
  * Measured at 300 publications/s: after 3 s a fifteenth of all samples, of Sluice and of uWebSockets.js alike, is still the
  * compiler's; in some runs V8 collected old space between the 12th and the 18th second, a tenth of the samples then.
- * A server runs for weeks. At 10 publications/s no wait is long enough; there every server is half cold.
+ * A server runs for weeks. At 10 publications/s no wait is long enough: the warm-up is one at saturation there.
  */
 const WARM_UP_AT_RATE_MS = 25_000;
 const TURNS = 8;
@@ -38,7 +38,12 @@ export const FAN_OUT = Object.freeze({
  * @property {number} window
  * @property {number} seconds
  * @property {number} sampleEvery
+ * @property {number | null} [warmUpRate] if it is not `rate`
+ * @property {boolean} [isPooled] latency is that of all turns together
  */
+
+/** See {@link Load.isPooled}. */
+export const LATENCY_METRICS = ['p50Ms', 'p99Ms', 'p999Ms'];
 
 /**
  * Dashboards, a flood, and a stretch of it measured.
@@ -64,7 +69,9 @@ export function inTurns(loadOf, metricsOf = deliveryMetrics) {
     async begin(trial, options) {
       const load = loadOf(options);
       await openAll(trial, load);
-      await floodFor(trial, { ...load, seconds: 0 }, warmUpMs(load));
+      const { rate, warmUpRate = rate } = load;
+      const warmUp = { ...load, rate: warmUpRate, seconds: 0, isPooled: false };
+      await floodFor(trial, warmUp, warmUpMs(warmUp));
     },
     take: async (trial, options) => metricsOf(await floodFor(trial, loadOf(options), SETTLE_MS)),
   };
@@ -80,14 +87,16 @@ async function openAll(trial, { dashboards }) {
   }
 }
 
-async function floodFor(trial, load, beforeMs) {
-  const { seconds, sampleEvery } = load;
+/** A flood of the dashboards that are open, measured after a while. */
+export async function floodFor(trial, load, beforeMs) {
+  const { seconds, sampleEvery, isPooled } = load;
   await startFlood(trial, { ...load, seconds: seconds + 40 });
   await pause(beforeMs);
   const measured = await trial.load.call('measure', {
     pids: trial.pids,
     ms: seconds * 1000,
     sampleEvery,
+    isPooled,
   });
   const end = await trial.load.call('stopFlood', { drainMs: DRAIN_MS });
   return { measured, end };

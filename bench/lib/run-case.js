@@ -76,7 +76,11 @@ async function runTogether(item, entries, seconds, { product, profile }, log) {
       logProfiles(readProfiles(directory, PROFILE_LINES, readyAt), log);
     }
   }
-  return contenders.map(({ entry, turns, failure }) => ({ entry, failure, values: means(turns) }));
+  return contenders.map(({ entry, turns, failure }) => ({
+    entry,
+    failure,
+    values: means(turns, item.turns?.pooled),
+  }));
 }
 
 function oneTurn({ run }) {

@@ -23,11 +23,13 @@ export function medians(runs) {
  * The mean of every metric over several turns of one run.
  *
  * @param {Record<string, number>[]} turns
+ * @param {readonly string[]} [pooled] metrics of which the last turn's value is that of all turns together
  * @returns {Record<string, number>}
  */
-export function means(turns) {
+export function means(turns, pooled = []) {
   const names = new Set(turns.flatMap((turn) => Object.keys(turn)));
+  const mean = (name) => turns.reduce((sum, turn) => sum + turn[name], 0) / turns.length;
   return Object.fromEntries(
-    [...names].map((name) => [name, turns.reduce((sum, turn) => sum + turn[name], 0) / turns.length]),
+    [...names].map((name) => [name, pooled.includes(name) ? turns.at(-1)[name] : mean(name)]),
   );
 }

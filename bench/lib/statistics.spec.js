@@ -35,4 +35,12 @@ describe(means.name, () => {
     ).toEqual({ a: 2.5, b: 20 });
     expect(means([{ seconds: Infinity }])).toEqual({ seconds: Infinity });
   });
+
+  it('leaves metrics of all turns together as the last turn gives them', () => {
+    const turns = [
+      { a: 1, p99: 9 },
+      { a: 3, p99: 5 },
+    ];
+    expect(means(turns, ['p99'])).toEqual({ a: 2, p99: 5 });
+  });
 });

@@ -4,6 +4,7 @@ import { DashboardGroup } from './dashboard-group.js';
 import { Flood } from './flood.js';
 import { measure } from './measure.js';
 import { MqttBroker } from './mqtt-broker.js';
+import { buildMeta, deviceId } from './payload.js';
 import { cpuMicros, rssKib } from './process-usage.js';
 import { connectPublisher } from './publisher-client.js';
 import { reconnectStorm } from './reconnect-storm.js';
@@ -63,6 +64,13 @@ export class Commands {
 
   async storm({ name, timeoutMs }) {
     return await reconnectStorm(this.#groups.get(name), timeoutMs);
+  }
+
+  /** Metadata of a fleet, as its devices publish it. */
+  publishMeta({ devices, bytes }) {
+    for (let index = 0; index < devices; index++) {
+      this.#broker.route(`devices/${deviceId(index)}/meta`, buildMeta(bytes), 1);
+    }
   }
 
   startFlood(options) {

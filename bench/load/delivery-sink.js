@@ -18,6 +18,8 @@ export class DeliverySink {
   /** @type {Map<string, number>} close code (or `reset`) to count */
   closes = new Map();
   latency = new Histogram();
+  /** Of all stretches that are to be seen together. */
+  pooledLatency = new Histogram();
   #sampleEvery = 1;
   #untilSample = 1;
   /** What a prediction of the next marker starts from: messages of one run are nearly equally long. */

@@ -61,6 +61,17 @@ function hasSubscribed(buffer, start, end) {
   return at >= 0 && at < end;
 }
 
+/** As {@link json}, of a client that asks for metadata once. @type {Dialect} */
+const jsonOnce = {
+  ...json,
+  path: '/ws?subscribe=none',
+  onUpgrade(connection) {
+    const deviceIds = connection.devices.map(deviceId);
+    const subscribe = { type: 'subscribe', deviceIds, delivery: { meta: 'once' } };
+    connection.write(encodeClientFrame(TEXT, Buffer.from(JSON.stringify(subscribe))));
+  },
+};
+
 /** Engine.IO 4 over WebSocket only. @type {Dialect} */
 const socketIo = {
   path: '/socket.io/?EIO=4&transport=websocket',
@@ -150,4 +161,11 @@ const nats = {
 const webMqtt = { ...mqtt, path: '/ws' };
 
 /** @type {Record<string, Dialect>} */
-export const dialects = { json, 'socket.io': socketIo, mqtt, nats, 'web-mqtt': webMqtt };
+export const dialects = {
+  json,
+  'json-once': jsonOnce,
+  'socket.io': socketIo,
+  mqtt,
+  nats,
+  'web-mqtt': webMqtt,
+};

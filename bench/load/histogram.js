@@ -16,6 +16,12 @@ export class Histogram {
     this.count++;
   }
 
+  /** @param {Histogram} other whose records are taken in too */
+  add(other) {
+    other.#counts.forEach((count, bucket) => (this.#counts[bucket] += count));
+    this.count += other.count;
+  }
+
   reset() {
     this.#counts.fill(0);
     this.count = 0;

@@ -35,6 +35,17 @@ describe(Histogram.name, () => {
     expect(histogram.percentile(0.999)).toBeGreaterThan(49_000);
   });
 
+  it('takes in the records of another', () => {
+    const [one, other] = [new Histogram(), new Histogram()];
+    one.record(10);
+    other.record(40);
+    other.record(50);
+    one.add(other);
+    expect(one.count).toBe(3);
+    expect(one.percentile(0.5)).toBe(40);
+    expect(other.count).toBe(2);
+  });
+
   it('forgets everything when reset', () => {
     const histogram = new Histogram();
     histogram.record(5);

@@ -12,14 +12,20 @@ import { cpuMicros, rssKib } from './process-usage.js';
  * @param {number} options.sampleEvery one latency sample per so many deliveries
  * @param {Map<string, import('./dashboard-group.js').DashboardGroup>} options.groups
  * @param {import('./flood.js').Flood} [options.flood]
+ * @param {boolean} [options.isPooled] latency of all such stretches so far together: a short one has too few publications for a p99
  */
-export async function measure({ pids, ms, sampleEvery, groups, flood }) {
+export async function measure({ pids, ms, sampleEvery, groups, flood, isPooled = false }) {
   for (const { sink } of groups.values()) {
     sink.startSampling(sampleEvery);
   }
   const before = read(pids, groups, flood);
   await pause(ms);
   const after = read(pids, groups, flood);
+  for (const { sink } of groups.values()) {
+    if (isPooled) {
+      sink.pooledLatency.add(sink.latency);
+    }
+  }
   return {
     ms: after.at - before.at,
     cpuMicros: after.cpu.map((cpu, index) => cpu - before.cpu[index]),
@@ -34,7 +40,7 @@ export async function measure({ pids, ms, sampleEvery, groups, flood }) {
           deliveries: sink.deliveries - before.groups[name].deliveries,
           frames: sink.frames - before.groups[name].frames,
           bytes: sink.bytes - before.groups[name].bytes,
-          latencyMicros: percentiles(sink.latency),
+          latencyMicros: percentiles(isPooled ? sink.pooledLatency : sink.latency),
         },
       ]),
     ),

@@ -30,6 +30,12 @@ export function buildPayload(bytes) {
   return Buffer.from(`${head}${'x'.repeat(padding)}${tail}`);
 }
 
+/** Metadata of an exact size. @param {number} bytes */
+export function buildMeta(bytes) {
+  const empty = JSON.stringify({ name: '' });
+  return Buffer.from(JSON.stringify({ name: 'x'.repeat(bytes - empty.length) }));
+}
+
 /**
  * The PUBLISH packets of a fleet, one after the other in one buffer, all of the same length.
  *

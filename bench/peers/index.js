@@ -79,6 +79,7 @@ export const peers = {
   sluice: { ...sluice, label: 'Sluice' },
   'sluice-batch5': { ...sluice, label: 'Sluice, `batchMs=5`', query: 'batchMs=5' },
   'sluice-batch50': { ...sluice, label: 'Sluice, `batchMs=50`', query: 'batchMs=50' },
+  'sluice-once': { ...sluice, label: 'Sluice, `delivery.meta: "once"`', dialect: 'json-once' },
   'sluice-fields': {
     ...sluice,
     label: 'Sluice, `as: field`',

@@ -11,6 +11,7 @@ export const metrics = {
   usPerMessage: { heading: 'CPU µs/message', digits: 2, lowerIsBetter: true },
   usPerConnect: { heading: 'CPU µs/connect', digits: 0, lowerIsBetter: true },
   deliveriesPerS: { heading: 'deliveries/s', digits: 0 },
+  bytesPerDelivery: { heading: 'bytes/delivery', digits: 0, lowerIsBetter: true },
   publicationsPerS: { heading: 'publications/s', digits: 0 },
   messagesPerS: { heading: 'messages/s', digits: 0 },
   connectsPerS: { heading: 'connects/s', digits: 0 },

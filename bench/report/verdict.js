@@ -8,9 +8,10 @@ import { formatMetric, metrics } from './metrics.js';
  * - `fasterBy`: the entry's value is at least so many times the other's
  * - `atMost`: the entry's value is at most so many times the other's
  * - `noMoreThan`: the entry's value is at most the limit
+ * - `noLessThan`: the entry's value is at least the limit
  *
  * @typedef {object} Target
- * @property {'cheaperBy' | 'fasterBy' | 'atMost' | 'noMoreThan'} kind
+ * @property {'cheaperBy' | 'fasterBy' | 'atMost' | 'noMoreThan' | 'noLessThan'} kind
  * @property {string} entry
  * @property {string} metric
  * @property {string} [than] the entry compared with
@@ -29,7 +30,7 @@ export function judge(target, rows) {
   const text = describe(target, rows);
   const value = rows.get(target.entry)?.values?.[target.metric];
   const other = rows.get(target.than)?.values?.[target.metric];
-  if (!isMeasured(value) || (target.kind !== 'noMoreThan' && !isMeasured(other))) {
+  if (!isMeasured(value) || (!isAbsolute(target) && !isMeasured(other))) {
     return { text, outcome: 'not measured', detail: '' };
   }
   const { reached, wanted, isMet } = compare(target, value, other);
@@ -41,6 +42,9 @@ export function judge(target, rows) {
   return { text, outcome: 'missed', detail: `${detail}, missed by ${gap}` };
 }
 
+/** Beside a limit, and not beside another entry. */
+const isAbsolute = ({ kind }) => kind === 'noMoreThan' || kind === 'noLessThan';
+
 function compare({ kind, factor, limit }, value, other) {
   switch (kind) {
     case 'cheaperBy':
@@ -51,6 +55,8 @@ function compare({ kind, factor, limit }, value, other) {
       return atMost(value / other, factor);
     case 'noMoreThan':
       return atMost(value, limit);
+    case 'noLessThan':
+      return atLeast(value, limit);
     default:
       throw new Error(`unknown kind of target: ${kind}`);
   }
@@ -63,13 +69,14 @@ function missedBy({ kind, metric }, reached, wanted) {
   if (wanted === 0 || !Number.isFinite(reached)) {
     return formatMetric(metric, reached);
   }
-  const isLowerBound = kind === 'cheaperBy' || kind === 'fasterBy';
+  const isLowerBound = kind === 'cheaperBy' || kind === 'fasterBy' || kind === 'noLessThan';
   const ratio = isLowerBound ? wanted / reached : reached / wanted;
   return `${((ratio - 1) * 100).toFixed(0)} %`;
 }
 
-function reachedText({ kind, metric }, reached) {
-  return kind === 'noMoreThan' ? formatMetric(metric, reached) : `${reached.toFixed(2)}×`;
+function reachedText(target, reached) {
+  const { metric } = target;
+  return isAbsolute(target) ? formatMetric(metric, reached) : `${reached.toFixed(2)}×`;
 }
 
 function describe({ kind, entry, than, metric, factor, limit }, rows) {
@@ -84,6 +91,8 @@ function describe({ kind, entry, than, metric, factor, limit }, rows) {
       return `${name(entry)}: ${heading} at most ${factor} times that of ${name(than)}`;
     case 'noMoreThan':
       return `${name(entry)}: ${heading} at most ${limit}`;
+    case 'noLessThan':
+      return `${name(entry)}: ${heading} at least ${limit}`;
     default:
       throw new Error(`unknown kind of target: ${kind}`);
   }

@@ -36,6 +36,16 @@ describe(judge.name, () => {
     });
   });
 
+  it('compares with a limit from below', () => {
+    const rate = { kind: 'noLessThan', entry: 'sluice', metric: 'deliveriesPerS' };
+    expect(judge({ ...rate, limit: 100 }, rows).outcome).toBe('met');
+    expect(judge({ ...rate, limit: 300 }, rows)).toEqual({
+      text: 'Sluice: deliveries/s at least 300',
+      outcome: 'missed',
+      detail: '150, missed by 100 %',
+    });
+  });
+
   it('does not judge what was not measured', () => {
     expect(judge(target({ kind: 'atMost', than: 'uws', factor: 1 }), rows).outcome).toBe('not measured');
   });
