@@ -212,12 +212,10 @@ export class SharedIngest extends Ingest {
       this.parts,
       this.notes,
       { slot, group, adopted },
-      {
-        changed: () => this.evaluate(),
-        takenOver: () => {
-          this.parts.metrics.takeovers.inc({ what: 'session' });
-          this.lost(member, 'another connection uses its name');
-        },
+      () => this.evaluate(),
+      () => {
+        this.parts.metrics.takeovers.inc({ what: 'session' });
+        this.lost(member, 'another connection uses its name');
       },
     );
     member.start();
@@ -276,13 +274,6 @@ export class SharedIngest extends Ingest {
 const DRAIN_TIMEOUT_MS = 500;
 const OWN_MARKER_TIMEOUT_MS = 2_000;
 
-interface MemberEvents {
-  /** It went up or down, or has stored what the broker had queued for it. */
-  changed(): void;
-  /** The broker reports that another connection uses its name. */
-  takenOver(): void;
-}
-
 interface Membership {
   readonly slot: number;
   readonly group: string;
@@ -302,11 +293,16 @@ class GroupMember {
 
   readonly slot: number;
 
+  /**
+   * @param changed it went up or down, or has stored what the broker had queued for it
+   * @param takenOver the broker reports that another connection uses its name
+   */
   constructor(
     private readonly parts: SharedIngestParts,
     notes: IngestNotes,
     private readonly membership: Membership,
-    private readonly events: MemberEvents,
+    private readonly changed: () => void,
+    takenOver: () => void,
   ) {
     const { config, store } = parts;
     const { slot, group, adopted } = membership;
@@ -349,9 +345,9 @@ class GroupMember {
         down: () => {
           this.isCaughtUp = false;
           background('ingest', this.retained.stop());
-          events.changed();
+          changed();
         },
-        takenOver: () => events.takenOver(),
+        takenOver,
       },
     );
     this.forgets = [
@@ -416,14 +412,14 @@ class GroupMember {
       this.retained.read();
     }
     background('ingest', this.catchUp());
-    this.events.changed();
+    this.changed();
   }
 
   private async catchUp(): Promise<void> {
     if (await this.markers.catchUp(OWN_MARKER_TIMEOUT_MS)) {
       this.isCaughtUp = true;
     }
-    this.events.changed();
+    this.changed();
   }
 
   private release(): void {

@@ -9,7 +9,9 @@ interface SubscriberEvents {
   /** @returns true if the channel belongs to a room; otherwise {@link message} is called */
   roomMessage: (...message: Parameters<MessageSink>) => boolean;
   message(channel: string, message: Buffer): void;
+  /** From now on everything published to these channels arrives, in order. */
   confirmed(channels: readonly string[]): void;
+  /** SUBSCRIBE was refused, though the connection is up. */
   refused(error: Error): void;
 }
 
@@ -155,13 +157,6 @@ const MAX_CHANNELS_PER_COMMAND = 256;
 /** Commands that are not confirmed: more would only wait in Redis' output buffer. */
 const MAX_COMMANDS_UNDER_WAY = 8;
 
-interface SubscriptionEvents {
-  /** From now on everything published to these channels arrives, in order. */
-  confirmed(channels: readonly string[]): void;
-  /** SUBSCRIBE was refused, though the connection is up. */
-  refused(error: Error): void;
-}
-
 /**
  * Makes the channels of a subscriber connection follow the wanted ones. The changes of one event-loop turn are combined, so that a room
  * that comes and goes costs nothing; commands are sent in order on one connection, so that the last one wins.
@@ -181,7 +176,7 @@ class ChannelSubscriptions {
   constructor(
     private readonly sharded: boolean,
     private readonly slotOf: (channel: string) => number,
-    private readonly events: SubscriptionEvents,
+    private readonly events: SubscriberEvents,
   ) {}
 
   get size(): number {

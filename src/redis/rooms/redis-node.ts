@@ -28,8 +28,8 @@ interface NodeOptions {
   slotOf: (channel: string) => number;
 }
 
-/** Events of a server's connections. */
-interface NodeEvents {
+/** What the connections of all servers report. */
+export interface StoreNodesEvents {
   commandsUp(node: RedisNode, redis: ScriptedRedis): void;
   down(node: RedisNode, connection: 'commands' | 'subscriber', why: string): void;
   subscriberUp(node: RedisNode): void;
@@ -43,10 +43,6 @@ interface NodeEvents {
   serverChanged(): void;
   /** Called at every heartbeat interval: {@link RedisNode.silentMs} may have changed. */
   tick(): void;
-}
-
-/** Events of all servers together. */
-export interface StoreNodesEvents extends NodeEvents {
   /** Other nodes serve these partitions now. */
   partitionsMoved(partitions: ReadonlySet<Partition>): void;
 }
@@ -69,7 +65,7 @@ export class RedisNode {
 
   constructor(
     private readonly options: NodeOptions,
-    private readonly events: NodeEvents,
+    private readonly events: StoreNodesEvents,
   ) {
     const { timeoutMs, sharded, connect, connectSubscriber, slotOf } = options;
     this.agreement = new Agreement(options);
