@@ -30,9 +30,7 @@ import { LeasedIngest } from './ingest/leased-ingest.js';
 import { SharedIngest } from './ingest/shared-ingest.js';
 import { SoloIngest } from './ingest/solo-ingest.js';
 import { createRedisAdapter, type RedisBroadcastAdapter } from './redis/redis-adapter.js';
-import { RedisIngestSlots } from './redis/ingest-slots.js';
-import { RedisIngestReaders } from './redis/ingest-readers.js';
-import { RedisIngestLease } from './redis/ingest-lease.js';
+import { RedisIngestLease, RedisIngestReaders, RedisIngestSlots } from './redis/ingest-ports.js';
 import { RoomsModule } from './rooms/rooms.module.js';
 import { ShutdownSteps } from './shutdown-steps.js';
 

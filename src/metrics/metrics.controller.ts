@@ -5,7 +5,6 @@ import { CONFIG, type Config } from '../config/config.js';
 import { isManagementExposed, ManagementGuard } from '../http/management.js';
 import { Metrics } from './metrics.js';
 import { OPEN_METRICS_TYPE, takesOpenMetrics } from './open-metrics.js';
-import { Recent } from './recent.js';
 
 const MIB = 1024 * 1024;
 /** Age of the cached text when the endpoint is public: it takes some ms of the event loop, and no scraper needs it more often. */
@@ -58,4 +57,32 @@ export class MetricsController {
 
 async function valueOf(gauge: Gauge): Promise<number> {
   return (await gauge.get()).values[0]?.value ?? 0;
+}
+
+/** Caches an expensive result: computed at most once per period, for all callers. */
+export class Recent<T> {
+  private made: Promise<T> | undefined;
+  private madeAt = -Infinity;
+
+  /**
+   * @param make a failure is not cached
+   * @param now monotonic ms; replaced in tests
+   */
+  constructor(
+    private readonly make: () => Promise<T>,
+    private readonly maxAgeMs: number,
+    private readonly now: () => number = () => performance.now(),
+  ) {}
+
+  get(): Promise<T> {
+    const now = this.now();
+    if (this.made === undefined || now - this.madeAt >= this.maxAgeMs) {
+      this.madeAt = now;
+      this.made = this.make().catch((error: unknown) => {
+        this.made = undefined;
+        throw error;
+      });
+    }
+    return this.made;
+  }
 }

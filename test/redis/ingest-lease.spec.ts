@@ -1,6 +1,4 @@
-import { RedisIngestLease } from '../../src/redis/ingest-lease.js';
-import { RedisIngestReaders } from '../../src/redis/ingest-readers.js';
-import { RedisIngestSlots } from '../../src/redis/ingest-slots.js';
+import { RedisIngestLease, RedisIngestReaders, RedisIngestSlots } from '../../src/redis/ingest-ports.js';
 import { stopAfterAll } from '../support/cleanup.js';
 import { startRedis } from '../support/redis.js';
 import { eventually, type Instance, startInstance } from './redis-fixture.js';

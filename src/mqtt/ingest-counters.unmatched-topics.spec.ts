@@ -1,4 +1,4 @@
-import { UnmatchedTopics } from './unmatched-topics.js';
+import { UnmatchedTopics } from './ingest-counters.js';
 
 describe(UnmatchedTopics.name, () => {
   it('keeps the last twenty topics, the newest first, each once and cut', () => {

@@ -1,4 +1,4 @@
-import { Recent } from './recent.js';
+import { Recent } from './metrics.controller.js';
 
 describe(Recent.name, () => {
   let now: number;
