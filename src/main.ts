@@ -41,10 +41,14 @@ async function main(): Promise<void> {
 
 /** Spans go out where OpenTelemetry's own variable names a collector; else nothing of it is loaded. */
 async function traceWhereAsked(): Promise<void> {
-  const { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint = '', OTEL_SDK_DISABLED: disabled = '' } = process.env;
+  const {
+    OTEL_EXPORTER_OTLP_ENDPOINT: endpoint = '',
+    OTEL_SDK_DISABLED: disabled = '',
+    OTEL_BSP_MAX_QUEUE_SIZE: maxWaiting,
+  } = process.env;
   if (endpoint !== '' && disabled.toLowerCase() !== 'true') {
     const { openTelemetry } = await import('./tracing/otel.js');
-    stopTracing = tracing.use(openTelemetry());
+    stopTracing = tracing.use(openTelemetry(Number(maxWaiting) || undefined));
   }
 }
 

@@ -278,6 +278,8 @@ export const rows = {
     graph('Traces at run time', 'short', [
       [max(select('sluice_traces_active'), 'instance'), 'traced by {{instance}}'],
       [sum(rate('sluice_trace_lines_left_out_total')), 'lines left out a second'],
+      [sum(select('sluice_trace_spans_waiting'), 'instance'), 'spans that wait on {{instance}}'],
+      [sum(rate('sluice_trace_spans_dropped_total'), 'reason'), 'spans dropped a second: {{reason}}'],
     ]),
     graph('Messages between instances by outcome', 'ops', [
       [sum(rate('sluice_instance_messages_total'), 'outcome'), '{{outcome}}'],

@@ -5,6 +5,8 @@ import { tracing } from '../tracing/tracing.js';
 import { realScheduler, type Scheduler } from '../time/clock.js';
 import { FlushWindow } from './flush-window.js';
 
+/** Most traced publications to which the span of one flush is linked. */
+const MAX_LINKS = 32;
 /** Most publications observed per window: those of one turn have nearly the same latency. */
 const MAX_SAMPLES = 32;
 
@@ -16,6 +18,9 @@ export class DeliveryContext {
   queuedBytes = 0;
   queuedMessages = 0;
   private readonly received: number[] = [];
+  /** `traceparent` of publications that the current window sends. */
+  private readonly links: string[] = [];
+  private tracedAt = 0;
   private readonly sampling = new Sampling();
   private readonly batchWindows = new Map<number, FlushWindow>();
 
@@ -25,7 +30,7 @@ export class DeliveryContext {
     readonly scheduler: Scheduler = realScheduler,
   ) {
     this.hot = metrics.hot;
-    this.window = new FlushWindow(0, () => this.observeLatency());
+    this.window = new FlushWindow(0, () => this.flushed());
     mirrorGauge(metrics.queueBytes, () => this.queuedBytes);
     mirrorGauge(metrics.queueMessages, () => this.queuedMessages);
   }
@@ -52,22 +57,37 @@ export class DeliveryContext {
     }
   }
 
-  private observeLatency(): void {
+  /** A publication that was just handed to rooms is traced: the write that sends it is linked to it. @param receivedAt Unix ms */
+  deliversTraced(traceparent: string, receivedAt: number): void {
+    if (this.window.isDue && this.links.length < MAX_LINKS) {
+      this.tracedAt = this.links.length === 0 ? receivedAt : Math.min(this.tracedAt, receivedAt);
+      this.links.push(traceparent);
+    }
+  }
+
+  private flushed(): void {
+    const traceparent = this.links.length === 0 ? undefined : this.endTraced();
     if (this.received.length > 0) {
       const now = performance.now();
       for (const receivedMono of this.received) {
         // Another machine's receipt is known by its wall clock only.
-        const tookMs = Math.max(0, now - receivedMono);
-        let traceparent: string | undefined;
-        if (tracing.on) {
-          const span = tracing.start('delivery', { kind: 'producer', startMs: Date.now() - tookMs });
-          span.end();
-          ({ traceparent } = span);
-        }
-        this.metrics.observeLatency(tookMs / 1000, traceparent);
+        this.metrics.observeLatency(Math.max(0, now - receivedMono) / 1000, traceparent);
       }
       this.received.length = 0;
     }
+  }
+
+  /** One span for all that one write sends, however many of it are traced. */
+  private endTraced(): string | undefined {
+    const span = tracing.start('delivery', {
+      kind: 'producer',
+      startMs: this.tracedAt,
+      facts: { 'sluice.publications': this.links.length },
+      links: [...this.links],
+    });
+    span.end();
+    this.links.length = 0;
+    return span.traceparent;
   }
 }
 

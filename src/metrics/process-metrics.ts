@@ -1,6 +1,8 @@
 import { totalmem } from 'node:os';
-import { collectDefaultMetrics, Gauge, type Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, type Registry } from 'prom-client';
 import { version } from '../logging/version.js';
+import { tracing } from '../tracing/tracing.js';
+import { mirrorByLabel, mirrorGauge } from './hot-counters.js';
 
 /** Precision of nodejs_eventloop_lag_*; each sample wakes the process, a hundred times per second with prom-client's default. */
 const LAG_PRECISION_MS = 20;
@@ -29,6 +31,24 @@ export function addProcessMetrics(registry: Registry, prefix: string): void {
     help: 'Memory this process may use: the limit of its container, else that of the machine',
     registers,
   }).set(memoryLimitBytes());
+  mirrorGauge(
+    new Gauge({
+      name: `${prefix}trace_spans_waiting`,
+      help: 'Spans that wait for the collector of OpenTelemetry',
+      registers,
+    }),
+    () => tracing.counts.waiting,
+  );
+  mirrorByLabel(
+    new Counter({
+      name: `${prefix}trace_spans_dropped_total`,
+      help: 'Spans that no collector has got, by reason: full (too many waited), failed (the collector did not take them)',
+      labelNames: ['reason'],
+      registers,
+    }),
+    'reason',
+    { full: () => tracing.counts.full, failed: () => tracing.counts.failed },
+  );
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: LAG_PRECISION_MS });
   LISTS_OF_SOCKETS.forEach((name) => registry.removeSingleMetric(name));
 }

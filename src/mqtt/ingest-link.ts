@@ -258,6 +258,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
       facts: { 'sluice.device': deviceId, 'sluice.kind': route.kind },
     });
     this.spans.set(message, span);
+    tracing.carry(message, span);
   }
 
   /** Whose message no handler accepts: its device, or where the topic names none, the topic. */

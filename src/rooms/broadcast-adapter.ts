@@ -119,6 +119,12 @@ export interface BroadcastReceiver {
    * @param origin the same object for all publications of a room from an attach until at most the next reset
    */
   onPublication(publication: Publication, receivedMono: number, origin: RoomOrigin): void;
+  /**
+   * The publication of this device that came last is traced.
+   * @param traceparent of its span
+   * @param receivedAt Unix ms
+   */
+  onTraced?(deviceId: string, traceparent: string, receivedAt: number): void;
   onStatus(deviceId: string, status: DeviceStatus): void;
   onMeta(deviceId: string, meta: MetaBytes): void;
   /**

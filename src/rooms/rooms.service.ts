@@ -170,6 +170,12 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     this.context.sampleLatency(receivedMono);
   }
 
+  onTraced(deviceId: string, traceparent: string, receivedAt: number): void {
+    if (this.registry.get(deviceId) !== undefined) {
+      this.context.deliversTraced(traceparent, receivedAt);
+    }
+  }
+
   onStatus(deviceId: string, status: DeviceStatus): void {
     const room = this.registry.get(deviceId);
     if (room !== undefined) {

@@ -1,17 +1,25 @@
 import {
   diag,
   DiagLogLevel,
+  type Link,
   ROOT_CONTEXT,
   type Span as OtelSpan,
   type SpanContext,
   SpanKind,
   SpanStatusCode,
   trace,
+  TraceFlags,
   type Tracer as OtelTracer,
 } from '@opentelemetry/api';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
-import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import {
+  BasicTracerProvider,
+  BatchSpanProcessor,
+  type ReadableSpan,
+  type SpanExporter,
+  type SpanProcessor,
+} from '@opentelemetry/sdk-trace-base';
 import { Logger } from '@nestjs/common';
 import { version } from '../logging/version.js';
 import { walled } from '../logging/walls.js';
@@ -24,6 +32,11 @@ const KINDS: Readonly<Record<SpanOptions['kind'], SpanKind>> = {
 };
 /** Version, trace id, span id, flags; later versions may have more behind them. */
 const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/;
+const MAX_WAITING = 2_048;
+/** Spans in one request to the collector. */
+const MAX_BATCH = 512;
+/** Of @opentelemetry/core, which is no dependency of its own. */
+const EXPORTED = 0;
 const LOG_EVERY_MS = 60_000;
 /** At the end of the process a collector that does not answer holds nothing up. */
 const STOP_TIMEOUT_MS = 2_000;
@@ -31,19 +44,19 @@ const STOP_TIMEOUT_MS = 2_000;
 /**
  * OpenTelemetry by its standard environment, which its packages read themselves: OTEL_EXPORTER_OTLP_ENDPOINT and _HEADERS,
  * OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_BSP_…. This file is loaded only where there is an endpoint.
+ * @param maxWaiting spans that wait for the collector, OTEL_BSP_MAX_QUEUE_SIZE
  */
-export function openTelemetry(): Tracer {
+export function openTelemetry(maxWaiting = MAX_WAITING): Tracer {
   logFaults();
   const resource = resourceFromAttributes({ 'service.name': 'sluice', 'service.version': version }).merge(
     detectResources({ detectors: [envDetector] }),
   );
-  const provider = new BasicTracerProvider({
-    resource,
-    spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
-  });
+  const waiting = new WaitingSpans(new OTLPTraceExporter(), maxWaiting);
+  const provider = new BasicTracerProvider({ resource, spanProcessors: [waiting] });
   const tracer = provider.getTracer('sluice', version);
   return {
     start: (name, options) => new SpanOfOtel(begin(tracer, name, options)),
+    counts: waiting.counts,
     stop: async () => {
       const late = new Promise<void>((resolve) => setTimeout(resolve, STOP_TIMEOUT_MS).unref());
       await Promise.race([provider.shutdown().catch(() => undefined), late]);
@@ -53,7 +66,7 @@ export function openTelemetry(): Tracer {
 }
 
 function begin(tracer: OtelTracer, name: string, options: SpanOptions): OtelSpan {
-  const { kind, parent, startMs, facts } = options;
+  const { kind, parent, startMs, facts, links } = options;
   const remote = parent === undefined ? null : contextOf(parent);
   const context = remote === null ? ROOT_CONTEXT : trace.setSpanContext(ROOT_CONTEXT, remote);
   return tracer.startSpan(
@@ -62,9 +75,68 @@ function begin(tracer: OtelTracer, name: string, options: SpanOptions): OtelSpan
       kind: KINDS[kind],
       ...(startMs !== undefined && { startTime: startMs }),
       ...(facts !== undefined && { attributes: facts }),
+      ...(links !== undefined && { links: links.flatMap(linkTo) }),
     },
     context,
   );
+}
+
+const linkTo = (traceparent: string): Link[] => {
+  const context = contextOf(traceparent);
+  return context === null ? [] : [{ context }];
+};
+
+/**
+ * OpenTelemetry's own queue of ended spans, whose bound nobody sees: what waits in it, what found it full and what the collector did not take
+ * is counted here.
+ */
+class WaitingSpans implements SpanProcessor {
+  readonly counts = { waiting: 0, full: 0, failed: 0 };
+  private readonly queue: BatchSpanProcessor;
+
+  constructor(
+    exporter: SpanExporter,
+    private readonly max: number,
+  ) {
+    this.queue = new BatchSpanProcessor(
+      {
+        export: (spans, done) => {
+          this.counts.waiting -= spans.length;
+          exporter.export(spans, (result) => {
+            this.counts.failed += Number(result.code) === EXPORTED ? 0 : spans.length;
+            done(result);
+          });
+        },
+        forceFlush: async () => exporter.forceFlush?.(),
+        shutdown: () => exporter.shutdown(),
+      },
+      { maxQueueSize: max, maxExportBatchSize: Math.min(max, MAX_BATCH) },
+    );
+  }
+
+  onStart(): void {
+    // it waits from its end on
+  }
+
+  onEnd(span: ReadableSpan): void {
+    if ((span.spanContext().traceFlags & TraceFlags.SAMPLED) === 0) {
+      return;
+    }
+    if (this.counts.waiting >= this.max) {
+      this.counts.full += 1;
+      return;
+    }
+    this.counts.waiting += 1;
+    this.queue.onEnd(span);
+  }
+
+  forceFlush(): Promise<void> {
+    return this.queue.forceFlush();
+  }
+
+  shutdown(): Promise<void> {
+    return this.queue.shutdown();
+  }
 }
 
 class SpanOfOtel implements Span {

@@ -1,7 +1,8 @@
 import { MAX_PUBLICATIONS_PER_S, type Tracer, tracing } from './tracing.js';
 
 const span = { traceparent: undefined, event: () => undefined, end: () => undefined };
-const tracer: Tracer = { start: () => span, stop: () => Promise.resolve() };
+const counts = { waiting: 0, full: 0, failed: 0 };
+const tracer: Tracer = { start: () => span, counts, stop: () => Promise.resolve() };
 
 describe('tracing', () => {
   it('makes nothing and takes no publication without a tracer', () => {

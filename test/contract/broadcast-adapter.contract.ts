@@ -33,11 +33,18 @@ export class RecordingReceiver implements BroadcastReceiver {
   readonly metas: { deviceId: string; meta: string | null }[] = [];
   readonly resets: RoomState[] = [];
   readonly devices: string[] = [];
+  /** Device, `traceparent`, and how many publications had come before. */
+  readonly traced: [deviceId: string, traceparent: string, after: number][] = [];
   private waiters: { holds: () => boolean; resolve: () => void }[] = [];
 
   onPublication(publication: Publication, _receivedMono: number, origin: RoomOrigin): void {
     expect(origin.newest()).toEqual(publication);
     this.publications.push({ ...publication, payload: Buffer.from(publication.payload) });
+    this.check();
+  }
+
+  onTraced(deviceId: string, traceparent: string): void {
+    this.traced.push([deviceId, traceparent, this.publications.length]);
     this.check();
   }
 

@@ -116,6 +116,7 @@ export const storedTargets: Target[] = [
           expect(isWithin(payload, bytes)).toBe(true);
         });
       },
+      onTraced: () => undefined,
       onStatus: count,
       onMeta: (_epoch, _version, meta) => {
         count();

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import mqtt, { type IPublishPacket } from 'mqtt';
+import { Metrics } from '../../src/metrics/metrics.js';
 import { tracing } from '../../src/tracing/tracing.js';
 import { stopAfterAll } from '../support/cleanup.js';
 import { connect } from '../support/dashboard-client.js';
@@ -20,6 +21,7 @@ interface SentSpan {
   events?: { name: string }[];
   attributes: { key: string; value: { stringValue?: string } }[];
   status: { message?: string };
+  links?: { traceId: string; spanId: string }[];
 }
 interface Sent {
   resourceSpans: {
@@ -27,6 +29,36 @@ interface Sent {
     scopeSpans: { spans: SentSpan[] }[];
   }[];
 }
+
+/** Spans are bounded as everything is: what no collector takes is counted, and costs nobody memory. */
+describe('spans that wait for their collector', () => {
+  it('are as many as they may be; what finds no place, and what the collector refuses, is counted', async () => {
+    const collector = createServer((request, response) => {
+      request.resume();
+      response.writeHead(400).end();
+    }).listen(0, '127.0.0.1');
+    await new Promise((resolve) => collector.once('listening', resolve));
+    process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] =
+      `http://127.0.0.1:${(collector.address() as AddressInfo).port}`;
+    const { openTelemetry } = await import('../../src/tracing/otel.js');
+    const stop = tracing.use(openTelemetry(4));
+    try {
+      for (let span = 0; span < 10; span += 1) {
+        tracing.start('x', { kind: 'server' }).end();
+      }
+      // Four are with the collector, four wait.
+      expect(tracing.counts).toEqual({ waiting: 4, full: 2, failed: 0 });
+      const text = await new Metrics().registry.metrics();
+      expect(text).toContain('sluice_trace_spans_waiting 4');
+      expect(text).toContain('sluice_trace_spans_dropped_total{reason="full"} 2');
+      await eventually(() => Promise.resolve(tracing.counts.failed === 8));
+      expect(tracing.counts).toEqual({ waiting: 0, full: 2, failed: 8 });
+    } finally {
+      await stop();
+      collector.close();
+    }
+  });
+});
 
 /** What a collector of OpenTelemetry hears. */
 describe('the spans of OpenTelemetry', () => {
@@ -122,10 +154,17 @@ describe('the spans of OpenTelemetry', () => {
     await device.endAsync();
     await dashboard.next('telemetry');
     await eventually(async () => (await Promise.resolve(spans('publication'))).length >= 2);
-    await eventually(async () => (await Promise.resolve(spans('delivery'))).length >= 1);
+    const linked = (): SentSpan | undefined =>
+      spans('delivery').find(({ links = [] }) => links.some(({ traceId }) => traceId === OF_DEVICE));
+    await eventually(() => Promise.resolve(linked() !== undefined));
     const of = (deviceId: string) =>
       spans('publication').find(({ attributes }) => valueOf(attributes, 'sluice.device') === deviceId);
     expect([of('traced')?.traceId, of('traced')?.parentSpanId]).toEqual([OF_DEVICE, 'b7ad6b7169203331']);
+    // The write that sent it to the dashboard: another trace, since one write sends what many devices said.
+    expect(linked()?.links).toContainEqual(
+      expect.objectContaining({ traceId: OF_DEVICE, spanId: of('traced')?.spanId }),
+    );
+    expect(linked()?.traceId).not.toBe(OF_DEVICE);
     expect(of('other')?.parentSpanId).toBeUndefined();
     expect(spans('connect').map(({ attributes }) => valueOf(attributes, 'sluice.outcome'))).toContain(
       'accepted',

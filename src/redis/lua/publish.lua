@@ -173,6 +173,9 @@ local function apply(id, key, stored, at, stop)
       -- What the publication before it was before TRANSFORM_FILE. The record's head names that publication, so that one of an earlier
       -- release, which does not know this key, is recognised; base.lua reads it.
       call('SET', prefix .. 'f:' .. id, sub(telemetry, 1, RECORD_HEAD_BYTES) .. sub(input, body, at - 1), 'PX', EXPIRY_MS * 9 / 8)
+    elseif op == 7 and telemetry then
+      -- The publication before it is traced: who is told of it links its delivery to that. An earlier release passes over such a frame.
+      frames[#frames + 1] = frame(pack('<BBBB', FORMAT, 6, 4, 0) .. sub(input, body, at - 1))
     end
     tell(outcome, 1)
   end

@@ -6,6 +6,7 @@ import type {
   RoomOrigin,
   RoomState,
 } from '../../rooms/broadcast-adapter.js';
+import { tracing } from '../../tracing/tracing.js';
 import type { Block, FrameSink, StoredState } from './wire.js';
 import type { Partition } from '../connection/partitions.js';
 import type { RedisNode } from './redis-node.js';
@@ -135,6 +136,12 @@ export class AttachedRoom implements FrameSink, RoomOrigin {
     block.each(this.offset + 1, (offset, serverTs, payload) =>
       this.deliver({ deviceId, epoch, offset, serverTs, payload, meta }),
     );
+  }
+
+  onTraced(traceparent: string, receivedAt: number): void {
+    if (tracing.on && this.continuity === 'continued') {
+      this.receiver.onTraced?.(this.deviceId, traceparent, receivedAt);
+    }
   }
 
   onStatus(epoch: string, revision: number, status: DeviceStatus): void {

@@ -2,6 +2,7 @@ import type { StoreLostError } from '../../ingest/ports.js';
 import type { DeviceMessage, DeviceStatus, MetaBytes, StateOutcome } from '../../rooms/broadcast-adapter.js';
 import { ROOM_FOR_HEAD } from './finished-call.js';
 import { KeptRooms } from './kept-rooms.js';
+import { tracing } from '../../tracing/tracing.js';
 import { RECORD_HEAD_BYTES, writeRecord } from './wire.js';
 
 /** A change of a device's state, to be written into the store. */
@@ -44,7 +45,11 @@ const OP_META = 4;
 const OP_FILL = 5;
 /** What the publication before it was before TRANSFORM_FILE. */
 const OP_UNTRANSFORMED = 6;
+/** The publication before it is traced. */
+const OP_TRACED = 7;
 const OP_HEAD_BYTES = 20;
+/** Time of receipt, and a `traceparent`. */
+const TRACED_BYTES = 8 + 55;
 const DEVICE_HEAD_BYTES = 8;
 const BY_PACKET = 1;
 const BY_TAG = 2;
@@ -97,6 +102,7 @@ export function encodeBatch(
   keeping: Keeping | null = null,
 ): EncodedBatch {
   const byId = new Map<string, DevicePart>();
+  const { on: traces } = tracing;
   for (const operation of operations) {
     const part = byId.get(operation.deviceId);
     if (part === undefined) {
@@ -112,11 +118,11 @@ export function encodeBatch(
     tag = (tag + device.operations.length) >>> 0;
   }
   if (keeping === null) {
-    return { ...encodeDevices(devices, again), kept: null };
+    return { ...encodeDevices(devices, again, traces), kept: null };
   }
   const rest: DevicePart[] = [];
-  const kept = takeKept(devices, keeping, again, rest);
-  return { ...encodeDevices(rest, again), kept };
+  const kept = takeKept(devices, keeping, again, rest, traces);
+  return { ...encodeDevices(rest, again, traces), kept };
 }
 
 /** The operations of one device. The tag of each is the same when the batch is sent again, whichever way it goes. */
@@ -140,11 +146,13 @@ function takeKept(
   { rooms, now }: Keeping,
   again: boolean,
   rest: DevicePart[],
+  traces: boolean,
 ): KeptPart {
   const taken: DevicePart[] = [];
   let size = 0;
   for (const part of devices) {
-    part.recordBytes = again ? -1 : bytesOfOneBlock(part.operations);
+    part.recordBytes =
+      again || (traces && tracedOf(part.operations) !== undefined) ? -1 : bytesOfOneBlock(part.operations);
     part.place = part.recordBytes === -1 ? -1 : rooms.find(part.deviceId, part.recordBytes, now);
     if (part.place === -1) {
       rooms.forget(part.deviceId);
@@ -183,12 +191,25 @@ function bytesOfOneBlock(list: readonly Operation[]): number {
   return list.length > 1 && bytes > MAX_BLOCK_BYTES ? -1 : bytes;
 }
 
-function encodeDevices(devices: readonly DevicePart[], again: boolean): Omit<EncodedBatch, 'kept'> {
+/** The last of these that is traced. */
+function tracedOf(operations: readonly Operation[]): DeviceMessage | undefined {
+  return operations.findLast(
+    (operation): operation is DeviceMessage =>
+      !isStateChange(operation) && tracing.of(operation) !== undefined,
+  );
+}
+
+function encodeDevices(
+  devices: readonly DevicePart[],
+  again: boolean,
+  traces: boolean,
+): Omit<EncodedBatch, 'kept'> {
   let size = 0;
   for (const { deviceId, operations: list } of devices) {
     size += DEVICE_HEAD_BYTES + deviceId.length * 3;
     for (const operation of list) {
       size += 2 * OP_HEAD_BYTES + RECORD_HEAD_BYTES + payloadBytes(operation);
+      size += traces ? OP_HEAD_BYTES + TRACED_BYTES : 0;
     }
   }
   const bytes = Buffer.allocUnsafe(size);
@@ -207,6 +228,11 @@ function encodeDevices(devices: readonly DevicePart[], again: boolean): Omit<Enc
       const { untransformed } = group.at(-1) as Partial<DeviceMessage>;
       if (untransformed !== undefined) {
         at = writeUntransformed(bytes, at, untransformed);
+        groups.push([]);
+      }
+      const traced = traces ? tracedOf(group) : undefined;
+      if (traced !== undefined) {
+        at = writeTraced(bytes, at, traced);
         groups.push([]);
       }
       index += group.length;
@@ -281,6 +307,12 @@ function writeChange(bytes: Buffer, at: number, { change }: StateChange): number
 function writeUntransformed(bytes: Buffer, at: number, state: Buffer): number {
   bytes.set(state, at + OP_HEAD_BYTES);
   return writeHead(bytes, at, OP_UNTRANSFORMED, 0, 1, state.length, 0, 0);
+}
+
+function writeTraced(bytes: Buffer, at: number, message: DeviceMessage): number {
+  bytes.writeDoubleLE(message.receivedAt, at + OP_HEAD_BYTES);
+  bytes.write(tracing.of(message) ?? '', at + OP_HEAD_BYTES + 8, 'latin1');
+  return writeHead(bytes, at, OP_TRACED, 0, 1, TRACED_BYTES, 0, 0);
 }
 
 function writeHead(

@@ -219,6 +219,7 @@ const FRAME_STATUS = 2;
 const FRAME_META = 3;
 const FRAME_FILLED = 4;
 const FRAME_DEVICE = 5;
+const FRAME_TRACED = 6;
 
 /** Publications of one room that were stored in one step: the unit of history and fan-out. */
 export class Block {
@@ -279,6 +280,8 @@ export interface FrameSink {
   /** @param bytes empty when the metadata is forgotten */
   onMeta(epoch: string, version: number, bytes: Buffer): void;
   onFilled(epoch: string, serverTs: number, payload: Buffer): void;
+  /** The publications of the block before it are traced. */
+  onTraced(traceparent: string, receivedAt: number): void;
 }
 
 /**
@@ -316,6 +319,9 @@ export function readFrames(bytes: Buffer, sink: FrameSink): void {
         sink.onFilled(readEpoch(bytes, at + 8), serverTs, payload);
         break;
       }
+      case FRAME_TRACED:
+        sink.onTraced(bytes.toString('latin1', body + 8, next), bytes.readDoubleLE(body));
+        break;
       default:
     }
   }

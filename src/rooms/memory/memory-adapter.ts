@@ -5,6 +5,7 @@ import { mirrorGauge } from '../../metrics/hot-counters.js';
 import type { Metrics } from '../../metrics/metrics.js';
 import type { Position, Rewind } from '../../protocol/client-messages.js';
 import { ProtocolError } from '../../protocol/errors.js';
+import { tracing } from '../../tracing/tracing.js';
 import {
   BroadcastAdapter,
   type BroadcastReceiver,
@@ -92,8 +93,18 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     room.touchedAt = message.receivedAt;
     if (room.attached) {
       this.receiver?.onPublication(room.appended(message.receivedAt), message.receivedMono, room);
+      if (tracing.on) {
+        this.tellTraced(message);
+      }
     }
     message.settle('accepted');
+  }
+
+  private tellTraced(message: DeviceMessage): void {
+    const traceparent = tracing.of(message);
+    if (traceparent !== undefined) {
+      this.receiver?.onTraced?.(message.deviceId, traceparent, message.receivedAt);
+    }
   }
 
   fillTelemetry(deviceId: string, payload: Buffer, receivedAt: number): void {
