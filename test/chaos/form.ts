@@ -33,11 +33,11 @@ export const redisIsWell = (instances: number): Record<string, string> => ({
 });
 
 export const SIZE = {
-  dashboards: form(200, 60),
+  dashboards: form(200, 40),
   devices: form(50, 20),
   devicesPerDashboard: form(5, 3),
   /** Publications a second of all devices. */
-  perSecond: form(500, 200),
+  perSecond: form(500, 120),
   /** Load before a fault and after it, in ms. */
   beforeMs: form(10_000, 1_500),
   afterMs: form(10_000, 2_500),

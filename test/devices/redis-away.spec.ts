@@ -86,12 +86,12 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
       const dashboards = await watch(stage, deviceId, own);
       await device.client.subscribeAsync(`devices/${deviceId}/commands`, { qos: 1 });
       const counting = new Counting(device, deviceId);
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, 100)));
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, 50)));
       await (how === 'kill' ? redis.kill() : redis.freeze());
       await eventuallyAsync(async () =>
         (await Promise.all(instances.map(degraded))).every((value) => value === 1),
       );
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 150)));
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 75)));
       for (const [at, dashboard] of dashboards.entries()) {
         dashboard.send({ type: 'command', deviceId, command: at, id: at });
         await dashboard.next('command_sent', ({ id }) => id === at);
@@ -101,7 +101,7 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
       await eventuallyAsync(async () =>
         (await Promise.all(instances.map(degraded))).every((value) => value === 0),
       );
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 100)));
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 50)));
       const count = await counting.stop();
       await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, count - 1)));
       for (const dashboard of dashboards) {
@@ -131,7 +131,7 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
     const cutOff = stage.instances.indexOf(holder);
     const dashboards = await watch(stage, 'cut-off', own);
     const counting = new Counting(stage.device, 'cut-off');
-    await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'cut-off', 100)));
+    await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'cut-off', 50)));
     stage.redisLinks[cutOff]!.refuse();
     await eventuallyAsync(async () => (await degraded(holder)) === 1);
     // It asks the broker for what is watched there, and not for the fleet: for that of whoever comes, too.
@@ -149,7 +149,7 @@ describe('MQTT_INGEST=leased while Redis is away', () => {
     byPattern.send({ type: 'subscribe', pattern: 'nobody-*' });
     await byPattern.next('subscribed', (answer) => 'pattern' in answer);
     await eventuallyAsync(async () => (await filters('fleet')) === 3);
-    await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'cut-off', counting.sent + 200)));
+    await Promise.all(dashboards.map((dashboard) => reaches(dashboard, 'cut-off', counting.sent + 100)));
     stage.redisLinks[cutOff]!.heal();
     await eventuallyAsync(async () => (await degraded(holder)) === 0);
     const count = await counting.stop();

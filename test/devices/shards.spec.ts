@@ -73,7 +73,7 @@ describe('INGEST_SHARDS and ROLE', () => {
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   const countAll = (): Counting[] =>
-    SITES.map((site) => new Counting(stage.device, `${site}.d`, 4, `${site}/d/telemetry`));
+    SITES.map((site) => new Counting(stage.device, `${site}.d`, 8, `${site}/d/telemetry`));
 
   /** Each device's publications came once, in order, from the number where this began. */
   async function isWhole(counting: readonly Counting[], before: readonly number[]): Promise<number> {
@@ -111,16 +111,16 @@ describe('INGEST_SHARDS and ROLE', () => {
   it('loses and doubles nothing when a reader of two shards is killed, and spreads them again when another comes', async () => {
     const before = receivedSoFar();
     const counting = countAll();
-    await Promise.all(SITES.map((site) => reaches(dashboard, `${site}.d`, 50)));
+    await Promise.all(SITES.map((site) => reaches(dashboard, `${site}.d`, 25)));
     await readers[0]!.kill();
     readers = [readers[1]!];
     const sent = counting.map((one) => one.sent);
-    await Promise.all(SITES.map((site, at) => reaches(dashboard, `${site}.d`, sent[at]! + 100)));
+    await Promise.all(SITES.map((site, at) => reaches(dashboard, `${site}.d`, sent[at]! + 50)));
     expect((await shardsOf(readers[0]!)).sort()).toEqual([0, 1, 2, 3]);
     readers.push(own(await startSluice({ env: stage.env(0) })));
     await eventuallyAsync(areSpread([2, 2]));
     const later = counting.map((one) => one.sent);
-    await Promise.all(SITES.map((site, at) => reaches(dashboard, `${site}.d`, later[at]! + 50)));
+    await Promise.all(SITES.map((site, at) => reaches(dashboard, `${site}.d`, later[at]! + 25)));
     const gap = await isWhole(counting, before);
     console.info(`kill -9 of a reader of two shards of four: longest gap ${gap} ms`);
     promised(gap, 2_000);
@@ -139,11 +139,11 @@ describe('INGEST_SHARDS and ROLE', () => {
     await watching.next('subscribed');
     await watching.next('snapshot'); // what comes before it is in it
     const counting = countAll();
-    await Promise.all(SITES.map((site) => reaches(watching, `${site}.d`, 50)));
+    await Promise.all(SITES.map((site) => reaches(watching, `${site}.d`, 25)));
     await before.stop();
     await eventuallyAsync(async () => (await shardsOf(after)).join() === '0,1');
     const sent = counting.map((one) => one.sent);
-    await Promise.all(SITES.map((site, at) => reaches(watching, `${site}.d`, sent[at]! + 50)));
+    await Promise.all(SITES.map((site, at) => reaches(watching, `${site}.d`, sent[at]! + 25)));
     const counts = await Promise.all(counting.map((one) => one.stop()));
     for (const [at, site] of SITES.entries()) {
       await reaches(watching, `${site}.d`, counts[at]! - 1);

@@ -18,8 +18,8 @@ const numbers = (count: number): number[] => Array.from({ length: count }, (_, n
 
 /** Time after which a marker that has not come back is held against the broker. */
 const MARKER_TIMEOUT_MS = 2_000;
-/** Publications, one every 4 ms, that another one may come after: members do not keep the order, and this machine halts. */
-const FAR_BACK = 250;
+/** Publications, one every 8 ms, that another one may come after: members do not keep the order, and this machine halts. */
+const FAR_BACK = 125;
 
 /** By how much a number is less than the greatest one before it, at most. */
 function furthestBack(received: readonly number[]): number {
@@ -134,7 +134,7 @@ describe('MQTT_INGEST=shared', () => {
       await eventuallyAsync(() => Promise.resolve(telemetryOf(dashboard, deviceId).length > 100));
       await instances[0]![how]();
       const { sent } = counting;
-      await eventuallyAsync(() => Promise.resolve(counting.sent > sent + 300));
+      await eventuallyAsync(() => Promise.resolve(counting.sent > sent + 150));
       const count = await counting.stop();
       await eventuallyAsync(() => {
         const seen = new Set(telemetryOf(dashboard, deviceId).map(({ payload }) => payload));
@@ -172,7 +172,7 @@ describe('MQTT_INGEST=shared', () => {
       await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, 20)));
       await (how === 'kill' ? redis.kill() : redis.freeze());
       await degraded(1);
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 200)));
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 100)));
       // One of them is back later than the others.
       redisLinks[last]!.refuse();
       const others = stage.instances.slice(0, last);
@@ -181,10 +181,10 @@ describe('MQTT_INGEST=shared', () => {
       await eventuallyAsync(() =>
         Promise.resolve(others.every((one, index) => readingsOf(one) > readings[index]!)),
       );
-      await reaches(dashboards[0]!, deviceId, counting.sent + 100);
+      await reaches(dashboards[0]!, deviceId, counting.sent + 50);
       redisLinks[last]!.heal();
       await degraded(0);
-      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 100)));
+      await Promise.all(dashboards.map((dashboard) => reaches(dashboard, deviceId, counting.sent + 50)));
       const count = await counting.stop();
       for (const dashboard of dashboards) {
         await eventuallyAsync(() =>
@@ -214,10 +214,10 @@ describe('MQTT_INGEST=shared', () => {
     const dashboard = own(await edge.connect({ claims: { deviceIds: ['edge'] } }));
     await dashboard.next('subscribed');
     const counting = new Counting(device, 'edge');
-    await reaches(dashboard, 'edge', 100);
+    await reaches(dashboard, 'edge', 50);
     redisLinks[last].refuse();
     await eventuallyAsync(async () => (await edge.metric('sluice_redis_degraded')) === 1);
-    await reaches(dashboard, 'edge', counting.sent + 100);
+    await reaches(dashboard, 'edge', counting.sent + 50);
     redisLinks[last].heal();
     await eventuallyAsync(async () => (await edge.metric('sluice_redis_degraded')) === 0);
     const count = await counting.stop();

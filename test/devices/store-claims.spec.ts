@@ -67,14 +67,14 @@ describe.each(['leased', 'shared'])('two Redis servers behind one broker, MQTT_I
     const dashboard = own(await first.connect({ claims: { deviceIds: ['d'] } }));
     await dashboard.next('subscribed');
     const counting = new Counting(stage.device, 'd');
-    await reaches(dashboard, 'd', 50);
+    await reaches(dashboard, 'd', 25);
     second = own(await start({ REDIS_URL: redis.url }));
     await eventuallyAsync(async () => (await ready(second)).details.mqtt.reason !== undefined);
     const { status, details } = await ready(second);
     expect([status, details.mqtt.status]).toEqual(['error', 'down']);
     expect(details.mqtt.reason).toMatch(/namespace sluice read under the same names at the broker/);
     await second.line(/This instance does not begin to read device topics/);
-    await reaches(dashboard, 'd', counting.sent + 500);
+    await reaches(dashboard, 'd', counting.sent + 250);
     const count = await counting.stop();
     await reaches(dashboard, 'd', count - 1);
     expect(telemetryOf(dashboard, 'd').map(({ payload }) => payload)).toEqual(
