@@ -47,12 +47,12 @@ interface Parameter {
   readonly fallback: string | number | undefined;
 }
 
-/** More are not told: they say no more than the first ones. */
+/** Most faults that one answer names: further ones rarely help, and would only make the answer long. */
 const MAX_ERRORS = 10;
 
 /**
- * `openapi.json` as what requests are matched and validated with: nothing of it is written a second time. The document itself is valid by a
- * test.
+ * Matches and validates requests by `openapi.json`, so that paths, parameters and schemas are written in one place. A test checks that the
+ * document itself is valid.
  */
 export class ApiDocument {
   readonly text: Buffer;

@@ -41,15 +41,15 @@ export type ApiOperations = Readonly<Record<string, Handler>>;
 export const API_OPERATIONS = 'SLUICE:API_OPERATIONS';
 
 const PREFIX = '/api/v1';
-/** Requests that are being answered; the management port has places left for probes. */
+/** Most requests that are answered at once. The management port accepts more connections than that, so that probes still get through. */
 export const MAX_REQUESTS = 256;
-/** Bytes of all bodies that are read or worked on. */
+/** Most bytes of all request bodies that are in memory at once. */
 export const MAX_BODIES_BYTES = 64 * 1024 * 1024;
-/** Beside the command in a body. */
+/** Bytes that a body may have beside the command in it. */
 const BODY_SLACK_BYTES = 8 * 1024;
-/** A body is there by then, however slowly it comes. */
+/** A body must be complete within this time, so that a slow sender does not hold a place for long. */
 const BODY_TIMEOUT_MS = 10_000;
-/** With more requests at a time a connection ends with its answer. */
+/** While more requests than this are open, each answer closes its connection, so that idle connections leave places to others. */
 const KEEPS_CONNECTIONS = MAX_REQUESTS / 2;
 const MAX_PATH_CHARACTERS = 4_096;
 
@@ -83,7 +83,7 @@ export class ApiServer {
     mirrorGauge(metrics.apiRequestsOpen, () => this.requests);
   }
 
-  /** Whether a request is one of the API; without a token there is none, and its paths are unknown ones. */
+  /** Whether a request is for the API. Without a configured token there is no API, and its paths answer 404. */
   takes(request: IncomingMessage): boolean {
     const url = request.url ?? '';
     return this.tokens.any && url.startsWith(PREFIX) && /^(?:\/|$|\?)/.test(url.slice(PREFIX.length));

@@ -6,10 +6,10 @@ import { CONFIG, type Config } from '../config/config.js';
 
 /** Age at which API_TOKEN_FILE is read again. */
 const MAX_AGE_MS = 5_000;
-/** A token file is small; a larger one is another file. */
+/** Most bytes of a token file. A larger file is not read, because it is certainly another one, named by mistake. */
 const MAX_FILE_BYTES = 64 * 1024;
 
-/** Nothing provides it: for tests. */
+/** No module provides it: tests replace the clock by it. */
 const NOW = 'SLUICE:API_TOKENS_NOW';
 
 interface KnownToken {

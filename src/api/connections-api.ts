@@ -22,9 +22,9 @@ const MAX_PART_BYTES = 512 * 1024;
 /** Closes that are passed on when Redis is back, and for how long. */
 export const MAX_PENDING_CLOSES = 1_000;
 const PENDING_MS = 600_000;
-/** Closed clients come back within this time, spread by chance. */
+/** The reconnects of closed clients are spread at random over this time. */
 const RETRY_SPREAD_MS = 1_000;
-/** By as much clocks of instances may differ. */
+/** Difference between the clocks of two instances that is allowed for. */
 const CLOCKS_DIFFER_MS = 5_000;
 const LIST = 'api.connections';
 const CLOSE = 'api.close';
@@ -99,7 +99,7 @@ export class ConnectionsApi implements OnModuleInit {
     const question: ListQuestion = { userId: query['userId'] as string | undefined, deviceId, after, limit };
     const { answers, silent } = await this.bus.ask(LIST, question, ASK_TIMEOUT_MS);
     const parts = answers.map(({ answer }) => answer).filter(isPart);
-    // Where an instance has more than it told, nothing after its last one is known of it.
+    // An instance may have more connections than it returned, and nothing is known of those after its last one.
     const ends = parts.flatMap(({ connections, more }) =>
       more ? [connections.at(-1)?.connectionId ?? ''] : [],
     );
@@ -121,7 +121,7 @@ export class ConnectionsApi implements OnModuleInit {
     if (answer.closed === 0 && answer.silent.length === 0 && answer.pending !== true) {
       throw notFound('connection');
     }
-    // It is one: where it was found, nobody else has it.
+    // An id exists once: if one instance has closed it, no other instance has it.
     return answer.closed > 0
       ? { status: 200, body: { closed: 1, silent: [] } }
       : { status: 202, body: answer };
@@ -260,7 +260,7 @@ function watches(connection: Connection, deviceId: string): boolean {
   return connection.roomCount > 0 && connection.subscriptions.get(deviceId) !== undefined;
 }
 
-/** By its age: the wall clock may have been set since this process began. */
+/** Computed from its age, because the wall clock may have been set since this process began. */
 const openedAtOf = (openedMs: number): number => Math.round(Date.now() - performance.now() + openedMs);
 
 const isPart = (answer: unknown): answer is Part => isObject(answer) && Array.isArray(answer['connections']);

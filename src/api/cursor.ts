@@ -15,7 +15,7 @@ export function readCursor(cursor: string, count: number): readonly string[] {
       return parts;
     }
   } catch {
-    // Said below.
+    // The error is thrown below.
   }
   throw invalid('cursor', 'is none of this API');
 }

@@ -53,7 +53,7 @@ export class DeviceDirectory {
 
   private async readAll(): Promise<ReadonlySet<string>> {
     const ids = new Set<string>();
-    // An id that is new while this runs may be missing, which is as if it had come later.
+    // A device that becomes known while this runs may be missing, as if it had become known later.
     const startedAt = performance.now();
     for await (const batch of this.adapter.deviceIds()) {
       batch.forEach((deviceId) => ids.add(deviceId));

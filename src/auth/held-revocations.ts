@@ -36,7 +36,7 @@ export class HeldRevocations {
     return this.index.same(what, expiresAt);
   }
 
-  /** One that has not expired. */
+  /** The revocation with this id, unless it has expired. */
   current(id: string): Revocation | undefined {
     const record = this.index.get(id);
     return record === undefined || this.hasExpired(record, this.clock.now()) ? undefined : record;
@@ -214,7 +214,7 @@ class RevocationIndex {
 
 /** The revocations of one `jti` or user. */
 class Target {
-  /** By what they say, so that the same is not held twice. */
+  /** Keyed by content, so that equal revocations are held once. */
   readonly records = new Map<string, Revocation>();
   private newest: number | undefined;
 

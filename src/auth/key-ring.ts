@@ -16,7 +16,7 @@ export type KeySetting = 'JWT_SECRET' | 'JWT_PUBLIC_KEY' | 'JWT_JWKS';
 export interface KeyFile {
   readonly setting: KeySetting;
   readonly path: string;
-  /** Its content that is in use. */
+  /** The content of the file that is in use. */
   text: string;
 }
 
@@ -57,10 +57,10 @@ export class KeyRing {
   keys: readonly RingKey[];
   /** The algorithms of the keys. */
   algorithms: readonly string[];
-  /** How often keys have gone. */
+  /** Number of times that keys were removed: tokens that were verified before must be verified again. */
   generation = 0;
   private readonly logger = new Logger('KeyAudit');
-  /** What the file had at the last look, if that is not in use: another content, or a fault that was told. */
+  /** What the last look at the file found, if that is not in use: new content, or a fault that was logged. */
   private seen: string | undefined;
   private isTold = false;
   private cancelTimer: (() => void) | undefined;
@@ -217,7 +217,7 @@ function algorithmsOf(keys: readonly RingKey[]): string[] {
 
 const kidOf = ({ kid }: NamedKey): string => kid ?? '(no kid)';
 
-/** The same for the same key under the same name. */
+/** Two entries have equal names if they have the same key under the same `kid`. */
 function nameOf({ kid, key }: NamedKey): string {
   return `${fingerprint(key)} ${kid ?? ''}`;
 }

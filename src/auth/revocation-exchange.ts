@@ -14,7 +14,7 @@ import {
 
 /** Longest wait of a token for the first load. */
 const LOAD_WAIT_MS = 5_000;
-/** Wait before what the store had no room for is offered again. */
+/** Wait before changes that the store had no room for are offered again. */
 const OFFER_AGAIN_MS = 10_000;
 
 type Written = 'written' | 'full' | 'away';
@@ -120,7 +120,7 @@ export class RevocationExchange {
         return;
       }
       this.take(page);
-      // Without a change in the answer the next call would be the same.
+      // If the answer brought no change, the next call would get the same answer.
       const hasMore =
         !page.complete || (this.held.unwritten.size > 0 && (page.anew || page.changes.length > 0));
       isDone = !hasMore && !this.lookAgain;

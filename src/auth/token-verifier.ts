@@ -152,7 +152,7 @@ export class TokenVerifier {
     const { tokens } = this.metrics.top.refused;
     if (refusal.reason !== 'missing' && tokens.due()) {
       const sha256 = hash('sha256', token, 'hex').slice(0, HASH_DIGITS);
-      // Of a token with a bad signature anybody may have written the name.
+      // Anybody may have written the user name in a token with a bad signature, so it is not shown.
       const isSigned = refusal.reason === 'expired' || refusal.reason === 'revoked';
       const subject = isSigned ? subjectOf(token) : undefined;
       tokens.refused(subject ?? `sha256:${sha256}`, refusal.reason, {

@@ -16,7 +16,7 @@ import { jsonValue } from './json-check.js';
 import { layoutRoutes, type Says } from './layout-routes.js';
 import { type SessionState, SessionStates } from './session-states.js';
 
-/** Where all devices are known, for what is said about many of them. */
+/** The store's list of devices, for status messages that speak of many devices at once. */
 type KnownDevices = Pick<BroadcastAdapter, 'watchDevices'>;
 
 /** Topic filters; `+` is the device id. */
@@ -59,7 +59,7 @@ export class DeviceMessages implements SessionMessages, Says {
     private readonly states: SessionStates,
     private readonly layouts: ActiveLayouts,
     @Inject(BroadcastAdapter) private readonly rooms: KnownDevices,
-    /** Only what this shard reads; none: everything. */
+    /** Only the topics of this shard are read; if undefined, all topics. */
     @Optional() @Inject(NO_SHARD) private readonly shard?: number,
   ) {
     this.state = states.make(sink, retained, layouts, (deviceId) => this.owns(deviceId));
@@ -132,7 +132,7 @@ export class DeviceMessages implements SessionMessages, Says {
     return filters;
   }
 
-  /** Whether this session reads the device: what concerns others is for the shards that read them. */
+  /** Whether this session reads the device. Messages about other devices are handled by the shards that read those. */
   private owns(deviceId: string): boolean {
     return this.shard === undefined || this.layouts.division.shardOf(deviceId) === this.shard;
   }
@@ -190,7 +190,7 @@ export class DeviceMessages implements SessionMessages, Says {
     }
   }
 
-  /** A live message of a device whose layout has a silence. A status says so itself. */
+  /** A device whose layout has a silence has sent a live message. Status messages do not come here, because they set the status themselves. */
   heard({ deviceId, retained, receivedAt, receivedMono }: InboundMessage): void {
     if (!retained) {
       this.state.silence?.heard(deviceId, receivedAt, receivedMono);
@@ -247,7 +247,7 @@ export class DeviceMessages implements SessionMessages, Says {
       return;
     }
     this.retained.sawStatus(deviceId, online, hasTime);
-    // What a will says is as old as the connection.
+    // A will was written when its connection was opened, so its time says nothing about its age.
     if (hasTime && online && !retained) {
       this.states.saidTime(ts, receivedAt);
     }
@@ -311,7 +311,7 @@ export class DeviceMessages implements SessionMessages, Says {
       this.metaFields.set(deviceId, fields);
     }
     if (retained && fields.has(name)) {
-      message.finish('retained'); // a live one came before it
+      message.finish('retained'); // a live message has set the field before
       return;
     }
     if (json === null) {
@@ -393,7 +393,7 @@ export class DeviceMessages implements SessionMessages, Says {
           if (!(error instanceof StoreLostError)) {
             throw error;
           }
-          // Repeated after the return to the store.
+          // The store was lost: this is repeated after the return to it.
         }),
       ),
     );

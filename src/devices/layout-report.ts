@@ -12,7 +12,7 @@ export interface Recorded {
   readonly payload: Buffer;
 }
 
-/** Of a recording as long as one likes: topics that are kept apart, and the rest is only counted. */
+/** Most topics of a recording that are reported one by one. A recording may be of any length, so further topics are only counted. */
 const MAX_TOPICS = 10_000;
 const MAX_SHOWN = 20;
 /** Messages that are looked at. */
@@ -52,7 +52,7 @@ export function nearestTemplate({ layouts }: CompiledLayouts, topic: string): st
     for (const route of routes) {
       const wrong = route.topic.levels.map((level, i) => !levelFits(route, level, i, levels[i]));
       const at = wrong.indexOf(true);
-      // Of two that fit as well, the one that says itself what is expected there.
+      // If two templates fit equally well, one with a literal at the differing level wins, since it can say what was expected.
       const fitting =
         wrong.filter((one) => !one).length + (route.topic.levels[at]?.kind === 'literal' ? 0.5 : 0);
       if (best === undefined || fitting > best.fitting) {
@@ -199,7 +199,7 @@ interface Candidate {
   readonly trial: LayoutTrial;
 }
 
-/** What is published for Home Assistant to find devices by describes the topics of others, and has no values. */
+/** Discovery messages for Home Assistant describe topics of other devices and have no values, so no layout is drafted from them. */
 const DISCOVERY = /^homeassistant\/.+\/config$/;
 
 /** A layout file for a recording: the presets that fit, and a first draft by the shape of topics that none knows. */
@@ -340,7 +340,8 @@ function score(trial: LayoutTrial, messages: readonly Recorded[]): { hits: numbe
   for (const { topic, payload } of messages) {
     const { layout, outcome } = trial.message(topic, payload);
     if (layout !== undefined) {
-      // Its topics say that it is Sparkplug; data alone has aliases that only births tell, and text has lost bytes.
+      // The topics alone show that this is Sparkplug: data messages have only aliases, which births explain, and a recording as text has
+      // lost bytes.
       const fits = outcome === 'accepted' || topic.startsWith('spBv1.0/');
       hits += fits ? 1 : 0;
       refused += fits || TAKEN.has(outcome) ? 0 : 1;

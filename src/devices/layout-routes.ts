@@ -445,7 +445,7 @@ function says(meaning: StatusRoute['online'], text: string): boolean {
   return meaning === '*' || meaning.has(text);
 }
 
-/** Where a member is looked for in what has none. */
+/** Whether the layout looks for a member in a payload that is no object. */
 function notObject(json: Buffer, route: StatusRoute): boolean {
   return route.at !== undefined && route.at.length > 0 && isScalarText(json);
 }

@@ -1,7 +1,10 @@
 import type { MessageOutcome } from '../mqtt/ingest-counters.js';
 import type { Destination, InboundMessage, Route, SettlementListener } from '../mqtt/topic-router.js';
 
-/** A lower one says less about the message: what was refused is told, not what went well beside it. */
+/**
+ * A message gets the highest of its readings' outcomes; those that are not listed rank above these, so that a refused reading shows beside
+ * accepted ones.
+ */
 const RANKS: Partial<Record<MessageOutcome, number>> = { ignored: 0, retained: 1, duplicate: 2, accepted: 3 };
 
 /** The readings of one message: it is acknowledged when the last of them is settled, and not at all while one waits for the store. */
@@ -18,12 +21,12 @@ export class MessageParts implements SettlementListener {
     return this.message.part(destination, bytes, start, end, this);
   }
 
-  /** A reading that is none. */
+  /** Records the outcome of a part of the payload that is no legal reading. */
   refuse(outcome: MessageOutcome, route: Route): void {
     this.note(outcome, route);
   }
 
-  /** There are no more. */
+  /** All readings were added: the message ends when the last of them is settled. */
   complete(): void {
     this.close();
   }

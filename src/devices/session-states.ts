@@ -22,7 +22,7 @@ export interface SessionState {
   readonly fields: FieldStates;
   /** null where no layout has a silence. */
   readonly silence: Silence | null;
-  /** As {@link SessionMessages} is told. */
+  /** These three follow the session, as the same methods of {@link SessionMessages} do. */
   connected(missed: boolean): void;
   caughtUp(): void;
   disconnected(): void;
@@ -82,7 +82,7 @@ export class SessionStates {
     let silence = makeSilence();
     let isConnected = false;
     let isCaughtUp = false;
-    /** By what its layout says of nodes: a file that was read again may say the same. */
+    /** Keyed by {@link nodesKey}: if a reloaded file says the same of its nodes, what is known of them is kept. */
     const edgeNodes = new Map<string, SparkplugNodes>();
     const host = {
       edgeNodes: sink.edgeNodes,
@@ -100,7 +100,7 @@ export class SessionStates {
       silence?.stop();
       silence = makeSilence();
       if (isConnected) {
-        silence?.connected(true); // who was not read until now has not been silent
+        silence?.connected(true); // a device that nobody read until now cannot have been silent
       }
       if (isCaughtUp) {
         silence?.upToDate();
@@ -161,7 +161,7 @@ function silenceBy({ layouts }: CompiledLayouts): ((deviceId: string) => number 
     : (deviceId) => timed.find((layout) => capturesOf(layout, deviceId) !== undefined)?.silenceMs;
 }
 
-/** All that edge nodes are told of their layout. */
+/** Names everything in a layout that its edge nodes depend on. */
 function nodesKey({ name, ids, sparkplug, windowMs, routes }: CompiledLayout): string {
   const topics = routes.map(({ topic }) => topic.source);
   return JSON.stringify([name, ids.source, sparkplug, windowMs, topics]);

@@ -5,20 +5,20 @@ import { ConnectionLifecycle } from './connection-lifecycle.js';
 import { closeForAuthError } from './replies.js';
 import { type Connection, ConnectionState } from './socket/connection.js';
 
-/** Connections that one turn of the event loop looks at, and that it closes: the others are served between them. */
+/** Connections that are checked, and that are closed, in one turn of the event loop, so that other connections are served in between. */
 const LOOKED_AT_PER_TURN = 2_000;
 const CLOSED_PER_TURN = 50;
-/** Least time between the beginnings of two looks: revocations that come one by one share them. */
+/** Least time between the starts of two passes, so that revocations that come one by one share a pass. */
 const REST_MS = 100;
 
 /**
  * Ends connections whose token was revoked, or whose key was taken back, with 4001: also those that are joining, or drained. A connection
- * that comes meanwhile was asked when it joined; one that sends is asked by the guard.
+ * that opens during a pass was checked when it joined, and the guard checks each message.
  */
 @Injectable()
 export class RevokedConnections implements OnModuleInit, OnModuleDestroy {
   private stop: (() => void) | null = null;
-  /** Those that this look has yet to see; null when none is under way. */
+  /** The connections that this pass has not checked yet; null while no pass runs. */
   private rest: Iterator<Connection> | null = null;
   private again = false;
   private immediate: NodeJS.Immediate | null = null;
@@ -46,7 +46,7 @@ export class RevokedConnections implements OnModuleInit, OnModuleDestroy {
 
   private look(): void {
     if (this.rest !== null) {
-      this.again = true; // those that were seen may be concerned
+      this.again = true; // connections that this pass has checked may be affected, so another pass follows
       return;
     }
     if (this.timer !== null) {

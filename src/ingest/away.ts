@@ -135,13 +135,16 @@ export class ReturnPace {
   }
 }
 
-/** Filters by which an instance reads what is watched there; for more it reads the whole fleet. Asked for in a second or two. */
+/**
+ * Most topic filters with which an instance reads only the devices that are watched; above it, it reads the whole fleet. Brokers grant this
+ * many in a second or two.
+ */
 export const MAX_WATCHED_FILTERS = 20_000;
-/** Connections that end before all is subscribed, after which the whole fleet is read. */
+/** After this many connections that ended before everything was subscribed, the whole fleet is read: the broker may not take so many filters. */
 const MAX_DOWN_BEFORE_UP = 3;
 /** Between two looks at what is watched. */
 const WATCHED_LOOK_MS = 250;
-/** A version that nothing watched has. */
+/** No set of watched devices has this version, so the next look subscribes anew. */
 const ROUTES_CHANGED = -1;
 
 /** The topics that an instance needs while the store is away, and whether those of all devices. @param max most filters; below 0: all devices */
@@ -272,9 +275,12 @@ class LocalIngest {
     return topics;
   }
 
-  /** Asks for what is watched since the last look, with what is retained of it, and lets go of what nobody watches any longer. */
+  /**
+   * Subscribes to the devices that are watched since the last look, with their retained messages, and unsubscribes from those that nobody
+   * watches any longer.
+   */
   private follow(): void {
-    // Who has read the fleet goes on with it: a pattern that comes and goes must not have it subscribed again and again.
+    // Once the fleet is read, this instance goes on reading it: a pattern that comes and goes must not subscribe it again and again.
     const isCurrent =
       this.version === versionOf(this.parts.store.watched) ||
       (this.topics.scope === 'fleet' && this.version !== ROUTES_CHANGED);
@@ -334,5 +340,5 @@ class LocalIngest {
   }
 }
 
-/** Of a pattern, whose coming and going changes no room by itself, too. */
+/** The version also changes with the first pattern and after the last one, since these change no room by themselves. */
 const versionOf = ({ version, byPattern }: WatchedDevices): number => 2 * version + (byPattern ? 1 : 0);

@@ -157,8 +157,8 @@ export class IngestHolder {
   }
 
   /**
-   * Other shards read now what this session may have read before: the broker is told that it does not want that any longer. Until then both
-   * may get a message, and none is lost.
+   * Unsubscribes from topics that other shards read now and that this session may have read before. Until the broker has done so, both may
+   * get a message, and none is lost.
    */
   letGo(): void {
     if (!this.hasLetGo) {

@@ -14,7 +14,7 @@ import { UpstreamGrace } from './upstream.js';
 
 /** Time without Redis after which a holder releases the lease: other instances may still reach Redis. */
 const STORE_TIMEOUT_MS = 250;
-/** Wait between two shards that are given up; doubles while that does not help. */
+/** Wait between giving up two shards; it doubles while that does not even the shares out. */
 const FIRST_GIVE_UP_MS = 1_000;
 const LONGEST_GIVE_UP_MS = 60_000;
 
@@ -218,7 +218,7 @@ export class LeasedIngest extends Ingest {
     }
   }
 
-  /** A shard that is too many here goes to an instance that has too few. */
+  /** Gives one shard up if this instance holds more than its share, so that an instance with less takes it. */
   private giveUpOne(): void {
     const { holders } = this;
     if (!this.attending || !this.shares.tooMany(holders.length)) {

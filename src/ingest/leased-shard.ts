@@ -13,7 +13,7 @@ const LONGEST_WAIT_MS = 5_000;
 const MAX_CLOCK_DIFFERENCE_US = 3_600_000_000;
 /** Time a new holder has to reach the broker; doubles with each failure, since a broker may be slow to accept connections. */
 const BROKER_TIMEOUT_MS = 1_000;
-/** Failures in a row after which other instances shall read. */
+/** After this many failures in a row this instance leaves reading to others. */
 const MANY_FAILURES = 3;
 /** A holder that lasted this long was good. */
 const GOOD_HOLDER_MS = 5_000;
@@ -201,7 +201,7 @@ export class LeasedShard {
   }
 }
 
-/** Filters in a line of the log. */
+/** Most filters that a line of the log names. */
 const MAX_FILTERS_TOLD = 8;
 
 function filtersOf({ division }: SharedIngestParts, number: number): string {
@@ -270,7 +270,7 @@ class KnownLease {
   }
 }
 
-/** Time for which a shard stays with who has less than its share; then anybody takes it. */
+/** Whether a shard was free for so long that any instance takes it. Before that only instances with less than their share do. */
 export function isAbandoned(freeForMs: number, leaseMs: number): boolean {
   return freeForMs > leaseMs / RENEWALS_PER_LEASE;
 }

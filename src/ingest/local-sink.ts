@@ -10,7 +10,7 @@ import type {
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
 import type { DeviceSink, SharedStore } from './ports.js';
 
-/** What the broker had queued before it let the filters of before go arrives within this time. */
+/** Messages that the broker had queued before it removed the old filters arrive within this time. */
 const COPIES_MS = 2_000;
 
 /** What a device said while it is not decided whether the store or this instance shows it. */
@@ -29,7 +29,7 @@ interface Held {
  */
 export class LocalSink implements DeviceSink {
   private held: Held[] | null = null;
-  /** By device, the last message, where the next one may be its copy. */
+  /** The last message of each device while the next one may be its copy; null at other times. */
   private copies: Map<string, Buffer> | null = null;
   private copiesTimer: NodeJS.Timeout | undefined;
 
@@ -61,7 +61,7 @@ export class LocalSink implements DeviceSink {
     this.take({ deviceId, show, drop: () => undefined });
   }
 
-  /** On the way back the answer waits with everything else: what is asked then goes on from what was shown before. */
+  /** During the return the answer is held like everything else, so that a reader continues from what was shown before it asked. */
   base(deviceId: string): TelemetryBase | null | Promise<TelemetryBase | null> {
     if (this.held === null && this.store.mode === 'local') {
       return this.rooms.base(deviceId);
@@ -86,8 +86,9 @@ export class LocalSink implements DeviceSink {
   }
 
   /**
-   * Other filters take the place of those that are subscribed. For a moment both match, and many brokers deliver a message once for each: until
-   * {@link filtersChanged} and a little longer, a message that repeats the one before it of its device is a copy, and not shown.
+   * New filters replace those that are subscribed. For a moment both match, and many brokers deliver a message once for each filter. Until
+   * {@link filtersChanged} and for {@link COPIES_MS} more, a message that equals the previous one of its device counts as a copy and is not
+   * shown.
    */
   filtersChange(): void {
     clearTimeout(this.copiesTimer);

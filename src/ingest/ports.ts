@@ -103,9 +103,9 @@ export abstract class SharedStore {
 /** The devices that somebody watches at this instance. */
 export interface WatchedDevices {
   readonly size: number;
-  /** Another number whenever they are others. */
+  /** Changes whenever the set of watched devices changes. */
   readonly version: number;
-  /** Somebody watches by pattern: devices count that are not known yet. */
+  /** Somebody watches by pattern, so that devices matter that are not known yet. */
   readonly byPattern: boolean;
   deviceIds(): Iterable<string>;
 }

@@ -79,9 +79,9 @@ export class RetainedPass {
 
 /** After this much silence the broker is asked whether it has sent all retained messages. */
 const QUIET_MS = 1_000;
-/** A broker that answers nothing in this much silence has sent all of them, too. */
+/** If the broker does not answer that within this much silence, it is assumed to have sent all of them. */
 const MAX_QUIET_MS = 10_000;
-/** Nobody subscribes to it: what matters of the answer is that it comes behind what the broker had queued. */
+/** A topic that nobody uses: only the position of the broker's answer matters, which comes after everything that it had queued. */
 const NO_TOPIC = 'sluice/retained/end';
 
 /**
@@ -89,8 +89,9 @@ const NO_TOPIC = 'sluice/retained/end';
  * more of them than its queue holds (Mosquitto: 1 020 of 5 000 with its defaults) and meanwhile drops live messages of the same queue. At
  * QoS 0 all of them come, as fast as the connection allows.
  *
- * Silence alone is not their end: a broker of 2 500 000 of them, or its machine, does something else for a second now and then. After it the
- * broker is asked for an answer that comes behind what it had queued; when nothing else came before it, that was all.
+ * Silence alone does not prove the end: a broker with 2 500 000 retained messages, or its machine, may pause for a second. After a silence
+ * the broker is therefore asked for an answer that comes after everything it had queued; if no message came before that answer, all were
+ * read.
  */
 export class RetainedReader {
   private readonly session: IngestSession;

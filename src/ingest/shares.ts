@@ -25,7 +25,7 @@ export class Shares {
     this.readers = readers;
     for (const [instance, until] of this.gone) {
       if (this.now() >= until) {
-        this.gone.delete(instance); // named again: it lives, and had only lost the broker
+        this.gone.delete(instance); // the store names it again: it lives, and had only lost the broker
       } else {
         readers.delete(instance);
       }

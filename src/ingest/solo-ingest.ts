@@ -44,7 +44,7 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
     return this.session === undefined ? [] : [this.session];
   }
 
-  /** Before the first connection: the others do it when they have read what is retained. */
+  /** Applies the file before the first connection; the other modes apply it when they have read the retained messages. */
   async onApplicationBootstrap(): Promise<void> {
     await this.parts.messages.applyMetadataFile();
     this.stopFollowing = this.parts.messages.followMetadataFile();

@@ -14,7 +14,7 @@ import type { TopicTemplate } from './compile/topic-template.js';
 /** One member of a payload, or a name on the way to it. */
 export type Place = { readonly pointer: readonly string[] } | { readonly key: number };
 
-/** What a route does with a payload before its kind comes into it. */
+/** How a route reads a payload, the same for every kind of message. */
 export interface Reading {
   readonly payload: PayloadText;
   /** Makes JSON of it; undefined where it is JSON or text. */

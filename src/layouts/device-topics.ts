@@ -2,7 +2,7 @@ import type { CompiledLayout, CompiledLayouts, CompiledRoute } from './compiled-
 import { capturesOf } from './layout.js';
 import { covers, partialOverlap, reduced, type Subscription } from './topic-filters.js';
 
-/** Filters with a wildcard that may be compared with all others: each of them with each. */
+/** Most filters with a wildcard, because each of them is compared with every other one. */
 const MAX_WITH_WILDCARD = 1_000;
 
 /**

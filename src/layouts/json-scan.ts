@@ -130,7 +130,7 @@ function spaceEnd(bytes: Buffer, at: number): number {
   return at;
 }
 
-/** After the closing quote. */
+/** Index after the closing quote. */
 function stringEnd(bytes: Buffer, at: number): number {
   at++;
   while (at < bytes.length && bytes[at] !== QUOTE) {

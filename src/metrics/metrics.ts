@@ -34,7 +34,7 @@ const COMMAND_OUTCOMES = [
   ...['too_many', 'key_conflict', 'keys_unavailable'],
 ];
 
-/** What {@link Metrics.keeps} tells of. */
+/** The values of the label `what` of `sluice_kept`, see {@link Metrics.keeps}. */
 export type Kept =
   'tokens' | 'topics' | 'delivery_groups' | 'room_heads' | 'command_reply_bytes' | 'redelivered' | 'top';
 

@@ -62,7 +62,7 @@ export function toOpenMetrics(text: string, exemplars: readonly Exemplars[] = []
     if (!counters.has(name)) {
       return line;
     }
-    // The family is named without what its samples end in; a counter that does not end so is none here.
+    // OpenMetrics names a counter without the `_total` of its samples. A counter without that ending is declared as unknown.
     return name.endsWith('_total')
       ? `# ${kind} ${name.slice(0, -'_total'.length)}${rest}`
       : `# ${kind} ${name}${kind === 'TYPE' ? ' unknown' : rest}`;

@@ -98,8 +98,8 @@ class Heaviest<Note> {
 const LOOKED_AT_BEFORE_THINNING = 512;
 
 /**
- * Who is heaviest over the current window and the one before. While few events come all are looked at; of a flood ever fewer are, at random,
- * and each stands for more: what it costs has a bound in time as what it keeps has one in places.
+ * The heaviest keys over the current window and the one before. While events are few, all are counted. In a flood only a random sample is,
+ * and each of its events stands for several: that bounds the time, as the number of places bounds the memory.
  *
  * ```ts
  * if (list.due()) list.take(deviceId, bytes, undefined, receivedMono);
@@ -149,12 +149,12 @@ export class TopList<Note = undefined> {
     if (this.looked % LOOKED_AT_BEFORE_THINNING === 0) {
       this.each *= 2;
     }
-    // By chance, so that a fleet that sends in turns is seen whole.
+    // Chosen at random: a fixed step could always meet the same devices of a fleet that sends in turns.
     this.left = this.each === 1 ? 1 : 1 + Math.floor(Math.random() * (2 * this.each - 1));
     return each;
   }
 
-  /** Adds without choosing: for a second measure of what another list has chosen. */
+  /** Adds an event that another list has chosen, for a second measure of it. */
   add(key: string, weight: number, note: Note, nowMs = performance.now()): void {
     this.turn(nowMs);
     this.current.add(key, weight, note);

@@ -9,7 +9,7 @@ const DEVICES_WINDOW_MS = 10_000;
 const REFUSED_WINDOW_MS = 600_000;
 /** A line for each kind and reason. */
 const LOG_EVERY_MS = 60_000;
-/** Others choose ids, and may choose long ones. */
+/** Longest id that is kept: clients and devices choose ids, and may choose long ones. */
 export const MAX_ID_CHARACTERS = 256;
 
 /** What was refused: messages of a device, a token of a user, an upgrade from an origin or an address. */
@@ -34,7 +34,7 @@ export interface Refusal {
   readonly hash?: string;
 }
 
-/** Last line of a reason, and what was refused for it since. */
+/** When the last line of a reason was written, and how many were refused for it since. */
 interface Said {
   atMs: number;
   silent: number;
@@ -50,7 +50,7 @@ class RefusedList extends TopList<Refusal> {
     super(MAX_KEYS, REFUSED_WINDOW_MS);
   }
 
-  /** One that is due was refused. */
+  /** Counts a refusal that {@link due} has selected. */
   refused(id: string, reason: string, more: Pick<Refusal, 'detail' | 'hash'> = {}): void {
     const nowMs = performance.now();
     const short = id.length > MAX_ID_CHARACTERS ? `${id.slice(0, MAX_ID_CHARACTERS)}…` : id;

@@ -45,7 +45,7 @@ const FINE: ReadonlySet<MessageOutcome> = new Set([
   'historical',
 ]);
 
-/** Layouts that have counts of their own; file after file is read again, and each may name others. */
+/** Most layouts with counts of their own: each file that is read again may name new ones. */
 const MAX_LAYOUTS = 256;
 
 type Counts = Map<MessageOutcome, { now: number; seen: number }>;

@@ -10,7 +10,7 @@ import { type IngestContext, IngestLink } from './ingest-link.js';
 const FILTERS_PER_SUBSCRIBE = 8;
 /** Lines of the log about filters that were asked for together: many thousand may be refused at once. */
 const MAX_LINES = 8;
-/** SUBSCRIBEs without an answer: the round trips of many filters take place together. */
+/** SUBSCRIBE packets that may be unanswered, so that many filters do not cost a round trip each. */
 const MAX_SUBSCRIBES = 16;
 
 export interface SubscriptionOptions {

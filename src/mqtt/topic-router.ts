@@ -21,7 +21,7 @@ export class InboundMessage {
   /** Set by the handler that checked it. */
   payload: Buffer = NOTHING;
   readonly deviceId: string;
-  /** Of several routes that share a topic: in the end the one that decided. */
+  /** The route of the message; if several share its topic, in the end the one that decided the outcome. */
   route: Route;
   private done = false;
 

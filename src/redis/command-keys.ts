@@ -21,7 +21,7 @@ export const MAX_DUE = 100_000;
  * to Redis is tried every 2 s at least.
  */
 const YOUNG_MS = 3_000;
-/** The same for a server that took the place of another one under the eyes of this instance. */
+/** The same wait for a server that replaced another one while this instance was running. */
 const CHANGED_MS = 5_000;
 
 /** What is to be done at a place as soon as it can be reached. */

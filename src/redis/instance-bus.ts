@@ -104,7 +104,7 @@ export class RedisInstanceBus extends InstanceBus {
     return Math.max(1, this.known.length);
   }
 
-  // Its life, told by the adapter
+  // Called by the adapter
 
   start(): void {
     this.stopped = false;
@@ -398,7 +398,7 @@ export class RedisInstanceBus extends InstanceBus {
   /** The connection to send on, if answers would be heard as well. */
   private reachable(): ScriptedRedis | null {
     const { node } = this;
-    // Not whether its heartbeat is late: after a pause of this process it is, and a call has a time-out of its own.
+    // A late heartbeat does not count: it is late after every pause of this process, and a call has a time-out of its own.
     return node !== undefined && this.isSubscribed && node.refusal === null && node.subscriber.up
       ? node.redis
       : null;

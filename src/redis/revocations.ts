@@ -62,7 +62,7 @@ export class RedisRevocationStore extends RevocationStore {
         } else {
           changes.push({ id, record });
         }
-      } // else it was lifted since: that follows
+      } // otherwise it was lifted since, and that change follows
     }
     return changes;
   }

@@ -38,7 +38,7 @@ const MAX_BATCH = 512;
 /** Of @opentelemetry/core, which is no dependency of its own. */
 const EXPORTED = 0;
 const LOG_EVERY_MS = 60_000;
-/** At the end of the process a collector that does not answer holds nothing up. */
+/** Longest wait for the collector at the end of the process. */
 const STOP_TIMEOUT_MS = 2_000;
 
 /**
@@ -168,7 +168,7 @@ class SpanOfOtel implements Span {
   }
 }
 
-/** Of others' text: null where it is no traceparent (W3C Trace Context, 3.2.2.3). */
+/** Reads a traceparent that somebody else wrote; null if it is none (W3C Trace Context, 3.2.2.3). */
 function contextOf(traceparent: string): SpanContext | null {
   const [, release, traceId, spanId, flags] = TRACEPARENT.exec(traceparent) ?? [];
   if (release === undefined || traceId === undefined || spanId === undefined || flags === undefined) {

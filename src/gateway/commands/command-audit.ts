@@ -43,7 +43,7 @@ interface AuditLine {
   outcome: string;
 }
 
-/** What is said of each command, in the log and in metrics: who, the device, the outcome. Never the content. */
+/** Logs and counts each command: sender, device and outcome, never its content. */
 export class CommandAudit {
   private readonly logger = new Logger('CommandAudit');
   private readonly refusals = new RefusalLog();
@@ -61,12 +61,12 @@ export class CommandAudit {
     }
   }
 
-  /** It was not sent, or nobody knows. */
+  /** The command was not sent, or nobody knows whether it was. */
   failed(sender: CommandSender, request: CommandRequest, error: unknown): void {
     this.sent(sender, request, outcomeOf(error));
   }
 
-  /** What somebody waited for came, or did not. */
+  /** The wait for an answer has ended, with the answer or without it. */
   ended(sender: CommandSender, request: CommandRequest, outcome: CommandResult['outcome']): void {
     this.metrics.commandResults.inc({ outcome });
     this.logger.log({ msg: 'command', ...lineOf(sender, request), outcome });

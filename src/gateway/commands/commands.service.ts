@@ -29,8 +29,8 @@ const MAX_ATTEMPTS = 3;
 
 /**
  * Commands of people and backends to machines: checked, published, answered, and each one logged with its sender. With `waitMs` the answer
- * of the device is awaited; with `key` a command is published once, whatever instance is asked and however often. Nothing is ever published
- * later: who waits, waits for an answer alone.
+ * of the device is awaited; with `key` a command is published once, whatever instance is asked and however often. No command is kept to be
+ * published later: a sender that waits, waits for the answer only.
  */
 @Injectable()
 export class CommandsService implements OnModuleDestroy {
@@ -56,7 +56,7 @@ export class CommandsService implements OnModuleDestroy {
     mirrorGauge(metrics.commandsWaiting, () => this.limits.waiting);
   }
 
-  /** Whoever still waits is told nothing: connections are closed by now, and calls of the API are answered as their server ends them. */
+  /** Senders that still wait get no result: their connections are closed by now, and the API server answers its open calls when it stops. */
   onModuleDestroy(): void {
     this.keyed.stop();
   }
@@ -253,7 +253,10 @@ export class CommandsService implements OnModuleDestroy {
     return { delivered, result };
   }
 
-  /** The answer to a command of another instance: it comes here too, and its instance may have ended; or it is stored already. */
+  /**
+   * Waits for the answer to a command that another instance has published. It arrives here too, in case that instance has ended; or it is
+   * stored already.
+   */
   private watch(exchange: Exchange, deviceId: string, outgoing: OutgoingCommand): void {
     if (exchange.stopListening !== undefined || exchange.reply !== undefined) {
       return;

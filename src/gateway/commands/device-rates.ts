@@ -4,7 +4,7 @@ import { RateLimit } from '../messages/limits.js';
 /** Devices whose rate is remembered; over it those that could have a whole burst are forgotten, then the oldest. */
 export const MAX_DEVICES = 10_000;
 
-/** A device gets more commands than it may: whoever sent the last one need not have sent the others. */
+/** A device would get more commands than its limit. The sender who is refused may not have sent the others. */
 export class BusyDeviceError extends ProtocolError {
   constructor(perSecond: number, waitMs: number) {
     super('rate_limited', `More than ${perSecond} commands a second to this device; this one was not sent`, {

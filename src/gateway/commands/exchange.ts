@@ -25,7 +25,7 @@ export class Exchange {
   sent: Promise<boolean | undefined> = new Promise(() => undefined);
   /** Monotonic ms at which this instance gave it to the broker; undefined where another instance did. */
   publishedAt: number | undefined;
-  /** Ends the look-out for its answer. */
+  /** Stops listening for its answer. */
   stopListening: (() => void) | undefined;
   /** With a key: who asks for it now, and when it is forgotten. */
   askers = 0;

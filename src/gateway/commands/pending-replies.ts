@@ -17,7 +17,7 @@ export interface Expectation {
   answered(payload: Buffer): void;
 }
 
-/** Of an id longer than this a digest is kept. */
+/** Ids longer than this are kept as a digest, so that a waiting command has bounded memory. */
 const MAX_VALUE_LENGTH = 64;
 /** Digits up to which two numbers that are written differently are compared by value; more are compared as text. */
 const EXACT_DIGITS = 15;
@@ -132,7 +132,7 @@ export class PendingReplies implements ReplyListener {
     return expected === null ? null : canonical(expected);
   }
 
-  /** A topic says which device an answer is from, or it does not: an answer is looked for in one of the two. */
+  /** A command is entered under its device and under no device, because the topic of an answer may not say which device sent it. */
   private placesOf({ reply, deviceId }: Expectation): string[] {
     const route = this.routes.indexOf(reply as ReplyRoute);
     return [placeOf(route, deviceId), placeOf(route, null)];
@@ -204,7 +204,7 @@ function canonical(json: string): string {
     const digits = json.replace(/e.*$/i, '').replace(/\D/g, '').replace(/^0+/, '');
     text = digits.length > EXACT_DIGITS || !Number.isFinite(value) ? json : text;
   }
-  // A copy: a part of a string keeps all of it in memory.
+  // Copied, because a substring would keep the whole string in memory.
   return text.length > MAX_VALUE_LENGTH
     ? createHash('sha256').update(text).digest('base64')
     : Buffer.from(text).toString();

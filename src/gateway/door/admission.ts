@@ -241,7 +241,7 @@ export class HandshakeLine {
   private waiting = 0;
   /** When the next turn is due at the rate, without the burst. */
   private dueAt = 0;
-  /** Of the first turn in a row after which the next one was late. */
+  /** Start of the first turn in an unbroken row of turns after which the next one was late. */
   private lateSince: number | undefined;
   private timer: NodeJS.Timeout | undefined;
   private immediate: NodeJS.Immediate | undefined;
@@ -257,8 +257,8 @@ export class HandshakeLine {
   }
 
   /**
-   * For how long turns have been late by more than {@link LATE_MS}, in ms: turns of the event loop may take longer than planned. Late once is
-   * a process that was halted, which catches up at once.
+   * For how long turns have been late by more than {@link LATE_MS}, in ms: turns of the event loop may take longer than planned. A single
+   * late turn means that the process was halted, and then the line catches up at once.
    */
   get lateForMs(): number {
     return this.lateSince === undefined ? 0 : this.now() - this.lateSince;

@@ -3,9 +3,9 @@ import type { IngestSession } from '../../mqtt/ingest-session.js';
 import { type IngestNotes, OWN_MARKER } from './notes.js';
 
 const INTERVAL_MS = 1_000;
-/** Markers under way at once: of more than that every second one is forgotten, never the oldest. */
+/** Most markers under way. Beyond it every second one is forgotten, but never the oldest, which shows the longest wait. */
 const MAX_UNDER_WAY = 16;
-/** Looks at which nothing waits here while no marker has ever come back: the broker does not pass them on. */
+/** After this many looks at which nothing waited here and no marker had ever come back, the broker is assumed to pass no markers on. */
 const LOOKS_UNTIL_BLOCKED = 5;
 
 /**

@@ -6,12 +6,12 @@ import { RENEWALS_PER_LEASE, type StoreIdentity } from '../ports.js';
 
 /** Other readers and former identities that are remembered; of more than that the oldest is forgotten. */
 const MAX_REMEMBERED = 16;
-/** For so many lives of a lease the former identity of our store counts as ours: the server has come back empty, under a new one. */
+/** For this many lives of a lease the former identity of our store still counts as ours, because a server that came back empty has a new identity. */
 const FORMER_LIVES = 10;
 /** A reader does not claim if another one of the same store has claimed within this part of an interval. */
 const QUIET_AFTER = 0.9;
 
-/** A reader that is further behind than this, and than all others by so much, claims for itself. */
+/** A reader that is further behind than this, and further than all others by the factor below, sends a claim of its own. */
 const BEHIND_MS = 2_000;
 const MUCH_FURTHER = 1.5;
 
@@ -100,13 +100,13 @@ export class StoreClaims {
     this.tell();
   }
 
-  /** What the slowest reader is behind, this one included: the others hear it from its claims. */
+  /** How far the slowest reader is behind, this one included; claims say it of the others. */
   furthestBehind(ownMs: number): number {
     return this.now() < this.behind.until ? Math.max(ownMs, this.behind.ms) : ownMs;
   }
 
   /**
-   * A reader of this instance lives: says so, unless another one of the same store has just done it, and is as far behind.
+   * Called while a reader of this instance lives. Sends a claim, unless another reader of the same store, as far behind, has just sent one.
    * @param behindMs what it is behind the broker
    */
   renew(behindMs: number): void {

@@ -11,9 +11,9 @@ export type DecodeFunction = (
   captures: Record<string, string>,
 ) => string | null;
 
-/** While a module decodes, nothing else is done in this process: a call over it is refused. */
+/** Longest call of a module. The event loop stands still during a call, so the result of a longer one is refused. */
 export const MODULE_BUDGET_MS = 50;
-/** A module that is this slow is said once in a minute. */
+/** A call that takes this long is logged, once in a minute. */
 export const MODULE_SLOW_MS = 10;
 const WARN_EVERY_MS = 60_000;
 
@@ -21,8 +21,9 @@ const WARN_EVERY_MS = 60_000;
 export const moduleCalls = { slow: 0, refused: 0 };
 
 /**
- * An operator's own codec: his code, which may do what this process may. A throw, an answer that is no text and a call over its budget are
- * `codec_error`; whether the text is JSON is for the route to check, as with every codec. Its time is measured, not limited: JavaScript cannot be interrupted.
+ * A codec of the operator's own. It is code with all rights of this process. A throw, an answer that is no text and a call over its budget
+ * are `codec_error`; whether the text is JSON is for the route to check, as with every codec. Its time is measured, not limited: JavaScript
+ * cannot be interrupted.
  */
 export class ModuleCodec implements Codec {
   private readonly logger = new Logger('Layouts');

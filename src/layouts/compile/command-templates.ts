@@ -175,7 +175,10 @@ function forbidden(): ProtocolError {
   return new ProtocolError('forbidden', 'Forbidden');
 }
 
-/** A name may be there twice, and who reads it may take the first or the last: each of them must be allowed. Whether one is needed, the templates know. */
+/**
+ * A name may occur twice, and the device may take the first or the last one: every value must be allowed. The templates decide whether the
+ * name is required.
+ */
 function checkAllowed(json: Buffer, pointer: string, tokens: readonly string[], names: Allowed): void {
   const wrong =
     names === 'any'
@@ -311,7 +314,7 @@ function compileText(text: string, key: string, use: TemplateUse): JsonPart {
   return (values) => JSON.stringify(parts.map((part) => part(values)).join(''));
 }
 
-/** A string that is one placeholder stands for a value and not for a text. */
+/** A string that is only a placeholder is replaced by the value itself, not by text. */
 function wholeValue(name: string, key: string, use: TemplateUse): JsonPart {
   const optional = name.endsWith('?');
   const pointer = optional ? name.slice(0, -1) : name;

@@ -63,7 +63,7 @@ export function compileLayouts(
   return { layouts, groups, ignored, subscriptions, modules, warnings };
 }
 
-/** Routes by topic; what two of one topic must have so that both may. */
+/** Groups the routes by topic, and checks that routes of one topic may stand beside each other. */
 function groupsOf(layouts: readonly CompiledLayout[], problems: string[], file: LayoutFile): RouteGroup[] {
   const byPattern = new Map<string, { levels: readonly TemplateLevel[]; routes: CompiledRoute[] }>();
   for (const route of layouts.flatMap(({ routes }) => routes)) {
@@ -99,7 +99,7 @@ function groupsOf(layouts: readonly CompiledLayout[], problems: string[], file: 
   return [...groups.values()];
 }
 
-/** A Sparkplug route of the file is three here, one for each verb. */
+/** A Sparkplug route of the file becomes three routes, one for each verb. */
 function keyOf(route: CompiledRoute): string {
   const verb = route.kind === 'telemetry' ? (route.sparkplug?.verb ?? '') : '';
   return `${route.path.join('.')}${verb}`;

@@ -177,9 +177,9 @@ function suggestion(key: string, known: readonly string[]): string {
   return near === undefined ? `; there are ${known.join(', ')}` : `; did you mean ${near}?`;
 }
 
-/** Where a number or a word such as `true` is meant as the text that stands there (`21.50`): the value of such a key, … */
+/** Keys whose value is kept as the text of the file, even if YAML reads a number or a word such as `true` in it (`21.50`). */
 const TEXT_KEYS = new Set(['online', 'offline', 'payload', 'telemetry', 'device']);
-/** … and the values of any key in these. */
+/** Keys whose members all keep their values as text in the same way. */
 const TEXT_MAPS = new Set(['only', 'allow', 'with', 'when']);
 
 function parseYaml(text: string): { content: unknown; lineOf: (path: Path) => number } {
@@ -194,7 +194,7 @@ function parseYaml(text: string): { content: unknown; lineOf: (path: Path) => nu
     Pair(_key, { key }) {
       const named = isAlias(key) ? key.resolve(document) : key;
       if (!isScalar(named) || (typeof named.value === 'object' && named.value !== null)) {
-        // The package would make a text of it, and warn of that past the log.
+        // The YAML package would convert the key to text, and print a warning that bypasses the log.
         const { line } = lines.linePos((key as Node | null)?.range?.[0] ?? 0);
         throw new LayoutFileError([`line ${line}: a key must be a text, not a list, a mapping or a date`]);
       }

@@ -153,7 +153,7 @@ export function filterLevels(filter: string): TemplateLevel[] {
   return levels.map((level) => (level === '+' ? ANY : level === '#' ? TAIL : level));
 }
 
-/** The filter to subscribe for a pattern: what stands after several levels cannot be said in it. */
+/** The filter to subscribe for a pattern. MQTT has no filter for levels after `#`, so they are left out. */
 export function filterOf(levels: readonly TemplateLevel[]): string {
   const several = levels.findIndex((level) => level === REST || level === TAIL);
   return (several < 0 ? levels : [...levels.slice(0, several), TAIL])

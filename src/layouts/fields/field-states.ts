@@ -40,7 +40,7 @@ class StatePublication implements DeviceMessage {
   readonly memo: DeviceMemo;
   readonly receivedAt: number;
   readonly receivedMono: number;
-  /** The store recognises no redelivery of a state: it is the readings that are delivered again. */
+  /** The store cannot recognise that a state is published again: the broker redelivers readings, not states. */
   readonly dup = false;
 
   constructor(

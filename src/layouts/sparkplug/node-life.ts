@@ -104,7 +104,7 @@ export class NodeLife {
     this.awaitDevices(node);
     this.counters.dropped('historical', values.historical);
     this.news.born(node, message, table, values, this.saves.save(node, []));
-    // Those of the life before say nothing that the births do not say.
+    // Held messages of the life before say nothing that the birth does not say.
     for (const early of this.held.drop(node)) {
       if (isBefore(early.payload, payload)) {
         early.source.finish('sequence_gap');
@@ -119,7 +119,7 @@ export class NodeLife {
     const { source } = message;
     const bdSeq = bdSeqOf(message.payload);
     if (node.phase === 'alive' && node.bdSeq !== undefined && bdSeq !== node.bdSeq) {
-      // Of a life before; or of one whose birth it has overtaken.
+      // The death belongs to a life before, or to a life whose birth it has overtaken.
       if (bdSeq !== undefined) {
         node.deadBdSeq = bdSeq;
         node.deadAt = this.session.now();
@@ -158,7 +158,7 @@ export class NodeLife {
       if (node.phase === 'unknown' && node.gapOpen) {
         this.apply(node, message, 'sequence_gap');
       } else {
-        this.waitInOrder(node, message); // for the birth
+        this.waitInOrder(node, message); // the message waits for the birth
       }
       return;
     }
@@ -174,13 +174,13 @@ export class NodeLife {
     } else if (distance > 0x7f && (source.dup || isOld(payload, node.lastTimestamp, distance === 0xff))) {
       source.finish('duplicate'); // a broker that was killed delivers again what it had written last
     } else if (isOld(payload, node.lastTimestamp, false)) {
-      source.finish('sequence_gap'); // of a life before: newer values are shown
+      source.finish('sequence_gap'); // the message belongs to a life before, and newer values are shown
     } else if (!node.gapOpen) {
       this.waitInOrder(node, message);
     } else if (distance > 0x7f) {
-      source.finish('sequence_gap'); // of the past: newer values are shown
+      source.finish('sequence_gap'); // the message is from the past, and newer values are shown
     } else {
-      this.session.askForBirth(node); // once more: it has not answered
+      this.session.askForBirth(node); // the node has not answered the first request
       node.next = seq;
       this.advance(node, message, 'sequence_gap');
     }

@@ -116,7 +116,7 @@ export class NodeSaves {
       if (error instanceof StoreLostError) {
         throw error;
       }
-      contain('device', error); // served without: only a takeover would ask for births
+      contain('device', error); // the node is served without being stored: only a takeover has to ask for its births
     }
   }
 }

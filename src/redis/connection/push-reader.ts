@@ -16,7 +16,7 @@ const MESSAGE_HEADS = [
   '*3\r\n$8\r\nsmessage\r\n$',
 ].map((text) => Buffer.from(text));
 
-/** In place of the end of a frame that is none. */
+/** Returned instead of the end of a frame if the bytes are no frame. */
 const BROKEN = -2;
 /** A longer frame means that the stream is broken: our messages are far smaller. */
 const MAX_FRAME_BYTES = 64 * 1024 * 1024;
