@@ -92,6 +92,15 @@ describe('a release', () => {
     expect(api.get('ConfigMap', 'live-sluice')?.data?.['NAMESPACE']).toBe('iot.live-sluice');
   });
 
+  it('prints no rights to topics that its layouts do not name, and those of a group of its own', async () => {
+    const set = ['layouts.plant.telemetry[0].topic=plant/{device}', 'settings.MQTT_SHARED_GROUP=readers'];
+    const notes = await succeed('install', [], { values: 'defaults', set });
+    expect(notes).toContain('npm run config:check');
+    expect(notes).not.toContain('devices/+');
+    expect(notes).toContain('topic read iot.live-sluice/replies\n  topic readwrite iot.live-sluice/ingest/#');
+    expect(notes).toContain('topic readwrite readers/ingest/#');
+  });
+
   it('says how to limit its network, where nothing does', async () => {
     expect(await succeed('install', [], { values: 'defaults' })).toContain('networkPolicy.enabled=true');
     const set = ['networkPolicy.enabled=true'];

@@ -22,6 +22,13 @@ describe('HTTP', () => {
     await app.app.ready();
   });
 
+  it('listens to IPv4 and IPv6 with HOST=::, as a pod that has both needs', async () => {
+    const { ports } = own(await startApp({ HOST: '::' }));
+    for (const host of ['127.0.0.1', '[::1]']) {
+      expect([host, (await fetch(`http://${host}:${ports.port}/health/live`)).status]).toEqual([host, 200]);
+    }
+  });
+
   it('gives metrics as Prometheus text by default', async () => {
     for (const accept of ['*/*', 'text/plain']) {
       const response = await app.get('/metrics', { headers: { accept } });
