@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { compilerOptions } from './scripts/setup/compile.js';
 
 /** Specs lie beside the code they describe; what needs several parts lies under test/. */
 export default {
@@ -10,17 +11,7 @@ export default {
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1', '$1.js'] },
   transform: {
-    '^.+\\.ts$': [
-      '@swc/jest',
-      {
-        jsc: {
-          parser: { syntax: 'typescript', decorators: true },
-          transform: { legacyDecorator: true, decoratorMetadata: true },
-          target: 'es2022',
-        },
-        module: { type: 'es6' },
-      },
-    ],
+    '^.+\\.ts$': ['@swc/jest', compilerOptions],
   },
   testSequencer: '<rootDir>/scripts/test-order.js',
   // The tests start real brokers, Redis servers and browsers, and wait for them half of the time: three files at a time keep two cores busy.

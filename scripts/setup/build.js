@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
+import { compile } from './compile.js';
 import { root } from './paths.js';
-import { mustRun } from './run-command.js';
 import { withSetupLock } from './setup-lock.js';
 
 const dist = join(root, 'dist');
@@ -29,10 +29,10 @@ export async function ensureBuild() {
 export async function build() {
   const hash = sourceHash();
   rmSync(dist, { recursive: true, force: true });
-  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  // Types are checked by `npm run typecheck`: here that would be most of the time, also of the first `npm start`.
-  await mustRun('The build', process.execPath, [compiler, '-p', 'tsconfig.build.json', '--noCheck']);
-  for (const file of sourceFiles().filter((path) => !path.endsWith('.ts'))) {
+  const files = sourceFiles();
+  const isScript = (path) => path.endsWith('.ts');
+  await compile(files.filter(isScript), join(root, 'src'), modules);
+  for (const file of files.filter((path) => !isScript(path))) {
     for (const folder of [dist, modules]) {
       const target = join(folder, relative(join(root, 'src'), file));
       mkdirSync(join(target, '..'), { recursive: true });

@@ -1,7 +1,7 @@
 import { Controller } from '@nestjs/common';
 import { EventPattern } from '@nestjs/microservices';
 import { DEVICE_TRANSPORT } from '../ingest/ingest.js';
-import type { InboundMessage } from '../mqtt/topic-router.js';
+import { InboundMessage } from '../mqtt/topic-router.js';
 import { DeviceMessages, META, STATUS, TELEMETRY } from './device-messages.js';
 
 /**

@@ -9,8 +9,8 @@ const scripts = (folder: string, recursive: boolean): string[] =>
     .filter((name) => name.endsWith('.js'))
     .map((name) => readFileSync(join(folder, name), 'utf8'));
 
-/** Names of classes, as the compiler writes them and as the bundler does. */
-const CLASS = /^\s*(?:export )?(?:(?:let|var) (\w+) = (?:\w+ = )?class\b|class (\w+))/gm;
+/** Names of classes, as the compiler writes them (behind the end of a comment, too) and as the bundler does. */
+const CLASS = /^(?:.*\*\/)?\s*(?:export )?(?:(?:let|var) (\w+) = (?:\w+ = )?class\b|class (\w+))/gm;
 const classes = (text: string): string[] => [...text.matchAll(CLASS)].map(([, one, other]) => one ?? other!);
 
 describe('the bundle', () => {

@@ -20,7 +20,7 @@ import { userOf } from '../commands/command-request.js';
 import { CommandsService } from '../commands/commands.service.js';
 import { textFrameOf } from '../../delivery/text-frame.js';
 import { background } from '../../logging/walls.js';
-import type { Connection } from '../socket/connection.js';
+import { Connection } from '../socket/connection.js';
 import { ErrorReplyFilter } from './error-reply.filter.js';
 import { SubscriptionsService } from './subscriptions.service.js';
 import { TokenRefresh } from './token-refresh.js';
