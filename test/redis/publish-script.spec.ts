@@ -178,7 +178,13 @@ describe('the publish script', () => {
                 : lua.replace(takesShort, 'return apply(');
             }),
         );
-        const keeping = new Way(commands, connect(), `k${run}`, (lua) => lua, new KeptRooms(100, true));
+        const keeping = new Way(
+          commands,
+          connect(),
+          `k${run}`,
+          (lua) => lua,
+          new KeptRooms(100, true, config.rooms),
+        );
         ways.push(keeping);
         await Promise.all(ways.map((way) => way.listen()));
         for (const { operations, passS } of steps) {
