@@ -75,6 +75,28 @@ describe('the scale that the model shows', () => {
     expect(four.stored).toBeGreaterThan(four.offered * 0.95);
   });
 
+  it('says how many messages a broker has to queue at a takeover, and how long they are worked off', async () => {
+    // By the will; by the end of the lease, where nobody hears it (docs/operations.md).
+    for (const gapMs of FULL ? [300, 1_500] : [100]) {
+      for (const [size, shards] of [
+        [BASE, 1],
+        [{ ...BASE, ...CLUSTER, devices: 200_000, instances: 60 }, 1],
+        [{ ...BASE, ...BUSY, ...CLUSTER, instances: 60, apart: true }, 4],
+      ] as const) {
+        const deployment: Deployment = { ...size, shards };
+        const offered = deployment.devices * deployment.rate;
+        const forMs = 100 + gapMs * (FULL ? 5 : 3);
+        const { queued, caughtUpMs, waiting } = await flow(deployment, forMs, { atMs: 50, gapMs });
+        console.info(
+          `takeover after ${gapMs} ms at ${offered}/s, ${shards} shards: ${queued} queued for a session, caught up ${Math.round(caughtUpMs)} ms later`,
+        );
+        expect(queued).toBeGreaterThan((offered / shards) * (gapMs / 1_000) * 0.95);
+        expect(queued).toBeLessThan((offered / shards) * (gapMs / 1_000) * 1.1 + 500);
+        expect(waiting).toBeLessThan(1_000 * shards);
+      }
+    }
+  }, 120_000);
+
   it('asks a broker for no more than is watched while Redis is away', () => {
     const few = { ...BASE, devices: 100_000, dashboards: 10_000, instances: 60 };
     expect(whileAway(few)).toMatchObject({ scope: 'watched' });
