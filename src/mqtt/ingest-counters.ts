@@ -5,7 +5,6 @@ import { Traces } from '../instances/traces.js';
 import { Metrics } from '../metrics/metrics.js';
 import type { TopLists } from '../metrics/top-lists.js';
 import { filterTakes } from '../protocol/topic-filter.js';
-import type { Route } from './topic-router.js';
 
 export type MessageKind = 'telemetry' | 'status' | 'meta' | 'other';
 
@@ -155,7 +154,7 @@ export interface TracedMessage {
   readonly deviceId: string;
   readonly kind: MessageKind;
   /** Where the layout takes it; undefined where none does. */
-  readonly route: Route | undefined;
+  readonly route: { readonly layout?: string; readonly name?: string } | undefined;
   readonly outcome: MessageOutcome;
   readonly bytes: number;
 }

@@ -1,6 +1,6 @@
 import type { Config } from '../../config/config.js';
 import { ProtocolError } from '../../protocol/errors.js';
-import { RateLimit } from '../messages/limits.js';
+import { RateLimit } from '../../time/rate-limit.js';
 
 /** What one connection has under way in commands. */
 export class CommandQuota {

@@ -1,5 +1,5 @@
 import { ProtocolError } from '../../protocol/errors.js';
-import { RateLimit } from '../messages/limits.js';
+import { RateLimit } from '../../time/rate-limit.js';
 
 /** Devices whose rate is remembered; over it those that could have a whole burst are forgotten, then the oldest. */
 export const MAX_DEVICES = 10_000;

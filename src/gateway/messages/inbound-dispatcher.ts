@@ -10,7 +10,7 @@ import { parseClientMessage } from '../../protocol/parse-client-message.js';
 import type { ReplyMessage } from '../../protocol/server-messages.js';
 import { CloseReason, type Echo, echoOf, errorReply } from '../replies.js';
 import { type Connection, ConnectionState, InboundState, type WaitingFrame } from '../socket/connection.js';
-import { RateLimit } from './limits.js';
+import { RateLimit } from '../../time/rate-limit.js';
 
 /** Time in which refused messages are counted towards 1008. */
 const REFUSED_SPAN_MS = 10_000;

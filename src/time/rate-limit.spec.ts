@@ -1,4 +1,4 @@
-import { RateLimit } from './limits.js';
+import { RateLimit } from './rate-limit.js';
 
 describe(RateLimit.name, () => {
   it('lets a burst pass, then the sustained rate, and says how long to wait', () => {
