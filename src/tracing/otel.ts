@@ -94,24 +94,15 @@ class WaitingSpans implements SpanProcessor {
   readonly counts = { waiting: 0, full: 0, failed: 0 };
   private readonly queue: BatchSpanProcessor;
 
+  /** @param max spans that wait */
   constructor(
     exporter: SpanExporter,
     private readonly max: number,
   ) {
-    this.queue = new BatchSpanProcessor(
-      {
-        export: (spans, done) => {
-          this.counts.waiting -= spans.length;
-          exporter.export(spans, (result) => {
-            this.counts.failed += Number(result.code) === EXPORTED ? 0 : spans.length;
-            done(result);
-          });
-        },
-        forceFlush: async () => exporter.forceFlush?.(),
-        shutdown: () => exporter.shutdown(),
-      },
-      { maxQueueSize: max, maxExportBatchSize: Math.min(max, MAX_BATCH) },
-    );
+    this.queue = new BatchSpanProcessor(new FromQueue(exporter, this.counts), {
+      maxQueueSize: max,
+      maxExportBatchSize: Math.min(max, MAX_BATCH),
+    });
   }
 
   onStart(): void {
@@ -136,6 +127,33 @@ class WaitingSpans implements SpanProcessor {
 
   shutdown(): Promise<void> {
     return this.queue.shutdown();
+  }
+}
+
+/** What leaves the queue on its way to the collector. */
+class FromQueue implements SpanExporter {
+  constructor(
+    private readonly exporter: SpanExporter,
+    private readonly counts: { waiting: number; failed: number },
+  ) {}
+
+  export(spans: ReadableSpan[], done: Parameters<SpanExporter['export']>[1]): void {
+    this.counts.waiting -= spans.length;
+    this.exporter.export(
+      spans,
+      walled('lifecycle', (result: Parameters<typeof done>[0]) => {
+        this.counts.failed += Number(result.code) === EXPORTED ? 0 : spans.length;
+        done(result);
+      }),
+    );
+  }
+
+  async forceFlush(): Promise<void> {
+    await this.exporter.forceFlush?.();
+  }
+
+  shutdown(): Promise<void> {
+    return this.exporter.shutdown();
   }
 }
 
