@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import { contain, walled } from '../logging/walls.js';
-import type { DropReason } from '../metrics/metrics.js';
 import { replyText } from '../protocol/reply-text.js';
 import type { ReplyMessage } from '../protocol/server-messages.js';
 import { BoundedLanes, Easing, type Recipient } from './lanes.js';
@@ -8,6 +7,9 @@ import type { DeliveryContext } from './delivery-context.js';
 import { SocketWriter, WRITE_AT_BYTES } from './socket-writer.js';
 import type { TelemetryFrames } from './telemetry-frame.js';
 import { textFrame } from './text-frame.js';
+
+/** Why a publication or message that was due to a connection was not sent to it. */
+type DropReason = 'slow' | 'closed' | 'unsubscribed' | 'resync' | 'history_trimmed' | 'failed';
 
 /** The owner of the connection. */
 export interface OutboundOwner {

@@ -16,9 +16,6 @@ const BROADCAST_BUCKETS_S = [
   0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05,
 ];
 
-/** Why a publication or message that was due to a connection was not sent to it. */
-export type DropReason = 'slow' | 'closed' | 'unsubscribed' | 'resync' | 'history_trimmed' | 'failed';
-
 /** Labels whose counters begin at 0: the first increment of a counter that appears with it is lost to rate(). */
 const CONNECTION_OUTCOMES = [
   ...['accepted', 'unauthorized', 'too_many_user', 'refused_path', 'refused_origin', 'refused_capacity'],

@@ -14,13 +14,12 @@ import type {
   StateOutcome,
 } from '../../rooms/broadcast-adapter.js';
 import type { EdgeNodeChange, EdgeNodes } from '../../rooms/edge-nodes.js';
-import { BaseReads } from './base-reads.js';
 import { ROOM_FOR_HEAD } from './finished-call.js';
 import { KeptRooms } from './kept-rooms.js';
 import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
 import { type Partition, Partitions } from '../connection/partitions.js';
 import { callNode, type RedisNode } from './redis-node.js';
-import { StoreReads } from './store-reads.js';
+import { BaseReads, StoreReads } from './store-reads.js';
 import type { StoreNodes } from './cluster.js';
 import type { Operation, StateChange } from './batch.js';
 import { devicesOfPartition, historyIsKept, type StorePlace } from '../connection/scripts.js';
