@@ -146,6 +146,28 @@ describe('the journal of a reader that has more to store than rooms can take one
     expect(history.map(([, payload]) => payload)).toEqual(['0', '1', '2']);
   });
 
+  // A room expired in Redis while its head was kept, and began anew because somebody watched it. What the device said then went into the
+  // journal under the old numbering, was acknowledged, and followed on nothing when it was settled: all of it was lost. Publications to a
+  // room that may have expired go the way now on which the room is read.
+  it('takes nothing for a room that may have expired, and begun anew', async () => {
+    jest.spyOn(Journal.prototype, 'settled').mockImplementation(function (this: Journal) {
+      this.forget();
+    });
+    const name = namespace();
+    const rooms = { deviceExpiryS: 1 };
+    const reader = await start(name, { redis: { batchMaxPublications: 1 }, rooms });
+    const other = await start(name, { rooms });
+    await reader.adapter.raiseFence(1);
+    await publish(reader.adapter, 'd1', 1);
+    await eventually(async () => (await commands.keys(`${name}:*:r:d1`)).length === 0, 'expired');
+    const [begun] = await other.adapter.attach(['d1']);
+    for (const value of [2, 3, 4]) {
+      expect(await publish(reader.adapter, 'd1', value)).toBe('accepted');
+    }
+    expect((await other.adapter.read(['d1']))[0]).toMatchObject({ epoch: begun!.epoch, offset: 3 });
+    await other.receiver.until(() => other.receiver.payloads('d1').join() === '2,3,4');
+  });
+
   // An instance of a release that knows no journal would not see what is in it.
   it('is not used while a release before it is there', async () => {
     const name = namespace();

@@ -160,18 +160,18 @@ class DevicePart {
 
 const NOTHING: Omit<EncodedBatch, 'kept'> = { bytes: Buffer.alloc(0), groups: [], deviceIds: [] };
 
-/** A batch as an entry of the journal; null where it has anything but publications to rooms whose heads are kept. */
+/** A batch as an entry of the journal; null where it has anything but publications to rooms that are certainly there, with heads that are kept. */
 export function encodeEntry(
   operations: readonly Operation[],
   firstTag: number,
-  rooms: KeptRooms,
+  { rooms, now }: Keeping,
 ): EncodedBatch | null {
   const devices = byDevice(operations, firstTag);
   let size = 0;
   for (const part of devices) {
     const isTraced = tracing.on && tracedOf(part.operations) !== undefined;
     part.recordBytes = isTraced ? -1 : bytesOfOneBlock(part.operations);
-    part.place = rooms.placeOf(part.deviceId);
+    part.place = rooms.placeOfLasting(part.deviceId, now);
     if (part.recordBytes === -1 || part.place === -1) {
       return null;
     }

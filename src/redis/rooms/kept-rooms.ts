@@ -155,6 +155,24 @@ export class KeptRooms {
     return this.places.get(deviceId) ?? -1;
   }
 
+  /**
+   * The same, for publications that go into the journal, where nobody looks whether the room is still there: -1 too after so long a silence
+   * that it may have expired soon, or has, and another one of the device may have begun.
+   * @param now the server's Unix ms
+   */
+  placeOfLasting(deviceId: string, now: number): number {
+    const place = this.placeOf(deviceId);
+    if (place === -1) {
+      return -1;
+    }
+    const refreshAt = this.slabOf(place).view.getFloat64(
+      (place % HEADS_PER_SLAB) * HEAD_BYTES + REFRESH_AT,
+      true,
+    );
+    // It expires DEVICE_EXPIRY_S after that (publish.lua).
+    return now < refreshAt + (this.limits.deviceExpiryS * 1_000) / 2 ? place : -1;
+  }
+
   /** Bytes that {@link write} needs at most. @param bytes of the records */
   static sizeOf(deviceId: string, bytes: number): number {
     return (

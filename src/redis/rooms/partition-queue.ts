@@ -147,7 +147,7 @@ export class PartitionQueue {
     if (keeping !== null && !again) {
       const isFull = operations.length >= this.context.maxBatchOperations;
       const toJournal = operations.length > 0 && this.context.journals() && journal.takes(isFull);
-      const entry = toJournal ? encodeEntry(operations, firstTag, kept) : null;
+      const entry = toJournal ? encodeEntry(operations, firstTag, keeping) : null;
       const first = entry ?? (journal.publications > 0 ? encodeSettling(journal, keeping) : null);
       if (first !== null) {
         return first;
