@@ -6,6 +6,8 @@ import { ConnectionsApi, MAX_PENDING_CLOSES } from './connections-api.js';
 /** Closes that are asked for while Redis is away. */
 describe(ConnectionsApi.name, () => {
   let passedOn: (string | undefined)[];
+  let missed: (body: unknown, from: string) => unknown;
+  let sent: [string, string | undefined][];
   let api: ConnectionsApi;
   let isBack: () => void;
 
@@ -13,12 +15,23 @@ describe(ConnectionsApi.name, () => {
     jest.useFakeTimers();
     jest.spyOn(Logger.prototype, 'log').mockImplementation(() => undefined);
     passedOn = [];
+    sent = [];
     const bus = {
-      on: () => () => undefined,
+      instanceId: 'a',
+      on: (kind: string, handler: typeof missed) => {
+        missed = kind === 'api.missed' ? handler : missed;
+        return () => undefined;
+      },
       onConnected: (listener: () => void) => (isBack = listener),
       ask: () => Promise.resolve({ answers: [{ instance: 'a', answer: 0 }], silent: ['b'], reached: false }),
-      publish: (_kind: string, { userId }: { userId?: string }) => {
-        passedOn.push(userId);
+      publish: (kind: string, body: { userId?: string } | null) => {
+        if (kind === 'api.close') {
+          passedOn.push(body?.userId);
+        }
+        return Promise.resolve(true);
+      },
+      send: (to: string, _kind: string, { userId }: { userId?: string }) => {
+        sent.push([to, userId]);
         return Promise.resolve(true);
       },
     };
@@ -47,6 +60,19 @@ describe(ConnectionsApi.name, () => {
     expect(passedOn).toEqual(Array.from({ length: MAX_PENDING_CLOSES }, (_, n) => `user-${n + 5}`));
     isBack();
     expect(passedOn).toHaveLength(MAX_PENDING_CLOSES);
+  });
+
+  // A close was passed on before the other instance heard anybody again, and its connections stayed.
+  it('are told again to an instance that comes back later, until they are forgotten', async () => {
+    await close('early');
+    isBack();
+    await missed(null, 'a');
+    expect(sent).toEqual([]);
+    await missed(null, 'b');
+    expect(sent).toEqual([['b', 'early']]);
+    jest.advanceTimersByTime(600_000);
+    await missed(null, 'b');
+    expect(sent).toHaveLength(1);
   });
 
   it('are forgotten after ten minutes', async () => {

@@ -28,6 +28,8 @@ const RETRY_SPREAD_MS = 1_000;
 const CLOCKS_DIFFER_MS = 5_000;
 const LIST = 'api.connections';
 const CLOSE = 'api.close';
+/** What an instance asks when it can reach the others again: closes that were passed on while it could not hear them. */
+const MISSED = 'api.missed';
 
 /** A connection as the document describes it. */
 export interface Listed {
@@ -65,6 +67,8 @@ interface CloseRequest {
   readonly before: number;
 }
 
+const isInTime = ({ before }: CloseRequest): boolean => Date.now() - before < PENDING_MS;
+
 /** Connections of all instances: listed page by page, and closed. */
 @Injectable()
 export class ConnectionsApi implements OnModuleInit {
@@ -75,6 +79,8 @@ export class ConnectionsApi implements OnModuleInit {
   };
   private readonly audit = new Logger('ApiAudit');
   private pending: CloseRequest[] = [];
+  /** What was pending and is passed on, for those that come back later than this instance. */
+  private passedOn: CloseRequest[] = [];
 
   constructor(
     private readonly bus: InstanceBus,
@@ -85,7 +91,11 @@ export class ConnectionsApi implements OnModuleInit {
   onModuleInit(): void {
     this.bus.on(LIST, (body) => this.part(body as ListQuestion));
     this.bus.on(CLOSE, (body) => this.close(body as CloseRequest));
-    this.bus.onConnected(() => this.passOn());
+    this.bus.on(MISSED, (_body, from) => this.repeatTo(from));
+    this.bus.onConnected(() => {
+      this.passOn();
+      background('api', this.bus.publish(MISSED, null));
+    });
   }
 
   private async list({ query }: ApiCall): Promise<ApiAnswer> {
@@ -155,15 +165,28 @@ export class ConnectionsApi implements OnModuleInit {
     const { pending } = this;
     this.pending = [];
     for (const request of pending) {
-      if (Date.now() - request.before < PENDING_MS) {
+      if (isInTime(request)) {
         background(
           'api',
           this.bus.publish(CLOSE, request).then((isReached) => {
-            if (!isReached && this.pending.length < MAX_PENDING_CLOSES) {
+            if (isReached) {
+              this.passedOn.push(request);
+              this.passedOn.splice(0, this.passedOn.length - MAX_PENDING_CLOSES);
+            } else if (this.pending.length < MAX_PENDING_CLOSES) {
               this.pending.push(request);
             }
           }),
         );
+      }
+    }
+  }
+
+  /** Another instance was away for longer than this one: it hears again what it may not have heard. A connection closes once. */
+  private async repeatTo(instance: string): Promise<void> {
+    this.passedOn = this.passedOn.filter(isInTime);
+    if (instance !== this.bus.instanceId) {
+      for (const request of this.passedOn) {
+        await this.bus.send(instance, CLOSE, request);
       }
     }
   }
