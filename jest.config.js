@@ -16,5 +16,7 @@ export default {
   testSequencer: '<rootDir>/scripts/test-order.js',
   // The tests start real brokers, Redis servers and browsers, and wait for them half of the time: three files at a time keep two cores busy.
   maxWorkers: 3,
+  // Contexts of ES modules are never given back: after a hundred files a worker has 2 GB, and its collector takes seconds.
+  workerIdleMemoryLimit: '1GB',
   testTimeout: 30_000,
 };

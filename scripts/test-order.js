@@ -6,6 +6,8 @@ import Sequencer from '@jest/test-sequencer';
  */
 const FIRST = [
   'test/chaos/faults.spec.ts',
+  // Collects all garbage of its worker again and again, which takes seconds each time once a hundred files have left theirs.
+  'bench/guard/',
   'test/e2e/fresh-clone.spec.ts',
   'test/devices/shared.spec.ts',
   'test/platform/start.spec.ts',

@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { turn } from '../../../test/support/event-loop.js';
 import { TurnQueue } from './crowd.js';
 
@@ -19,7 +20,11 @@ describe(TurnQueue.name, () => {
       expect(seen).toHaveLength(Math.min(ENTRIES, turns * PER_TURN));
     }
     expect(seen).toEqual(numbers(0, ENTRIES));
-    expect(process.getActiveResourcesInfo()).not.toContain('Immediate');
+    const scheduled = jest.spyOn(globalThis, 'setImmediate');
+    await turn();
+    await turn();
+    expect(scheduled).toHaveBeenCalledTimes(2); // the turns of this test
+    scheduled.mockRestore();
   });
 
   it('takes more while it is at work', async () => {
