@@ -48,7 +48,7 @@ describe('a fault while publications are in the journal and in no room', () => {
   /** Halts the reader at a moment at which the journal is not empty. */
   async function haltReader(): Promise<Instance> {
     const reader = await stage.holder();
-    const entries = form(1 + Math.floor(Math.random() * 12), 2);
+    const entries = form(1 + Math.floor(Math.random() * 5), 2);
     await until('publications are in the journal, and the reader is halted', 15_000, async () => {
       if ((await commands.llen(JOURNAL)) < entries) {
         return false;
