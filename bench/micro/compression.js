@@ -1,6 +1,6 @@
 /**
  * What `permessage-deflate` would save and cost, in the two places where a server could use it: a frame that many connections share, and a
- * batch. `node bench/micro/compression.js`; docs/decisions/025 rests on it.
+ * batch. `node bench/micro/compression.js`; docs/decisions/029 rests on it.
  *
  * As RFC 7692 with `server_no_context_takeover` has it: every message by itself, flushed, without the last four bytes. One compressor is
  * kept and reset for each message, the cheapest way that Node.js has: a new one costs several times as much. It is the only user of its

@@ -33,14 +33,7 @@ const COMMAND_OUTCOMES = [
 
 /** The values of the label `what` of `sluice_kept`, see {@link Metrics.keeps}. */
 export type Kept =
-  | 'tokens'
-  | 'topics'
-  | 'delivery_groups'
-  | 'room_heads'
-  | 'journaled'
-  | 'command_reply_bytes'
-  | 'redelivered'
-  | 'top';
+  'tokens' | 'topics' | 'delivery_groups' | 'room_heads' | 'command_reply_bytes' | 'redelivered' | 'top';
 
 /**
  * Every metric of the service. Names are `sluice_<area>_<thing>_<unit|total>`; no id is ever a label.
@@ -124,7 +117,7 @@ export class Metrics {
   private readonly keepers = new Map<Kept, () => number>();
   private readonly kept = this.gauge(
     'kept',
-    'What is kept up to a bound and has no other metric, by what: tokens (verified ones), topics (remembered), delivery_groups, room_heads (by the reader of device messages), journaled (publications in journals in Redis), command_reply_bytes, redelivered (values that wait for the end of a redelivery), top (ids in the top lists)',
+    'What is kept up to a bound and has no other metric, by what: tokens (verified ones), topics (remembered), delivery_groups, room_heads (by the reader of device messages), command_reply_bytes, redelivered (values that wait for the end of a redelivery), top (ids in the top lists)',
     ['what'],
   );
   readonly ingest = this.counter(

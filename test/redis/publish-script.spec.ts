@@ -178,13 +178,7 @@ describe('the publish script', () => {
                 : lua.replace(takesShort, 'return apply(');
             }),
         );
-        const keeping = new Way(
-          commands,
-          connect(),
-          `k${run}`,
-          (lua) => lua,
-          new KeptRooms(100, true, config.rooms),
-        );
+        const keeping = new Way(commands, connect(), `k${run}`, (lua) => lua, new KeptRooms(100, true));
         ways.push(keeping);
         await Promise.all(ways.map((way) => way.listen()));
         for (const { operations, passS } of steps) {

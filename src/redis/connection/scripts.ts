@@ -9,17 +9,14 @@ export const EMPTY_EXPIRY_MS = 60_000;
 const SHARE_SLACK = 1.1;
 const SHARE_SLACK_DEVICES = 16;
 
-/** Batches in a journal after which publish.lua settles it by itself; {@link PartitionQueue} does so long before. */
-const MAX_JOURNAL_ENTRIES = 1_024;
-
 const PARTS = {
-  sluicePublish: ['room-state', 'room-history', 'journal', 'publish'],
-  sluiceAttach: ['room-state', 'room-history', 'journal', 'attach'],
-  sluiceBase: ['room-state', 'room-history', 'journal', 'base'],
-  sluiceHeard: ['room-state', 'room-history', 'journal', 'heard'],
-  sluiceRead: ['room-state', 'room-history', 'journal', 'read'],
-  sluiceHistory: ['room-state', 'room-history', 'journal', 'history'],
-  sluiceRewind: ['room-state', 'room-history', 'journal', 'rewind'],
+  sluicePublish: ['room-state', 'room-history', 'publish'],
+  sluiceAttach: ['room-state', 'attach'],
+  sluiceBase: ['room-state', 'base'],
+  sluiceHeard: ['room-state', 'heard'],
+  sluiceRead: ['room-state', 'read'],
+  sluiceHistory: ['room-state', 'history'],
+  sluiceRewind: ['room-state', 'rewind'],
   sluiceForget: ['room-state', 'forget'],
   sluiceFence: ['room-state', 'fence'],
   sluiceEdgeNode: ['room-state', 'edge-node'],
@@ -89,7 +86,6 @@ export function scriptTexts(
     // Entries after which history is trimmed by count: each has at least one publication.
     MAX_ENTRIES: Math.ceil(rooms.historyMaxPublications * 1.125) + 16,
     KEEPS_HISTORY: String(historyIsKept(rooms)),
-    MAX_JOURNAL_ENTRIES,
     MAX_AGE_MS: rooms.historyMaxAgeMs,
     MAX_BYTES: rooms.historyMaxBytes,
     EXPIRY_MS: rooms.deviceExpiryS * 1000,

@@ -2,7 +2,6 @@
 -- 5 '1' to read the numbering before the current one too, whose history is kept for a while.
 -- Answers nothing when it cannot be continued from there; else the room's state without its telemetry, Unix ms now, the newest offset,
 -- the number of metadata versions, each version and its bytes, then blocks, the first of which holds the publication after the offset.
-settle()
 local id = ARGV[1]
 local after = tonumber(ARGV[3])
 local most = tonumber(ARGV[4])

@@ -1,15 +1,12 @@
 -- Stores and fans out what one instance has for one partition, in one step.
 -- KEYS[1] the partition's head. ARGV: 1 run id of this server, 2 fencing token or '', 3 Unix ms (this server's clock) after which it is
 -- too late, 4 a name for a new generation, 5 the devices with their operations (redis/rooms/batch.ts). A reader that keeps heads of rooms
--- (redis/rooms/kept-rooms.ts) adds 6 the stamp under which it keeps them, 7 '1' where few rooms are watched, then one of these:
---   for each room of which it keeps a head: device id, the room's new state, a block for history and fan-out;
---   the whole batch as one entry of the journal (journal.lua);
---   with 'j' and the number of entries in the journal as 7, three a room as above of what these have of it.
--- room-state.lua, room-history.lua and journal.lua stand before it. Answers 'F' fenced, 'L' too late, 'A' all accepted, or 'M' and a letter
--- per operation of 5: a accepted, d duplicate, r refused. With a stamp it answers 'K' where another is true, with nothing done, 'E' where a
--- kept room could not be written, which may have come after part of it took effect; else an array of 'A' or 'M' and letters, the stamp, how
--- many rooms are watched ('' where 7 did not ask), and the head of each room of 5, '' where it was refused; of an entry, instead of heads,
--- how many the journal has.
+-- (redis/rooms/kept-rooms.ts) adds 6 the stamp under which it keeps them, 7 '1' where few rooms are watched, then for each room of which it keeps
+-- one: device id, the room's new state, a block for history and fan-out.
+-- room-state.lua and room-history.lua stand before it. Answers 'F' fenced, 'L' too late, 'A' all accepted, or 'M' and a letter per operation
+-- of 5: a accepted, d duplicate, r refused. With a stamp it answers 'K' where another is true, with nothing done, 'E' where a kept room could
+-- not be written, which may have come after part of it took effect; else an array of 'A' or 'M' and letters, the stamp, how many rooms are
+-- watched ('' where 7 did not ask), and the head of each room of 5, '' where it was refused.
 if now > tonumber(ARGV[3]) then
   return 'L'
 end
@@ -32,24 +29,15 @@ if known[2] ~= ARGV[1] or not generation then
   generation = generation_of(ARGV[1], ARGV[4])
 end
 local kept_stamp = ARGV[6]
-local entry = #ARGV == 8 and ARGV[8]
 local keeps_heads = kept_stamp ~= nil
 local stamp = generation .. ':' .. writers
 if kept_stamp and kept_stamp ~= stamp and #ARGV > 7 then
   return 'K'
 end
--- As many entries as the reader has put into the journal, if the rooms that follow are what it has of them; with another number there
--- somebody has settled in between.
-local settles = keeps_heads and tonumber(string.match(ARGV[7], '^j(%d+)$'))
-if settles and call('LLEN', journal) ~= settles then
-  settle()
-  return { 'A', stamp, '' }
-end
-if not entry and not settles then
-  settle()
-end
 local input = ARGV[5]
 local find = string.find
+-- Of a stored room: its head, and the length of its newest payload after it.
+local LAST_LENGTH_BYTE = '107'
 local DEVICE_HEAD_BYTES, OP_HEAD_BYTES, BLOCK_HEAD_BYTES = 8, 20, 60
 
 -- Publications in a row as history keeps them and as they are fanned out.
@@ -84,6 +72,10 @@ local function enlist(id)
   call('ZADD', devices, now, id)
   call(PUBLISH, prefix .. 'devices', pack('<BBBB', FORMAT, 5, 4, 0) .. id)
   return true
+end
+
+local function is_as_long(stored, telemetry)
+  return #stored == HEAD_BYTES + 4 and sub(stored, HEAD_BYTES + 1) == sub(telemetry, 1, 4)
 end
 
 -- Whether a publication is as long as the stored one: then it is written over it, which costs Redis less than a new value.
@@ -259,24 +251,18 @@ local function append_or_apply(id, at, stop)
   return append(id, key, stored, at, stop) or apply(id, key, stored, at, stop)
 end
 
-local heads = {}
-
--- Channels of watched rooms as a set, and their number, where few are watched: a list of them costs less than telling nobody of each.
-local function who_is_watched()
-  if ARGV[7] ~= '1' then
-    return nil, ''
-  end
-  local channels, watched = call('PUBSUB', CHANNELS, prefix .. 'c:*'), {}
-  for _, name in ipairs(channels) do
-    watched[name] = true
-  end
-  return watched, tostring(#channels)
-end
-
--- Writes rooms of which the reader keeps the heads: all is bytes already, nothing is read. Answers how many are watched.
+-- Writes rooms of which the reader keeps the heads: all is bytes already, nothing is read. Where few rooms are watched, a list of them costs
+-- less than telling nobody of each. Answers its length.
 local function write_kept()
   local history, state, channel = prefix .. 'h:', prefix .. 'r:', prefix .. 'c:'
-  local watched, count = who_is_watched()
+  local watched, count = nil, ''
+  if ARGV[7] == '1' then
+    local channels = call('PUBSUB', CHANNELS, channel .. '*')
+    watched, count = {}, tostring(#channels)
+    for _, name in ipairs(channels) do
+      watched[name] = true
+    end
+  end
   for index = 8, #ARGV, 3 do
     local id, block = ARGV[index], ARGV[index + 2]
     if KEEPS_HISTORY and call('RPUSH', history .. id, block) >= MAX_ENTRIES then
@@ -290,53 +276,7 @@ local function write_kept()
   return count
 end
 
--- Writes rooms with what the journal has of them. Who watches was told with the entry. Where something is due there is no state, but the place
--- of the newest record.
-local function write_settled()
-  local history, state = prefix .. 'h:', prefix .. 'r:'
-  for index = 8, #ARGV, 3 do
-    local id, head, block = ARGV[index], ARGV[index + 1], ARGV[index + 2]
-    if #head < HEAD_BYTES then
-      settle_room(id, { block, tonumber(head) }, true)
-    else
-      if KEEPS_HISTORY and call('RPUSH', history .. id, block) >= MAX_ENTRIES then
-        call('LTRIM', history .. id, -MAX_PUBLICATIONS, '-1')
-      end
-      call('SET', state .. id, head, 'KEEPTTL')
-    end
-  end
-  call('DEL', journal)
-  return ''
-end
-
--- Stores a batch as one entry of the journal, and tells who watches. Answers how many rooms are watched.
-local function write_entry()
-  local entries = call('RPUSH', journal, entry)
-  if entries == 1 then
-    call('PEXPIRE', journal, EXPIRY_MS * 9 / 8)
-  elseif entries >= MAX_JOURNAL_ENTRIES then
-    settle()
-    entries = 0
-  end
-  heads[1] = tostring(entries)
-  local channel = prefix .. 'c:'
-  local watched, count = who_is_watched()
-  if count == '0' then
-    return count
-  end
-  local at, stop = 1, #entry
-  while at < stop do
-    local id_bytes, _, length = unpack_bytes('<I4I4I4', entry, at)
-    local block = at + JOURNAL_HEAD_BYTES + id_bytes
-    local name = channel .. sub(entry, at + JOURNAL_HEAD_BYTES, block - 1)
-    at = block + length
-    if not watched or watched[name] then
-      call(PUBLISH, name, sub(entry, block, at - 1))
-    end
-  end
-  return count
-end
-
+local heads = {}
 local at = 1
 while at < #input do
   local id_bytes, operations, length = unpack_bytes('<I2I2I4', input, at)
@@ -362,7 +302,7 @@ local answer = all_accepted and 'A' or 'M' .. table.concat(outcomes)
 if not kept_stamp then
   return answer
 end
-local ok, watched = pcall(entry and write_entry or settles and write_settled or write_kept)
+local ok, watched = pcall(write_kept)
 if not ok then
   local text = text_of(watched)
   if is_store_error(text) then

@@ -21,7 +21,6 @@ local function state_of(id)
   return stored, meta, differs and call('HGET', metas, room.telemetry_meta) or ''
 end
 
-settle()
 local answer = {}
 for index = 3, #ARGV do
   local state, meta, telemetry_meta = attempt(state_of, ARGV[index])

@@ -40,7 +40,6 @@ local function beginning_of(id, epoch)
   return stored, first_block
 end
 
-settle()
 local answer = { tostring(now) }
 for index = 3, #ARGV, 2 do
   local state, block = attempt(beginning_of, ARGV[index], ARGV[index + 1])

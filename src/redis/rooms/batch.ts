@@ -1,9 +1,8 @@
 import type { StoreLostError } from '../../ingest/ports.js';
 import type { DeviceMessage, DeviceStatus, MetaBytes, StateOutcome } from '../../rooms/broadcast-adapter.js';
 import { ROOM_FOR_HEAD } from './finished-call.js';
+import { KeptRooms } from './kept-rooms.js';
 import { tracing } from '../../tracing/tracing.js';
-import type { EntryPart, Journal } from './journal.js';
-import { ARGUMENT_FRAME_BYTES, KeptRooms, writeEnd, writeLength } from './kept-rooms.js';
 import { RECORD_HEAD_BYTES, writeRecord } from './wire.js';
 
 /** A change of a device's state, to be written into the store. */
@@ -57,8 +56,6 @@ const BY_TAG = 2;
 /** Publications stored as one history entry: history is read and trimmed by entries. */
 const MAX_BLOCK_PUBLICATIONS = 128;
 const MAX_BLOCK_BYTES = 64 * 1024;
-/** Of publish.lua, for each room whose head is kept. */
-const ARGUMENTS_PER_ROOM = 3;
 
 /** A batch for one call of redis/lua/publish.lua. */
 export interface EncodedBatch {
@@ -72,20 +69,12 @@ export interface EncodedBatch {
   readonly kept: KeptPart | null;
 }
 
-/**
- * The rooms of a batch whose heads are kept: finished arguments of the script. These are three a room, or one for all of the batch: an entry
- * of the journal.
- */
+/** The rooms of a batch whose heads are kept: finished arguments of the script, three a room. */
 export interface KeptPart {
   readonly stamp: string;
   /** Few rooms are watched: Redis lists them, and tells nobody of the others. */
   readonly listsWatched: boolean;
   readonly rooms: number;
-  readonly args: number;
-  /** The devices of an entry of the journal. */
-  readonly entry: readonly EntryPart[] | null;
-  /** So many entries the journal has, if the rooms are what it has of them. */
-  readonly settles: number;
   /** From {@link ROOM_FOR_HEAD} to `end`; valid until the answer comes. */
   readonly bytes: Buffer;
   readonly end: number;
@@ -112,18 +101,8 @@ export function encodeBatch(
   again: boolean,
   keeping: Keeping | null = null,
 ): EncodedBatch {
-  const { on: traces } = tracing;
-  const devices = byDevice(operations, firstTag);
-  if (keeping === null) {
-    return { ...encodeDevices(devices, again, traces), kept: null };
-  }
-  const rest: DevicePart[] = [];
-  const kept = takeKept(devices, keeping, again, rest, traces);
-  return { ...encodeDevices(rest, again, traces), kept };
-}
-
-function byDevice(operations: readonly Operation[], firstTag: number): DevicePart[] {
   const byId = new Map<string, DevicePart>();
+  const { on: traces } = tracing;
   for (const operation of operations) {
     const part = byId.get(operation.deviceId);
     if (part === undefined) {
@@ -138,7 +117,12 @@ function byDevice(operations: readonly Operation[], firstTag: number): DevicePar
     device.firstTag = tag;
     tag = (tag + device.operations.length) >>> 0;
   }
-  return devices;
+  if (keeping === null) {
+    return { ...encodeDevices(devices, again, traces), kept: null };
+  }
+  const rest: DevicePart[] = [];
+  const kept = takeKept(devices, keeping, again, rest, traces);
+  return { ...encodeDevices(rest, again, traces), kept };
 }
 
 /** The operations of one device. The tag of each is the same when the batch is sent again, whichever way it goes. */
@@ -149,79 +133,11 @@ class DevicePart {
   /** Of its head, and the bytes of its records, if they go by a head that is kept. */
   place = -1;
   recordBytes = 0;
-  /** Of its records in an entry of the journal. */
-  end = 0;
 
   constructor(first: Operation) {
     this.deviceId = first.deviceId;
     this.operations = [first];
   }
-}
-
-const NOTHING: Omit<EncodedBatch, 'kept'> = { bytes: Buffer.alloc(0), groups: [], deviceIds: [] };
-
-/** A batch as an entry of the journal; null where it has anything but publications to rooms that are certainly there, with heads that are kept. */
-export function encodeEntry(
-  operations: readonly Operation[],
-  firstTag: number,
-  { rooms, now }: Keeping,
-): EncodedBatch | null {
-  const devices = byDevice(operations, firstTag);
-  let size = 0;
-  for (const part of devices) {
-    const isTraced = tracing.on && tracedOf(part.operations) !== undefined;
-    part.recordBytes = isTraced ? -1 : bytesOfOneBlock(part.operations);
-    part.place = rooms.placeOfLasting(part.deviceId, now);
-    if (part.recordBytes === -1 || part.place === -1) {
-      return null;
-    }
-    size += KeptRooms.entrySizeOf(part.deviceId, part.recordBytes);
-  }
-  const messages: DeviceMessage[] = [];
-  const bytes = rooms.memoryFor(ROOM_FOR_HEAD + 2 * ARGUMENT_FRAME_BYTES + size);
-  const start = writeLength(bytes, ROOM_FOR_HEAD, size);
-  let at = start;
-  for (const part of devices) {
-    const publications = part.operations as DeviceMessage[];
-    at = rooms.writeEntry(part.place, publications, part.recordBytes, part.firstTag, bytes, at);
-    part.end = at - start;
-    for (const publication of publications) {
-      messages.push(publication);
-    }
-  }
-  const { stamp, listsWatched } = rooms;
-  const end = writeEnd(bytes, at);
-  const kept = { stamp, listsWatched, rooms: devices.length, args: 1, bytes, end, messages, settles: 0 };
-  return { ...NOTHING, kept: { ...kept, entry: devices } };
-}
-
-/** The bytes of a batch that is an entry. */
-export function entryBytes({ bytes, end }: KeptPart): Buffer {
-  const start = bytes.indexOf('\n', ROOM_FOR_HEAD) + 1;
-  return Buffer.from(bytes.subarray(start, end - 2));
-}
-
-/** Writes rooms with what the journal has of them; null where the head of one is not kept any more, so that the script has to do it. */
-export function encodeSettling(journal: Journal, { rooms, now }: Keeping): EncodedBatch | null {
-  let size = 0;
-  for (const [deviceId, unsettled] of journal.rooms) {
-    if (rooms.placeOf(deviceId) === -1) {
-      return null;
-    }
-    size += KeptRooms.settledSizeOf(deviceId, unsettled);
-  }
-  const bytes = rooms.memoryFor(ROOM_FOR_HEAD + size);
-  let end = ROOM_FOR_HEAD;
-  for (const [deviceId, unsettled] of journal.rooms) {
-    const place = rooms.placeOf(deviceId);
-    end = rooms.writeSettled(place, deviceId, unsettled, journal.entries, now, bytes, end);
-  }
-  const { stamp } = rooms;
-  const count = journal.rooms.size;
-  const args = ARGUMENTS_PER_ROOM * count;
-  const settles = journal.entries.length;
-  const kept = { stamp, listsWatched: false, rooms: count, args, bytes, end, messages: [], settles };
-  return { ...NOTHING, kept: { ...kept, entry: null } };
 }
 
 /** Takes publications to rooms whose heads are kept; the others are the rest, and their heads are forgotten. */
@@ -257,18 +173,7 @@ function takeKept(
     }
   }
   const { stamp, listsWatched } = rooms;
-  const args = ARGUMENTS_PER_ROOM * taken.length;
-  return {
-    stamp,
-    listsWatched,
-    rooms: taken.length,
-    args,
-    entry: null,
-    settles: 0,
-    bytes,
-    end: at,
-    messages,
-  };
+  return { stamp, listsWatched, rooms: taken.length, bytes, end: at, messages };
 }
 
 /** Bytes of the records of publications that make one block, and nothing but a block; else -1. */

@@ -1,6 +1,4 @@
-import type { Config } from '../../config/config.js';
 import type { DeviceMessage } from '../../rooms/broadcast-adapter.js';
-import type { Unsettled } from './journal.js';
 import { FORMAT_VERSION, RECORD_HEAD_BYTES, writeRecord } from './wire.js';
 
 /** Of a room's head, as room-state.lua packs it. */
@@ -21,8 +19,6 @@ const ESTABLISHED = 4 + 8;
 /** Of a block: its length, and the head that publish.lua packs. */
 const BLOCK_LENGTH_BYTES = 4;
 const BLOCK_HEAD_BYTES = 60;
-/** Of a device in an entry of the journal; see redis/lua/journal.lua. */
-const ENTRY_HEAD_BYTES = 12;
 const EPOCH_BYTES = 24;
 
 /** Heads in one piece of memory: an object each would be three times as large. */
@@ -34,7 +30,7 @@ const MAX_LISTED = 256;
 const LIST_AGAIN_MS = 5_000;
 
 /** Most bytes of `$<length>\r\n` and the `\r\n` after it. */
-export const ARGUMENT_FRAME_BYTES = 14;
+const ARGUMENT_FRAME_BYTES = 14;
 
 /**
  * Heads of rooms as the reader of device messages wrote them last. It alone writes rooms while the fence is its own, so that it knows what a
@@ -55,7 +51,6 @@ export class KeptRooms {
   constructor(
     private readonly maxRooms: number,
     private readonly keepsHistory: boolean,
-    private readonly limits: Pick<Config['rooms'], 'historyMaxAgeMs' | 'historyMaxBytes' | 'deviceExpiryS'>,
   ) {}
 
   /** Whether few rooms were watched when Redis counted them; after a while it counts again. */
@@ -124,53 +119,17 @@ export class KeptRooms {
     if (place === undefined) {
       return -1;
     }
-    return this.isDue(place, bytes, now) ? -1 : place;
-  }
-
-  private isDue(place: number, bytes: number, now: number): boolean {
     const { view } = this.slabOf(place);
     const at = (place % HEADS_PER_SLAB) * HEAD_BYTES;
-    return (
-      now >= view.getFloat64(at + REFRESH_AT, true) ||
-      (this.keepsHistory &&
-        (now >= view.getFloat64(at + HISTORY_REFRESH_AT, true) ||
-          now >= view.getFloat64(at + TRIM_AT, true) ||
-          view.getFloat64(at + BYTES_AT, true) + bytes >= view.getFloat64(at + TRIM_BYTES_AT, true)))
-    );
-  }
-
-  /** The store does now what is due; it is due again when the store would say so. */
-  private putOff(place: number, now: number): void {
-    const { view } = this.slabOf(place);
-    const at = (place % HEADS_PER_SLAB) * HEAD_BYTES;
-    const { historyMaxAgeMs, historyMaxBytes, deviceExpiryS } = this.limits;
-    view.setFloat64(at + REFRESH_AT, now + (deviceExpiryS * 1_000) / 8, true);
-    view.setFloat64(at + HISTORY_REFRESH_AT, now + historyMaxAgeMs / 4, true);
-    view.setFloat64(at + TRIM_AT, now + historyMaxAgeMs / 4, true);
-    view.setFloat64(at + TRIM_BYTES_AT, view.getFloat64(at + BYTES_AT, true) + historyMaxBytes / 8, true);
-  }
-
-  /** Where the head of a room is, whatever is due: who settles the journal does that. -1 where it is not kept. */
-  placeOf(deviceId: string): number {
-    return this.places.get(deviceId) ?? -1;
-  }
-
-  /**
-   * The same, for publications that go into the journal, where nobody looks whether the room is still there: -1 too after so long a silence
-   * that it may have expired soon, or has, and another one of the device may have begun.
-   * @param now the server's Unix ms
-   */
-  placeOfLasting(deviceId: string, now: number): number {
-    const place = this.placeOf(deviceId);
-    if (place === -1) {
+    if (now >= view.getFloat64(at + REFRESH_AT, true)) {
       return -1;
     }
-    const refreshAt = this.slabOf(place).view.getFloat64(
-      (place % HEADS_PER_SLAB) * HEAD_BYTES + REFRESH_AT,
-      true,
-    );
-    // It expires DEVICE_EXPIRY_S after that (publish.lua).
-    return now < refreshAt + (this.limits.deviceExpiryS * 1_000) / 2 ? place : -1;
+    const isDue =
+      this.keepsHistory &&
+      (now >= view.getFloat64(at + HISTORY_REFRESH_AT, true) ||
+        now >= view.getFloat64(at + TRIM_AT, true) ||
+        view.getFloat64(at + BYTES_AT, true) + bytes >= view.getFloat64(at + TRIM_BYTES_AT, true));
+    return isDue ? -1 : place;
   }
 
   /** Bytes that {@link write} needs at most. @param bytes of the records */
@@ -204,150 +163,44 @@ export class KeptRooms {
     const head = (place % HEADS_PER_SLAB) * HEAD_BYTES;
     const first = messages[0] as DeviceMessage;
     const last = messages.at(-1) as DeviceMessage;
-    const id = writeText(bytes, start, first.deviceId);
-    const lastBytes = RECORD_HEAD_BYTES + last.payload.length;
-    const state = writeLength(bytes, id, HEAD_BYTES + lastBytes);
-    const stateEnd = writeEnd(bytes, state + HEAD_BYTES + lastBytes);
-    const block = writeLength(bytes, stateEnd, BLOCK_LENGTH_BYTES + BLOCK_HEAD_BYTES + recordBytes);
-    const end = this.writeBlock(place, messages, recordBytes, firstTag, bytes, block);
-    copy(view, head, bytes, state, HEAD_BYTES);
-    bytes.copyWithin(state + HEAD_BYTES, end - lastBytes, end);
-    return writeEnd(bytes, end);
-  }
+    let at = writeText(bytes, start, first.deviceId);
 
-  /** Bytes that {@link writeEntry} writes. */
-  static entrySizeOf(deviceId: string, recordBytes: number): number {
-    return (
-      ENTRY_HEAD_BYTES + Buffer.byteLength(deviceId) + BLOCK_LENGTH_BYTES + BLOCK_HEAD_BYTES + recordBytes
-    );
-  }
-
-  /**
-   * Writes a device's part of an entry of the journal. The head that is kept is the new one from now on.
-   * @returns where it ends
-   */
-  writeEntry(
-    place: number,
-    messages: readonly DeviceMessage[],
-    recordBytes: number,
-    firstTag: number,
-    bytes: Buffer,
-    start: number,
-  ): number {
-    const { deviceId } = messages[0] as DeviceMessage;
-    const { payload } = messages.at(-1) as DeviceMessage;
-    const id = start + ENTRY_HEAD_BYTES;
-    const block = id + bytes.write(deviceId, id);
-    const end = this.writeBlock(place, messages, recordBytes, firstTag, bytes, block);
-    bytes.writeUInt32LE(block - id, start);
-    // Lua counts from 1.
-    bytes.writeUInt32LE(end - block - RECORD_HEAD_BYTES - payload.length + 1, start + 4);
-    bytes.writeUInt32LE(end - block, start + 8);
-    return end;
-  }
-
-  /** Bytes that {@link writeSettled} needs at most. */
-  static settledSizeOf(deviceId: string, { bytes, lastBytes }: Unsettled): number {
-    return KeptRooms.sizeOf(deviceId, bytes) + lastBytes;
-  }
-
-  /**
-   * Writes three arguments of publish.lua, as {@link write} does, of what the journal has of a room. Where something is due the state is left
-   * to the script, which gets the place of the newest record instead.
-   */
-  writeSettled(
-    place: number,
-    deviceId: string,
-    unsettled: Unsettled,
-    entries: readonly Buffer[],
-    now: number,
-    bytes: Buffer,
-    start: number,
-  ): number {
-    const { view } = this.slabOf(place);
-    const head = (place % HEADS_PER_SLAB) * HEAD_BYTES;
-    const { publications, bytes: recordBytes, lastAt, places } = unsettled;
-    const lastBytes = RECORD_HEAD_BYTES + unsettled.lastBytes;
-    const blockLength = BLOCK_LENGTH_BYTES + BLOCK_HEAD_BYTES + recordBytes;
-    let at = writeText(bytes, start, deviceId);
-    let state = -1;
-    if (this.isDue(place, 0, now)) {
-      at = writeText(bytes, at, String(blockLength - lastBytes + 1)); // Lua counts from 1
-      this.putOff(place, now);
-    } else {
-      state = writeLength(bytes, at, HEAD_BYTES + lastBytes);
-      copy(view, head, bytes, state, HEAD_BYTES);
-      at = writeEnd(bytes, state + HEAD_BYTES + lastBytes);
-    }
-    at = writeLength(bytes, at, blockLength);
-    const first = view.getFloat64(head + OFFSET_AT, true) - publications + 1;
-    const before = view.getFloat64(head + BYTES_AT, true) - recordBytes;
-    at = this.writeBlockHead(place, publications, recordBytes, first, before, lastAt, bytes, at);
-    for (let index = 0; index < places.length; index += 3) {
-      const entry = entries[places[index] as number] as Buffer;
-      at += entry.copy(bytes, at, places[index + 1], places[index + 2]);
-    }
-    if (state !== -1) {
-      bytes.copyWithin(state + HEAD_BYTES, at - lastBytes, at);
-    }
-    return writeEnd(bytes, at);
-  }
-
-  /** @returns where it ends, and the newest record with it */
-  private writeBlock(
-    place: number,
-    messages: readonly DeviceMessage[],
-    recordBytes: number,
-    firstTag: number,
-    bytes: Buffer,
-    start: number,
-  ): number {
-    const { view } = this.slabOf(place);
-    const head = (place % HEADS_PER_SLAB) * HEAD_BYTES;
     const offset = view.getFloat64(head + OFFSET_AT, true);
     const bytesBefore = view.getFloat64(head + BYTES_AT, true);
     view.setFloat64(head + OFFSET_AT, offset + messages.length, true);
     view.setFloat64(head + BYTES_AT, bytesBefore + recordBytes, true);
     const metaVersion = view.getUint32(head + META_VERSION_AT, true);
     view.setUint32(head + TELEMETRY_META_AT, metaVersion, true);
+    const lastBytes = RECORD_HEAD_BYTES + last.payload.length;
+    at = writeLength(bytes, at, HEAD_BYTES + lastBytes);
+    copy(view, head, bytes, at, HEAD_BYTES);
+    const state = at + HEAD_BYTES;
+    at = writeEnd(bytes, state + lastBytes);
 
-    const lastAt = (messages.at(-1) as DeviceMessage).receivedAt;
-    const count = messages.length;
-    let at = this.writeBlockHead(place, count, recordBytes, offset + 1, bytesBefore, lastAt, bytes, start);
-    let tag = firstTag;
-    for (const { payload, receivedAt, packetId } of messages) {
-      at = writeRecord(bytes, at, payload, receivedAt, packetId, tag >>> 0);
-      tag += 1;
-    }
-    return at;
-  }
-
-  private writeBlockHead(
-    place: number,
-    count: number,
-    recordBytes: number,
-    first: number,
-    bytesBefore: number,
-    lastAt: number,
-    bytes: Buffer,
-    start: number,
-  ): number {
-    const { view } = this.slabOf(place);
-    const head = (place % HEADS_PER_SLAB) * HEAD_BYTES;
-    let at = start;
-    bytes.writeUInt32LE(BLOCK_HEAD_BYTES + recordBytes, at);
+    const blockBytes = BLOCK_HEAD_BYTES + recordBytes;
+    at = writeLength(bytes, at, BLOCK_LENGTH_BYTES + blockBytes);
+    bytes.writeUInt32LE(blockBytes, at);
     at += BLOCK_LENGTH_BYTES;
     bytes[at] = FORMAT_VERSION;
     bytes[at + 1] = 1;
     bytes[at + 2] = BLOCK_HEAD_BYTES;
     bytes[at + 3] = RECORD_HEAD_BYTES;
-    bytes.writeUInt32LE(count, at + 4);
-    bytes.writeUInt32LE(view.getUint32(head + META_VERSION_AT, true), at + 8);
-    bytes.writeDoubleLE(first, at + 12);
+    bytes.writeUInt32LE(messages.length, at + 4);
+    bytes.writeUInt32LE(metaVersion, at + 8);
+    bytes.writeDoubleLE(offset + 1, at + 12);
     bytes.writeDoubleLE(bytesBefore, at + 20);
-    bytes.writeDoubleLE(lastAt, at + 28);
+    bytes.writeDoubleLE(last.receivedAt, at + 28);
     copy(view, head + EPOCH_AT, bytes, at + 36, EPOCH_BYTES);
-    return at + BLOCK_HEAD_BYTES;
+    at += BLOCK_HEAD_BYTES;
+    let record = at;
+    let tag = firstTag;
+    for (const { payload, receivedAt, packetId } of messages) {
+      record = at;
+      at = writeRecord(bytes, at, payload, receivedAt, packetId, tag >>> 0);
+      tag += 1;
+    }
+    bytes.copyWithin(state, record, at);
+    return writeEnd(bytes, at);
   }
 
   private slabOf(place: number): Slab {

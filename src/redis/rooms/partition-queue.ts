@@ -1,17 +1,7 @@
 import { StoreLostError } from '../../ingest/ports.js';
-import { background, contain, walled } from '../../logging/walls.js';
+import { background, contain } from '../../logging/walls.js';
 import type { IngestOutcome } from '../../rooms/broadcast-adapter.js';
-import {
-  encodeBatch,
-  encodeEntry,
-  encodeSettling,
-  entryBytes,
-  type EncodedBatch,
-  isStateChange,
-  type Operation,
-  payloadBytes,
-} from './batch.js';
-import { Journal, LOOK_AGAIN_MS } from './journal.js';
+import { encodeBatch, type EncodedBatch, isStateChange, type Operation, payloadBytes } from './batch.js';
 import type { KeptRooms } from './kept-rooms.js';
 import type { Partition } from '../connection/partitions.js';
 
@@ -44,8 +34,6 @@ interface QueueContext {
   send(partition: Partition, batch: EncodedBatch): Promise<BatchReply> | null;
   /** The server's Unix ms if this instance holds the fence, so that it may keep heads of rooms; else null. */
   keepingAt(partition: Partition): number | null;
-  /** Whether all instances know of the journal. */
-  journals(): boolean;
   /** A holder with a higher fencing token exists: nothing of this instance is stored any more. */
   fenced(): void;
   /** Operations that no longer wait: settled or dropped. */
@@ -75,8 +63,6 @@ export class PartitionQueue {
   /** Operations so far: pushed, and written or dropped. */
   private pushed = 0;
   private finished = 0;
-  private readonly journal = new Journal();
-  private look: NodeJS.Timeout | null = null;
   private readonly waiters: { readonly until: number; resolve(): void }[] = [];
 
   constructor(
@@ -87,11 +73,6 @@ export class PartitionQueue {
 
   get length(): number {
     return this.waiting.length + (this.flight?.operations.length ?? 0);
-  }
-
-  /** Publications that are acknowledged and in no room yet. */
-  get journaled(): number {
-    return this.journal.publications;
   }
 
   push(operation: Operation): void {
@@ -107,23 +88,19 @@ export class PartitionQueue {
       : new Promise((resolve) => this.waiters.push({ until, resolve }));
   }
 
-  /** Settles the journal, after the batch that is pending. */
-  settle(): void {
-    this.journal.close();
-    this.flush();
-  }
-
-  /** Sends the next batch, unless one is pending. An empty one settles a journal that is old. */
+  /** Sends the next batch, unless one is pending. */
   flush(): void {
-    const isIdle = this.flight === null && this.waiting.length === 0 && !this.journal.isOld;
-    if (this.sending || isIdle) {
+    if (this.sending || (this.flight === null && this.waiting.length === 0)) {
       return;
     }
     this.flight ??= this.nextFlight();
-    const batch = this.encode(this.flight);
+    const { operations, firstTag } = this.flight;
+    const now = this.context.keepingAt(this.partition);
+    const keeping = now === null ? null : { rooms: this.kept, now };
+    const batch = encodeBatch(operations, firstTag, this.again, keeping);
     const sent = this.context.send(this.partition, batch);
     if (sent === null) {
-      this.forgetKept();
+      this.kept.forgetAll();
       this.context.retryLater(this);
       return;
     }
@@ -140,22 +117,6 @@ export class PartitionQueue {
     );
   }
 
-  private encode({ operations, firstTag }: Flight): EncodedBatch {
-    const { journal, kept, again } = this;
-    const now = this.context.keepingAt(this.partition);
-    const keeping = now === null ? null : { rooms: kept, now };
-    if (keeping !== null && !again) {
-      const isFull = operations.length >= this.context.maxBatchOperations;
-      const toJournal = operations.length > 0 && this.context.journals() && journal.takes(isFull);
-      const entry = toJournal ? encodeEntry(operations, firstTag, keeping) : null;
-      const first = entry ?? (journal.publications > 0 ? encodeSettling(journal, keeping) : null);
-      if (first !== null) {
-        return first;
-      }
-    }
-    return encodeBatch(operations, firstTag, again, keeping);
-  }
-
   /** Drops everything: publications are not settled (the broker delivers them again), changes are rejected with StoreLostError. */
   drop(why: string): void {
     const operations = [...(this.flight?.operations ?? []), ...this.waiting];
@@ -164,32 +125,13 @@ export class PartitionQueue {
     this.sending = false;
     this.again = false;
     this.generation += 1;
-    this.forgetKept();
+    this.kept.forgetAll();
     for (const operation of operations) {
       if (isStateChange(operation)) {
         operation.lost(new StoreLostError(why));
       }
     }
     this.done(operations.length);
-  }
-
-  /** What is in the journal does not stay there because nothing follows. */
-  private lookAgain(): void {
-    this.look ??= setTimeout(
-      walled('redis', () => {
-        this.look = null;
-        if (this.journal.publications > 0) {
-          this.lookAgain();
-          this.flush();
-        }
-      }),
-      LOOK_AGAIN_MS,
-    ).unref();
-  }
-
-  private forgetKept(): void {
-    this.kept.forgetAll();
-    this.journal.forget();
   }
 
   private done(operations: number): void {
@@ -231,7 +173,7 @@ export class PartitionQueue {
       return;
     }
     if (this.kept.stamp !== stamp) {
-      this.forgetKept();
+      this.kept.forgetAll();
       this.kept.stamp = stamp;
     }
     this.kept.areWatched(watched ?? 0);
@@ -242,7 +184,7 @@ export class PartitionQueue {
     if (reply.kind === 'unknown' || reply.kind === 'failed' || reply.answer === KEPT_FAILED) {
       // The error may have come after part of the batch took effect.
       this.again = true;
-      this.forgetKept();
+      this.kept.forgetAll();
       this.context.retryLater(this);
       return;
     }
@@ -253,31 +195,20 @@ export class PartitionQueue {
       return;
     }
     if (answer === 'L') {
-      this.forgetKept();
+      this.kept.forgetAll();
       this.context.retryLater(this);
       return;
     }
     if (answer === KEPT_OTHERS) {
-      this.forgetKept();
+      this.kept.forgetAll();
       this.flush();
       return;
     }
     this.keep(batch, reply);
-    const { kept } = batch;
-    if (kept !== null && kept.settles > 0) {
-      this.journal.settled();
-      this.flush();
-      return;
-    }
     const { operations } = this.flight as Flight;
     const { again } = this;
     this.flight = null;
     this.again = false;
-    if (kept === null || kept.entry === null) {
-      this.journal.settled();
-    } else if (this.journal.took(entryBytes(kept), kept.entry, Number(reply.heads?.[0]))) {
-      this.lookAgain();
-    }
     settle(batch, answer, again);
     this.done(operations.length);
     this.flush();

@@ -49,18 +49,6 @@ describe(Agreement.name, () => {
     expect(asked).toHaveBeenCalledTimes(2);
   });
 
-  it('knows that all instances know the journal for as long as an answer counts', async () => {
-    const agreement = new Agreement(options);
-    const answers = [0, 1];
-    const { redis } = connection(async () => answers.shift() as number);
-    await agreement.check(redis, false);
-    expect(agreement.knowsJournal).toBe(false);
-    await agreement.check(redis, true);
-    expect(agreement.knowsJournal).toBe(true);
-    now += 15_000;
-    expect(agreement.knowsJournal).toBe(false);
-  });
-
   it('asks nothing of a server that does not keep it', async () => {
     const { asked, redis } = connection();
     await new Agreement({ ...options, agreementKey: () => undefined }).check(redis, false);

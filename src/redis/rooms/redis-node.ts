@@ -151,11 +151,6 @@ export class RedisNode {
     return this.runId;
   }
 
-  /** No instance of a release that knows no journal was there of late, as instances agree on this node. */
-  get knowsJournal(): boolean {
-    return this.agreement.knowsJournal;
-  }
-
   /** Unix ms there, as of the last heartbeat. */
   get serverNow(): number {
     return Date.now() + this.heartbeat.clockOffsetMs;
@@ -197,8 +192,8 @@ export class RedisNode {
         : this.publishing.call(
             redis,
             headKey,
-            [...args, kept.stamp, kept.settles > 0 ? `j${kept.settles}` : kept.listsWatched ? '1' : ''],
-            kept.args,
+            [...args, kept.stamp, kept.listsWatched ? '1' : ''],
+            kept.rooms * ARGUMENTS_PER_ROOM,
             kept,
           );
     return called.then(
@@ -325,6 +320,9 @@ export async function callNode<T>(
   }
 }
 
+/** Of publish.lua, for each room whose head is kept. */
+const ARGUMENTS_PER_ROOM = 3;
+
 /** An answer of publish.lua: a text, or an array that begins with it. */
 function readReply(answered: unknown): BatchReply & { kind: 'answer' } {
   if (!Array.isArray(answered)) {
@@ -342,13 +340,8 @@ export class Agreement {
   /** The connection on which they agreed last, and when; monotonic, so that a clock set back does not delay the next check. */
   private on: ScriptedRedis | null = null;
   private at = 0;
-  private allKnowJournal = false;
 
   constructor(private readonly options: Pick<NodeOptions, 'agreementKey' | 'partitionCount'>) {}
-
-  get knowsJournal(): boolean {
-    return this.allKnowJournal && performance.now() - this.at < 3 * EVERY_MS;
-  }
 
   /**
    * @param doubted something was refused: ask again, whatever the last answer was
@@ -360,8 +353,7 @@ export class Agreement {
     if (key === undefined || (!doubted && this.on === redis && now - this.at < EVERY_MS)) {
       return;
     }
-    const known = await redis.sluiceAgree(key, String(this.options.partitionCount), String(FORMAT_VERSION));
-    this.allKnowJournal = known === 1;
+    await redis.sluiceAgree(key, String(this.options.partitionCount), String(FORMAT_VERSION));
     this.on = redis;
     this.at = now;
   }

@@ -71,17 +71,14 @@ export class RedisStore {
           lane.token === '' || mqtt.ingestShards > 1
             ? null
             : (this.nodes.nodeOf(partition)?.serverNow ?? null),
-        journals: () => this.nodes.nodeOf(this.partitions.common)?.knowsJournal === true,
         fenced: () => this.fenced(lane.shard),
         done: (operations: number) => this.bound.settled(operations),
         retryLater: (queue: PartitionQueue) => this.retryLater(queue),
       };
-      const keptRooms = () =>
-        new KeptRooms(devicesOfPartition(config), historyIsKept(config.rooms), config.rooms);
+      const keptRooms = () => new KeptRooms(devicesOfPartition(config), historyIsKept(config.rooms));
       return this.partitions.all.map((partition) => new PartitionQueue(partition, context, keptRooms()));
     };
     metrics.keeps('room_heads', () => this.lanes.reduce((sum, { heads }) => sum + heads, 0));
-    metrics.keeps('journaled', () => this.journaled);
     mirrorGauge(metrics.redisPending, () => this.bound.pending);
   }
 
@@ -148,17 +145,12 @@ export class RedisStore {
     }
   }
 
-  /** Resolves when nothing is pending or in a journal, or after the timeout. */
+  /** Resolves when nothing is pending, or after the timeout. */
   async settled(timeoutMs: number): Promise<void> {
     const deadline = Date.now() + timeoutMs;
-    while (this.bound.pending + this.journaled > 0 && Date.now() < deadline) {
-      this.lanes.forEach(({ queues }) => queues.forEach((queue) => queue.settle()));
+    while (this.bound.pending > 0 && Date.now() < deadline) {
       await delay(5);
     }
-  }
-
-  private get journaled(): number {
-    return this.lanes.reduce((sum, { journaled }) => sum + journaled, 0);
   }
 
   /** Deletes rooms of which nothing is known, if no instance watches them. */
@@ -299,11 +291,6 @@ class Lane {
   set token(token: string) {
     this.fencedBy = token;
     this.queues.forEach(({ kept }) => kept.forgetAll());
-  }
-
-  /** Publications in journals. */
-  get journaled(): number {
-    return this.queues.reduce((sum, queue) => sum + queue.journaled, 0);
   }
 
   /** Heads of rooms that are kept. */

@@ -26,8 +26,6 @@ export interface StageOptions {
   ingest?: 'leased' | 'shared';
   /** `own` starts a Redis, `none` runs on rooms in memory, a URL is used as it stands (Cluster, Sentinel). Default `own`. */
   redis?: 'own' | 'none' | { url: string };
-  /** Of `own`: further arguments of redis-server. */
-  redisArgs?: string[];
   /** Broker sessions survive a kill. */
   brokerPersistence?: boolean;
   /** What instances reach through a proxy that can fail: {@link Stage.redisLinks}, {@link Stage.brokerLink}. Default nothing. */
@@ -188,7 +186,6 @@ export class Stage {
     instances = INSTANCES,
     ingest = 'leased',
     redis = 'own',
-    redisArgs = [],
     brokerPersistence = false,
     through,
     main = BUILD,
@@ -200,7 +197,7 @@ export class Stage {
       this.brokerLink = this.own(await FaultProxy.to(this.broker.port));
     }
     if (redis === 'own') {
-      this.redis = this.own(await RedisServer.start({ args: redisArgs }));
+      this.redis = this.own(await RedisServer.start());
     }
     for (let index = 0; index < instances; index += 1) {
       let redisUrl = typeof redis === 'object' ? redis.url : undefined;
