@@ -166,13 +166,13 @@ export class ConnectionsApi implements OnModuleInit {
     this.pending = [];
     for (const request of pending) {
       if (isInTime(request)) {
+        // Before the call: who comes back while it is under way asks for it.
+        this.passedOn.push(request);
+        this.passedOn.splice(0, this.passedOn.length - MAX_PENDING_CLOSES);
         background(
           'api',
           this.bus.publish(CLOSE, request).then((isReached) => {
-            if (isReached) {
-              this.passedOn.push(request);
-              this.passedOn.splice(0, this.passedOn.length - MAX_PENDING_CLOSES);
-            } else if (this.pending.length < MAX_PENDING_CLOSES) {
+            if (!isReached && this.pending.length < MAX_PENDING_CLOSES) {
               this.pending.push(request);
             }
           }),
@@ -183,9 +183,10 @@ export class ConnectionsApi implements OnModuleInit {
 
   /** Another instance was away for longer than this one: it hears again what it may not have heard. A connection closes once. */
   private async repeatTo(instance: string): Promise<void> {
-    this.passedOn = this.passedOn.filter(isInTime);
+    const requests = this.passedOn.filter(isInTime);
+    this.passedOn = [...requests];
     if (instance !== this.bus.instanceId) {
-      for (const request of this.passedOn) {
+      for (const request of requests) {
         await this.bus.send(instance, CLOSE, request);
       }
     }
