@@ -108,7 +108,7 @@ end
 -- Errors of the whole store; anything else concerns one device, which is refused or unreadable while the others go on.
 local function is_store_error(text)
   for _, name in ipairs({ 'OOM', 'READONLY', 'MISCONF', 'NOREPLICAS', 'CLUSTERDOWN', 'MOVED', 'ASK', 'TRYAGAIN', 'LOADING',
-    'MASTERDOWN', 'NOPERM', 'BUSY', 'user executing the script', 'non local key' }) do
+    'MASTERDOWN', 'NOPERM', 'BUSY', 'user executing the script' }) do
     if string.find(text, name, 1, true) then
       return true
     end
