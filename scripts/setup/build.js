@@ -62,7 +62,7 @@ function builtFrom() {
 /** Contents, not times: a checkout or a copy changes the times of everything. */
 function sourceHash() {
   const hash = createHash('sha256');
-  const inputs = ['package-lock.json', 'tsconfig.json', 'tsconfig.build.json'].map((name) =>
+  const inputs = ['package-lock.json', 'tsconfig.json', 'scripts/setup/compile.js'].map((name) =>
     join(root, name),
   );
   const folders = ['src', join('client', 'src'), 'page'];

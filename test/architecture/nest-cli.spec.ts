@@ -3,6 +3,9 @@ import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
+const { compilerOptions: build } = (await import(join(root, 'scripts/setup/compile.js'))) as {
+  compilerOptions: { jsc: { transform: { legacyDecorator: boolean; decoratorMetadata: boolean } } };
+};
 
 describe('nest-cli.json', () => {
   const { sourceRoot, entryFile, compilerOptions } = JSON.parse(
@@ -13,11 +16,16 @@ describe('nest-cli.json', () => {
     compilerOptions: { tsConfigPath: string; assets: string[] };
   };
 
-  it('names the entry file and the settings that npm run build compiles with', () => {
+  it('names the entry file, and settings with the decorators that npm run build compiles', () => {
     expect(existsSync(join(root, sourceRoot, `${entryFile}.ts`))).toBe(true);
-    expect(readFileSync(join(root, 'scripts/setup/build.js'), 'utf8')).toContain(
-      compilerOptions.tsConfigPath,
-    );
+    const read = (name: string): { extends?: string; compilerOptions: object } =>
+      JSON.parse(readFileSync(join(root, name), 'utf8'));
+    const own = read(compilerOptions.tsConfigPath);
+    const { legacyDecorator, decoratorMetadata } = build.jsc.transform;
+    expect({ ...read(own.extends ?? '').compilerOptions, ...own.compilerOptions }).toMatchObject({
+      experimentalDecorators: legacyDecorator,
+      emitDecoratorMetadata: decoratorMetadata,
+    });
   });
 
   it('copies every kind of file that is no TypeScript, as npm run build does', () => {

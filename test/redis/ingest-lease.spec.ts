@@ -79,7 +79,8 @@ describe('who reads device topics, in Redis', () => {
     it('tells everyone who may read and what each holds, without those who left or are silent', async () => {
       await readers().attend('a', 2);
       await readers(1).attend('silent', 1);
-      await new Promise((resolve) => setTimeout(resolve, 5)); // twice its lease, and more
+      const key = await redis.command('KEYS', '*readers');
+      expect(Number(await redis.command('PTTL', key))).toBeGreaterThan(60_000);
       await eventually(
         async () => !(await readers().attend('b', 0)).has('silent'),
         'the end of the silent one',
