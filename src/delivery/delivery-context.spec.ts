@@ -1,4 +1,5 @@
 import { testRooms } from '../../test/support/test-rooms.js';
+import { type SpanOptions, tracing } from '../tracing/tracing.js';
 import { DeliveryContext } from './delivery-context.js';
 
 const EVERY = { mode: 'every' as const };
@@ -34,6 +35,16 @@ describe(DeliveryContext.name, () => {
         await harness.settle();
       },
       counts,
+      traced: (traceparent: string) => harness.rooms.onTraced('d1', traceparent, 1),
+      publish: (deviceId: string) => {
+        offset += 1;
+        const publication = { deviceId, epoch: 'e', offset, serverTs: 1, meta: null };
+        harness.rooms.onPublication({ ...publication, payload: Buffer.from('1') }, 1, {
+          found: null,
+          newest: () => null,
+        });
+      },
+      settle: () => harness.settle(),
     };
   }
 
@@ -68,5 +79,32 @@ describe(DeliveryContext.name, () => {
     expect(await counts()).toEqual({ latency: 0, broadcast: 1 });
     await window('d1', 1_001);
     expect(await counts()).toEqual({ latency: 1, broadcast: 2 });
+  });
+
+  it('links the span of a write to 32 of the traced publications in it, and that of the next to its own', async () => {
+    const started: SpanOptions[] = [];
+    const stop = tracing.use({
+      start: (_name, options) => {
+        started.push(options);
+        return { traceparent: undefined, event: () => undefined, end: () => undefined };
+      },
+      counts: { waiting: 0, full: 0, failed: 0 },
+      stop: () => Promise.resolve(),
+    });
+    try {
+      const { publish, traced, settle } = await watched();
+      const sent = Array.from({ length: 40 }, (_, at) => `traceparent ${at}`);
+      for (const traceparent of sent) {
+        publish('d1');
+        traced(traceparent);
+      }
+      await settle();
+      publish('d1');
+      traced('the next');
+      await settle();
+      expect(started.map(({ links }) => links)).toEqual([sent.slice(0, 32), ['the next']]);
+    } finally {
+      await stop();
+    }
   });
 });

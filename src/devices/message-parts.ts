@@ -1,5 +1,6 @@
 import type { MessageOutcome } from '../mqtt/ingest-counters.js';
 import type { Destination, InboundMessage, Route, SettlementListener } from '../mqtt/topic-router.js';
+import { tracing } from '../tracing/tracing.js';
 
 /**
  * A message gets the highest of its readings' outcomes; those that are not listed rank above these, so that a refused reading shows beside
@@ -18,7 +19,11 @@ export class MessageParts implements SettlementListener {
   /** One more reading, of these bytes. */
   add(destination: Destination, bytes: Buffer, start: number, end: number): InboundMessage {
     this.open += 1;
-    return this.message.part(destination, bytes, start, end, this);
+    const part = this.message.part(destination, bytes, start, end, this);
+    if (tracing.on) {
+      tracing.handOn(this.message, part);
+    }
+    return part;
   }
 
   /** Records the outcome of a part of the payload that is no legal reading. */

@@ -85,6 +85,14 @@ class Tracing {
     }
   }
 
+  /** What was made of this work counts as traced with it. */
+  handOn(work: object, result: object): void {
+    const traceparent = this.of(work);
+    if (traceparent !== undefined) {
+      this.carried.set(result, traceparent);
+    }
+  }
+
   /** `traceparent` of the span that {@link carry} named. */
   of(work: object): string | undefined {
     return this.tracer === null ? undefined : this.carried.get(work);

@@ -1,6 +1,10 @@
 import { createServer } from 'node:http';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import mqtt, { type IPublishPacket } from 'mqtt';
+import { get } from 'sparkplug-payload';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { tracing } from '../../src/tracing/tracing.js';
 import { stopAfterAll } from '../support/cleanup.js';
@@ -11,6 +15,21 @@ import { eventually, type RunningApp, startApp } from './capture.js';
 const TOKEN = 'a-token-of-the-server-api-for-tests-3';
 const OF_BACKEND = '0af7651916cd43dd8448eb211c80319c';
 const OF_DEVICE = '4bf92f3577b34da6a3ce929d0e0e4736';
+const { encodePayload } = get('spBv1.0')!;
+const LAYOUTS = `
+version: 1
+layouts:
+  plant: { preset: sparkplug-b, device: 'sp.{group}.{node}.{dev}' }
+  parts:
+    device: 'parts.{dev}'
+    telemetry:
+      - { topic: 'parts/{dev}/field/{name}', as: field }
+      - { topic: 'parts/{dev}/merge', as: merge }
+  lists:
+    device: 'lists.{dev}'
+    telemetry:
+      - { topic: 'lists', each: [''], id: { dev: /dev }, pick: /value }
+`;
 const traceparent = (traceId: string): string => `00-${traceId}-b7ad6b7169203331-01`;
 
 interface SentSpan {
@@ -170,5 +189,43 @@ describe('the spans of OpenTelemetry', () => {
       'accepted',
     );
     expect(JSON.stringify(sent)).not.toContain('4711');
+  });
+
+  it('link a delivery to a publication that is a field, a part of a message, or a value of Sparkplug', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tracing-'));
+    shared({ stop: () => Promise.resolve(rmSync(folder, { recursive: true })) });
+    const layouts = join(folder, 'layouts.yaml');
+    writeFileSync(layouts, LAYOUTS);
+    const { app: other, ports } = shared(await startApp({ MQTT_URL: broker, LAYOUT_FILE: layouts }));
+    await other.ready();
+    const deviceIds = ['parts.a', 'parts.b', 'lists.c', 'sp.G.N.d'];
+    const dashboard = await connect(`ws://127.0.0.1:${ports.port}/ws`, { claims: { deviceIds } });
+    await dashboard.next('subscribed');
+    const birth = { timestamp: Date.now(), seq: 0, metrics: [{ name: 'bdSeq', type: 'Int64', value: 0 }] };
+    const dataBirth = { ...birth, seq: 1, metrics: [{ name: 'on', type: 'Boolean', value: true }] };
+    const messages: [topic: string, payload: string | Buffer, deviceId: string][] = [
+      ['parts/a/field/x', '1', 'parts.a'],
+      ['parts/b/merge', '{"x":1}', 'parts.b'],
+      ['lists', '[{"dev":"c","value":{"x":1}}]', 'lists.c'],
+      ['spBv1.0/G/NBIRTH/N', Buffer.from(encodePayload(birth as never)), ''],
+      ['spBv1.0/G/DBIRTH/N/d', Buffer.from(encodePayload(dataBirth as never)), 'sp.G.N.d'],
+    ];
+    const device = await mqtt.connectAsync(broker, { protocolVersion: 5 });
+    shared({ stop: () => device.endAsync(true) });
+    for (const [at, [topic, payload, deviceId]] of messages.entries()) {
+      const traceId = OF_DEVICE.replace(/^4/, String(at + 5));
+      await device.publishAsync(topic, payload, {
+        qos: 1,
+        properties: { userProperties: { traceparent: traceparent(traceId) } },
+      });
+      if (deviceId !== '') {
+        expect(await dashboard.next('telemetry')).toMatchObject({ deviceId });
+        await eventually(() =>
+          Promise.resolve(
+            spans('delivery').some(({ links = [] }) => links.some((link) => link.traceId === traceId)),
+          ),
+        );
+      }
+    }
   });
 });

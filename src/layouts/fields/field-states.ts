@@ -8,6 +8,7 @@ import type {
   IngestOutcome,
   TelemetryBase,
 } from '../../rooms/broadcast-adapter.js';
+import { tracing } from '../../tracing/tracing.js';
 import {
   type Change,
   type DeviceFields,
@@ -416,7 +417,12 @@ export class FieldStates {
       // While some fields are known only as shown, the state before TRANSFORM_FILE is not whole and must not be gone on from.
       const before = transformed === state || device.shown !== null ? undefined : state;
       device.unstored += 1;
-      this.sink.publish(new StatePublication(this, device, readings, payload, before, packetId));
+      const publication = new StatePublication(this, device, readings, payload, before, packetId);
+      if (tracing.on) {
+        // Of several traced readings the newest counts: a publication is part of one trace.
+        readings.forEach((reading) => tracing.handOn(reading, publication));
+      }
+      this.sink.publish(publication);
     } catch (error) {
       contain('device', error);
       settleAll(readings, 'failed');

@@ -1,8 +1,9 @@
 import { StoreLostError } from '../../ingest/ports.js';
 import { background, contain } from '../../logging/walls.js';
 import type { MessageOutcome } from '../../mqtt/ingest-counters.js';
+import { tracing } from '../../tracing/tracing.js';
 import { metadataOf, type MetricTable, type MetricValues } from './sparkplug-metrics.js';
-import type { Message, Node, SparkplugHost, SparkplugSource } from './sparkplug-session.js';
+import type { Message, Node, SparkplugHost, SparkplugReading, SparkplugSource } from './sparkplug-session.js';
 
 /** Metrics of one device that are shown; in bytes the bound is that of a message. */
 const MAX_FIELDS = 10_000;
@@ -58,7 +59,7 @@ export class NodeNews {
     for (const [name, json] of values) {
       fields.push([Buffer.from(JSON.stringify(name)), Buffer.from(json)]);
     }
-    this.host.apply({
+    const reading: SparkplugReading = {
       deviceId: source.deviceId,
       fields,
       replaces,
@@ -70,7 +71,11 @@ export class NodeNews {
       dup: source.dup,
       retained: false,
       settle,
-    });
+    };
+    if (tracing.on) {
+      tracing.handOn(source, reading);
+    }
+    this.host.apply(reading);
   }
 
   setStatus(
