@@ -5,11 +5,13 @@ ARG NODE_IMAGE=node:24-bookworm-slim
 FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
+COPY scripts/setup/dependencies.js scripts/setup/paths.js scripts/setup/run-command.js scripts/setup/setup-lock.js ./scripts/setup/
 # Two optional build secrets, for networks with a registry or a certificate authority of their own: neither gets into a layer.
 RUN --mount=type=secret,id=npmrc,target=/root/.npmrc,required=false \
     --mount=type=secret,id=ca,target=/run/secrets/ca,required=false \
     if [ -f /run/secrets/ca ]; then export NODE_EXTRA_CA_CERTS=/run/secrets/ca; fi \
- && npm ci --ignore-scripts --prefer-offline --no-audit --no-fund
+ && export npm_config_ignore_scripts=true \
+ && node -e "import('/app/scripts/setup/dependencies.js').then((setup) => setup.ensureDependencies())"
 COPY tsconfig.json ./
 COPY scripts ./scripts
 COPY src ./src

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './paths.js';
-import { mustRun, npmCommand } from './run-command.js';
+import { mustRun, npmCommand, runCommand } from './run-command.js';
 import { withSetupLock } from './setup-lock.js';
 
 const LEAST_NODE = [20, 19];
@@ -17,11 +17,63 @@ export async function ensureDependencies() {
       return;
     }
     console.error('Installing the dependencies from package-lock.json (once, about a minute) ...');
-    const [command, ...prefix] = npmCommand();
-    // Development dependencies hold the compiler: NODE_ENV=production must not leave them out.
-    const options = ['--include=dev', '--prefer-offline', '--loglevel=error'];
-    await mustRun('npm ci', command, [...prefix, 'ci', ...options]);
+    if (!(await installWithAddresses())) {
+      await mustRun('npm ci', ...npmCi());
+    }
   });
+}
+
+/** Command and arguments of `npm ci`, in the folder of the clone or in another one. */
+function npmCi(...more) {
+  const [command, ...prefix] = npmCommand();
+  // Development dependencies hold the compiler: NODE_ENV=production must not leave them out.
+  return [command, [...prefix, 'ci', '--include=dev', '--prefer-offline', '--loglevel=error', ...more]];
+}
+
+/**
+ * `npm ci` in a folder beside, with a copy of the lock file that has an address for each package. The lock file itself has none, and npm then
+ * reads the list of all versions of each of 800 packages first, which takes longer than the packages do.
+ *
+ * @returns {Promise<boolean>} false where that is not possible: at a registry with other addresses, or where node_modules is a mount
+ */
+async function installWithAddresses() {
+  const folder = mkdtempSync(join(root, '.install-'));
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  process.once('exit', remove);
+  try {
+    for (const name of ['package.json', '.npmrc']) {
+      copyFileSync(join(root, name), join(folder, name));
+    }
+    const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
+    writeFileSync(join(folder, 'package-lock.json'), JSON.stringify(withAddresses(lock)));
+    const { code } = await runCommand(...npmCi('--prefix', folder), { quiet: true });
+    if (code >= 128) {
+      process.exit(code); // ended by a signal, as this process is to be
+    }
+    if (code !== 0) {
+      return false;
+    }
+    rmSync(join(root, 'node_modules'), { recursive: true, force: true });
+    renameSync(join(folder, 'node_modules'), join(root, 'node_modules'));
+    return true;
+  } catch {
+    return false;
+  } finally {
+    process.off('exit', remove);
+    remove();
+  }
+}
+
+/** The address of npm's own registry, which npm replaces by that of the registry it is configured for. */
+export function withAddresses(lock) {
+  for (const [path, entry] of Object.entries(lock.packages)) {
+    if (entry.integrity !== undefined) {
+      const name = entry.name ?? path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
+      const file = `${name.slice(name.lastIndexOf('/') + 1)}-${entry.version}.tgz`;
+      entry.resolved ??= `https://registry.npmjs.org/${name}/-/${file}`;
+    }
+  }
+  return lock;
 }
 
 /** Says what is wrong in one line, where an old Node would end in a syntax error of some dependency. */
