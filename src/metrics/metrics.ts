@@ -33,7 +33,14 @@ const COMMAND_OUTCOMES = [
 
 /** The values of the label `what` of `sluice_kept`, see {@link Metrics.keeps}. */
 export type Kept =
-  'tokens' | 'topics' | 'delivery_groups' | 'room_heads' | 'command_reply_bytes' | 'redelivered' | 'top';
+  | 'tokens'
+  | 'topics'
+  | 'delivery_groups'
+  | 'resume_pages'
+  | 'room_heads'
+  | 'command_reply_bytes'
+  | 'redelivered'
+  | 'top';
 
 /**
  * Every metric of the service. Names are `sluice_<area>_<thing>_<unit|total>`; no id is ever a label.
@@ -117,7 +124,7 @@ export class Metrics {
   private readonly keepers = new Map<Kept, () => number>();
   private readonly kept = this.gauge(
     'kept',
-    'What is kept up to a bound and has no other metric, by what: tokens (verified ones), topics (remembered), delivery_groups, room_heads (by the reader of device messages), command_reply_bytes, redelivered (values that wait for the end of a redelivery), top (ids in the top lists)',
+    'What is kept up to a bound and has no other metric, by what: tokens (verified ones), topics (remembered), delivery_groups, resume_pages (first pages of history that wait for their clients), room_heads (by the reader of device messages), command_reply_bytes, redelivered (values that wait for the end of a redelivery), top (ids in the top lists)',
     ['what'],
   );
   readonly ingest = this.counter(
@@ -320,11 +327,11 @@ export class Metrics {
   );
   readonly redisReadsWaiting = this.gauge(
     'redis_reads_waiting',
-    'Reads of history, by clients that resume, that wait for their turn at Redis',
+    'Rooms whose history, for clients that resume, waits for its turn at Redis',
   );
   readonly redisReadLimit = this.gauge(
     'redis_read_limit',
-    'Reads of history that may be under way at once, by how quickly Redis answers (1 to 256)',
+    'Rooms whose history may be read at once, by how quickly Redis answers (4 to 256)',
   );
   readonly redisBatches = this.counter('redis_batches_total', 'Script calls that stored publications');
   readonly redisBatchBytes = this.counter('redis_batch_bytes_total', 'Bytes of those script calls');

@@ -5,7 +5,8 @@ import { Shares } from '../../src/ingest/shares.js';
 import type { EncodedBatch } from '../../src/redis/rooms/batch.js';
 import type { StoreNodes } from '../../src/redis/rooms/cluster.js';
 import type { BatchReply } from '../../src/redis/rooms/partition-queue.js';
-import type { Partition } from '../../src/redis/connection/partitions.js';
+import { type Partition, Partitions } from '../../src/redis/connection/partitions.js';
+import { type HistoryAnswer, HistoryReads } from '../../src/redis/rooms/history-reads.js';
 import { ReadPace } from '../../src/redis/rooms/read-pace.js';
 import { RedisStore, StoreWriter } from '../../src/redis/rooms/redis-store.js';
 import { testConfig } from '../support/test-config.js';
@@ -25,8 +26,9 @@ export const COST = {
   store: 0.004,
   /** r_f: handing a publication to one instance, in batches. */
   fanOut: 0.0005,
-  /** r_h: one read of history. */
-  history: 0.03,
+  /** A call that reads histories, and r_h in it for each room. */
+  historyCall: 0.009,
+  history: 0.014,
   network: 0.2,
 } as const;
 
@@ -313,7 +315,10 @@ export interface Crowd {
   readonly storeMaxMs: number;
 }
 
-/** Clients resume at once, each a number of devices, at instances that pace their reads as they do. */
+/** Arguments of history.lua for each room. */
+const HISTORY_ARGUMENTS = 5;
+
+/** Clients resume at once, each a number of devices that few others watch, at instances that read together and pace their reads as they do. */
 export async function resume(
   { instances, devicesPerDashboard }: Pick<Deployment, 'instances' | 'devicesPerDashboard'>,
   clients: number,
@@ -321,7 +326,17 @@ export async function resume(
 ): Promise<Crowd> {
   const time = new VirtualTime();
   const server = new Server(time);
-  const paces = Array.from({ length: instances }, () => new ReadPace(() => time.now));
+  const { all } = new Partitions('model', 4);
+  const call = async (_: unknown, args: readonly string[]): Promise<HistoryAnswer[]> => {
+    const rooms = args.length / HISTORY_ARGUMENTS;
+    await server.call(COST.historyCall + rooms * COST.history);
+    return Array<HistoryAnswer>(rooms).fill(null);
+  };
+  const config = testConfig({});
+  const readers = Array.from(
+    { length: instances },
+    () => new HistoryReads(config, call, new ReadPace(() => time.now)),
+  );
   let left = clients;
   let allBackMs = 0;
   let storeMaxMs = 0;
@@ -331,20 +346,23 @@ export async function resume(
     time.after(2, store);
   };
   time.at(0, store);
-  const read = (): Promise<void> => server.call(COST.history);
+  const alone = Array<string>(HISTORY_ARGUMENTS).fill('');
   for (let client = 0; client < clients; client += 1) {
-    const pace = paces[client % instances]!;
+    const reads = readers[client % instances]!;
     time.at(100, () => {
-      const goOn = async (): Promise<void> => {
-        for (let page = 0; page < 2 * devicesPerDashboard; page += 1) {
-          await (paced ? pace.run(`${client} ${page}`, read) : read());
-        }
+      const rooms = Array.from({ length: devicesPerDashboard }, (_, device) => {
+        const position = { epoch: 'e', offset: 1 };
+        return paced
+          ? reads.read(all[device % all.length]!, `${client}-${device}`, position, 8, false)
+          : call(null, alone);
+      });
+      void Promise.all<unknown>(rooms).then(() => {
         left -= 1;
         allBackMs = time.now - 100;
-      };
-      void goOn();
+      });
     });
   }
-  await time.run(() => left === 0);
+  const backAt = (): boolean => left === 0 && time.now > 100 + allBackMs + storeMaxMs;
+  await time.run(backAt, 8, true);
   return { allBackMs, storeMaxMs };
 }

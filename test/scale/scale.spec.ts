@@ -118,7 +118,7 @@ describe('the scale that the model shows', () => {
 
   it('has a crowd that resumes cost those who store nothing', async () => {
     const clients = FULL ? 10_000 : 1_000;
-    for (const instances of FULL ? [10, 200] : [10]) {
+    for (const instances of FULL ? [10, 60, 200] : [10]) {
       const crowd = { instances, devicesPerDashboard: FULL ? 10 : 3 };
       const paced = await resume(crowd, clients);
       console.info(

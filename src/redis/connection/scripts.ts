@@ -46,7 +46,7 @@ export interface ScriptedRedis extends Redis {
   sluiceBaseBuffer: Script<Buffer[]>;
   sluiceHeardBuffer: Script<Buffer[]>;
   sluiceReadBuffer: Script<Buffer[]>;
-  sluiceHistoryBuffer: Script<(Buffer | number | null)[] | null>;
+  sluiceHistoryBuffer: Script<((Buffer | number | null)[] | null)[]>;
   sluiceRewindBuffer: Script<Buffer[]>;
   sluiceForget: Script<number>;
   sluiceFence: Script<number>;

@@ -1,70 +1,108 @@
--- Reads history directly after a position. KEYS[1] the partition's head. ARGV: 1 device id, 2 epoch, 3 offset, 4 most publications,
--- 5 '1' to read the numbering before the current one too, whose history is kept for a while.
--- Answers nothing when it cannot be continued from there; else the room's state without its telemetry, Unix ms now, the newest offset,
+-- Reads the history of several rooms, of each directly after a position. KEYS[1] the partition's head. ARGV: for each room 1 device id,
+-- 2 epoch, 3 offset, 4 most publications, 5 '1' to read the numbering before the current one too, whose history is kept for a while.
+-- Answers for each room nothing when it cannot be continued from there; else its state without its telemetry, Unix ms now, the newest offset,
 -- the number of metadata versions, each version and its bytes, then blocks, the first of which holds the publication after the offset.
-local id = ARGV[1]
-local after = tonumber(ARGV[3])
-local most = tonumber(ARGV[4])
-local stored = call('GETRANGE', prefix .. 'r:' .. id, '0', LAST_HEAD_BYTE)
-if stored == '' then
-  return nil
+-- The answer ends early, after the room with which it has MAX_ANSWER_BYTES: the rooms after that are to be asked for again.
+local MAX_ANSWER_BYTES = 262144
+-- Where no more publications than that were missed, they are in as many entries at the end: each holds at least one.
+local FEW = 8
+local now_text = tostring(now)
+local size = 0
+
+-- Number of publications of an entry, version of its metadata, and its first offset.
+local function entry_of(entry)
+  return unpack_bytes('<I2xxI4d', entry, 9)
 end
-local room = attempt(decode_head, stored)
-if not room then
-  return nil
-end
-local function is_asked(epoch)
-  return string.gsub(epoch, '%z', '') == ARGV[2]
-end
-local history, newest = prefix .. 'h:' .. id, room.offset
-if not is_asked(room.epoch) then
-  history = prefix .. 'o:' .. id
-  local last = ARGV[5] == '1' and call('LINDEX', history, '-1')
-  if not last then
-    return nil
-  end
-  local count, _, first = unpack_bytes('<I2xxI4d', last, 9)
-  if not is_asked(unpack_bytes('<c24', last, 41)) then
-    return nil
-  end
-  newest = first + count - 1
-end
-if after > newest or after < 0 then
-  return nil
-end
-local blocks, versions, found = {}, {}, 0
-if after < newest then
-  -- The first block that ends after the offset, by bisection: blocks hold from one to many publications.
+
+-- Index of the first entry that ends after an offset, by bisection: entries hold from one to many publications.
+local function first_after(history, after)
   local low, high = 0, call('LLEN', history)
   while low < high do
     local middle = math.floor((low + high) / 2)
-    local count, _, first = unpack_bytes('<I2xxI4d', call('LINDEX', history, middle), 9)
+    local count, _, first = entry_of(call('LINDEX', history, middle))
     if first + count - 1 > after then
       high = middle
     else
       low = middle + 1
     end
   end
-  repeat
-    local entries = call('LRANGE', history, low, low + 3)
-    for _, entry in ipairs(entries) do
-      local count, meta_version, first = unpack_bytes('<I2xxI4d', entry, 9)
-      blocks[#blocks + 1] = entry
-      found = found + math.min(count, first + count - 1 - after)
-      versions[meta_version] = true
-    end
-    low = low + 4
-  until found >= most or #entries < 4
+  return low
 end
-local answer = { stored, tostring(now), tostring(newest), 0 }
-for version in pairs(versions) do
-  if version > 0 then
-    answer[4] = answer[4] + 1
+
+-- The entries that hold `most` publications after an offset, and the versions of metadata that these have.
+local function entries_after(history, after, missed, most)
+  local found, versions, publications, known = {}, {}, 0, 0
+  local from, to = -missed, -1
+  if missed > FEW then
+    from = first_after(history, after)
+    to = from + 3
+  end
+  repeat
+    local entries = call('LRANGE', history, from, to)
+    for _, entry in ipairs(entries) do
+      local count, version, first = entry_of(entry)
+      if publications < most and first + count - 1 > after then
+        publications = publications + math.min(count, first + count - 1 - after)
+        found[#found + 1] = entry
+        size = size + #entry
+        if version > 0 and version ~= known then
+          known = version
+          versions[#versions + 1] = version
+        end
+      end
+    end
+    from, to = from + 4, to + 4
+  until missed <= FEW or publications >= most or #entries < 4
+  return found, versions
+end
+
+local function history_of(id, epoch, offset, most, also_old)
+  local stored = call('GETRANGE', prefix .. 'r:' .. id, '0', LAST_HEAD_BYTE)
+  if stored == '' then
+    return nil
+  end
+  local room = decode_head(stored)
+  local asked = epoch .. string.rep('\0', EPOCH_BYTES - #epoch)
+  local history, newest = prefix .. 'h:' .. id, room.offset
+  if room.epoch ~= asked then
+    history = prefix .. 'o:' .. id
+    local last = also_old == '1' and call('LINDEX', history, '-1')
+    if not last then
+      return nil
+    end
+    local count, _, first = entry_of(last)
+    if unpack_bytes('<c24', last, 41) ~= asked then
+      return nil
+    end
+    newest = first + count - 1
+  end
+  local after = tonumber(offset)
+  local missed = newest - after
+  if missed < 0 or after < 0 then
+    return nil
+  end
+  local entries, versions = {}, {}
+  if missed > 0 then
+    entries, versions = entries_after(history, after, missed, tonumber(most))
+  end
+  local answer = { stored, now_text, tostring(newest), #versions }
+  for _, version in ipairs(versions) do
+    local meta = call('HGET', prefix .. 'm:' .. id, version)
+    size = size + (meta and #meta or 0)
     answer[#answer + 1] = tostring(version)
-    answer[#answer + 1] = call('HGET', prefix .. 'm:' .. id, version)
+    answer[#answer + 1] = meta
+  end
+  for _, entry in ipairs(entries) do
+    answer[#answer + 1] = entry
+  end
+  return answer
+end
+
+local answers = {}
+for index = 1, #ARGV, 5 do
+  answers[#answers + 1] = attempt(history_of, unpack(ARGV, index, index + 4)) or false
+  if size >= MAX_ANSWER_BYTES then
+    break
   end
 end
-for _, block in ipairs(blocks) do
-  answer[#answer + 1] = block
-end
-return answer
+return answers

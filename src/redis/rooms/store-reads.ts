@@ -8,7 +8,7 @@ import type { Position, Rewind } from '../../protocol/client-messages.js';
 import type { HistoryPage, LastHeard, TelemetryBase } from '../../rooms/broadcast-adapter.js';
 import { historyLimits } from '../../rooms/memory/history-log.js';
 import type { Partition, Partitions } from '../connection/partitions.js';
-import { ReadPace } from './read-pace.js';
+import { HistoryReads } from './history-reads.js';
 import { callNode, type RedisNode } from './redis-node.js';
 import {
   decodeBase,
@@ -16,7 +16,6 @@ import {
   decodeState,
   isUnreadable,
   LAST_HEARD_BYTES,
-  readHistoryPage,
   readRewind,
   type StoredState,
 } from './wire.js';
@@ -30,7 +29,7 @@ const IDS_PER_SCAN = 1_000;
 
 /** Reads of rooms, their history and the list of devices, from the server of each partition. Histories are read at a pace that Redis can bear. */
 export class StoreReads {
-  private readonly pace = new ReadPace();
+  private readonly histories: HistoryReads;
 
   constructor(
     private readonly config: Pick<Config, 'rooms'>,
@@ -38,8 +37,11 @@ export class StoreReads {
     private readonly partitions: Partitions,
     private readonly nodeOf: (partition: Partition) => RedisNode | undefined,
   ) {
-    mirrorGauge(metrics.redisReadsWaiting, () => this.pace.waiting);
-    mirrorGauge(metrics.redisReadLimit, () => this.pace.limit);
+    this.histories = new HistoryReads(config, (partition, args) =>
+      this.call(partition, (redis) => redis.sluiceHistoryBuffer(partition.headKey, ...args)),
+    );
+    mirrorGauge(metrics.redisReadsWaiting, () => this.histories.waiting);
+    mirrorGauge(metrics.redisReadLimit, () => this.histories.limit);
   }
 
   /** The states of rooms of one partition; unknown rooms get an epoch. In the order of the ids; null for a state that cannot be decoded. */
@@ -117,19 +119,13 @@ export class StoreReads {
   }
 
   /** @param alsoOld the previous epoch as well */
-  async history(
+  history(
     deviceId: string,
     after: Position,
     maxPublications: number,
     alsoOld = false,
   ): Promise<HistoryPage | null> {
-    const partition = this.partitions.of(deviceId);
-    const args = [after.epoch, String(after.offset), String(maxPublications), alsoOld ? '1' : '0'];
-    const answer = await this.pace.run(`${deviceId} ${args.join(' ')}`, () =>
-      this.call(partition, (redis) => redis.sluiceHistoryBuffer(partition.headKey, deviceId, ...args)),
-    );
-    const limits = historyLimits(this.config.rooms);
-    return answer === null ? null : readHistoryPage(deviceId, answer, after, maxPublications, limits);
+    return this.histories.read(this.partitions.of(deviceId), deviceId, after, maxPublications, alsoOld);
   }
 
   /** Sets the offset before the first publication of each room within a range; rooms whose history cannot be read now are left out. */

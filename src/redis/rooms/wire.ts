@@ -340,7 +340,7 @@ function checkFormat(bytes: Buffer, at: number): void {
 }
 
 /**
- * Reads the answer of redis/lua/history.lua. The store trims in coarse steps; here the limits are applied exactly.
+ * Reads the answer of redis/lua/history.lua for one room. The store trims in coarse steps; here the limits are applied exactly.
  * @returns null when history cannot be continued after that offset
  */
 export function readHistoryPage(
