@@ -16,7 +16,7 @@ export const UNIT = Object.freeze({
   r_p: 4,
   r_f: 0.5,
   r_a: 8,
-  r_h: 30,
+  r_h: 15,
   m_0: 120 * 2 ** 20,
   m_c: 6.4 * 2 ** 10,
   m_s: 300,

@@ -5,16 +5,98 @@ import { background } from '../logging/walls.js';
 import type { HotCounters } from '../metrics/hot-counters.js';
 import type { BroadcastAdapter, HistoryPage, Publication } from './broadcast-adapter.js';
 import { LISTED_BYTES, type RoomTurns } from './room-turns.js';
-import type { Subscription } from './room.js';
+import type { Member, Room, Subscription } from './room.js';
 
 /** Reading, shaping and sending this many publications costs about as much as joining one room. */
 export const PUBLICATIONS_PER_ROOM = 8;
 /** Memory of a device that waits: its entry in the list, and its generation. */
 const WAITING_BYTES = 2 * LISTED_BYTES;
+const NOTHING: readonly Publication[] = [];
+
+/** First pages that are kept for one connection, and the bytes of their payloads: what is over that is read again. */
+const MAX_FIRST_PAGES = 16;
+const MAX_FIRST_PAGE_BYTES = 1_048_576;
+
+interface FirstPage {
+  readonly publications: readonly Publication[];
+  readonly generation: number;
+  readonly bytes: number;
+}
+
+/**
+ * The first pages of histories that were looked at to know whether a client can continue there: kept until it is their turn to be sent, so that
+ * they are read once. Few for each connection, since one that does not read may ask for many.
+ */
+export class FirstPages {
+  private readonly ofMember = new Map<Member, Map<Subscription, FirstPage>>();
+
+  /** Pages that are kept, over all connections. */
+  get size(): number {
+    let size = 0;
+    for (const pages of this.ofMember.values()) {
+      size += pages.size;
+    }
+    return size;
+  }
+
+  /** How many more may be kept for a connection. */
+  placesOf(member: Member): number {
+    const pages = this.ofMember.get(member);
+    if (pages === undefined) {
+      return MAX_FIRST_PAGES;
+    }
+    // What was restarted or left meanwhile is not sent by anybody.
+    for (const [subscription, { generation }] of pages) {
+      if (!subscription.current || subscription.generation !== generation) {
+        pages.delete(subscription);
+      }
+    }
+    return MAX_FIRST_PAGES - pages.size;
+  }
+
+  /** @param generation of the subscription when its page was asked for */
+  keep(subscription: Subscription, generation: number, publications: readonly Publication[]): void {
+    const { member } = subscription;
+    if (!subscription.current || subscription.generation !== generation || this.placesOf(member) <= 0) {
+      return;
+    }
+    const pages = this.ofMember.get(member) ?? new Map<Subscription, FirstPage>();
+    const bytes = publications.reduce((sum, { payload }) => sum + payload.length, 0);
+    const kept = [...pages.values()].reduce((sum, page) => sum + page.bytes, 0);
+    if (kept + bytes <= MAX_FIRST_PAGE_BYTES) {
+      pages.set(subscription, { publications, generation, bytes });
+      this.ofMember.set(member, pages);
+    }
+  }
+
+  /** Its page, which is no longer kept; empty where there is none, or where it is void: the subscription does not begin there any more. */
+  take(subscription: Subscription): readonly Publication[] {
+    const pages = this.ofMember.get(subscription.member);
+    const page = pages?.get(subscription);
+    if (pages === undefined || page === undefined) {
+      return NOTHING;
+    }
+    pages.delete(subscription);
+    if (pages.size === 0) {
+      this.ofMember.delete(subscription.member);
+    }
+    const { publications, generation } = page;
+    const { room, lastOffset } = subscription;
+    const first = publications[0];
+    const goesOn = first?.offset === lastOffset + 1 && first.epoch === room.epoch;
+    return goesOn && generation === subscription.generation ? publications : NOTHING;
+  }
+
+  /** The connection is closed. */
+  forget(member: Member): void {
+    this.ofMember.delete(member);
+  }
+}
 
 /** What reading history needs. */
 export interface HistoryContext {
   readonly adapter: Pick<BroadcastAdapter, 'history' | 'rewind'>;
+  readonly firstPages: FirstPages;
   readonly turns: RoomTurns;
   readonly hot: HotCounters;
   readonly maxPagePublications: number;
@@ -100,7 +182,9 @@ export class HistorySource implements PacedSource {
 /** The history of one subscription. It goes live in the step in which the last publication sent is the room's newest. */
 class DeviceHistory {
   done = false;
-  private page: readonly Publication[] = [];
+  /** Read already; shown when it is its turn. */
+  private first: readonly Publication[];
+  private page: readonly Publication[] = NOTHING;
   private at = 0;
   private reading = false;
   /** Shapes the publications; the options are compiled once for all of them. */
@@ -118,6 +202,7 @@ class DeviceHistory {
   ) {
     this.seen = subscription.lastOffset;
     this.epoch = subscription.room.epoch;
+    this.first = context.firstPages.take(subscription);
   }
 
   pull(): Buffer | null {
@@ -149,7 +234,7 @@ class DeviceHistory {
       } else if (this.done) {
         return null;
       } else if (this.seen < room.offset) {
-        const publication = this.page[this.at];
+        const publication = this.page[this.at] ?? this.newestIfNext(room);
         if (publication === undefined) {
           this.read();
           return null;
@@ -163,6 +248,13 @@ class DeviceHistory {
         replay.flush();
       }
     }
+  }
+
+  /** A last one that came since the page was read needs no other page. */
+  private newestIfNext({ telemetry }: Room): Publication | undefined {
+    return telemetry !== null && telemetry.offset === this.seen + 1 && telemetry.epoch === this.epoch
+      ? telemetry
+      : undefined;
   }
 
   release(): void {
@@ -204,11 +296,20 @@ class DeviceHistory {
 
   /** A page costs a share of the turn of the event loop, as rooms do: histories of a fleet are read over many turns. */
   private async readPage(): Promise<void> {
+    const { context, first } = this;
+    const most = first.length > 0 ? first.length : context.maxPagePublications;
+    const granted = await context.turns.next(Math.ceil(most / PUBLICATIONS_PER_ROOM));
+    if (first.length > 0) {
+      this.first = NOTHING;
+      this.take(first);
+      return;
+    }
+    this.take(await this.pageOf(Math.min(granted * PUBLICATIONS_PER_ROOM, context.maxPagePublications)));
+  }
+
+  private async pageOf(count: number): Promise<readonly Publication[]> {
     const { subscription, context, epoch } = this;
     const { deviceId } = subscription.room;
-    const most = Math.ceil(context.maxPagePublications / PUBLICATIONS_PER_ROOM);
-    const granted = await context.turns.next(most);
-    const count = Math.min(granted * PUBLICATIONS_PER_ROOM, context.maxPagePublications);
     const pageAfter = (offset: number): Promise<HistoryPage | null> =>
       context.adapter.history(deviceId, { epoch, offset }, count).catch(() => null);
     let page = this.isVoid() ? null : await pageAfter(this.seen);
@@ -217,13 +318,13 @@ class DeviceHistory {
       const [from] = await context.adapter.rewind([{ deviceId, epoch }], {}).catch(() => [null]);
       page = from === null || from === undefined || from <= this.seen ? null : await pageAfter(from);
     }
-    this.take(page);
+    return page?.publications ?? NOTHING;
   }
 
-  private take(page: HistoryPage | null): void {
+  private take(page: readonly Publication[]): void {
     this.reading = false;
     if (!this.isVoid()) {
-      this.page = page?.publications ?? [];
+      this.page = page;
       this.at = 0;
       const { room } = this.subscription;
       if (this.page.length === 0 && room.telemetry !== null && room.telemetry.offset > this.seen) {

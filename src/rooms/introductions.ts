@@ -4,8 +4,8 @@ import type { Metrics } from '../metrics/metrics.js';
 import type { MessageId, Position, Rewind } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
-import { type HistoryContext, HistorySource } from './history-source.js';
-import type { Member, Subscription } from './room.js';
+import { FirstPages, type HistoryContext, HistorySource, PUBLICATIONS_PER_ROOM } from './history-source.js';
+import type { Member, Room, Subscription } from './room.js';
 import { RoomTurns } from './room-turns.js';
 import { SnapshotSource, SubscribedSource } from './snapshot-source.js';
 
@@ -21,6 +21,8 @@ const NOWHERE: Rewound = new Map<never, number>();
 export class Introductions {
   /** Shared by all work on many rooms. */
   readonly turns = new RoomTurns();
+  private readonly firstPages = new FirstPages();
+  private readonly keepsHistory: boolean;
   private readonly historyContext: HistoryContext;
   private readonly resets = new Map<Member, Subscription[]>();
 
@@ -29,8 +31,12 @@ export class Introductions {
     private readonly config: Config,
     metrics: Metrics,
   ) {
+    const { historyMaxPublications, historyMaxAgeMs, historyMaxBytes } = config.rooms;
+    this.keepsHistory = historyMaxPublications > 0 && historyMaxAgeMs > 0 && historyMaxBytes > 0;
+    metrics.keeps('resume_pages', () => this.firstPages.size);
     this.historyContext = {
       adapter,
+      firstPages: this.firstPages,
       turns: this.turns,
       hot: metrics.hot,
       maxPagePublications: config.rooms.historyPageMaxPublications,
@@ -79,23 +85,36 @@ export class Introductions {
     return stood;
   }
 
-  /** Which of the rooms named in `since` can continue at the client's position. */
+  /**
+   * Which of the rooms named in `since` can continue at the client's position. Where only the newest publication was missed the room has it, and
+   * nothing is read. Mostly little was missed: what is read to know it is kept, and sent later, for as many rooms as a connection reads ahead.
+   */
   async recover(
+    member: Member,
     subscriptions: readonly Subscription[],
     since: ReadonlyMap<string, Position>,
-  ): Promise<ReadonlySet<string>> {
+  ): Promise<Set<string>> {
     const recovered = new Set<string>();
+    const { firstPages } = this;
+    const first = Math.min(PUBLICATIONS_PER_ROOM, this.config.rooms.historyPageMaxPublications);
+    let places = firstPages.placesOf(member);
     await Promise.all(
       subscriptions.map(async (subscription) => {
-        const { room, delivery } = subscription;
+        const { room, delivery, generation } = subscription;
         const after = since.get(room.deviceId);
         if (after === undefined || after.epoch !== room.epoch || after.offset > room.offset) {
           return;
         }
-        if (after.offset < room.offset && delivery.mode === 'every') {
-          const page = await this.adapter.history(room.deviceId, after, 1);
+        const readsHistory = delivery.mode === 'every' && !(this.keepsHistory && isBeforeNewest(room, after));
+        if (after.offset < room.offset && readsHistory) {
+          places -= 1;
+          const isKept = places >= 0;
+          const page = await this.adapter.history(room.deviceId, after, isKept ? first : 1);
           if (page === null || page.publications.length === 0 || after.epoch !== room.epoch) {
             return;
+          }
+          if (isKept) {
+            firstPages.keep(subscription, generation, page.publications);
           }
         }
         subscription.lastOffset = after.offset;
@@ -234,6 +253,7 @@ export class Introductions {
   /** The connection is closed. */
   forget(member: Member): void {
     this.resets.delete(member);
+    this.firstPages.forget(member);
   }
 
   private flushResets(): void {
@@ -270,6 +290,11 @@ function rewind(subscriptions: readonly Subscription[], rewound: Rewound): Subsc
         subscription.lastOffset = offset;
         return true;
       });
+}
+
+/** Whether the newest publication is the only one after a position. */
+function isBeforeNewest({ epoch, offset, telemetry }: Room, after: Position): boolean {
+  return after.offset === offset - 1 && telemetry?.offset === offset && telemetry.epoch === epoch;
 }
 
 function isNamed({ room }: Subscription, since: ReadonlyMap<string, Position> | undefined): boolean {

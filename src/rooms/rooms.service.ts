@@ -97,7 +97,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
     }
     const stood = this.introductions.prepareRestart(subscriptions, delivery, request);
     const recovered =
-      since === undefined ? undefined : await this.introductions.recover(subscriptions, since);
+      since === undefined ? undefined : await this.introductions.recover(member, subscriptions, since);
     const rewound =
       rewind === undefined
         ? undefined
