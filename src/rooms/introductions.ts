@@ -124,6 +124,19 @@ export class Introductions {
     return recovered;
   }
 
+  /** Takes those out of `recovered` whose room changed its epoch while others were looked at: they get a snapshot. */
+  dropReset(
+    recovered: Set<string>,
+    subscriptions: readonly Subscription[],
+    since: ReadonlyMap<string, Position>,
+  ): void {
+    for (const { room } of subscriptions) {
+      if (since.get(room.deviceId)?.epoch !== room.epoch) {
+        recovered.delete(room.deviceId);
+      }
+    }
+  }
+
   /** Where these can be rewound to, which is not known of rooms whose history cannot be read now. */
   async rewind(
     subscriptions: readonly Subscription[],

@@ -237,6 +237,47 @@ describe('a resume', () => {
     expect(m.messages('subscribed').map(({ rooms }) => (rooms as unknown[]).length)).toEqual([1, 0]);
   });
 
+  // Defect: a room whose epoch changed while the histories of others were still looked at was answered with "recovered", at a position of the
+  // old epoch under the new one's name. Whether rooms still are in the epoch they continue in is looked at when all of them are known.
+  it('is refused for a room whose epoch changes while others are looked at, which gets the snapshot of the new one', async () => {
+    const world = histories();
+    world.publishAll(['d1', 'd2'], 6);
+    await world.know(['d1', 'd2']);
+    const m = world.member();
+    const { adapter } = world;
+    const { history } = adapter;
+    let release: () => void = () => undefined;
+    adapter.history = async (deviceId, after, most) => {
+      const page = await history(deviceId, after, most);
+      if (deviceId === 'd2') {
+        await new Promise<void>((resolve) => (release = resolve));
+      }
+      return page;
+    };
+    const resuming = world.resume(m, ['d1', 'd2'], 2);
+    await world.settle();
+    const telemetry = { deviceId: 'd1', epoch: 'next', offset: 9, serverTs: 1, meta: null };
+    const newest = { ...telemetry, payload: Buffer.from('9') };
+    world.rooms.onReset({
+      ...{ deviceId: 'd1', epoch: 'next', offset: 9 },
+      ...{ telemetry: newest, status: null, meta: null },
+    });
+    release();
+    await resuming;
+    await world.settle();
+    expect(m.messages('subscribed')[0]).toMatchObject({
+      rooms: [
+        { deviceId: 'd1', epoch: 'next', offset: 9, recovered: false },
+        { deviceId: 'd2', recovered: true },
+      ],
+    });
+    expect(m.messages('snapshot')[0]).toMatchObject({
+      devices: [{ telemetry: { deviceId: 'd1', offset: 9 } }],
+    });
+    expect(offsetsOf(m, 'd1')).toEqual([]);
+    expect(offsetsOf(m, 'd2')).toEqual([3, 4, 5, 6]);
+  });
+
   it('does not send a page of the old epoch to a client that reads after the epoch has changed', async () => {
     const world = histories();
     world.publishAll(['d1'], 6);

@@ -106,6 +106,9 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
             rewind,
             stood,
           );
+    if (since !== undefined && recovered !== undefined) {
+      this.introductions.dropReset(recovered, subscriptions, since);
+    }
     if (rewound !== undefined) {
       request.onRewound?.(publicationsOf(rewound));
     }
