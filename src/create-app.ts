@@ -77,7 +77,6 @@ export async function createApp(config: Config, options: CreateAppOptions = {}):
       abortOnError: false,
       // No handler reads a request body.
       bodyParser: false,
-      forceCloseConnections: true,
     });
   } catch (error) {
     await development?.stop();

@@ -70,6 +70,7 @@ export class SluiceWsAdapter extends WsAdapter {
     this.admission.drain();
     await this.closer.closeAll();
     await new Promise((resolve) => server.close(resolve));
+    this.door.close();
   }
 
   override async dispose(): Promise<void> {

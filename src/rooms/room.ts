@@ -227,27 +227,26 @@ export class Audience {
   }
 }
 
+/** Bits of a subscription's flags. A field for each would be 24 bytes more on each of hundreds of thousands of subscriptions. */
+const INTRODUCED = 1;
+const RESUMES = 2;
+const EXPLICIT = 4;
+const WAITING = 8;
+
 /** One connection in one room. */
 export class Subscription implements Recipient {
   readonly outbound: Outbound;
   /** Offset of the last publication sent (or queued in order); `skipped` of the next one is computed from it. */
   lastOffset = 0;
-  /** The first snapshot was sent, so that changes of status and metadata make sense to the client. */
-  introduced = false;
   /** Incremented when its queued publications become void: it left, was restarted, or its epoch changed. */
   generation = 0;
-  /** It goes live at the end of what history brings: a snapshot that was asked for otherwise passes over it. */
-  resumes = false;
-  /** Requested by id, not (only) by a pattern. */
-  explicit = false;
-  /** In mode `latest`: it has an entry in the telemetry lane. */
-  waiting = false;
   /** The feed that serves it; null until its snapshot or resume is complete. */
   feed: Feed | null = null;
   /** Index in the list of its delivery group; -1 when in none. */
   index = -1;
   /** Index in the room's audience; -1 before it joined and after it left. */
   seat = -1;
+  private flags = 0;
 
   constructor(
     readonly member: Member,
@@ -255,6 +254,46 @@ export class Subscription implements Recipient {
     public delivery: DeliveryOptions = DEFAULT_DELIVERY,
   ) {
     this.outbound = member.outbound;
+  }
+
+  /** The first snapshot was sent, so that changes of status and metadata make sense to the client. */
+  get introduced(): boolean {
+    return (this.flags & INTRODUCED) !== 0;
+  }
+
+  set introduced(is: boolean) {
+    this.set(INTRODUCED, is);
+  }
+
+  /** It goes live at the end of what history brings: a snapshot that was asked for otherwise passes over it. */
+  get resumes(): boolean {
+    return (this.flags & RESUMES) !== 0;
+  }
+
+  set resumes(is: boolean) {
+    this.set(RESUMES, is);
+  }
+
+  /** Requested by id, not (only) by a pattern. */
+  get explicit(): boolean {
+    return (this.flags & EXPLICIT) !== 0;
+  }
+
+  set explicit(is: boolean) {
+    this.set(EXPLICIT, is);
+  }
+
+  /** In mode `latest`: it has an entry in the telemetry lane. */
+  get waiting(): boolean {
+    return (this.flags & WAITING) !== 0;
+  }
+
+  set waiting(is: boolean) {
+    this.set(WAITING, is);
+  }
+
+  private set(flag: number, is: boolean): void {
+    this.flags = is ? this.flags | flag : this.flags & ~flag;
   }
 
   /** Whether this is still the member's subscription of the room. */
@@ -319,7 +358,7 @@ export class MemberRooms {
       this.few = [];
     }
     if (this.many === null) {
-      this.few.push(subscription);
+      this.few = this.few.concat(subscription); // allocates what it needs, where push leaves room for more on every idle connection
     } else {
       this.many.set(subscription.room.deviceId, subscription);
     }

@@ -38,6 +38,24 @@ describe('the door', () => {
     expect(app.door.size).toBe(0);
   });
 
+  // Defect: Nest tracked every socket for this, with a closure and a listener on each idle WebSocket connection.
+  it('ends silent sockets, half requests and those in line when the server is closed, which waits for them', async () => {
+    app = await GatewayApp.start({ WS_MAX_CONNECTIONS_PER_SECOND: '1', WS_ADMISSION_WAIT_MS: '60000' });
+    const client = await connect(app.url);
+    const ended = [
+      await visitor(''),
+      await visitor(HALF),
+      await visitor(GET),
+      own(await rawSocket(app.port, `/ws?token=${await signToken()}`)),
+    ].map(answers);
+    await until(() => app.admission.waiting === 1 && app.door.size === 3);
+    await app.stop();
+    const [silent, half, , inLine] = await Promise.all(ended);
+    expect([silent, half, inLine]).toEqual(['', '', expect.stringMatching(/^HTTP\/1\.1 503 /)]);
+    expect((await client.closed).code).toBe(1012);
+    await until(() => app.door.size === 0);
+  });
+
   it('does not time those that wait in line, nor WebSocket connections', async () => {
     app = await GatewayApp.start(
       { WS_MAX_CONNECTIONS_PER_SECOND: '1', WS_ADMISSION_WAIT_MS: '60000' },

@@ -65,6 +65,9 @@ export class Door {
   private readonly byAddress = new Map<string, number>();
   /** Visitors that have sent something, the longest inactive first. */
   private readonly unfinished = new Set<Socket>();
+  /** Those whose upgrade request was handled: in line, or their token is being checked. */
+  private readonly upgrading = new Set<Socket>();
+  private closed = false;
   /** One listener for all sockets. */
   private readonly onClose: (this: Socket) => void;
 
@@ -73,10 +76,13 @@ export class Door {
     private readonly addresses: ClientAddress,
     private readonly metrics: Metrics,
   ) {
-    const leave = (socket: Socket): void => this.leave(socket);
+    const ended = (socket: Socket): void => {
+      this.leave(socket);
+      this.upgrading.delete(socket);
+    };
     this.onClose = function (this: Socket): void {
       try {
-        leave(this);
+        ended(this);
       } catch (error) {
         contain('upgrade', error);
       }
@@ -124,15 +130,37 @@ export class Door {
     return (this.visitors.get(socket)?.unanswered ?? 0) > 0;
   }
 
-  /** The connection has ended, or becomes a WebSocket connection. */
-  leave(socket: Socket): void {
+  /** Its upgrade request is handled now. */
+  upgrades(socket: Socket): void {
+    if (this.visitors.has(socket)) {
+      this.leave(socket);
+      this.upgrading.add(socket);
+    }
+  }
+
+  /** It is a WebSocket connection. */
+  upgraded(socket: Socket): void {
+    this.upgrading.delete(socket);
+    socket.removeListener('close', this.onClose);
+  }
+
+  /** Ends all that are no WebSocket connections, now and from now on: a server that is closed waits for them. */
+  close(): void {
+    this.closed = true;
+    for (const sockets of [this.visitors.keys(), this.upgrading]) {
+      for (const socket of sockets) {
+        socket.destroy();
+      }
+    }
+  }
+
+  private leave(socket: Socket): void {
     const visitor = this.visitors.get(socket);
     if (visitor === undefined) {
       return;
     }
     this.visitors.delete(socket);
     this.unfinished.delete(socket);
-    socket.removeListener('close', this.onClose);
     if (visitor.address !== undefined) {
       const left = (this.byAddress.get(visitor.address) ?? 1) - 1;
       if (left > 0) {
@@ -144,6 +172,10 @@ export class Door {
   }
 
   private enter(socket: Socket): void {
+    if (this.closed) {
+      socket.destroy();
+      return;
+    }
     const address = this.addresses.ofPeer(socket);
     if (address !== undefined) {
       const others = this.byAddress.get(address) ?? 0;

@@ -131,7 +131,7 @@ export class UpgradeHandler {
   readonly handle = (request: IncomingMessage, socket: Socket, head: Buffer): void => {
     try {
       const isAnswering = this.door.isAnswering(socket);
-      this.door.leave(socket);
+      this.door.upgrades(socket);
       if (isAnswering) {
         // Its 101 would come before the pending response, or the response within the WebSocket stream.
         this.metrics.connections.inc({ outcome: 'refused_request' });
@@ -265,6 +265,7 @@ export class UpgradeHandler {
     try {
       this.server.handleUpgrade(request, socket, head, (socketOfWs) => {
         upgraded = true;
+        this.door.upgraded(socket);
         const connection = socketOfWs as Connection;
         connection.attach(this.lifecycle, address, autoSubscribe);
         this.departures.watch(socket);
