@@ -46,9 +46,8 @@ describe(AckWindow.name, () => {
 
   it('refuses more messages than there are packet ids', () => {
     const window = new AckWindow();
-    for (let i = 1; i <= 65_535; i++) {
-      expect(window.receive(i, 0)).toBeGreaterThanOrEqual(0);
-    }
+    const ids = Array.from({ length: 65_535 }, (_, index) => index + 1);
+    expect(ids.filter((id) => window.receive(id, 0) < 0)).toEqual([]);
     expect(window.receive(1, 0)).toBe(-1);
   });
 });

@@ -41,8 +41,11 @@ describe('three instances with MQTT_INGEST=leased', () => {
   );
   fault('lose nothing in a rolling restart, and spread who comes back', rollingRestart);
   fault('carry a crowd that comes back at once', (title) => reconnectStorm(title));
-  fault('serve on when Redis stops and comes back empty', (title) => redisAway(title, STOPPED));
-  fault('serve on when Redis freezes and thaws', (title) => redisAway(title, FROZEN));
+  // Their short form is test/devices/redis-away.spec.ts.
+  if (FULL) {
+    fault('serve on when Redis stops and comes back empty', (title) => redisAway(title, STOPPED));
+    fault('serve on when Redis freezes and thaws', (title) => redisAway(title, FROZEN));
+  }
   fault('stay consistent on a machine that halts one process after the other', (title) =>
     haltingMachine(title),
   );
@@ -70,12 +73,15 @@ if (FULL) {
   });
 }
 
-describe('three instances with MQTT_INGEST=shared', () => {
-  fault('deliver everything once', (title) => noFault(title, { ingest: 'shared' }, true));
-  fault('lose nothing that the broker keeps when one is killed, and then another', (title) =>
-    killedInstances(title, { ingest: 'shared' }),
-  );
-});
+// Their short form is test/devices/shared.spec.ts.
+if (FULL) {
+  describe('three instances with MQTT_INGEST=shared', () => {
+    fault('deliver everything once', (title) => noFault(title, { ingest: 'shared' }, true));
+    fault('lose nothing that the broker keeps when one is killed, and then another', (title) =>
+      killedInstances(title, { ingest: 'shared' }),
+    );
+  });
+}
 
 describe('three instances on a Redis that fails over', () => {
   fault('lose nothing when a master of a Redis Cluster is killed', (title) => redisFailover(title, cluster));
@@ -84,11 +90,14 @@ describe('three instances on a Redis that fails over', () => {
 
 describe('one instance with rooms in memory', () => {
   const alone = { instances: 1, redis: 'none' } as const;
-  fault('delivers everything once and in order, also in bursts', (title) => noFault(title, alone));
   fault('carries a crowd that comes back at once', (title) => reconnectStorm(title, alone));
-  fault('loses nothing that the broker acknowledged before it was killed', (title) =>
-    brokerKilled(title, alone),
-  );
+  // Their short form is the witness of test/hostile, which has this instance under attack, and test/devices/broker-loss.spec.ts.
+  if (FULL) {
+    fault('delivers everything once and in order, also in bursts', (title) => noFault(title, alone));
+    fault('loses nothing that the broker acknowledged before it was killed', (title) =>
+      brokerKilled(title, alone),
+    );
+  }
 });
 
 /** In full length alone: what is of fields in `npm test` is test/devices/fields.spec.ts and sparkplug.spec.ts. */

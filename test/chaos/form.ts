@@ -1,6 +1,6 @@
 /**
  * The two forms of every chaos test. `npm run test:chaos` sets CHAOS=full: the numbers of docs/operations.md. Without it a
- * shortened form of the same tests runs, with the same conditions.
+ * shortened form of those runs that no other spec of `npm test` has, with the same conditions.
  */
 export const FULL = process.env['CHAOS'] === 'full';
 
@@ -37,7 +37,7 @@ export const SIZE = {
   devices: form(50, 20),
   devicesPerDashboard: form(5, 3),
   /** Publications a second of all devices. */
-  perSecond: form(500, 120),
+  perSecond: form(500, 80),
   /** Load before a fault and after it, in ms. */
   beforeMs: form(10_000, 1_500),
   afterMs: form(10_000, 2_500),
