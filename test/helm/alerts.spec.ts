@@ -17,6 +17,8 @@ function cliCommands(): { program: string[] } {
 }
 
 const run = promisify(execFile);
+/** It runs for seconds and needs little memory: a collector that comes seldom takes a fifth less of the CPU. */
+const env = { ...process.env, GOGC: '400' };
 const tests = `${root}test/helm/alerts`;
 
 interface RecordingRule {
@@ -59,7 +61,7 @@ describe('the alerts', () => {
 
   it('fire, stay silent and resolve as their unit tests say', async () => {
     const files = (await readdir(tests)).filter((name) => name.endsWith('.test.yaml'));
-    const { stdout } = await run('promtool', ['test', 'rules', ...files], { cwd: tests });
+    const { stdout } = await run('promtool', ['test', 'rules', ...files], { cwd: tests, env });
     expect(stdout.match(/SUCCESS/g)).toHaveLength(files.length);
     expect(stdout).not.toContain('FAILED');
   }, 120_000);
