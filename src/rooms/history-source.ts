@@ -15,7 +15,7 @@ const NOTHING: readonly Publication[] = [];
 
 /** First pages that are kept for one connection, and the bytes of their payloads: what is over that is read again. */
 const MAX_FIRST_PAGES = 16;
-const MAX_FIRST_PAGE_BYTES = 1_048_576;
+const MAX_FIRST_PAGES_BYTES = 1_048_576;
 
 interface FirstPage {
   readonly publications: readonly Publication[];
@@ -54,6 +54,12 @@ export class FirstPages {
     return MAX_FIRST_PAGES - pages.size;
   }
 
+  /** How many publications the first page of a room may have: fewer where they are as large as the newest. */
+  publicationsOf({ telemetry }: Room): number {
+    const most = (MAX_FIRST_PAGES_BYTES / MAX_FIRST_PAGES / Math.max(1, telemetry?.payload.length ?? 0)) | 0;
+    return Math.min(Math.max(1, most), PUBLICATIONS_PER_ROOM);
+  }
+
   /** @param generation of the subscription when its page was asked for */
   keep(subscription: Subscription, generation: number, publications: readonly Publication[]): void {
     const { member } = subscription;
@@ -63,7 +69,7 @@ export class FirstPages {
     const pages = this.ofMember.get(member) ?? new Map<Subscription, FirstPage>();
     const bytes = publications.reduce((sum, { payload }) => sum + payload.length, 0);
     const kept = [...pages.values()].reduce((sum, page) => sum + page.bytes, 0);
-    if (kept + bytes <= MAX_FIRST_PAGE_BYTES) {
+    if (kept + bytes <= MAX_FIRST_PAGES_BYTES) {
       pages.set(subscription, { publications, generation, bytes });
       this.ofMember.set(member, pages);
     }

@@ -4,7 +4,7 @@ import type { Metrics } from '../metrics/metrics.js';
 import type { MessageId, Position, Rewind } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
-import { FirstPages, type HistoryContext, HistorySource, PUBLICATIONS_PER_ROOM } from './history-source.js';
+import { FirstPages, type HistoryContext, HistorySource } from './history-source.js';
 import type { Member, Room, Subscription } from './room.js';
 import { RoomTurns } from './room-turns.js';
 import { SnapshotSource, SubscribedSource } from './snapshot-source.js';
@@ -96,7 +96,6 @@ export class Introductions {
   ): Promise<Set<string>> {
     const recovered = new Set<string>();
     const { firstPages } = this;
-    const first = Math.min(PUBLICATIONS_PER_ROOM, this.config.rooms.historyPageMaxPublications);
     let places = firstPages.placesOf(member);
     await Promise.all(
       subscriptions.map(async (subscription) => {
@@ -109,7 +108,11 @@ export class Introductions {
         if (after.offset < room.offset && readsHistory) {
           places -= 1;
           const isKept = places >= 0;
-          const page = await this.adapter.history(room.deviceId, after, isKept ? first : 1);
+          const page = await this.adapter.history(
+            room.deviceId,
+            after,
+            isKept ? firstPages.publicationsOf(room) : 1,
+          );
           if (page === null || page.publications.length === 0 || after.epoch !== room.epoch) {
             return;
           }

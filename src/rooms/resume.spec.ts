@@ -194,12 +194,25 @@ describe('a resume', () => {
     const world = histories();
     const ids = named(10);
     world.publishAll(ids, 5, 'x'.repeat(50 * KIB)); // four of them missed: 200 KiB a page
+    world.publishAll(ids, 1, 'small');
     await world.know(ids);
     const m = world.member();
     await world.resume(m, ids, 1);
     await world.settle();
-    ids.forEach((id) => expect(offsetsOf(m, id)).toEqual([2, 3, 4, 5]));
+    ids.forEach((id) => expect(offsetsOf(m, id)).toEqual([2, 3, 4, 5, 6]));
     expect(world.reads.slice(10).map(({ deviceId }) => deviceId)).toEqual(ids.slice(5));
+  });
+
+  it('looks at fewer publications where they are large', async () => {
+    const world = histories();
+    world.publishAll(['d1'], 5, 'x'.repeat(20 * KIB));
+    world.publishAll(['d2'], 5, 'x'.repeat(63 * KIB));
+    await world.know(['d1', 'd2']);
+    const m = world.member();
+    await world.resume(m, ['d1', 'd2'], 2);
+    await world.settle();
+    expect(world.reads.slice(0, 2).map(({ most }) => most)).toEqual([3, 1]);
+    ['d1', 'd2'].forEach((id) => expect(offsetsOf(m, id)).toEqual([3, 4, 5]));
   });
 
   it('sends what the last of two subscribes asks for where the first was still under way', async () => {

@@ -103,10 +103,11 @@ describe('a resume from a Redis', () => {
   });
 
   it('ends an answer with some 256 KiB, and asks again for the rooms that were not in it', async () => {
-    const { ids, resume, called } = await setUp(8, 4, 'x'.repeat(63 * KIB));
-    const m = await resume(ids, 2);
-    ids.forEach((id) => expect(offsetsOf(m, id)).toEqual([3, 4]));
-    expect((await called()).map((rooms) => rooms.length)).toEqual([8, 5, 2]);
+    const { ids, resume, called } = await setUp(8, 6, 'x'.repeat(30 * KIB));
+    const m = await resume(ids, 3);
+    ids.forEach((id) => expect(offsetsOf(m, id)).toEqual([4, 5, 6]));
+    // 60 KiB each: the newest one is known.
+    expect((await called()).map((rooms) => rooms.length)).toEqual([8, 3]);
   });
 
   it('goes on for the other rooms where one cannot be read', async () => {

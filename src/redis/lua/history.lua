@@ -4,7 +4,7 @@
 -- the number of metadata versions, each version and its bytes, then blocks, the first of which holds the publication after the offset.
 -- The answer ends early, after the room with which it has MAX_ANSWER_BYTES: the rooms after that are to be asked for again.
 local MAX_ANSWER_BYTES = 262144
--- Where no more publications than that were missed, they are in as many entries at the end: each holds at least one.
+-- Where no more publications than that were missed, they are in at most as many entries at the end: each holds at least one.
 local FEW = 8
 local now_text = tostring(now)
 local size = 0
@@ -32,12 +32,15 @@ end
 -- The entries that hold `most` publications after an offset, and the versions of metadata that these have.
 local function entries_after(history, after, missed, most)
   local found, versions, publications, known = {}, {}, 0, 0
-  local from, to = -missed, -1
+  local from, to, step = -missed, nil, math.min(most, 4)
   if missed > FEW then
     from = first_after(history, after)
-    to = from + 3
   end
   repeat
+    to = from + step - 1
+    if from < 0 and to > -1 then
+      to = -1
+    end
     local entries = call('LRANGE', history, from, to)
     for _, entry in ipairs(entries) do
       local count, version, first = entry_of(entry)
@@ -51,8 +54,8 @@ local function entries_after(history, after, missed, most)
         end
       end
     end
-    from, to = from + 4, to + 4
-  until missed <= FEW or publications >= most or #entries < 4
+    from = to + 1
+  until publications >= most or to == -1 or (to >= 0 and #entries < step)
   return found, versions
 end
 
