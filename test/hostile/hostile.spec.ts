@@ -2,7 +2,7 @@ import type { Mode } from './arena.js';
 import { search, type SearchReport, summary } from './search.js';
 
 /**
- * The search that goes on: hostile clients and devices against the built product, for 60 s in all in `npm test`, and for as long as
+ * The search that goes on: hostile clients and devices against the built product, for 40 s in all in `npm test`, and for as long as
  * one likes by `npm run test:hostile -- --minutes N [--seed S] [--path P] [--mode memory|redis|redis2|layouts]`.
  *
  * What it holds the product to: no process ends, no error is logged, a witness hears every publication of its devices once and in
@@ -16,8 +16,8 @@ const MODES =
   process.env['HOSTILE_MODE']?.split(',') ?? (LONG ? ['memory', 'redis2', 'layouts'] : ['memory', 'layouts']);
 const SEED = Number(process.env['HOSTILE_SEED'] ?? Math.floor(Math.random() * 1e9));
 const PATH = process.env['HOSTILE_PATH'];
-/** Attacks of one mode; with the start and the return about 30 s in the short form. */
-const DURATION_MS = LONG ? (MINUTES * 60_000) / MODES.length : 15_000;
+/** Attacks of one mode; with the start and the return about 20 s in the short form. */
+const DURATION_MS = LONG ? (MINUTES * 60_000) / MODES.length : 10_000;
 const SHRINK_MS = Number(process.env['HOSTILE_SHRINK_S'] ?? (LONG ? 120 : 30)) * 1_000;
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);

@@ -30,7 +30,8 @@ export async function helm(args: readonly string[], env: NodeJS.ProcessEnv = {})
     execFile(
       command,
       args,
-      { env: { ...process.env, ...env }, maxBuffer: 64 * 1024 * 1024 },
+      // It runs for a tenth of a second: its collector took a fifth of that.
+      { env: { ...process.env, GOGC: '400', ...env }, maxBuffer: 64 * 1024 * 1024 },
       (error, stdout, stderr) => {
         const status = error === null ? 0 : typeof error.code === 'number' ? error.code : 1;
         resolve({ status, stdout, stderr });

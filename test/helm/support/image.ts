@@ -10,8 +10,8 @@ const { withLock } = (await import(`${root}scripts/setup/setup-lock.js`)) as {
 const STORAGE = join(cacheFolder, 'storage');
 const npmrc = join(cacheFolder, `npmrc-${process.pid}`);
 const TAG = 'sluice:test';
-/** About the layers of three builds; older ones are thrown away. */
-const MAX_IMAGES = 80;
+/** The base and a few builds; older ones are thrown away. */
+const MAX_IMAGES = 4;
 
 export interface ImageConfig {
   User: string;
@@ -69,8 +69,8 @@ async function bud(): Promise<string> {
     'host',
     '--format',
     'docker',
-    // Kept layers save most of the next build, and cost half of this one: a machine that is thrown away keeps none.
-    `--layers=${process.env['CI'] === undefined}`,
+    // To keep the layer of each step costs as much as the step, and any change of a source asks for most of them anew.
+    '--layers=false',
     // Its default of 1 024 is too few for what npm opens at once.
     '--ulimit',
     'nofile=16384:16384',
