@@ -136,6 +136,7 @@ export function deliveryMetrics({ measured, end }, name = 'all') {
     cpuPercent: cpu / seconds / 10_000,
     generatorPercent: measured.generatorMicros / seconds / 10_000,
     rssMib: sum(measured.rssKib) / 1024,
+    calmPercent: 100 * measured.calmShare,
     ...lossAndLatency(measured, end, name),
   };
 }

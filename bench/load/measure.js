@@ -1,6 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { cpuMicros, rssKib } from './process-usage.js';
+import { cpuMicros, rssKib, stolenTicks } from './process-usage.js';
+
+/** One publication, where latency is measured. */
+const SLICE_MS = 100;
 
 /**
  * What happens in a stretch of time: the servers' CPU, the deliveries and their latency, read in the same place at the
@@ -12,22 +15,19 @@ import { cpuMicros, rssKib } from './process-usage.js';
  * @param {number} options.sampleEvery one latency sample per so many deliveries
  * @param {Map<string, import('./dashboard-group.js').DashboardGroup>} options.groups
  * @param {import('./flood.js').Flood} [options.flood]
- * @param {boolean} [options.isPooled] latency of all such stretches so far together: a short one has too few publications for a p99
+ * @param {boolean} [options.isPooled] latency of all such stretches so far together: a short one has too few publications for a p99. What comes while, or just
+ *   after, the machine gave CPU time to others is left out: a hundredth of all is what they did, and nothing of the server
  */
 export async function measure({ pids, ms, sampleEvery, groups, flood, isPooled = false }) {
   for (const { sink } of groups.values()) {
     sink.startSampling(sampleEvery);
   }
   const before = read(pids, groups, flood);
-  await pause(ms);
+  const calmShare = isPooled ? await poolCalm(ms, [...groups.values()]) : await pause(ms, 1);
   const after = read(pids, groups, flood);
-  for (const { sink } of groups.values()) {
-    if (isPooled) {
-      sink.pooledLatency.add(sink.latency);
-    }
-  }
   return {
     ms: after.at - before.at,
+    calmShare,
     cpuMicros: after.cpu.map((cpu, index) => cpu - before.cpu[index]),
     generatorMicros: after.generator - before.generator,
     rssKib: pids.map(rssKib),
@@ -45,6 +45,31 @@ export async function measure({ pids, ms, sampleEvery, groups, flood, isPooled =
       ]),
     ),
   };
+}
+
+/** @returns {Promise<number>} share of the time that counts */
+async function poolCalm(ms, groups) {
+  const until = performance.now() + ms;
+  let stolen = stolenTicks();
+  let wasCalm = true;
+  let slices = 0;
+  let counted = 0;
+  while (performance.now() < until) {
+    await pause(Math.min(SLICE_MS, until - performance.now()));
+    const stolenNow = stolenTicks();
+    const isCalm = stolenNow === stolen;
+    slices += 1;
+    for (const { sink } of groups) {
+      if (isCalm && wasCalm) {
+        sink.pooledLatency.add(sink.latency);
+      }
+      sink.latency.reset();
+    }
+    counted += isCalm && wasCalm ? 1 : 0;
+    stolen = stolenNow;
+    wasCalm = isCalm;
+  }
+  return counted / slices;
 }
 
 function read(pids, groups, flood) {

@@ -23,6 +23,7 @@ export const metrics = {
   p99Ms: { heading: 'p99 ms', digits: 2, lowerIsBetter: true },
   p999Ms: { heading: 'p99.9 ms', digits: 2, lowerIsBetter: true },
   p99Growth: { heading: 'p99, times that before', digits: 2, lowerIsBetter: true },
+  calmPercent: { heading: 'counted %', digits: 0 },
   cpuPercent: { heading: 'CPU %', digits: 0, lowerIsBetter: true },
   rssMib: { heading: 'RSS MiB', digits: 0, lowerIsBetter: true },
   rssGrowthMib: { heading: 'RSS growth MiB', digits: 1, lowerIsBetter: true },
