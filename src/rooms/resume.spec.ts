@@ -291,26 +291,41 @@ describe('a resume', () => {
     expect(offsetsOf(m, 'd2')).toEqual([3, 4, 5, 6]);
   });
 
-  it('does not send a page of the old epoch to a client that reads after the epoch has changed', async () => {
-    const world = histories();
-    world.publishAll(['d1'], 6);
-    await world.know(['d1']);
-    const m = world.member();
-    m.socket.room = 0;
-    await world.resume(m, ['d1'], 2);
-    await world.settle();
-    const newest = {
-      ...{ deviceId: 'd1', epoch: 'next', offset: 1, serverTs: 1, meta: null },
-      payload: Buffer.from('1'),
-    };
-    const state = { telemetry: newest, status: null, meta: null };
-    world.rooms.onReset({ deviceId: 'd1', epoch: 'next', offset: 1, ...state });
-    m.socket.read();
-    await world.settle();
-    expect(m.messages('telemetry').filter(({ epoch }) => epoch !== 'next')).toEqual([]);
-    const next = { ...newest, offset: 2 };
-    world.rooms.onPublication(next, performance.now(), { found: null, newest: () => next });
-    await world.settle();
-    expect(offsetsOf(m, 'd1')).toEqual([2]);
-  });
+  it.each([
+    ['after its snapshot', false, [10]],
+    ['before its snapshot', true, [9, 10]],
+  ])(
+    'does not send a page of the old epoch to a client that reads after the epoch has changed, %s',
+    async (_, isBlocked, expected) => {
+      const world = histories();
+      world.publishAll(['d1'], 6);
+      await world.know(['d1']);
+      const m = world.member();
+      await world.rooms.subscribe(m, { deviceIds: ['other'], denied: [], delivery: EVERY });
+      await world.settle();
+      m.socket.room = 0;
+      if (isBlocked) {
+        world.publish('other', 'fills the socket');
+        await world.settle();
+      }
+      await world.resume(m, ['d1'], 2);
+      await world.settle();
+      const newest = {
+        ...{ deviceId: 'd1', epoch: 'next', offset: 9, serverTs: 1, meta: null },
+        payload: Buffer.from('9'),
+      };
+      const state = { telemetry: newest, status: null, meta: null };
+      world.rooms.onReset({ deviceId: 'd1', epoch: 'next', offset: 9, ...state });
+      m.socket.read();
+      await world.settle();
+      const next = { ...newest, offset: 10 };
+      world.rooms.onPublication(next, performance.now(), { found: null, newest: () => next });
+      await world.settle();
+      const sent = m.messages('telemetry').filter(({ deviceId }) => deviceId === 'd1');
+      expect(sent.map(({ epoch, offset }) => [epoch, offset])).toEqual(
+        expected.map((offset) => ['next', offset]),
+      );
+      expect(await world.kept()).toBe(0);
+    },
+  );
 });
