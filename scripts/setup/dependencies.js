@@ -37,6 +37,10 @@ function npmCi(...more) {
  * @returns {Promise<boolean>} false where that is not possible: at a registry with other addresses, or where node_modules is a mount
  */
 async function installWithAddresses() {
+  const registry = await registryAddress();
+  if (registry === undefined) {
+    return false;
+  }
   const folder = mkdtempSync(join(root, '.install-'));
   const remove = () => rmSync(folder, { recursive: true, force: true });
   process.once('exit', remove);
@@ -45,7 +49,7 @@ async function installWithAddresses() {
       copyFileSync(join(root, name), join(folder, name));
     }
     const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
-    writeFileSync(join(folder, 'package-lock.json'), JSON.stringify(withAddresses(lock)));
+    writeFileSync(join(folder, 'package-lock.json'), JSON.stringify(withAddresses(lock, registry)));
     const { code } = await runCommand(...npmCi('--prefix', folder), { quiet: true });
     if (code >= 128) {
       process.exit(code); // ended by a signal, as this process is to be
@@ -64,13 +68,24 @@ async function installWithAddresses() {
   }
 }
 
-/** The address of npm's own registry, which npm replaces by that of the registry it is configured for. */
-export function withAddresses(lock) {
+/** The registry that npm is configured for; undefined where its address holds a password, which belongs into no file. */
+async function registryAddress() {
+  const [command, ...prefix] = npmCommand();
+  const { code, output } = await runCommand(command, [...prefix, 'config', 'get', 'registry'], {
+    quiet: true,
+  });
+  const address = output.trim();
+  const url = code === 0 && URL.canParse(address) ? new URL(address) : undefined;
+  return url === undefined || url.password !== '' ? undefined : url.href.replace(/\/*$/, '/');
+}
+
+/** Gives each package the address that registries have it under. @param {string} registry ends with a slash */
+export function withAddresses(lock, registry) {
   for (const [path, entry] of Object.entries(lock.packages)) {
     if (entry.integrity !== undefined) {
       const name = entry.name ?? path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
       const file = `${name.slice(name.lastIndexOf('/') + 1)}-${entry.version}.tgz`;
-      entry.resolved ??= `https://registry.npmjs.org/${name}/-/${file}`;
+      entry.resolved ??= `${registry}${name}/-/${file}`;
     }
   }
   return lock;

@@ -36,6 +36,10 @@ export class AttachedRoom implements FrameSink, RoomOrigin {
   heldBytes = 0;
   /** Read once more after the current read. */
   readAgain = false;
+  /** It is read to see whether it is up to date; nothing says that a message is missing. */
+  isLook = false;
+  /** Offset at which the last look found it behind by more than history reaches; -1 when it did not. */
+  behindAt = -1;
   /** Resolve the attach calls that wait for the first state. */
   waiters: ((state: RoomState) => void)[] = [];
   private last: LastPublication | null = null;

@@ -38,7 +38,7 @@ export class AttachedRooms {
     this.forgetting = new Forgetting(store, (deviceId) => !this.active || this.rooms.has(deviceId));
     const readAgain = (room: AttachedRoom): void => {
       if (this.active && room.known && room.held === null) {
-        this.reader.read(room);
+        this.reader.look(room);
       }
     };
     this.round = new ReadingRound(this.rooms, readAgain);

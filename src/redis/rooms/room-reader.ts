@@ -43,6 +43,21 @@ export class RoomReader {
 
   /** Schedules a read of a room. A room that is being read is read once more after that. */
   read(room: AttachedRoom): void {
+    room.isLook = false;
+    this.schedule(room);
+  }
+
+  /**
+   * {@link read} of a room that nothing is known to be missing of. It may be behind because its messages wait in this process: as long as they
+   * come, it is not reset, however far the state is ahead.
+   * @param room not being read
+   */
+  look(room: AttachedRoom): void {
+    room.isLook = true;
+    this.schedule(room);
+  }
+
+  private schedule(room: AttachedRoom): void {
     if (room.held === null) {
       room.held = [];
       room.heldBytes = 0;
@@ -216,6 +231,10 @@ export class RoomReader {
         return;
       }
       if (page === null || page.length === 0) {
+        if (room.isLook && room.behindAt !== room.offset) {
+          room.behindAt = room.offset;
+          return;
+        }
         this.metrics.redisGaps.inc({ outcome: 'reset' });
         room.set(state);
         return;
