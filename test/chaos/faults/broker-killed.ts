@@ -4,6 +4,9 @@ import { Stage, type StageOptions, wellStage } from '../support/stage.js';
 import { until } from '../support/until.js';
 import { expectConsistent, say } from '../support/verdict.js';
 
+/** Mosquitto acknowledges, goes through what else has come, then writes: more than that takes on a machine that others use too. */
+const DOUBT_MS = 300;
+
 /** SIGKILL to Mosquitto, once under load, and once while what it has acknowledged waits for the instances. */
 export async function brokerKilled(title: string, options: StageOptions): Promise<void> {
   const stage = await Stage.start(wellStage({ ...options, brokerPersistence: true, through: 'broker' }));
@@ -12,6 +15,7 @@ export async function brokerKilled(title: string, options: StageOptions): Promis
     await seconds(SIZE.beforeMs / 1000);
     await stage.fleet.mark();
     await stage.broker.kill();
+    await stage.fleet.doubt(DOUBT_MS);
     await seconds(form(10, 3));
     await stage.broker.restart();
     const upMs = await until('every instance reads again', 15_000, async () =>

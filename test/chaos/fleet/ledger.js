@@ -1,3 +1,5 @@
+const RECENT_MS = 1_000;
+
 /**
  * What was published, by device and number, and which (epoch, offset) the instances gave to which publication.
  * "Published" is what the broker acknowledged; a number whose PUBACK never came may arrive or not.
@@ -12,6 +14,8 @@ export class Ledger {
   conflictExamples = [];
   /** @type {Map<string, Map<number, number>>} `device epoch` -> offset -> number */
   #names = new Map();
+  /** @type {{ deviceId: string, n: number, atMs: number }[]} the last second's acknowledgements, oldest first */
+  #recent = [];
 
   /** @param {string[]} deviceIds */
   constructor(deviceIds) {
@@ -49,7 +53,22 @@ export class Ledger {
   acknowledge(deviceId, n, names) {
     const { acknowledged, fields } = this.devices.get(deviceId);
     acknowledged.add(n);
+    const atMs = performance.now();
+    this.#recent.push({ deviceId, n, atMs });
+    while (this.#recent[0].atMs < atMs - RECENT_MS) {
+      this.#recent.shift();
+    }
     names.forEach((name) => fields.set(name, Math.max(n, fields.get(name) ?? 0)));
+  }
+
+  /** A broker was killed that acknowledges first and then writes: what it acknowledged in its last moment may be in no file. */
+  doubt(withinMs) {
+    const since = performance.now() - withinMs;
+    for (const { deviceId, n, atMs } of this.#recent) {
+      if (atMs >= since) {
+        this.devices.get(deviceId).acknowledged.delete(n);
+      }
+    }
   }
 
   /** Remembers that a position names a number, and counts when it named another before, at whichever dashboard. */

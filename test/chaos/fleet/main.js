@@ -81,6 +81,9 @@ const calls = {
     latencies.clear();
     dashboards.forEach((dashboard) => dashboard.mark());
   },
+  doubt({ withinMs }) {
+    ledger.doubt(withinMs);
+  },
   cut() {
     dashboards.forEach((dashboard) => dashboard.cut());
   },

@@ -115,6 +115,8 @@ export class Fleet {
   publish = (bursts = false): Promise<void> => this.call('publish', { bursts });
   halt = (timeoutMs = 10_000): Promise<void> => this.call('halt', { timeoutMs });
   mark = (): Promise<void> => this.call('mark');
+  /** The broker was just killed: what it acknowledged in its last moment counts as not acknowledged. */
+  doubt = (withinMs: number): Promise<void> => this.call('doubt', { withinMs });
   /** Cuts off all dashboards at once, without a close frame; they come back as they would after an outage. */
   cut = (): Promise<void> => this.call('cut');
   settle = (quietMs = 5_000, timeoutMs = 60_000): Promise<void> =>
