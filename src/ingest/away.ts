@@ -1,8 +1,9 @@
 import { Logger } from '@nestjs/common';
 import { background, walled } from '../logging/walls.js';
-import { IngestSession } from '../mqtt/ingest-session.js';
+import { IngestSession, type SubscriptionOptions } from '../mqtt/ingest-session.js';
 import { contextFor, liveSubscriptions, type SessionMessages, type SharedIngestParts } from './ingest.js';
 import { LocalSink } from './local-sink.js';
+import { OwnMarkers } from './notes/own-markers.js';
 import { ReturnLostError, type StoreMode, type WatchedDevices } from './ports.js';
 import { RetainedPass } from './retained-pass.js';
 
@@ -32,6 +33,11 @@ export class LocalMode {
   /** The session of local mode; undefined in the store's. */
   get session(): IngestSession | undefined {
     return this.local?.session;
+  }
+
+  /** What a message waits at the broker until it is shown here; 0 in the store's. */
+  get behindMs(): number {
+    return this.local?.behindMs ?? 0;
   }
 
   start(): void {
@@ -172,6 +178,7 @@ class LocalIngest {
   private readonly logger = new Logger('Ingest');
   private readonly retained: RetainedPass;
   private readonly sink: LocalSink;
+  private readonly markers: OwnMarkers;
   private topics: ReturnType<typeof topicsWhileAway>;
   private version = ROUTES_CHANGED;
   private changing = false;
@@ -195,9 +202,11 @@ class LocalIngest {
     );
     const { messages } = this.retained;
     this.topics = this.wanted();
-    const context = contextFor(parts, messages.routes);
+    this.markers = new OwnMarkers(config.redis.namespace, instance, () => this.session);
+    const routes = () => [...messages.routes, this.markers.route];
+    const context = contextFor(parts, routes());
     messages.onRoutes(() => {
-      context.router.replace(messages.routes);
+      context.router.replace(routes());
       this.version = ROUTES_CHANGED;
       this.follow();
     });
@@ -209,15 +218,21 @@ class LocalIngest {
         cleanStart: 'always',
         sessionExpiryS: 0,
         receiveMaximum: config.mqtt.receiveMaximum,
-        subscriptions: liveSubscriptions(this.topics),
+        subscriptions: this.subscriptions(),
       },
       {
-        connected: () => this.retained.begin(false),
+        connected: () => {
+          this.markers.connected();
+          this.retained.begin(false);
+        },
         up: () => this.up(),
         refused: () => this.readFleet(),
         down: () => {
           this.changing = false;
           this.sink.filtersChanged();
+          if (this.markers.disconnected()) {
+            this.session.changeSubscriptions(this.subscriptions());
+          }
           this.downBeforeUp += 1;
           if (this.downBeforeUp >= MAX_DOWN_BEFORE_UP) {
             this.readFleet();
@@ -230,6 +245,11 @@ class LocalIngest {
     );
   }
 
+  /** What a message waits at the broker until it is shown. */
+  get behindMs(): number {
+    return this.markers.behindMs;
+  }
+
   start(): void {
     this.session.start();
     this.timer = setInterval(
@@ -240,6 +260,7 @@ class LocalIngest {
 
   async stop(): Promise<void> {
     clearInterval(this.timer);
+    this.markers.stop();
     this.parts.metrics.awayFilters.reset();
     this.sink.drop();
     this.retained.messages.end();
@@ -275,6 +296,14 @@ class LocalIngest {
     return topics;
   }
 
+  /** Live topics with the markers. @param isNew the filter was not asked for before: its retained messages, too */
+  private subscriptions(isNew: (filter: string) => boolean = () => false): SubscriptionOptions[] {
+    const live = liveSubscriptions(this.topics).map((one): SubscriptionOptions =>
+      isNew(one.filter) ? { ...one, retainHandling: 0 } : one,
+    );
+    return [...live, ...this.markers.subscriptions];
+  }
+
   /**
    * Subscribes to the devices that are watched since the last look, with their retained messages, and unsubscribes from those that nobody
    * watches any longer.
@@ -293,9 +322,7 @@ class LocalIngest {
     this.changing = true;
     this.sink.filtersChange();
     this.session.changeSubscriptions(
-      liveSubscriptions(this.topics).map((one) =>
-        isNew && !before.has(one.filter) ? { ...one, retainHandling: 0 } : one,
-      ),
+      this.subscriptions((filter) => isNew && !before.has(filter)),
       () => {
         this.changing = false;
         this.sink.filtersChanged();
@@ -317,7 +344,7 @@ class LocalIngest {
       this.sink.filtersChange();
       // In their place: a broker that counts filters would refuse the few of the fleet, too, beside those that it has.
       this.session.changeSubscriptions(
-        liveSubscriptions(this.topics),
+        this.subscriptions(),
         () => {
           this.sink.filtersChanged();
           this.retained.readNew();

@@ -37,7 +37,7 @@ export interface SharedIngestParts extends IngestParts {
 export abstract class Ingest {
   /** Connected to the broker. */
   abstract readonly connected: boolean;
-  /** What a message waits at the broker until it is stored, for what this instance reads; 0 where it reads nothing. */
+  /** What a message waits at the broker until it is stored, or shown here, for what this instance reads; 0 where it reads nothing. */
   abstract readonly behindMs: number;
   /** Sessions that may have unacknowledged messages; for metrics. */
   abstract readonly sessions: readonly IngestSession[];

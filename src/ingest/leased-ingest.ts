@@ -94,7 +94,7 @@ export class LeasedIngest extends Ingest {
   }
 
   get behindMs(): number {
-    return Math.max(0, ...this.holders.map(({ behindMs }) => behindMs));
+    return Math.max(this.localMode.behindMs, this.holdersBehindMs);
   }
 
   get sessions(): readonly IngestSession[] {
@@ -133,6 +133,10 @@ export class LeasedIngest extends Ingest {
       this.localMode.stop(),
     ]);
     await this.notes.close();
+  }
+
+  private get holdersBehindMs(): number {
+    return Math.max(0, ...this.holders.map(({ behindMs }) => behindMs));
   }
 
   private get holders(): IngestHolder[] {
@@ -262,9 +266,11 @@ export class LeasedIngest extends Ingest {
     const { store, upstream } = this.parts;
     claims.tell();
     if (this.holders.length > 0) {
-      claims.renew(this.behindMs);
+      claims.renew(this.holdersBehindMs);
     }
-    upstream.setBehind(store.mode === 'local' ? 0 : claims.furthestBehind(this.behindMs));
+    upstream.setBehind(
+      store.mode === 'local' ? this.localMode.behindMs : claims.furthestBehind(this.holdersBehindMs),
+    );
     // Whoever divides the topics in another way reads all of them; one that does not divide them has the first lease.
     const needed = claims.otherDivision ? shards.slice(0, 1) : shards;
     this.grace.set(

@@ -79,6 +79,10 @@ export class SharedIngest extends Ingest {
   }
 
   get behindMs(): number {
+    return Math.max(this.localMode.behindMs, this.membersBehindMs);
+  }
+
+  private get membersBehindMs(): number {
     return Math.max(this.own?.behindMs ?? 0, this.adopted?.behindMs ?? 0);
   }
 
@@ -158,7 +162,7 @@ export class SharedIngest extends Ingest {
       await this.join();
     }
     if (this.own !== undefined) {
-      this.claims.renew(this.behindMs);
+      this.claims.renew(this.membersBehindMs);
     }
     const { store } = this.parts;
     const { abandoned, othersUp } = await this.slots.watch();
@@ -238,7 +242,9 @@ export class SharedIngest extends Ingest {
     }
     const { store, upstream } = this.parts;
     this.claims.tell();
-    upstream.setBehind(store.mode === 'local' ? 0 : this.claims.furthestBehind(this.behindMs));
+    upstream.setBehind(
+      store.mode === 'local' ? this.localMode.behindMs : this.claims.furthestBehind(this.membersBehindMs),
+    );
     const read = this.own?.session.up === true || this.othersUp > 0;
     this.grace.set(
       store.mode === 'local' ? this.localMode.session?.up === true : read && store.storeReachable,

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { Logger, type OnApplicationBootstrap } from '@nestjs/common';
-import { background } from '../logging/walls.js';
+import { background, walled } from '../logging/walls.js';
 import { warnOfGrants } from '../mqtt/broker-answers.js';
 import type { IngestContext } from '../mqtt/ingest-link.js';
-import { IngestSession } from '../mqtt/ingest-session.js';
+import { IngestSession, type SubscriptionOptions } from '../mqtt/ingest-session.js';
+import { OwnMarkers } from './notes/own-markers.js';
 import { RetainedReader } from './retained-pass.js';
 import type { RetainedState } from './retained-state.js';
 import { contextFor, Ingest, type IngestParts, liveSubscriptions } from './ingest.js';
@@ -13,6 +14,8 @@ import { contextFor, Ingest, type IngestParts, liveSubscriptions } from './inges
  * short enough that a dead process does not leave a queue behind for long.
  */
 const SESSION_EXPIRY_S = 300;
+/** Between two looks at what waits at the broker. */
+const BEHIND_LOOK_MS = 1_000;
 
 /** One instance alone: an {@link IngestSession} for live messages, and a {@link RetainedReader} for retained ones. */
 export class SoloIngest extends Ingest implements OnApplicationBootstrap {
@@ -21,6 +24,8 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
   private readonly retained: RetainedState;
   private session: IngestSession | undefined;
   private retainedReader: RetainedReader | undefined;
+  private markers: OwnMarkers | undefined;
+  private timer: NodeJS.Timeout | undefined;
   private stopped = false;
   private stopFollowing: (() => void) | undefined;
   private stopRoutes: (() => void) | undefined;
@@ -35,9 +40,9 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
     return this.session?.connected ?? false;
   }
 
-  /** Without the notes of several instances no marker goes through the broker; what is read is stored at once. */
+  /** What a message waits at the broker until it is read. */
   get behindMs(): number {
-    return 0;
+    return this.markers?.behindMs ?? 0;
   }
 
   get sessions(): readonly IngestSession[] {
@@ -54,7 +59,16 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
     const { parts, context } = this;
     const { broker } = context;
     const { mqtt, redis } = parts.config;
-    const session = new IngestSession(
+    this.markers?.stop();
+    const markers = new OwnMarkers(redis.namespace, parts.instance, () => session);
+    this.markers = markers;
+    const subscriptions = (): SubscriptionOptions[] => [
+      ...liveSubscriptions(parts.messages),
+      ...markers.subscriptions,
+    ];
+    const routes = () => [...parts.messages.routes, markers.route];
+    context.router.replace(routes());
+    const session: IngestSession = new IngestSession(
       context,
       {
         name: 'live',
@@ -65,17 +79,23 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
         cleanStart: broker.protocolVersion === 5 ? 'never' : 'always',
         sessionExpiryS: SESSION_EXPIRY_S,
         receiveMaximum: mqtt.receiveMaximum,
-        subscriptions: liveSubscriptions(parts.messages),
+        subscriptions: subscriptions(),
       },
       {
         connected: (sessionPresent, connack) => {
           parts.metrics.mqttConnected.set(1);
+          markers.connected();
           warnOfGrants(this.logger, connack, { sessionExpiryS: SESSION_EXPIRY_S, shared: false });
           this.retained.begin(!sessionPresent);
           parts.messages.connected(!sessionPresent);
         },
         up: () => this.up(),
-        down: () => this.down(),
+        down: () => {
+          if (markers.disconnected()) {
+            session.changeSubscriptions(subscriptions());
+          }
+          this.down();
+        },
         takenOver: () => {
           parts.metrics.takeovers.inc({ what: 'session' });
           if (!this.stopped) {
@@ -86,10 +106,15 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
     );
     this.session = session;
     session.start();
+    clearInterval(this.timer);
+    this.timer = setInterval(
+      walled('ingest', () => parts.upstream.setBehind(this.behindMs)),
+      BEHIND_LOOK_MS,
+    );
     this.stopRoutes?.();
     this.stopRoutes = parts.messages.onRoutes(() => {
-      context.router.replace(parts.messages.routes);
-      session.changeSubscriptions(liveSubscriptions(parts.messages));
+      context.router.replace(routes());
+      session.changeSubscriptions(subscriptions());
       if (session.up) {
         this.retained.begin(false, true); // what is new here only fills what is not known
         this.readRetained();
@@ -101,6 +126,8 @@ export class SoloIngest extends Ingest implements OnApplicationBootstrap {
     this.stopped = true;
     this.stopFollowing?.();
     this.stopRoutes?.();
+    clearInterval(this.timer);
+    this.markers?.stop();
     this.parts.messages.flush();
     this.parts.messages.end();
     await Promise.all([this.retainedReader?.stop(), this.session?.end({ discardSession: true })]);

@@ -211,7 +211,7 @@ export class Metrics {
   );
   readonly ingestBacklog = this.gauge(
     'ingest_backlog_seconds',
-    'Time that a device message waits at the broker until it is stored, by markers through the same queue; on instances that read, with Redis',
+    'Time that a device message waits at the broker until it is stored, by markers through the same queue; on instances that read',
   );
   readonly mqttConnected = this.gauge('mqtt_connected', '1 while the connection to the broker stands');
   readonly mqttReconnects = this.counter('mqtt_reconnects_total', 'Lost connections to the broker');

@@ -207,6 +207,11 @@ export class IngestSession {
     }
   }
 
+  /** Publishes an empty message at QoS 1 on this connection; does nothing without one. */
+  publish(topic: string): void {
+    this.client?.publish(topic, '', { qos: 1 }, () => undefined);
+  }
+
   /** The broker sends only what it has already queued for these filters. Resolves when it confirms that, or cannot. */
   unsubscribe(filters: readonly string[]): Promise<void> {
     return new Promise((resolve) => {

@@ -2,7 +2,13 @@ import { stopAfterEach } from '../support/cleanup.js';
 import { freePort, startMosquitto } from '../support/mosquitto.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
 import { promised } from '../support/slack.js';
-import { acknowledged, connectDevice, eventually, startDevices } from './device-harness.js';
+import {
+  acknowledged,
+  connectDevice,
+  eventually,
+  startDevices,
+  startMosquittoForDevices,
+} from './device-harness.js';
 
 const numbers = (count: number): string[] => Array.from({ length: count }, (_, i) => String(i));
 
@@ -92,7 +98,7 @@ describe('a broker that goes and comes back', () => {
   });
 
   it('gets no PUBACK for what the rooms do not have yet, and sends just that again', async () => {
-    const broker = own(await startMosquitto({ config: 'log_type all' }));
+    const broker = own(await startMosquittoForDevices());
     const proxy = own(await startTcpProxy(broker.port));
     const app = own(await startDevices({ MQTT_URL: `mqtt://127.0.0.1:${proxy.port}` }));
     await app.upstreamIs(true);

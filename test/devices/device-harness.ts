@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connectAsync, type IClientOptions, type IClientPublishOptions, type MqttClient } from 'mqtt';
 import { NestFactory } from '@nestjs/core';
@@ -7,6 +8,7 @@ import type { MicroserviceOptions } from '@nestjs/microservices';
 import type { Config } from '../../src/config/config.js';
 import { ConfigModule } from '../../src/config/config.module.js';
 import type { Environment } from '../../src/config/load-config.js';
+import { type Mosquitto, startMosquitto } from '../support/mosquitto.js';
 import { testConfig } from '../support/test-config.js';
 import { CommandPublisher } from '../../src/mqtt/command-publisher.js';
 import { CommandRoutes } from '../../src/mqtt/command-routes.js';
@@ -269,6 +271,16 @@ export async function eventually(holds: () => boolean): Promise<void> {
     }
     await pause(10);
   }
+}
+
+/** A Mosquitto that logs packets, and passes on what devices say and no markers: each packet to Sluice is a device's. */
+export function startMosquittoForDevices(): Promise<Mosquitto> {
+  return startMosquitto({
+    config: ({ directory }) => {
+      writeFileSync(`${directory}/acl`, 'topic readwrite devices/#\n');
+      return `log_type all\nacl_file ${directory}/acl`;
+    },
+  });
 }
 
 /** PUBACKs that a broker with `log_type all` has received from Sluice. */

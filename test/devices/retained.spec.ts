@@ -12,6 +12,7 @@ import {
   connectDevice,
   eventually,
   startDevices,
+  startMosquittoForDevices,
 } from './device-harness.js';
 
 const RETAINED = 10_000;
@@ -60,7 +61,7 @@ describe('what the broker retained', () => {
   // did something else for that long. Now the broker is asked, and answers behind what it had queued.
   it('arrives whole, too, where the broker falls silent in the middle of it', async () => {
     const count = 4_000;
-    const broker = own(await startMosquitto({ config: 'log_type all' }));
+    const broker = own(await startMosquittoForDevices());
     const proxy = own(await startTcpProxy(broker.port));
     await retain(own(await connectDevice(broker.url)), 'status', () => '{"online":true}', count);
     const rooms = new RecordingRooms();
@@ -121,7 +122,7 @@ describe('what the broker retained', () => {
   });
 
   it('only fills what is unknown when the session was kept, since nothing was missed', async () => {
-    const broker = own(await startMosquitto({ config: 'log_type all' }));
+    const broker = own(await startMosquittoForDevices());
     const proxy = own(await startTcpProxy(broker.port));
     const app = own(await startDevices({ MQTT_URL: `mqtt://127.0.0.1:${proxy.port}` }));
     await app.upstreamIs(true);
