@@ -3,6 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chart, helm, runTemplate, template, templateArguments } from './support/helm.js';
 
+/** Layouts in three parts, as far as the second topic lets them. */
+function divided(topic: string): string[] {
+  return [
+    'layouts.plant.device=d-{site}-{dev}',
+    'layouts.plant.only.site={ulm,bonn,kiel}',
+    'layouts.plant.telemetry[0].topic=t/{site}/{dev}',
+    `layouts.plant.status[0].topic=${topic}`,
+  ];
+}
+
 /** Values that cannot work, on top of ci/defaults-values.yaml, and the sentence that the installer reads. */
 const combinations: [string, string[], string][] = [
   [
@@ -65,6 +75,16 @@ const combinations: [string, string[], string][] = [
     'two things that check tokens',
     ['jwt.jwksUrl=https://login.example.com/jwks'],
     'jwt.existingSecret and jwt.jwksUrl are both set',
+  ],
+  [
+    'keys of tokens that are not encrypted on their way',
+    ['jwt.existingSecret=', 'jwt.jwksUrl=http://login.example.com/jwks'],
+    'jwt.jwksUrl is not encrypted, and who is on the way could put in a key: use https://',
+  ],
+  [
+    'a password in the address of keys',
+    ['jwt.existingSecret=', 'jwt.jwksUrl=https://user:pass@login.example.com/jwks'],
+    'jwt.jwksUrl holds a user or password',
   ],
   [
     'a public key without a Secret',
@@ -151,6 +171,32 @@ const combinations: [string, string[], string][] = [
     ['ingest.enabled=true'],
     'ingest.enabled is true but there is no Redis, in which pods that read and pods that serve dashboards meet',
   ],
+  // Shards without what they need were taken, and refused by the program: pods crashed in a loop.
+  [
+    'shards without a Redis',
+    ['settings.INGEST_SHARDS=2'],
+    'settings.INGEST_SHARDS is 2 but there is no Redis, in which each reader has a lease: set redis.existingSecret or redis.url',
+  ],
+  [
+    'shards of what all share',
+    ['settings.INGEST_SHARDS=2', 'redis.url=redis://redis', 'mqtt.ingest=shared'],
+    'settings.INGEST_SHARDS is 2 but mqtt.ingest is shared: set mqtt.ingest=leased',
+  ],
+  [
+    'shards without layouts',
+    ['settings.INGEST_SHARDS=2', 'redis.url=redis://redis'],
+    'settings.INGEST_SHARDS is 2 but there are no layouts, whose only says how topics are divided: set layouts',
+  ],
+  [
+    'more shards than layouts divide into',
+    ['settings.INGEST_SHARDS=4', 'redis.url=redis://redis', ...divided('a/{site}/{dev}')],
+    'settings.INGEST_SHARDS is 4 but the topics of layouts come in 3: name more values in only',
+  ],
+  [
+    'shards by a level that is not in each topic',
+    ['settings.INGEST_SHARDS=2', 'redis.url=redis://redis', ...divided('a/{dev}')],
+    'settings.INGEST_SHARDS is 2 but the topics of layouts come in 1: name more values in only, of a level that is in device and in each topic',
+  ],
   ['a user without a Redis', ['redis.username=u'], 'redis.username is set but there is no Redis'],
   [
     'a path that does not lead to the WebSocket',
@@ -207,6 +253,13 @@ const types: [string, string[], RegExp][] = [
     ['websocket.allowedOrigins={https://a.example/b}'],
     /allowedOrigins\/0.*pattern/s,
   ],
+  ...['https://A.example', 'https://a.example:443', 'http://a.example:80', 'https://a.example?b'].map(
+    (origin): [string, string[], RegExp] => [
+      `an origin that no page has, ${origin}`,
+      [`websocket.allowedOrigins={${origin}}`],
+      /allowedOrigins\/0/,
+    ],
+  ),
   ['a tag in place of a digest', ['image.digest=v1'], /image\/digest.*pattern/s],
   ['an Ingress that cuts heartbeats', ['ingress.timeoutSeconds=30'], /ingress\/timeoutSeconds.*minimum/s],
   ['the management port on the client port', ['managementService.port=8080'], /managementService\/port/],
@@ -237,6 +290,22 @@ describe('the chart', () => {
     const { status, stdout } = await helm(['lint', chart, ...templateArguments({ values: 'defaults', set })]);
     expect(stdout.replaceAll('\\"', '"')).toContain(sentence);
     expect(status).not.toBe(0);
+  });
+
+  const shards = ['settings.INGEST_SHARDS=3', 'redis.url=redis://redis'];
+  it.each([
+    ['as many shards as layouts divide into', divided('s/{site}/{dev}')],
+    ['shards of a file that the operator mounts', ['settings.LAYOUT_FILE=/etc/own/layouts.yaml']],
+    [
+      'shards of a file that a variable names',
+      ['extraEnv[0].name=LAYOUT_FILE', 'extraEnv[0].value=/own.yaml'],
+    ],
+    ['one reader, said as text', ['settings.INGEST_SHARDS=1', 'redis.url=']],
+    ['keys of tokens from the pod itself', ['jwt.existingSecret=', 'jwt.jwksUrl=http://localhost:8181/jwks']],
+  ])('takes %s', async (_, set) => {
+    const base = set.some((pair) => /LAYOUT_FILE|layouts/.test(pair)) ? shards : [];
+    const { status, stderr } = await runTemplate({ values: 'defaults', set: [...base, ...set] });
+    expect([stderr, status]).toEqual(['', 0]);
   });
 
   it('lints without values', async () => {

@@ -18,6 +18,8 @@ so that one run names every mistake, each with what to change.
 {{- if not (include "sluice.allowedOrigins" .) }}{{ $missing = append $missing "no page may connect: set websocket.allowedOrigins to a list of origins (or ['*']), or give ingress.hosts or httpRoute.hostnames" }}{{ end -}}
 {{- if and (include "sluice.mqttSecretName" .) (not $v.mqtt.username) }}{{ $problems = append $problems "there is a password for the broker but no user: set mqtt.username" }}{{ end -}}
 {{- if regexMatch "//[^/,]*@" (printf "%s %s" $v.mqtt.url $v.redis.url) }}{{ $problems = append $problems "a URL holds a user or password, which would stand readable in a ConfigMap: use mqtt.username with mqtt.existingSecret, and redis.existingSecret" }}{{ end -}}
+{{- if regexMatch "//[^/]*@" $v.jwt.jwksUrl }}{{ $problems = append $problems "jwt.jwksUrl holds a user or password, which would stand readable in a ConfigMap: give the address alone" }}{{ end -}}
+{{- if and (hasPrefix "http://" $v.jwt.jwksUrl) (not (regexMatch "(?i)^http://(localhost|127[0-9.]*|\\[::1\\])([:/?#]|$)" $v.jwt.jwksUrl)) }}{{ $problems = append $problems "jwt.jwksUrl is not encrypted, and who is on the way could put in a key: use https://" }}{{ end -}}
 {{- if and $v.mqtt.tls.existingSecret (not (regexMatch "^(mqtts|wss)://" (include "sluice.mqttUrl" .))) }}{{ $problems = append $problems "mqtt.tls.existingSecret is set but mqtt.url is not encrypted: use mqtts:// or wss://, or remove the Secret" }}{{ end -}}
 {{- if and $v.redis.tls.existingSecret (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems "redis.tls.existingSecret is set but there is no Redis: set redis.url or redis.existingSecret" }}{{ end -}}
 {{- if and $v.redis.tls.existingSecret (hasPrefix "redis://" (include "sluice.redisUrl" .)) }}{{ $problems = append $problems "redis.tls.existingSecret is set but redis.url is not encrypted: use rediss://, or remove the Secret" }}{{ end -}}
@@ -46,6 +48,20 @@ so that one run names every mistake, each with what to change.
 
 {{- if and (gt $pods 1) (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems (printf "%d pods without Redis would each have rooms of their own: set redis.existingSecret or redis.url, or run one pod (replicaCount=1, autoscaling.enabled=false)" $pods) }}{{ end -}}
 {{- if and $v.ingest.enabled (not (include "sluice.hasRedis" .)) }}{{ $problems = append $problems "ingest.enabled is true but there is no Redis, in which pods that read and pods that serve dashboards meet: set redis.existingSecret or redis.url, or ingest.enabled=false" }}{{ end -}}
+{{- /* `trim`: the number may be written as text. */ -}}
+{{- $shards := int (trim (toString $v.settings.INGEST_SHARDS)) -}}
+{{- if gt $shards 1 -}}
+{{- if not (include "sluice.hasRedis" .) }}{{ $problems = append $problems (printf "settings.INGEST_SHARDS is %d but there is no Redis, in which each reader has a lease: set redis.existingSecret or redis.url, or remove the setting" $shards) }}{{ end -}}
+{{- if ne $v.mqtt.ingest "leased" }}{{ $problems = append $problems (printf "settings.INGEST_SHARDS is %d but mqtt.ingest is %s: set mqtt.ingest=leased, under which each reader has its part of the topics, or remove the setting" $shards $v.mqtt.ingest) }}{{ end -}}
+{{- /* What a file of the operator's own divides, the program alone can say. */ -}}
+{{- $own := or $v.settings.LAYOUT_FILE (and $v.envFrom (not $v.layouts)) -}}
+{{- range $v.extraEnv }}{{ if eq .name "LAYOUT_FILE" }}{{ $own = true }}{{ end }}{{ end -}}
+{{- if not $own -}}
+{{- $parts := int (include "sluice.layoutParts" .) -}}
+{{- if not $v.layouts }}{{ $problems = append $problems (printf "settings.INGEST_SHARDS is %d but there are no layouts, whose only says how topics are divided: set layouts (or settings.LAYOUT_FILE), or remove the setting" $shards) -}}
+{{- else if lt $parts $shards }}{{ $problems = append $problems (printf "settings.INGEST_SHARDS is %d but the topics of layouts come in %d: name more values in only, of a level that is in device and in each topic, or lower the setting" $shards $parts) }}{{ end -}}
+{{- end -}}
+{{- end -}}
 {{- if $v.autoscaling.enabled -}}
 {{- $limits := default dict $v.resources.limits -}}
 {{- $requests := default dict $v.resources.requests -}}
@@ -75,4 +91,28 @@ so that one run names every mistake, each with what to change.
 {{- with $problems -}}
 {{- include (printf "values that cannot work: %s" (join "; " .)) $ -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+Parts that the topics of `layouts` come in, at most: INGEST_SHARDS divides a layout by the levels that its `only` lists and that are in
+`device` and in each of its topics (src/layouts/division.ts). What a preset says is not known here, so that nothing is refused that works.
+*/}}
+{{- define "sluice.layoutParts" -}}
+{{- $parts := 0 -}}
+{{- range $layout := .Values.layouts -}}
+{{- $routes := list -}}
+{{- range $kind := list "telemetry" "status" "meta" }}{{ $routes = concat $routes (get $layout $kind | default list) }}{{ end -}}
+{{- $product := 1 -}}
+{{- range $level, $values := $layout.only -}}
+{{- $written := printf "{%s}" $level -}}
+{{- $divides := contains $written ($layout.device | default $written) -}}
+{{- range $route := $routes -}}
+{{- if not (contains $written ($route.topic | default $written)) }}{{ $divides = false }}{{ end -}}
+{{- $values = concat $values (get ($route.only | default dict) $level | default list) -}}
+{{- end -}}
+{{- if $divides }}{{ $product = mul $product (len (uniq $values)) }}{{ end -}}
+{{- end -}}
+{{- $parts = add $parts $product -}}
+{{- end -}}
+{{- $parts -}}
 {{- end -}}
