@@ -12,7 +12,7 @@ import { type Sluice, startSluice } from '../support/sluice.js';
 import { signToken } from '../support/tokens.js';
 
 /** What the chart gives an Ingress of ingress-nginx, in the words of nginx. */
-const golden = new URL('../helm/golden/production-ingress.golden.yaml', import.meta.url);
+const golden = new URL('../helm/golden/nginx-ingress.golden.yaml', import.meta.url);
 const { metadata } = parse(readFileSync(golden, 'utf8')) as {
   metadata: { annotations: Record<string, string> };
 };

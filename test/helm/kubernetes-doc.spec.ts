@@ -93,6 +93,30 @@ describe('docs/kubernetes.md', () => {
     }
   });
 
+  // "Gateway API first", and both examples rendered the class of the retired ingress-nginx, and let in its pods.
+  it('has production values of a Gateway, as ci/ has, and of nothing that is retired', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-doc-'));
+    try {
+      const file = join(folder, 'values.yaml');
+      await writeFile(file, values.find((one) => one.includes('redis-url:')) ?? '');
+      for (const from of [file, `${chart}/ci/production-values.yaml`]) {
+        const { stdout } = await helm(['template', 'sluice', chart, '--values', from]);
+        expect(stdout).not.toMatch(/nginx|kind: Ingress$/m);
+        expect(only(parseObjects(stdout), 'HTTPRoute', 'sluice').spec.parentRefs).toMatchObject([
+          { namespace: 'gateways' },
+        ]);
+        expect(only(parseObjects(stdout), 'NetworkPolicy', 'sluice').spec.ingress).toMatchObject([
+          {
+            from: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'gateways' } } }, {}],
+          },
+          {},
+        ]);
+      }
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
   it('says of the probes and of a restart what the chart does', async () => {
     const { stdout } = await helm([
       'template',
