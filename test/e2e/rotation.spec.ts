@@ -215,6 +215,35 @@ require_certificate true`;
     expect(await sluice.metric('sluice_redis_mode_changes_total')).toBe(lost);
   });
 
+  it('the address of Redis with its password, in place of which no other kind of Redis is taken', async () => {
+    const address = (password: string) => `redis://whole:${password}@127.0.0.1:${redis.port}`;
+    await redis.command('ACL', 'SETUSER', 'whole', 'on', '>first', '~*', '&*', '+@all');
+    const secret = own(new MountedSecret({ url: address('first') }));
+    const other = own(
+      await startSluice({
+        env: { LOG_LEVEL: 'debug', NAMESPACE: 'whole', REDIS_URL_FILE: secret.path('url') },
+      }),
+    );
+    const reached = () => other.logs.filter(({ msg }) => msg === 'Redis is reached').length;
+    const isBackAfterALoss = async (): Promise<void> => {
+      const times = reached();
+      await redis.command('CLIENT', 'KILL', 'USER', 'whole');
+      await eventually(
+        async () => (await other.metric('sluice_redis_connected')) === 1 && reached() > times,
+        'Redis is reached again',
+        PATIENCE_MS,
+      );
+    };
+    await redis.command('ACL', 'SETUSER', 'whole', '>the-second');
+    secret.update({ url: address('the-second') });
+    await redis.command('ACL', 'SETUSER', 'whole', '<first');
+    await isBackAfterALoss();
+    secret.update({ url: `${address('the-second')},127.0.0.1:${tlsPort.redis}` });
+    await isBackAfterALoss();
+    await other.line(/REDIS_URL: a cluster in place of a single needs a restart; the address before goes on/);
+    expect(other.output).not.toContain('the-second');
+  });
+
   it('the authority of Redis, and the client certificate', async () => {
     await armRedis(after);
     mounted.redis!.update(client(after, 'second'));
