@@ -1,7 +1,11 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { connectDevice, type Device } from '../devices/device-harness.js';
 import { stopAfterEach } from '../support/cleanup.js';
 import { type Mosquitto, startMosquitto } from '../support/mosquitto.js';
-import { startRedis } from '../support/redis.js';
+import { pathWithDaemons } from '../support/program.js';
+import { type RedisServer, startRedis } from '../support/redis.js';
 import { type Sluice, startSluice } from '../support/sluice.js';
 import { TEST_TIMEOUT_MS } from './form.js';
 
@@ -16,17 +20,17 @@ const EACH = 100;
 describe('moves of a deployment', () => {
   const own = stopAfterEach();
   let broker: Mosquitto;
-  let redis: string;
+  let redis: RedisServer;
   let device: Device;
 
   beforeEach(async () => {
     broker = own(await startMosquitto({ config: BROKER_CONFIG }));
-    redis = own(await startRedis()).url;
+    redis = own(await startRedis());
     device = own(await connectDevice(broker.url));
   }, TEST_TIMEOUT_MS);
 
   const start = async (env: Record<string, string> = {}): Promise<Sluice[]> => {
-    const settings = { MQTT_URL: broker.url, REDIS_URL: redis, API_TOKEN, DRAIN_SPREAD_MS: '0', ...env };
+    const settings = { MQTT_URL: broker.url, REDIS_URL: redis.url, API_TOKEN, DRAIN_SPREAD_MS: '0', ...env };
     const instances = await Promise.all([1, 2].map(() => startSluice({ env: settings })));
     instances.forEach((instance) => own(instance));
     return instances;
@@ -134,6 +138,36 @@ describe('moves of a deployment', () => {
       await publish(200);
       // A device whose partition is the same keeps its history.
       await comesTo(after, '100 to 299, 0 breaks', '0 to 299, 0 breaks');
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  // The recipe linked to how the old partitions are removed, and nothing there said it.
+  it(
+    'to another number of partitions, with the old ones removed while all are stopped: revocations stay',
+    async () => {
+      const before = await start();
+      await publish(0);
+      await comesTo(before, '0 to 99, 0 breaks');
+      const headers = { authorization: `Bearer ${API_TOKEN}`, 'content-type': 'application/json' };
+      const revoked = await before[0]!.fetch('/api/v1/revocations', {
+        method: 'POST',
+        headers,
+        body: JSON.stringify({ jti: 'gone' }),
+      });
+      expect(revoked.ok).toBe(true);
+      await stop(before);
+      const page = await readFile(new URL('../../docs/scaling.md', import.meta.url), 'utf8');
+      const recipe = /```sh\n(redis-cli --scan[^]*?)```/.exec(page)?.[1] ?? '';
+      const command = recipe.replaceAll('redis-cli', `redis-cli -p ${redis.port}`);
+      await promisify(execFile)('sh', ['-ec', command], { env: pathWithDaemons() });
+      const left = (await redis.command('--scan', '--pattern', 'sluice:*')).split('\n');
+      expect(left).toContain('sluice:{all.mt}:revocations');
+      expect(left.filter((key) => !key.startsWith('sluice:{all.mt}:'))).toEqual([]);
+      await new Promise((resolve) => setTimeout(resolve, AGREEMENT_MS));
+      const after = await start({ REDIS_PARTITIONS: '8' });
+      await publish(100);
+      await comesTo(after, '100 to 199, 0 breaks');
     },
     TEST_TIMEOUT_MS,
   );
