@@ -96,6 +96,9 @@ function ingestParts(
   if (mqtt.url === undefined) {
     throw new Error('MQTT_URL is not set and there is no embedded broker');
   }
+  const begin = (): void => counters.begin(layouts.current?.layouts.map(({ name }) => name) ?? ['sluice']);
+  begin();
+  layouts.onChange(begin);
   return {
     config,
     metrics,

@@ -30,6 +30,10 @@ const COMMAND_OUTCOMES = [
   ...['sent', 'undelivered', 'repeated', 'forbidden', 'unavailable', 'too_large', 'invalid', 'rate_limited'],
   ...['too_many', 'key_conflict', 'keys_unavailable'],
 ];
+const CLOSE_CODES = [
+  ...['1000', '1001', '1002', '1003', '1005', '1006', '1007', '1008', '1009', '1011', '1012', '1013'],
+  ...['4001', '4002', '4008', '4009', 'other'],
+];
 
 /** The values of the label `what` of `sluice_kept`, see {@link Metrics.keeps}. */
 export type Kept =
@@ -423,6 +427,31 @@ export class Metrics {
     beginAtZero(this.commands, 'outcome', COMMAND_OUTCOMES);
     beginAtZero(this.takeovers, 'what', ['lease', 'slot', 'session']);
     beginAtZero(this.redisModeChanges, 'mode', ['store', 'local']);
+    beginAtZero(this.redisConnectionsLost, 'connection', ['commands', 'subscriber']);
+    beginAtZero(this.redisGaps, 'outcome', ['filled', 'reset']);
+    beginAtZero(this.instanceMessages, 'outcome', ['sent', 'failed', 'received', 'refused', 'unreadable']);
+    beginAtZero(this.jwksFetches, 'outcome', ['ok', 'failed']);
+    beginAtZero(this.connectionsClosed, 'code', CLOSE_CODES);
+    beginAtZero(this.socketsRefused, 'reason', [
+      ...['capacity', 'address', 'unfinished', 'timeout', 'malformed', 'too_large'],
+    ]);
+    beginAtZero(this.dropped, 'reason', [
+      ...['slow', 'closed', 'unsubscribed', 'resync', 'history_trimmed', 'failed'],
+    ]);
+    beginAtZero(this.commandResults, 'outcome', ['replied', 'timeout', 'abandoned']);
+    beginAtZero(this.commandReplies, 'outcome', [
+      ...['replied', 'late', 'unasked', 'not_json', 'too_deep', 'too_large'],
+    ]);
+    beginAtZero(this.transformRefused, 'reason', ['illegal', 'full']);
+    beginAtZero(this.sparkplugDropped, 'reason', ['historical', 'unknown_alias']);
+    // What a client may ask for, and what no handler has seen; refusals of handlers appear with the first.
+    for (const type of ['subscribe', 'unsubscribe', 'command', 'auth', 'ping']) {
+      beginAtZero(this.clientMessages, 'outcome', ['ok'], { type });
+    }
+    beginAtZero(this.clientMessages, 'outcome', ['rate_limited'], { type: 'refused' });
+    beginAtZero(this.clientMessages, 'outcome', ['invalid_json', 'invalid_message', 'unknown_type'], {
+      type: 'invalid',
+    });
     addProcessMetrics(this.registry, PREFIX);
     const hot = this.hot;
     mirrorGauge(this.connectionsOpen, () => hot.connectionsOpen);
@@ -492,8 +521,14 @@ export class Metrics {
   }
 }
 
-function beginAtZero(counter: Counter, label: string, values: readonly string[]): void {
+/** @param others labels beside that one */
+export function beginAtZero(
+  counter: Counter,
+  label: string,
+  values: readonly string[],
+  others: Readonly<Record<string, string>> = {},
+): void {
   for (const value of values) {
-    counter.inc({ [label]: value }, 0);
+    counter.inc({ ...others, [label]: value }, 0);
   }
 }

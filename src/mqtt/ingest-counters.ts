@@ -2,7 +2,7 @@ import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { Counter } from 'prom-client';
 import { CONFIG, type Config } from '../config/config.js';
 import { Traces } from '../instances/traces.js';
-import { Metrics } from '../metrics/metrics.js';
+import { Metrics, beginAtZero } from '../metrics/metrics.js';
 import type { TopLists } from '../metrics/top-lists.js';
 import { filterTakes } from '../protocol/topic-filter.js';
 
@@ -66,7 +66,7 @@ export class IngestCounters {
   /** Devices, or topics, whose messages are refused. */
   readonly refused: TopLists['refused']['devices'];
 
-  constructor(metrics: Metrics) {
+  constructor(private readonly metrics: Metrics) {
     this.top = metrics.top;
     this.refused = metrics.top.refused.devices;
     const { counts } = this;
@@ -84,6 +84,20 @@ export class IngestCounters {
         }
       },
     });
+  }
+
+  /** The counters of telemetry of these layouts, and of topics of none, are there before their first message: an increase from nothing is none. */
+  begin(layouts: readonly string[]): void {
+    beginAtZero(this.metrics.ingest, 'outcome', ['bad_topic', 'too_large', 'malformed'], {
+      layout: '',
+      kind: 'other',
+    });
+    for (const layout of layouts) {
+      if (!this.counts.has(layout) && this.counts.size < MAX_LAYOUTS) {
+        this.counts.set(layout, new Map());
+        beginAtZero(this.metrics.ingest, 'outcome', MESSAGE_OUTCOMES, { layout, kind: 'telemetry' });
+      }
+    }
   }
 
   count(layout: string, kind: MessageKind, outcome: MessageOutcome): void {

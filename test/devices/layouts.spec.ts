@@ -209,6 +209,11 @@ describe('LAYOUT_FILE at SIGHUP, with a real broker', () => {
       await startDevices({ MQTT_URL: broker.url, LAYOUT_FILE: path, LOG_TRACE_TOPICS: 'two/#,both/x/y' }),
     );
     await app.upstreamIs(true);
+    const counter = async (layout: string, outcome: string): Promise<number | undefined> =>
+      (await app.metrics.ingest.get()).values.find(
+        ({ labels }) => labels['layout'] === layout && labels['outcome'] === outcome,
+      )?.value;
+    expect(await counter('a', 'not_json')).toBe(0);
     const device = own(await connectDevice(broker.url));
     const said = (deviceId: string): Promise<void> =>
       app.rooms.until(() => app.rooms.told.some((told) => told.deviceId === deviceId));
@@ -233,6 +238,7 @@ describe('LAYOUT_FILE at SIGHUP, with a real broker', () => {
       ),
     );
     await app.reloads.run();
+    expect(await counter('b', 'not_json')).toBe(0);
     await said('a.z'); // retained before
     await device.publish('two/x2/w', 'xx');
     await said('a.x2');
