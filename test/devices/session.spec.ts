@@ -81,6 +81,15 @@ function openSession(
   return { session, heard, events, counters, stop: () => session.end() };
 }
 
+/** QoS 1 for each filter of a short SUBSCRIBE of MQTT 5 without properties. */
+function grants(subscribe: Buffer): number[] {
+  const codes: number[] = [];
+  for (let at = 5; at < subscribe.length; at += 3 + subscribe.readUInt16BE(at)) {
+    codes.push(1);
+  }
+  return codes;
+}
+
 /** Accepts a connection and a subscription like a broker, then does what the test says. */
 async function startFakeBroker(afterSuback: (socket: Socket) => void) {
   const sockets = new Set<Socket>();
@@ -91,7 +100,7 @@ async function startFakeBroker(afterSuback: (socket: Socket) => void) {
       if (data[0] === 0x10) {
         socket.write(packet(0x20, Buffer.from([0, 0, 0])));
       } else if (data[0] === 0x82) {
-        socket.write(packet(0x90, Buffer.concat([data.subarray(2, 4), Buffer.from([0, 1])])));
+        socket.write(packet(0x90, Buffer.concat([data.subarray(2, 4), Buffer.from([0, ...grants(data)])])));
         afterSuback(socket);
       }
     });
@@ -136,6 +145,23 @@ describe(IngestSession.name, () => {
     expect(reader.events.slice(-2)).toEqual(['down', 'taken over']);
     expect(reader.session.ended).toBe(true);
     expect(broker.connections).toBe(1);
+  });
+
+  it('is counted when another connection took it over, and the instance reads under another name', async () => {
+    let goodbyes = 3; // to the connection of commands, too
+    const broker = own(
+      await startFakeBroker((socket) => {
+        goodbyes -= 1;
+        if (goodbyes >= 0) {
+          socket.end(packet(0xe0, Buffer.from([0x8e, 0])));
+        }
+      }),
+    );
+    const app = own(await startDevices({ MQTT_URL: broker.url }));
+    await eventually(() => app.logs.some((line) => /took over the session sluice-ingest-/.test(line)));
+    const { values } = await app.metrics.takeovers.get();
+    expect(values.find(({ labels }) => labels.what === 'session')!.value).toBeGreaterThanOrEqual(1);
+    await eventually(() => app.transport.connected);
   });
 
   it('does not come back after a loss when its owner says so', async () => {

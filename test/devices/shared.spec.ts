@@ -145,6 +145,12 @@ describe('MQTT_INGEST=shared', () => {
       console.info(`shared, ${how}: ${count} published, ${received.length} delivered, lost ${lost}`);
       expect(lost).toBe(0);
       expect(new Set(received).size).toBe(received.length);
+      if (how === 'kill') {
+        const adopted = await Promise.all(
+          instances.slice(1).map((one) => one.metric('sluice_ingest_takeovers_total', { what: 'slot' })),
+        );
+        expect(adopted.reduce((sum, one) => sum + one, 0)).toBe(1);
+      }
       instances[0] = shared(await startSluice({ env: stage.env(0) }));
       await isMember(instances[0]);
     },

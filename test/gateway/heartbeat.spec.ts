@@ -29,6 +29,10 @@ describe('the heartbeat', () => {
     await until(() => livePings >= 3);
     await live.roundTrip();
     expect(await app.count('connectionsClosed', { code: '1006' })).toBe(1);
+    // Each pong of the live one was timed.
+    const times = (await app.metrics.roundTrip.get()).values;
+    const count = times.find(({ metricName }) => metricName === 'sluice_client_round_trip_seconds_count');
+    expect(count!.value).toBeGreaterThanOrEqual(2);
   });
 
   it('does not take a connection for dead whose reading is paused by its own commands', async () => {

@@ -34,6 +34,9 @@ describe('the fence between ingest holders', () => {
     await expect(old.adapter.raiseFence(1_000)).rejects.toThrow('higher');
     await old.adapter.raiseFence(1_002);
     expect(await publish(old.adapter, 'd1', 'again')).toBe('accepted');
+    const calls = (await next.metrics.redisCall.get()).values;
+    const count = calls.find(({ metricName }) => metricName === 'sluice_redis_call_seconds_count');
+    expect(count!.value).toBeGreaterThan(0);
   });
 
   it('tells changes of a fenced holder that they are not stored', async () => {
