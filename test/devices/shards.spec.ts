@@ -99,6 +99,15 @@ describe('INGEST_SHARDS and ROLE', () => {
         stage.instances.map((one) => one.metric('sluice_ingest_shard_held', { shard: String(shard) })),
       );
       expect(held.reduce((sum, one) => sum + one, 0)).toBe(1);
+      // Its reader times the broker's queue of this shard, and nobody else says anything of it.
+      const waits = (): Promise<number[]> =>
+        Promise.all(
+          stage.instances.map((one) =>
+            one.metric('sluice_ingest_shard_backlog_seconds', { shard: String(shard) }),
+          ),
+        );
+      await eventuallyAsync(async () => (await waits()).some((seconds) => seconds > 0));
+      expect((await waits()).map((seconds) => seconds > 0)).toEqual(held.map((one) => one === 1));
     }
     await expect(readers[0]!.connect({ claims: { deviceIds: ['ulm.d'] } })).rejects.toThrow('421');
     await eventuallyAsync(
