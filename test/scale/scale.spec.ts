@@ -102,6 +102,10 @@ describe('the scale that the model shows', () => {
     expect(whileAway(few)).toMatchObject({ scope: 'watched' });
     expect(whileAway(few).perSecond).toBeLessThan(60 * 20_000 * 0.1);
     expect(whileAway({ ...BASE, ...BUSY })).toEqual({ scope: 'fleet', perSecond: 1_000_000 });
+    // 46 000 filters an instance were over the bound once: 60 instances asked for six times what the broker gives.
+    const crowded = whileAway({ ...BASE, ...BUSY, instances: 60 });
+    expect(crowded.scope).toBe('watched');
+    expect(crowded.perSecond).toBeLessThan(1_000_000);
   });
 
   it('spreads shards over any number of instances', () => {
