@@ -101,7 +101,7 @@ export const connectionCases = [
       { peer: 'sluice' },
     ],
     seconds: 0,
-    maxRuns: 1,
+    maxRuns: 3,
     columns: ['kibAt10k', 'kibAt19k', 'rssMib'],
     chart: 'kibAt19k',
     run: idle,
