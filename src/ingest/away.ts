@@ -150,8 +150,29 @@ export const MAX_WATCHED_FILTERS = 50_000;
 const MAX_DOWN_BEFORE_UP = 3;
 /** Between two looks at what is watched. */
 const WATCHED_LOOK_MS = 250;
-/** Between two changes at least this many times what the last one took: 140 ms with the most filters. */
+/** Between two changes at least this many times what the last one took. */
 const PAUSE_PER_CHANGE = 9;
+
+/** When what is watched may be asked for anew: the list of the most filters takes 140 ms, and dashboards come and go all the time. */
+export class ChangePace {
+  private pauseUntil = -Infinity;
+
+  /** @param now ms; replaced in tests */
+  constructor(private readonly now: () => number = () => performance.now()) {}
+
+  get mayChange(): boolean {
+    return this.now() >= this.pauseUntil;
+  }
+
+  /** Makes a change; the next one waits {@link PAUSE_PER_CHANGE} times as long as it took. */
+  change(make: () => void): void {
+    const begunAt = this.now();
+    make();
+    const doneAt = this.now();
+    this.pauseUntil = doneAt + PAUSE_PER_CHANGE * (doneAt - begunAt);
+  }
+}
+
 /** No set of watched devices has this version, so the next look subscribes anew. */
 const ROUTES_CHANGED = -1;
 
@@ -184,8 +205,7 @@ class LocalIngest {
   private topics: ReturnType<typeof topicsWhileAway>;
   private version = ROUTES_CHANGED;
   private changing = false;
-  /** The next change is not before; performance.now(). */
-  private pauseUntil = -Infinity;
+  private readonly changePace = new ChangePace();
   /** The broker does not take so many filters: some have a bound a connection (AWS IoT Core: 50). */
   private takesFew = false;
   private downBeforeUp = 0;
@@ -317,10 +337,12 @@ class LocalIngest {
     const isCurrent =
       this.version === versionOf(this.parts.store.watched) ||
       (this.topics.scope === 'fleet' && this.version !== ROUTES_CHANGED);
-    const begunAt = performance.now();
-    if (!this.session.up || this.changing || isCurrent || begunAt < this.pauseUntil) {
-      return;
+    if (this.session.up && !this.changing && !isCurrent && this.changePace.mayChange) {
+      this.changePace.change(() => this.askAnew());
     }
+  }
+
+  private askAnew(): void {
     const before = new Set(this.topics.subscriptions.map(({ filter }) => filter));
     this.topics = this.wanted();
     const isNew = this.topics.scope === 'watched';
@@ -336,8 +358,6 @@ class LocalIngest {
         }
       },
     );
-    const now = performance.now();
-    this.pauseUntil = now + PAUSE_PER_CHANGE * (now - begunAt);
   }
 
   private readFleet(): void {
