@@ -16,6 +16,11 @@ export function OtherSession({ user, current }: { user: string | undefined; curr
       id="other-session"
       ref={dialog}
       aria-labelledby="other-session-title"
+      // By Escape. The browser would close it at once and tell later: a link that comes between would be answered with it.
+      onCancel={(event) => {
+        event.preventDefault();
+        app.answerOffer(false);
+      }}
       onClose={() => app.answerOffer(false)}
     >
       <h2 id="other-session-title">{t('other.title')}</h2>
