@@ -14,8 +14,8 @@ export default {
     '^.+\\.ts$': ['@swc/jest', compilerOptions],
   },
   testSequencer: '<rootDir>/scripts/test-order.js',
-  // The tests start real brokers, Redis servers and browsers, and wait for them half of the time: three files at a time keep two cores busy.
-  maxWorkers: 3,
+  // The tests start real brokers, Redis servers and browsers, and wait for them half of the time: four files at a time keep two cores busy.
+  maxWorkers: 4,
   // Contexts of ES modules are never given back: after a hundred files a worker has 2 GB, and its collector takes seconds.
   workerIdleMemoryLimit: '1GB',
   testTimeout: 30_000,

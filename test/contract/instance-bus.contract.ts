@@ -116,7 +116,12 @@ export function describeInstanceBus(name: string, create: () => Promise<BusFixtu
       answer('open');
       const all = await Promise.all(waiting);
       expect(all.every(({ silent }) => silent.length === 0)).toBe(true);
-      expect((await first.ask('gate', null, LONG_MS)).answers).toHaveLength(ids.length);
+      // A machine that halts for a moment lets instances count as gone until they are heard of again.
+      let answers = 0;
+      while (answers < ids.length) {
+        answers = (await first.ask('gate', null, LONG_MS)).answers.length;
+      }
+      expect(answers).toBe(ids.length);
     });
 
     it('has one handler per kind, until it is removed', async () => {
