@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { containedErrors, WALLS } from '../logging/walls.js';
 import { HotCounters, mirror, mirrorByLabel, mirrorGauge } from './hot-counters.js';
+import { beginAll } from './begin-at-zero.js';
 import { Exemplars, toOpenMetrics } from './open-metrics.js';
 import { addProcessMetrics } from './process-metrics.js';
 import { TopLists } from './top-lists.js';
@@ -14,25 +15,6 @@ const REPLY_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10
 const AGE_BUCKETS_S = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600, 86_400];
 const BROADCAST_BUCKETS_S = [
   0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05,
-];
-
-/** Labels whose counters begin at 0: the first increment of a counter that appears with it is lost to rate(). */
-const CONNECTION_OUTCOMES = [
-  ...['accepted', 'unauthorized', 'too_many_user', 'refused_path', 'refused_origin', 'refused_capacity'],
-  ...['refused_address', 'refused_rate', 'refused_pending', 'refused_draining', 'refused_request'],
-  'refused_role',
-];
-const TOKEN_OUTCOMES = [
-  ...['verified', 'cached', 'refreshed', 'missing', 'invalid', 'expired', 'revoked'],
-  ...['unavailable', 'timeout'],
-];
-const COMMAND_OUTCOMES = [
-  ...['sent', 'undelivered', 'repeated', 'forbidden', 'unavailable', 'too_large', 'invalid', 'rate_limited'],
-  ...['too_many', 'key_conflict', 'keys_unavailable'],
-];
-const CLOSE_CODES = [
-  ...['1000', '1001', '1002', '1003', '1005', '1006', '1007', '1008', '1009', '1011', '1012', '1013'],
-  ...['4001', '4002', '4008', '4009', 'other'],
 ];
 
 /** The values of the label `what` of `sluice_kept`, see {@link Metrics.keeps}. */
@@ -422,36 +404,7 @@ export class Metrics {
     ['where'],
   );
   constructor() {
-    beginAtZero(this.connections, 'outcome', CONNECTION_OUTCOMES);
-    beginAtZero(this.auth, 'outcome', TOKEN_OUTCOMES);
-    beginAtZero(this.commands, 'outcome', COMMAND_OUTCOMES);
-    beginAtZero(this.takeovers, 'what', ['lease', 'slot', 'session']);
-    beginAtZero(this.redisModeChanges, 'mode', ['store', 'local']);
-    beginAtZero(this.redisConnectionsLost, 'connection', ['commands', 'subscriber']);
-    beginAtZero(this.redisGaps, 'outcome', ['filled', 'reset']);
-    beginAtZero(this.instanceMessages, 'outcome', ['sent', 'failed', 'received', 'refused', 'unreadable']);
-    beginAtZero(this.jwksFetches, 'outcome', ['ok', 'failed']);
-    beginAtZero(this.connectionsClosed, 'code', CLOSE_CODES);
-    beginAtZero(this.socketsRefused, 'reason', [
-      ...['capacity', 'address', 'unfinished', 'timeout', 'malformed', 'too_large'],
-    ]);
-    beginAtZero(this.dropped, 'reason', [
-      ...['slow', 'closed', 'unsubscribed', 'resync', 'history_trimmed', 'failed'],
-    ]);
-    beginAtZero(this.commandResults, 'outcome', ['replied', 'timeout', 'abandoned']);
-    beginAtZero(this.commandReplies, 'outcome', [
-      ...['replied', 'late', 'unasked', 'not_json', 'too_deep', 'too_large'],
-    ]);
-    beginAtZero(this.transformRefused, 'reason', ['illegal', 'full']);
-    beginAtZero(this.sparkplugDropped, 'reason', ['historical', 'unknown_alias']);
-    // What a client may ask for, and what no handler has seen; refusals of handlers appear with the first.
-    for (const type of ['subscribe', 'unsubscribe', 'command', 'auth', 'ping']) {
-      beginAtZero(this.clientMessages, 'outcome', ['ok'], { type });
-    }
-    beginAtZero(this.clientMessages, 'outcome', ['rate_limited'], { type: 'refused' });
-    beginAtZero(this.clientMessages, 'outcome', ['invalid_json', 'invalid_message', 'unknown_type'], {
-      type: 'invalid',
-    });
+    beginAll(this);
     addProcessMetrics(this.registry, PREFIX);
     const hot = this.hot;
     mirrorGauge(this.connectionsOpen, () => hot.connectionsOpen);
@@ -518,17 +471,5 @@ export class Metrics {
 
   private histogram(name: string, help: string, buckets: number[]): Histogram {
     return new Histogram({ name: PREFIX + name, help, buckets, registers: [this.registry] });
-  }
-}
-
-/** @param others labels beside that one */
-export function beginAtZero(
-  counter: Counter,
-  label: string,
-  values: readonly string[],
-  others: Readonly<Record<string, string>> = {},
-): void {
-  for (const value of values) {
-    counter.inc({ ...others, [label]: value }, 0);
   }
 }

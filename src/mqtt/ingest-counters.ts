@@ -2,7 +2,8 @@ import { Inject, Injectable, Logger } from '@nestjs/common';
 import type { Counter } from 'prom-client';
 import { CONFIG, type Config } from '../config/config.js';
 import { Traces } from '../instances/traces.js';
-import { Metrics, beginAtZero } from '../metrics/metrics.js';
+import { beginAtZero } from '../metrics/begin-at-zero.js';
+import { Metrics } from '../metrics/metrics.js';
 import type { TopLists } from '../metrics/top-lists.js';
 import { filterTakes } from '../protocol/topic-filter.js';
 
