@@ -23,7 +23,12 @@ export async function measure({ pids, ms, sampleEvery, groups, flood, isPooled =
     sink.startSampling(sampleEvery);
   }
   const before = read(pids, groups, flood);
-  const calmShare = isPooled ? await poolCalm(ms, [...groups.values()]) : await pause(ms, 1);
+  let calmShare = 1;
+  if (isPooled) {
+    calmShare = await poolCalm(ms, [...groups.values()]);
+  } else {
+    await pause(ms);
+  }
   const after = read(pids, groups, flood);
   return {
     ms: after.at - before.at,

@@ -4,6 +4,7 @@ import type { Metrics } from '../metrics/metrics.js';
 import type { MessageId, Position, Rewind } from '../protocol/client-messages.js';
 import type { DeliveryOptions } from '../protocol/delivery-options.js';
 import type { BroadcastAdapter } from './broadcast-adapter.js';
+import { historyIsKept } from './memory/history-log.js';
 import { FirstPages, type HistoryContext, HistorySource } from './history-source.js';
 import type { Member, Room, Subscription } from './room.js';
 import { RoomTurns } from './room-turns.js';
@@ -31,8 +32,7 @@ export class Introductions {
     private readonly config: Config,
     metrics: Metrics,
   ) {
-    const { historyMaxPublications, historyMaxAgeMs, historyMaxBytes } = config.rooms;
-    this.keepsHistory = historyMaxPublications > 0 && historyMaxAgeMs > 0 && historyMaxBytes > 0;
+    this.keepsHistory = historyIsKept(config.rooms);
     metrics.keeps('resume_pages', () => this.firstPages.size);
     this.historyContext = {
       adapter,

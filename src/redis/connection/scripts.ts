@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Redis } from 'ioredis';
 import type { Config } from '../../config/config.js';
+import { historyIsKept } from '../../rooms/memory/history-log.js';
 
 /** A room of which nothing is known expires after this time without a read; while it is watched, instances read it three times in that time. */
 export const EMPTY_EXPIRY_MS = 60_000;
@@ -67,10 +68,6 @@ export interface ScriptedRedis extends Redis {
 /** Most devices of one partition. */
 export function devicesOfPartition({ rooms, redis }: Pick<Config, 'rooms' | 'redis'>): number {
   return Math.ceil((rooms.maxDevices / redis.partitions) * SHARE_SLACK) + SHARE_SLACK_DEVICES;
-}
-
-export function historyIsKept(rooms: Config['rooms']): boolean {
-  return rooms.historyMaxPublications > 0 && rooms.historyMaxAgeMs > 0 && rooms.historyMaxBytes > 0;
 }
 
 /**

@@ -74,6 +74,7 @@ export class AttachedRoom implements FrameSink, RoomOrigin {
     const changed = this.announced;
     this.known = true;
     this.announced = true;
+    this.behindAt = -1;
     this.epoch = state.epoch;
     this.offset = state.offset;
     this.last = LastPublication.keep(this.last, state.telemetry);

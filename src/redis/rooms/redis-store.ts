@@ -14,6 +14,7 @@ import type {
   StateOutcome,
 } from '../../rooms/broadcast-adapter.js';
 import type { EdgeNodeChange, EdgeNodes } from '../../rooms/edge-nodes.js';
+import { historyIsKept } from '../../rooms/memory/history-log.js';
 import { ROOM_FOR_HEAD } from './finished-call.js';
 import { KeptRooms } from './kept-rooms.js';
 import { type BatchReply, PartitionQueue, PendingBound } from './partition-queue.js';
@@ -22,7 +23,7 @@ import { callNode, type RedisNode } from './redis-node.js';
 import { BaseReads, StoreReads } from './store-reads.js';
 import type { StoreNodes } from './cluster.js';
 import type { Operation, StateChange } from './batch.js';
-import { devicesOfPartition, historyIsKept, type StorePlace } from '../connection/scripts.js';
+import { devicesOfPartition, type StorePlace } from '../connection/scripts.js';
 
 /** Wait before a call that failed is sent again. */
 const RETRY_MS = 50;

@@ -12,12 +12,18 @@ import type { StoredState } from './wire.js';
 describe(RoomReader.name, () => {
   const { all } = new Partitions('sluice', 1);
   let stored: number;
+  let epoch: string;
+  let isAway: boolean;
+
+  beforeEach(() => {
+    [epoch, isAway] = ['e', false];
+  });
 
   function behind() {
     const receiver = new RecordingReceiver();
     const room = new AttachedRoom('d1', all[0]!, receiver);
     const stateOf = (offset: number): StoredState => ({
-      epoch: 'e',
+      epoch,
       offset,
       telemetry: null,
       status: null,
@@ -28,7 +34,8 @@ describe(RoomReader.name, () => {
     });
     const reads = {
       states: () => Promise.resolve([stateOf(stored)]),
-      history: () => Promise.resolve(null), // it does not reach back that far
+      // It does not reach back that far.
+      history: () => (isAway ? Promise.reject(new Error('away')) : Promise.resolve(null)),
     };
     const reader = new RoomReader({ reads } as unknown as RedisStore, new Metrics(), {
       isCurrent: () => true,
@@ -76,5 +83,29 @@ describe(RoomReader.name, () => {
     expect([await read('look'), room.offset]).toEqual([1, 500]);
     stored = 900;
     expect([await read('read'), room.offset]).toEqual([2, 900]);
+  });
+
+  it('lets it be where the store cannot be read now, and looks again in its turn', async () => {
+    const { read } = behind();
+    stored = 1;
+    await read('read');
+    stored = 500;
+    isAway = true;
+    expect(await read('look')).toBe(0);
+    isAway = false;
+    expect(await read('look')).toBe(0);
+  });
+
+  it('knows nothing of looks in an epoch before', async () => {
+    const { read, comes } = behind();
+    stored = 1;
+    await read('read');
+    stored = 500;
+    await read('look');
+    [epoch, stored] = ['f', 0];
+    expect(await read('read')).toBe(1); // the new epoch
+    comes(1);
+    stored = 500;
+    expect(await read('look')).toBe(1);
   });
 });

@@ -227,7 +227,7 @@ export class RoomReader {
         return;
       }
       if (page === undefined) {
-        room.readAgain = true; // the store is not reachable now
+        room.readAgain ||= !room.isLook; // the store is not reachable now; another look comes anyway
         return;
       }
       if (page === null || page.length === 0) {
@@ -244,6 +244,7 @@ export class RoomReader {
     if (missing) {
       this.metrics.redisGaps.inc({ outcome: 'filled' });
     }
+    room.behindAt = -1;
     room.catchUp(state);
   }
 

@@ -16,6 +16,11 @@ export function historyLimits(rooms: Config['rooms']): HistoryLimits {
   };
 }
 
+/** Whether anything is: each limit can switch history off. */
+export function historyIsKept(rooms: Config['rooms']): boolean {
+  return rooms.historyMaxPublications > 0 && rooms.historyMaxAgeMs > 0 && rooms.historyMaxBytes > 0;
+}
+
 /** One stored publication. `payload` is a view that stays valid and unchanged. */
 export interface HistoryEntry {
   offset: number;
