@@ -122,7 +122,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
     if (this.context.trace.hasTopics) {
       this.traced.set(message, buffer.toString('utf8', topicStart, topicEnd));
     }
-    if (tracing.on) {
+    if (tracing.on && destination.route.kind !== 'other') {
       this.trackSpan(message, buffer, packetId === 0 ? topicEnd : topicEnd + 2, payloadStart);
     }
     if (++this.unsettled >= MAX_UNSETTLED && !this.held) {
@@ -177,7 +177,8 @@ export class IngestLink implements PublishHandler, SettlementListener {
     const { route } = message;
     const { counters, trace } = this.context;
     counters.count(route.layout ?? '', route.kind, outcome);
-    if (message.deviceId !== '') {
+    // What is of no kind is no device's: a marker of ours has its name where others have the device.
+    if (message.deviceId !== '' && route.kind !== 'other') {
       counters.heard(message.deviceId, message.end - message.start, outcome, message.receivedMono);
     }
     if (trace.active || trace.hasTopics) {
