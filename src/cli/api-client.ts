@@ -49,13 +49,14 @@ export class Api {
   /** @returns as the document of the API says: it is held to that by its own tests */
   async call<T extends object>(method: string, path: string, body?: object): Promise<T> {
     const url = new URL(`/api/v1${path}`, this.options.url);
+    const token = this.token();
     let response: Response;
     let text: string;
     try {
       response = await fetch(url, {
         method,
         headers: {
-          authorization: `Bearer ${this.token()}`,
+          authorization: `Bearer ${token}`,
           ...(body !== undefined && { 'content-type': 'application/json' }),
         },
         ...(body !== undefined && { body: JSON.stringify(body) }),
@@ -66,7 +67,10 @@ export class Api {
       text = await response.text();
     } catch (error) {
       const { cause, message } = error as Error & { cause?: { code?: string } };
-      throw new CliError(`${url.origin} cannot be reached: ${cause?.code ?? message}`, NOT_REACHED);
+      throw new CliError(
+        `${url.origin} cannot be reached: ${cause?.code ?? message} (--url or SLUICE_URL names the management port of an instance)`,
+        NOT_REACHED,
+      );
     }
     const answer = parsed(text);
     if (!response.ok) {
@@ -107,7 +111,10 @@ export class Api {
   private token(): string {
     const { token, tokenFile } = this.options;
     if (token === undefined && tokenFile === undefined) {
-      throw new CliError('set API_TOKEN or API_TOKEN_FILE, or give --token-file', WRONG_USE);
+      throw new CliError(
+        'there is no token: set API_TOKEN or API_TOKEN_FILE as the instances have it, or give --token-file (in the chart it is api.existingSecret)',
+        WRONG_USE,
+      );
     }
     const text = token ?? readFileSync(tokenFile as string, 'utf8');
     // While tokens are replaced there are several; the last one is the newest.

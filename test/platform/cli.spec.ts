@@ -57,7 +57,15 @@ describe('the command line', () => {
     expect((await run(['top', 'devices', '--by', 'unheard-of'])).status).toBe(1);
     expect((await run(['trace', '--device', 'd', '--seconds', '9999'])).status).toBe(2);
     const away = await run(['instances'], { SLUICE_URL: 'http://127.0.0.1:1' });
-    expect([away.status, away.err]).toEqual([3, expect.stringContaining('cannot be reached')]);
+    expect([away.status, away.err]).toEqual([3, expect.stringMatching(/cannot be reached: .*--url/)]);
     expect(away.err).not.toContain(TOKEN);
+  });
+
+  // It said "http://127.0.0.1:9090 cannot be reached: set API_TOKEN": the instance was never asked.
+  it('says that it has no token before it asks anybody', async () => {
+    const without = await run(['instances'], { API_TOKEN: '' });
+    expect([without.status, without.err]).toEqual([2, expect.stringMatching(/^sluice: there is no token/)]);
+    const lost = await run(['instances'], { API_TOKEN: '', API_TOKEN_FILE: '/nowhere/token' });
+    expect([lost.status, lost.err]).toEqual([2, expect.stringMatching(/^sluice: ENOENT.*\/nowhere\/token/)]);
   });
 });
