@@ -1,14 +1,28 @@
-import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { root } from './paths.js';
 import { mustRun, npmCommand, runCommand } from './run-command.js';
-import { withSetupLock } from './setup-lock.js';
+import { isAlive, withSetupLock } from './setup-lock.js';
 
 const LEAST_NODE = [20, 19];
+/** Folder of an install under way, with the number of its process. */
+const INSTALL_FOLDER = /^\.install-(?:(\d+)-)?\w+$/;
 
 /** Installs node_modules from the lock file, unless they are what it says. */
 export async function ensureDependencies() {
   demandNode();
+  if (installFolders(root).length > 0) {
+    // Not beside an install: its folder is its own.
+    await withSetupLock(() => removeRemains(root));
+  }
   if (dependenciesMatch()) {
     return;
   }
@@ -41,7 +55,7 @@ async function installWithAddresses() {
   if (registry === undefined) {
     return false;
   }
-  const folder = mkdtempSync(join(root, '.install-'));
+  const folder = mkdtempSync(join(root, `.install-${process.pid}-`));
   const remove = () => rmSync(folder, { recursive: true, force: true });
   process.once('exit', remove);
   try {
@@ -65,6 +79,29 @@ async function installWithAddresses() {
   } finally {
     process.off('exit', remove);
     remove();
+  }
+}
+
+function installFolders(folder) {
+  return readdirSync(folder).filter((name) => INSTALL_FOLDER.test(name));
+}
+
+/**
+ * Removes what installs have left that were killed, which nothing else does. In a container a process may have the number of the one
+ * before it, so its own number says nothing: it has not begun to install.
+ *
+ * @param {string} folder of the clone
+ */
+export function removeRemains(folder) {
+  for (const name of installFolders(folder)) {
+    const pid = Number(INSTALL_FOLDER.exec(name)?.[1] ?? process.pid);
+    if (pid === process.pid || !isAlive(pid)) {
+      try {
+        rmSync(join(folder, name), { recursive: true, force: true });
+      } catch {
+        // The npm of the install that was killed still writes there: the next start removes it.
+      }
+    }
   }
 }
 

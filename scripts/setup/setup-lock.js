@@ -56,6 +56,11 @@ function holderLives(folder) {
     // Made a moment ago, and its name about to be written; or its maker died in between.
     return Date.now() - (statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0) < NAMELESS_MS;
   }
+  return isAlive(pid);
+}
+
+/** Whether a process has this number. */
+export function isAlive(pid) {
   try {
     process.kill(pid, 0);
     return true;
