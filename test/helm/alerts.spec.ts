@@ -178,6 +178,13 @@ describe('the runbooks', () => {
 });
 
 describe('the example for Alertmanager', () => {
+  /** Sums over both Deployments, by what they are about; of several of a name the label that tells them apart. */
+  const OF_CLIENTS = [
+    'SluiceClientsGone',
+    ...['connect', 'latency', 'commands'].map((slo) => `SluiceErrorBudgetBurns ${slo}`),
+    'SluiceErrorBudgetSpent commands',
+  ];
+  const OF_READERS = ['SluiceDeviceDataStopped', 'SluiceErrorBudgetBurns freshness'];
   /** Alerts that fire in the unit tests, with their labels. */
   const fired = async (): Promise<Labels[]> => {
     const files = (await readdir(tests)).filter((name) => name.endsWith('.test.yaml'));
@@ -189,34 +196,77 @@ describe('the example for Alertmanager', () => {
         exp_alerts.map(({ exp_labels }) => ({ ...exp_labels, alertname })),
       );
   };
+  /** As Alertmanager reads them: a label that is missing is empty. */
   const matches = (labels: Labels, matchers: string[]): boolean =>
     matchers.every((matcher) => {
-      const [, label = '', value = ''] = /^(\w+)=~?"(.+)"$/.exec(matcher) ?? [];
-      return new RegExp(`^(${value})$`).test(labels[label] ?? '');
+      const [, label = '', operator, value = ''] = /^(\w+)(=~|!~|=|!=)"(.+)"$/.exec(matcher) ?? [];
+      const has = labels[label] ?? '';
+      const found = operator?.endsWith('~') ? new RegExp(`^(?:${value})$`).test(has) : has === value;
+      return found !== operator?.startsWith('!');
     });
+  const example = async (): Promise<{ text: string; inhibitions: Inhibition[] }> => {
+    const text = await readFile(`${chart}/files/alertmanager.yaml`, 'utf8');
+    return { text, inhibitions: (parse(text) as { inhibit_rules: Inhibition[] }).inhibit_rules };
+  };
+  const inhibits = (
+    source: Labels,
+    target: Labels,
+    { source_matchers, target_matchers, equal }: Inhibition,
+  ) =>
+    matches(source, source_matchers) &&
+    matches(target, target_matchers) &&
+    equal.every((label) => (source[label] ?? '') === (target[label] ?? ''));
 
   // SluiceDown was to inhibit SluicePodsNotReady where their jobs are the same: the one is of Sluice, the other of kube-state-metrics.
   it('inhibits alerts that have the labels of those that inhibit them', async () => {
-    const text = await readFile(`${chart}/files/alertmanager.yaml`, 'utf8');
-    const { inhibit_rules: inhibitions } = parse(text) as { inhibit_rules: Inhibition[] };
     const alerts = await fired();
-    for (const { source_matchers, target_matchers, equal } of inhibitions) {
-      const sources = alerts.filter((labels) => matches(labels, source_matchers));
+    for (const inhibition of (await example()).inhibitions) {
+      const { source_matchers, target_matchers } = inhibition;
       const targets = alerts.filter((labels) => matches(labels, target_matchers));
-      expect([source_matchers, sources.length > 0]).toEqual([source_matchers, true]);
-      const inhibited = targets.filter((target) =>
-        sources.some((source) => equal.every((label) => label in target && target[label] === source[label])),
-      );
+      const inhibited = targets.filter((target) => alerts.some((one) => inhibits(one, target, inhibition)));
       const names = (all: Labels[]): Set<string | undefined> =>
         new Set(all.map(({ alertname }) => alertname));
-      expect([target_matchers, names(inhibited)]).toEqual([target_matchers, names(targets)]);
+      expect([source_matchers, target_matchers, names(inhibited)]).toEqual([
+        source_matchers,
+        target_matchers,
+        names(targets),
+      ]);
       expect(targets.length).toBeGreaterThan(0);
     }
   });
 
+  // Of two Deployments the one that was down kept the alerts of the other quiet: with the readers down nobody heard that all clients had gone.
+  it.each([
+    ['', 'sluice', [...OF_CLIENTS, ...OF_READERS]],
+    [' sluice-management', 'sluice', OF_CLIENTS],
+    [' sluice-ingest-management', 'sluice-ingest', OF_READERS],
+  ])(
+    'keeps quiet what a Deployment that is down says, and nothing of another one (service%s)',
+    async (service, deployment, sums) => {
+      const alerts = await fired();
+      const down = alerts.find(
+        (labels) =>
+          labels['alertname'] === 'SluiceDown' &&
+          labels['namespace'] === 'iot' &&
+          labels['service'] === (service.trim() || undefined),
+      )!;
+      const { inhibitions } = await example();
+      const quietOf = (source: Labels): string[] => {
+        const quiet = alerts.filter((target) => inhibitions.some((one) => inhibits(source, target, one)));
+        return quiet.map(({ alertname, slo, service, deployment }) =>
+          [alertname, slo ?? service ?? deployment].join(' ').trim(),
+        );
+      };
+      const own = [`SluiceMqttDown${service}`, `SluiceUpstreamDown${service}`];
+      expect([...new Set(quietOf(down))].sort()).toEqual(
+        [...own, `SluicePodsNotReady ${deployment}`, ...sums].sort(),
+      );
+      expect(quietOf({ ...down, namespace: 'elsewhere' })).toEqual([]);
+    },
+  );
+
   it('has every alert that it names, and both ways out', async () => {
-    const text = await readFile(`${chart}/files/alertmanager.yaml`, 'utf8');
-    const { inhibit_rules: inhibitions } = parse(text) as { inhibit_rules: Inhibition[] };
+    const { text, inhibitions } = await example();
     const named = inhibitions
       .flatMap(({ source_matchers, target_matchers }) => [...source_matchers, ...target_matchers])
       .flatMap((matcher) => /^alertname=~?"(.+)"$/.exec(matcher)?.[1]?.split('|') ?? []);
