@@ -47,7 +47,7 @@ export default tseslint.config(
   ...importRules,
   {
     // In specs, `expect(object.method)` and answers of unknown shape are everyday.
-    files: ['**/*.spec.ts', 'test/**/*.ts'],
+    files: ['**/*.spec.ts', '**/*.fixture.ts', 'test/**/*.ts'],
     rules: {
       '@typescript-eslint/unbound-method': 'off',
       '@typescript-eslint/no-unsafe-assignment': 'off',

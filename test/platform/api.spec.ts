@@ -1,11 +1,6 @@
 import { connect as connectTcp } from 'node:net';
-import { readFileSync, writeFileSync, mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Validator } from '@seriousme/openapi-schema-validator';
-import { Ajv2020 } from 'ajv/dist/2020.js';
 import mqtt from 'mqtt';
-import { ApiTokens } from '../../src/api/api-tokens.js';
 import { BroadcastAdapter } from '../../src/rooms/broadcast-adapter.js';
 import { InstanceBus } from '../../src/instances/instance-bus.js';
 import { publish } from '../contract/broadcast-adapter.contract.js';
@@ -13,77 +8,10 @@ import { stopAfterAll } from '../support/cleanup.js';
 import { connect } from '../support/dashboard-client.js';
 import { startMosquitto } from '../support/mosquitto.js';
 import { type RedisServer, startRedis } from '../support/redis.js';
-import { testConfig } from '../support/test-config.js';
 import type { TokenClaims } from '../support/tokens.js';
+import { type Answer, call, document, TOKEN } from './api-calls.js';
 import { eventually, type RunningApp, startApp } from './capture.js';
 import { programWithGeneratedClient } from './generated-client.js';
-
-const TOKEN = 'a-token-of-the-server-api-for-tests-1';
-const document = JSON.parse(
-  readFileSync(new URL('../../src/api/openapi.json', import.meta.url), 'utf8'),
-) as Document;
-const ajv = new Ajv2020({ strict: false });
-ajv.addSchema(document, 'api');
-
-interface Document {
-  paths: Record<string, Record<string, { responses: Record<string, { $ref?: string }> }>>;
-}
-
-/** An answer; its body is held against the document. */
-interface Answer {
-  status: number;
-  body: Record<string, any>;
-  headers: Headers;
-}
-
-const pointerOf = (text: string): string => text.replace(/~/g, '~0').replace(/\//g, '~1');
-
-/** Finds what the document says of the answer. Statuses that belong to every path are not in each operation. */
-function check(method: string, path: string, status: number, type: string, body: unknown): void {
-  if ([405].includes(status) || body === undefined) {
-    return;
-  }
-  const plain = path.split('?')[0] as string;
-  const template = Object.keys(document.paths).find((one) =>
-    new RegExp(`^${one.replace(/\{\w+\}/g, '[^/]+')}$`).test(plain),
-  );
-  const operation = template === undefined ? undefined : document.paths[template]?.[method.toLowerCase()];
-  if (operation === undefined) {
-    return;
-  }
-  const response = operation.responses[String(status)];
-  expect({ path, status, documented: response !== undefined }).toEqual({ path, status, documented: true });
-  const at =
-    response?.$ref ?? `#/paths/${pointerOf(template as string)}/${method.toLowerCase()}/responses/${status}`;
-  const isValid = ajv.validate({ $ref: `api${at}/content/${pointerOf(type)}/schema` }, body);
-  expect({ path, status, errors: isValid ? null : ajv.errors }).toEqual({ path, status, errors: null });
-}
-
-async function call(
-  app: RunningApp,
-  method: string,
-  path: string,
-  {
-    token = TOKEN,
-    body,
-    headers = {},
-  }: { token?: string | null; body?: unknown; headers?: Record<string, string> } = {},
-): Promise<Answer> {
-  const response = await fetch(`http://127.0.0.1:${app.ports.managementPort}/api/v1${path}`, {
-    method,
-    headers: {
-      ...(token !== null && { authorization: `Bearer ${token}` }),
-      ...(body !== undefined && { 'content-type': 'application/json' }),
-      ...headers,
-    },
-    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
-  });
-  const text = await response.text();
-  const answer = JSON.parse(text) as Answer['body'];
-  const [type = ''] = (response.headers.get('content-type') ?? '').split(';');
-  check(method, path, response.status, type, answer);
-  return { status: response.status, body: answer, headers: response.headers };
-}
 
 describe('the document of the server API', () => {
   it('is valid OpenAPI 3.1 to a validator of others', async () => {
@@ -460,79 +388,4 @@ describe('the server API of two instances', () => {
       return linesOf('UserTrace').some(({ userId }) => userId === 'dora');
     });
   }, 60_000);
-});
-
-describe('the server API of one instance', () => {
-  const shared = stopAfterAll();
-
-  it('is not there without a token: its paths are unknown ones', async () => {
-    const app = shared(await startApp({ MANAGEMENT_PORT: '0' }));
-    const url = (port: number): string => `http://127.0.0.1:${port}/api/v1/devices`;
-    const answers = await Promise.all(
-      [url(app.ports.managementPort), url(app.ports.port)].map((one) => fetch(one)),
-    );
-    expect(answers.map(({ status }) => status)).toEqual([404, 404]);
-  });
-
-  it('takes tokens anew from its file, keeps the old ones when the file is faulty, and is on PORT in development', async () => {
-    const file = join(mkdtempSync(join(tmpdir(), 'sluice-api-')), 'token');
-    writeFileSync(file, `${TOKEN}\n`);
-    let now = 0;
-    const tokens = new ApiTokens(testConfig({ API_TOKEN_FILE: file }), () => now);
-    const isGood = async (token: string): Promise<boolean> =>
-      (await tokens.nameOf(`Bearer ${token}`)) !== null;
-    const next = 'b'.repeat(40);
-    writeFileSync(file, `${TOKEN} ${next}`);
-    expect([await isGood(TOKEN), await isGood(next)]).toEqual([true, false]);
-    now += 10_000;
-    expect([await isGood(TOKEN), await isGood(next)]).toEqual([true, true]);
-    writeFileSync(file, next);
-    now += 10_000;
-    expect([await isGood(TOKEN), await isGood(next)]).toEqual([false, true]);
-    writeFileSync(file, 'short');
-    now += 10_000;
-    expect(await isGood(next)).toBe(true);
-  });
-
-  it('walks 100 000 devices without stopping the event loop', async () => {
-    const app = shared(
-      await startApp({
-        API_TOKEN: TOKEN,
-        MAX_DEVICES: '200000',
-        HISTORY_MAX_PUBLICATIONS: '0',
-        LOG_LEVEL: 'warn',
-      }),
-    );
-    const adapter = app.app.nest.get(BroadcastAdapter, { strict: false });
-    for (let n = 0; n < 100_000; n += 1) {
-      await publish(adapter, `d-${n}`, n);
-    }
-    for (let n = 0; n < 30; n += 1) {
-      await publish(adapter, `large-${n}`, 'x'.repeat(200_000));
-    }
-    let longest = 0;
-    let last = performance.now();
-    const watch = setInterval(() => {
-      longest = Math.max(longest, performance.now() - last);
-      last = performance.now();
-    }, 1);
-    let count = 0;
-    let cursor = '';
-    for (let page = 0; page < 5; page += 1) {
-      const { body } = await call(app, 'GET', `/devices?limit=1000${cursor}`);
-      count += body['devices'].length;
-      cursor = `&cursor=${body['cursor']}`;
-    }
-    clearInterval(watch);
-    expect(count).toBe(5_000);
-    // Defect: the entry that went over 4 MiB was in the answer.
-    const pages: number[] = [];
-    for (cursor = ''; cursor !== '&cursor=undefined';) {
-      const { body } = await call(app, 'GET', `/devices?pattern=large-*&limit=1000${cursor}`);
-      pages.push(body['devices'].length);
-      cursor = `&cursor=${body['cursor']}`;
-    }
-    expect(pages).toEqual([20, 10]);
-    process.stderr.write(`listing 100 000 devices: longest turn ${Math.round(longest)} ms\n`);
-  });
 });

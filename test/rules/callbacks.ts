@@ -38,7 +38,7 @@ export function scan(probes: Readonly<Record<string, string>> = {}): Finding[] {
     ...added.keys(),
     ...ts.sys
       .readDirectory(join(root, 'src'), ['.ts'])
-      .filter((file) => !file.endsWith('.spec.ts') && !file.endsWith('.d.ts')),
+      .filter((file) => !/\.(spec|fixture|d)\.ts$/.test(file)),
   ];
   const host = ts.createCompilerHost({ ...options, noEmit: true });
   const { fileExists, readFile, getSourceFile } = host;

@@ -1,170 +1,18 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { jest } from '@jest/globals';
-import { get } from 'sparkplug-payload';
-import type { UMetric, UPayload } from 'sparkplug-payload/lib/sparkplugbpayload.js';
+import type { UMetric } from 'sparkplug-payload/lib/sparkplugbpayload.js';
 import { StoreLostError } from '../../ingest/ports.js';
-import type { MessageOutcome } from '../../mqtt/ingest-counters.js';
 import { type EdgeNodes, MemoryEdgeNodes } from '../../rooms/edge-nodes.js';
 import { MAX_WAITING_REBIRTHS, REBIRTH_INTERVAL_MS, RebirthRequests } from './rebirth-requests.js';
-import { SparkplugNodes } from './sparkplug-nodes.js';
-import { SPARKPLUG_LIMITS, type SparkplugHost, type SparkplugLimits } from './sparkplug-session.js';
-import type { Verb } from './sparkplug-node.js';
-
-const { encodePayload, decodePayload } = get('spBv1.0')!;
-
-const REORDER_MS = 2_000;
-const EXPIRY_MS = 3_600_000;
-
-interface Options {
-  rebirth?: 'ask' | 'never';
-  reorderMs?: number;
-  limits?: Partial<SparkplugLimits>;
-}
-
-/** A session over a host that remembers what it is told. */
-class Session {
-  now = 1_000_000;
-  state = new Map<string, Map<string, string>>();
-  online = new Map<string, boolean>();
-  seen = new Map<string, number>();
-  meta = new Map<string, unknown>();
-  asked: { topic: string; payload: UPayload }[] = [];
-  outcomes: MessageOutcome[] = [];
-  dropped = { historical: 0, unknown_alias: 0 };
-  gaps = 0;
-  connected = true;
-  readonly nodes: SparkplugNodes;
-  readonly rebirths = new RebirthRequests(
-    (topic, payload) => {
-      if (this.connected) {
-        this.asked.push({ topic, payload: decodePayload(payload) });
-      }
-      return this.connected;
-    },
-    () => this.now,
-  );
-  /** Of the nodes, which go on when a session ends. */
-  private static timestamp = 1_700_000_000_000;
-
-  constructor(
-    readonly store: EdgeNodes = new MemoryEdgeNodes(100),
-    { rebirth = 'ask', reorderMs = REORDER_MS, limits = {} }: Options = {},
-  ) {
-    const host: SparkplugHost = {
-      edgeNodes: store,
-      deviceId: (group, node, device) => (device === '' ? `${group}.${node}` : `${group}.${node}.${device}`),
-      apply: ({ deviceId, fields, replaces, settle }) => {
-        const state = replaces
-          ? new Map<string, string>()
-          : (this.state.get(deviceId) ?? new Map<string, string>());
-        for (const [name, value] of fields) {
-          state.set(JSON.parse(name.toString()) as string, String(value));
-        }
-        this.state.set(deviceId, state);
-        settle('accepted');
-      },
-      setStatus: async (deviceId, { isOnline, lastSeen }) => {
-        this.online.set(deviceId, isOnline);
-        this.seen.set(deviceId, lastSeen);
-      },
-      setMeta: async (deviceId, meta) => void this.meta.set(deviceId, JSON.parse(meta.toString())),
-    };
-    this.nodes = new SparkplugNodes(
-      host,
-      { rebirth, reorderMs, windowMs: 0 },
-      { maxNodes: 1_000, expiryMs: EXPIRY_MS, ...SPARKPLUG_LIMITS, ...limits },
-      {
-        dropped: (reason, count) => void (this.dropped[reason] += count),
-        gap: () => void (this.gaps += 1),
-      },
-      this.rebirths,
-      () => this.now,
-      () => 0,
-    );
-    sessions.push(this.nodes);
-  }
-
-  /** A message, and its outcome where it has one. */
-  async say(
-    verb: Verb,
-    topic: string,
-    seq: number | undefined,
-    metrics: UMetric[],
-    { dup = false, timestamp = (Session.timestamp += 1), retained = false } = {},
-  ): Promise<MessageOutcome | undefined> {
-    const buffer = Buffer.from(encodePayload({ timestamp, metrics, ...(seq === undefined ? {} : { seq }) }));
-    return this.bytes(verb, topic, buffer, { dup, retained });
-  }
-
-  async bytes(
-    verb: Verb,
-    topic: string,
-    buffer: Buffer,
-    { dup = false, retained = false } = {},
-  ): Promise<MessageOutcome | undefined> {
-    const [group, node, device = ''] = topic.split('/') as [string, string, string?];
-    let outcome: MessageOutcome | undefined;
-    this.nodes.take(verb, group, node, device, {
-      deviceId: topic.replaceAll('/', '.'),
-      buffer,
-      start: 0,
-      end: buffer.length,
-      receivedAt: 1_800_000_000_000,
-      receivedMono: this.now,
-      packetId: 0,
-      dup,
-      retained,
-      finish: (told) => {
-        outcome = told;
-        this.outcomes.push(told);
-      },
-    });
-    await turn();
-    await turn();
-    return outcome;
-  }
-
-  async pass(ms: number): Promise<void> {
-    this.now += ms;
-    this.nodes.tick();
-    await turn();
-    await turn();
-  }
-
-  /** The node with one device, each with a metric that has an alias. */
-  async born(bdSeq = 0): Promise<void> {
-    expect(await this.say('NBIRTH', 'G/n', 0, [...control(bdSeq), metric('volts', 1, 'Float', 12.1)])).toBe(
-      'accepted',
-    );
-    expect(
-      await this.say('DBIRTH', 'G/n/d', 1, [metric('t', 10, 'Int16', -5), metric('on', 11, 'Boolean', true)]),
-    ).toBe('accepted');
-  }
-
-  shows(deviceId: string): Record<string, string> {
-    return Object.fromEntries(this.state.get(deviceId) ?? []);
-  }
-}
-
-const sessions: SparkplugNodes[] = [];
-
-function metric(name: string, alias: number, type: string, value: unknown): UMetric {
-  return { name, alias, type, value } as UMetric;
-}
-
-/** Data has the alias alone. */
-function value(alias: number, type: string, to: unknown): UMetric {
-  return { alias, type, value: to } as unknown as UMetric;
-}
-
-function control(bdSeq: number): UMetric[] {
-  return [
-    { name: 'bdSeq', type: 'Int64', value: bdSeq },
-    { name: 'Node Control/Rebirth', type: 'Boolean', value: false },
-  ];
-}
-
-const death = (bdSeq: number): UMetric[] => [{ name: 'bdSeq', type: 'Int64', value: bdSeq }];
+import {
+  control,
+  death,
+  metric,
+  REORDER_MS,
+  Session,
+  stopSessions,
+  value,
+} from './sparkplug-nodes.fixture.js';
 
 let session: Session;
 
@@ -172,9 +20,7 @@ beforeEach(() => {
   session = new Session();
 });
 
-afterEach(async () => {
-  await Promise.all(sessions.splice(0).map((nodes) => nodes.stop()));
-});
+afterEach(stopSessions);
 
 describe('births', () => {
   it('make the node and each device online, with all their metrics (tck-id-topics-nbirth-metrics, tck-id-topics-dbirth-metrics)', async () => {
@@ -593,98 +439,5 @@ describe('a takeover', () => {
     session = new Session(full);
     await session.born();
     expect(await session.say('DDATA', 'G/n/d', 2, [value(10, 'Int16', 2)])).toBe('accepted');
-  });
-});
-
-describe('what a hostile publisher can do', () => {
-  it('is refused by what cannot be read, without making a node of it', async () => {
-    expect(await session.bytes('NDATA', 'G/x', Buffer.from('not protobuf'))).toBe('codec_error');
-    expect(await session.bytes('NBIRTH', 'G/x', Buffer.of(0xff))).toBe('codec_error');
-    expect(session.nodes.totals.nodes).toBe(0);
-  });
-
-  it('with nodes that never repeat is bounded: the ones that are silent go first, and come back from the store', async () => {
-    session = new Session(new MemoryEdgeNodes(10_000), { limits: { maxNodes: 20 } });
-    await session.born();
-    for (let n = 0; n < 100; n += 1) {
-      await session.say('NBIRTH', `G/fake${n}`, 0, [...control(0), metric('m', 1, 'Int8', 1)]);
-      await session.say('NDATA', `G/ghost${n}`, 3, [value(1, 'Int8', 1)]);
-    }
-    expect(session.nodes.totals.nodes).toBeLessThanOrEqual(20);
-    expect(session.nodes.totals.held).toBeLessThanOrEqual(20);
-    expect(await session.say('DDATA', 'G/n/d', 2, [value(10, 'Int16', 2)])).toBe('accepted');
-  });
-
-  // Nodes in memory went only for others: what a fleet said that was gone stayed for the life of the process.
-  it('is forgotten when it is gone for long, and a node that speaks is not', async () => {
-    await session.born();
-    await session.say('NBIRTH', 'G/fake', 0, [...control(0), metric('m', 1, 'Int8', 1)]);
-    for (const seq of [2, 3]) {
-      session.now += EXPIRY_MS;
-      session.nodes.age();
-      expect(await session.say('DDATA', 'G/n/d', seq, [value(10, 'Int16', seq)])).toBe('accepted');
-    }
-    expect(session.nodes.totals.nodes).toBe(1);
-  });
-
-  it('with large births is bounded in memory: over it they are refused', async () => {
-    session = new Session(new MemoryEdgeNodes(10_000), { limits: { maxBytes: 40_000, maxMetrics: 1_000 } });
-    const metrics = Array.from({ length: 100 }, (_, n) => metric(`m${n}`, n, 'Int8', n));
-    const outcomes = [];
-    for (let n = 0; n < 10; n += 1) {
-      outcomes.push(await session.say('NBIRTH', `G/n${n}`, 0, metrics));
-    }
-    expect(session.nodes.totals.bytes).toBeLessThanOrEqual(40_000);
-    expect(outcomes.at(0)).toBe('accepted');
-    expect(
-      await session.say(
-        'DBIRTH',
-        'G/n0/d',
-        1,
-        Array.from({ length: 950 }, (_, n) => metric(`d${n}`, n, 'Int8', n)),
-      ),
-    ).toBe('too_many_fields');
-  });
-
-  it('with devices that never repeat is bounded by devices of a node', async () => {
-    session = new Session(new MemoryEdgeNodes(10), { limits: { maxDevices: 3 } });
-    await session.say('NBIRTH', 'G/n', 0, control(0));
-    const outcomes = [];
-    for (let n = 1; n < 8; n += 1) {
-      outcomes.push(await session.say('DBIRTH', `G/n/d${n}`, n, [metric('m', 1, 'Int8', 1)]));
-    }
-    expect(outcomes).toEqual([
-      'accepted',
-      'accepted',
-      'accepted',
-      'refused',
-      'refused',
-      'refused',
-      'refused',
-    ]);
-  });
-
-  it('with numbers that jump is bounded: what waits is let go when there is too much of it', async () => {
-    session = new Session(new MemoryEdgeNodes(10), { limits: { maxHeldOfNode: 5 } });
-    await session.born();
-    for (let n = 0; n < 50; n += 1) {
-      await session.say('DDATA', 'G/n/d', (n * 37 + 100) % 256, [value(10, 'Int16', n)]);
-    }
-    expect(session.nodes.totals.held).toBeLessThanOrEqual(5);
-    expect(session.asked.length).toBe(1);
-    await session.born(1);
-    expect(await session.say('DDATA', 'G/n/d', 2, [value(10, 'Int16', 1)])).toBe('accepted');
-  });
-
-  it('with messages for a store that does not answer is bounded: the rest is refused', async () => {
-    const silent: EdgeNodes = {
-      read: () => new Promise(() => undefined),
-      write: () => Promise.resolve(true),
-    };
-    session = new Session(silent, { limits: { maxHeldOfNode: 5 } });
-    for (let n = 0; n < 9; n += 1) {
-      await session.say('NDATA', 'G/n', n, [value(1, 'Int8', n)]);
-    }
-    expect(session.outcomes).toEqual(['refused', 'refused', 'refused', 'refused']);
   });
 });
