@@ -1,5 +1,5 @@
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { chart, helm, root, type TemplateOptions, templateArguments } from './support/helm.js';
+import { root, runTemplate, type TemplateOptions } from './support/helm.js';
 
 /** The objects whose every line matters. `UPDATE_GOLDEN=1` writes the files anew; read the difference. */
 const golden = {
@@ -26,23 +26,23 @@ ingress:
 };
 const folder = `${root}test/helm/golden`;
 
+/** What Helm makes of each values, all objects at once. */
+const texts: Record<string, Promise<string>> = {};
+
+async function rendering(values: string): Promise<string> {
+  const { stdout, stderr } = await runTemplate(others[values] ?? { values });
+  expect(stderr).toBe('');
+  return stdout;
+}
+
 describe('the rendered objects', () => {
   const cases = Object.entries(golden).flatMap(([values, names]) => names.map((name) => [values, name]));
 
   it.each(cases)('of %s: %s is the one in golden/', async (values, name) => {
-    const { stdout, stderr } = await helm([
-      'template',
-      'live',
-      chart,
-      '--namespace',
-      'iot',
-      '--kube-version',
-      '1.34.0',
-      '--show-only',
-      `templates/${name}.yaml`,
-      ...templateArguments(others[values] ?? { values }),
-    ]);
-    expect(stderr).toBe('');
+    const rendered = await (texts[values] ??= rendering(values));
+    const header = `# Source: sluice/templates/${name}.yaml\n`;
+    const documents = rendered.split(/^---\n/m).filter((text) => text.startsWith(header));
+    const stdout = documents.map((text) => `---\n${text}`).join('');
     const file = `${folder}/${values}-${name}.golden.yaml`;
     if (process.env['UPDATE_GOLDEN'] === '1') {
       writeFileSync(file, stdout);

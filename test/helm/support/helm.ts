@@ -22,13 +22,20 @@ interface GetHelm {
   getHelm(): Promise<string>;
 }
 
+/** Looked for once: the one on the PATH is asked for its version. */
+let command: Promise<string> | undefined;
+
+async function helmCommand(): Promise<string> {
+  const { getHelm } = (await import(`${root}scripts/get-helm.js`)) as GetHelm;
+  return getHelm();
+}
+
 /** Runs the real Helm; a status other than 0 is returned, not thrown. */
 export async function helm(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<HelmResult> {
-  const { getHelm } = (await import(`${root}scripts/get-helm.js`)) as GetHelm;
-  const command = await getHelm();
+  const path = await (command ??= helmCommand());
   return new Promise((resolve) => {
     execFile(
-      command,
+      path,
       args,
       // It runs for a tenth of a second: its collector took a fifth of that.
       { env: { ...process.env, GOGC: '400', ...env }, maxBuffer: 64 * 1024 * 1024 },
@@ -78,13 +85,23 @@ export function runTemplate(options: TemplateOptions): Promise<HelmResult> {
   ]);
 }
 
+/** What was rendered already: many tests of a file ask for the same values. */
+const rendered = new Map<string, Promise<string>>();
+
 /** The objects that the chart makes of these values. */
 export async function template(options: TemplateOptions): Promise<KubeObject[]> {
+  const key = JSON.stringify(options);
+  const text = rendered.get(key) ?? render(options);
+  rendered.set(key, text);
+  return parseObjects(await text);
+}
+
+async function render(options: TemplateOptions): Promise<string> {
   const { status, stdout, stderr } = await runTemplate(options);
   if (status !== 0) {
     throw new Error(stderr);
   }
-  return parseObjects(stdout);
+  return stdout;
 }
 
 export function parseObjects(text: string): KubeObject[] {

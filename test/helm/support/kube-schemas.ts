@@ -52,6 +52,9 @@ export function unknownFields(objects: readonly KubeObject[]): string[] {
   return compileErrors(lines.join(''));
 }
 
+/** Sources of the libraries and packages, which are the same for every text. */
+const sources = new Map<string, ts.SourceFile | undefined>();
+
 /** Compiles a source text that exists in memory only, as if it lay in test/. */
 export function compileErrors(source: string): string[] {
   const fileName = `${root}test/helm/rendered.ts`;
@@ -66,10 +69,19 @@ export function compileErrors(source: string): string[] {
   };
   const host = ts.createCompilerHost(options);
   const { getSourceFile, fileExists, readFile } = host;
-  host.getSourceFile = (name, ...rest) =>
-    name === fileName
-      ? ts.createSourceFile(name, source, { languageVersion: ts.ScriptTarget.ES2022, impliedNodeFormat: 99 })
-      : getSourceFile(name, ...rest);
+  host.getSourceFile = (name, ...rest) => {
+    if (name === fileName) {
+      const format = {
+        languageVersion: ts.ScriptTarget.ES2022,
+        impliedNodeFormat: ts.ModuleKind.ESNext,
+      } as const;
+      return ts.createSourceFile(name, source, format);
+    }
+    if (!sources.has(name)) {
+      sources.set(name, getSourceFile(name, ...rest));
+    }
+    return sources.get(name);
+  };
   host.fileExists = (name) => name === fileName || fileExists(name);
   host.readFile = (name) => (name === fileName ? source : readFile(name));
   const program = ts.createProgram([fileName], options, host);
