@@ -31,10 +31,13 @@ export interface Scheduler {
   after(ms: number, run: () => void): () => void;
 }
 
+/** Longest delay of a timer in Node.js, 24.8 days; a longer one would end after 1 ms. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 export const realScheduler: Scheduler = {
   now: () => performance.now(),
   after: (ms, run) => {
-    const timer = setTimeout(walled('delivery', run), ms);
+    const timer = setTimeout(walled('delivery', run), Math.min(ms, LONGEST_TIMER_MS));
     return () => clearTimeout(timer);
   },
 };
