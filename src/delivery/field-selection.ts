@@ -54,17 +54,22 @@ export class FieldSelection {
     if (!isObject(value)) {
       return undefined;
     }
-    const selected = pick(value, this.root);
     for (const name of Object.keys(value)) {
       if (name.includes('.') && this.literal.has(name)) {
-        return { ...selected, ...pickLiteral(value, this.literal) };
+        return { ...pick(value, this.root, value), ...pickLiteral(value, this.literal) };
       }
     }
-    return selected;
+    return pick(value, this.root, null);
   }
 }
 
-function pick(value: JsonObject, level: ReadonlyMap<string, Selection>): JsonObject | undefined {
+/** @param own the payload, where a member whose own name is a whole path comes in place of the nested one; null where it has none */
+function pick(
+  value: JsonObject,
+  level: ReadonlyMap<string, Selection>,
+  own: JsonObject | null,
+  path = '',
+): JsonObject | undefined {
   let picked: JsonObject | undefined;
   for (const name of Object.keys(value)) {
     const selection = level.get(name);
@@ -72,10 +77,11 @@ function pick(value: JsonObject, level: ReadonlyMap<string, Selection>): JsonObj
       continue;
     }
     const member = value[name];
-    const part = selection.whole
+    const isWhole = selection.whole && (own === null || path === '' || !Object.hasOwn(own, path + name));
+    const part = isWhole
       ? member
       : selection.within !== null && isObject(member)
-        ? pick(member, selection.within)
+        ? pick(member, selection.within, own, own === null ? '' : `${path}${name}.`)
         : undefined;
     if (part !== undefined) {
       // Without a prototype: `__proto__` is a legal member name.
