@@ -13,6 +13,8 @@ In production the start is refused while the management port is the public one. 
 
 Errors are problem details (RFC 9457) with a \`code\`. Lists have \`limit\` and \`cursor\`; what is there all the time is listed exactly once. Times are Unix ms. Every change is a line of the audit log.
 While Redis is away a change holds on the instance that was asked and is passed on when Redis is back: the answer is 202.
+Beside the statuses below any path may answer 405 \`method_not_allowed\` (\`Allow\` names what it takes; \`HEAD\` is not among it), 408 \`request_timeout\` (the body took more than 10 s) and 500 \`internal\`. A parameter or member
+that is not in the document is refused, since a word that is written wrong would else do something wider than was meant.
 
 \`\`\`sh
 A='Authorization: Bearer '$API_TOKEN  U=http://127.0.0.1:9090/api/v1

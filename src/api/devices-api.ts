@@ -178,7 +178,7 @@ function matcherOf(pattern: string | undefined): (deviceId: string) => boolean {
   if (pattern === undefined) {
     return () => true;
   }
-  if (!pattern.includes('*')) {
+  if (isDeviceId(pattern) && !pattern.includes('*')) {
     return (deviceId) => deviceId === pattern;
   }
   const normal = normalPattern(pattern);

@@ -43,6 +43,9 @@ export class RevocationsApi {
     const cursor = query['cursor'] as string | undefined;
     const all = await this.revocations.list();
     const [time = '', last = ''] = cursor === undefined ? [] : readCursor(cursor, 2);
+    if (cursor !== undefined && !/^\d{1,16}$/.test(time)) {
+      throw invalid('cursor', 'is none of this API');
+    }
     // The list is in the order of creation, then of ids: a cursor stays good when its entry goes.
     const after = all.filter(
       ({ createdAt, id }) =>

@@ -282,13 +282,15 @@ describe('the server API of two instances', () => {
         call(a, 'GET', '/devices?limit=1&limit=2'),
         call(a, 'GET', '/devices?unknown=1'),
         call(a, 'GET', `/devices?pattern=${encodeURIComponent('a/*')}`),
+        call(a, 'GET', `/devices?pattern=${encodeURIComponent('a/b')}`),
+        call(a, 'GET', `/revocations?cursor=${Buffer.from('["an epoch","2"]').toString('base64url')}`),
         call(a, 'GET', '/devices?cursor=%00'),
         call(a, 'GET', `/devices?cursor=${Buffer.from('["a/b"]').toString('base64url')}`),
         call(a, 'GET', `/devices?cursor=${Buffer.from('{"length":1}').toString('base64url')}`),
         call(a, 'GET', '/devices/list-00/history?epoch=a'),
         call(a, 'GET', '/devices/%ff'),
       ),
-    ).toEqual(Array.from({ length: 14 }, () => 'invalid_request'));
+    ).toEqual(Array.from({ length: 16 }, () => 'invalid_request'));
     expect(
       await codes(post('a=1', { 'content-type': 'text/plain' }), post('{}', { 'content-encoding': 'gzip' })),
     ).toEqual(['unsupported_media_type', 'unsupported_media_type']);
