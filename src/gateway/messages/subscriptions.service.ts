@@ -76,11 +76,13 @@ export class SubscriptionsService {
     connection: Connection,
     { deviceIds, pattern, id }: UnsubscribeMessage,
   ): Promise<UnsubscribedMessage> {
-    if (pattern !== undefined) {
+    // As `subscribed` names it.
+    const source = pattern === undefined ? undefined : (normalPattern(pattern) ?? pattern);
+    if (source !== undefined) {
       await onePatternAtATime(connection, () => {
         this.work.demand(connection);
         this.chargeLeaving(connection, connection.roomCount);
-        this.rooms.fleet.unsubscribe(connection, normalPattern(pattern) ?? pattern);
+        this.rooms.fleet.unsubscribe(connection, source);
       });
     } else {
       this.work.demand(connection);
@@ -90,7 +92,7 @@ export class SubscriptionsService {
     return {
       type: 'unsubscribed',
       ...(id !== undefined && { id }),
-      ...(pattern !== undefined && { pattern }),
+      ...(source !== undefined && { pattern: source }),
       deviceIds,
     };
   }
