@@ -6,7 +6,7 @@ import type {
   Rewind,
   SubscribeMessage,
 } from './client-messages.js';
-import { DEVICE_ID_MAX_LENGTH, isDeviceId } from './device-id.js';
+import { isDeviceId } from './device-id.js';
 import { type ErrorCode, ProtocolError } from './errors.js';
 import { normalPattern } from './id-pattern.js';
 import { isObject, MAX_JSON_LEVELS, tooDeepAt } from './json.js';
@@ -113,11 +113,8 @@ function parseTargets(fields: Fields): { deviceIds: string[]; pattern?: string }
   if (fields['deviceIds'] !== undefined) {
     throw refused('deviceIds and pattern exclude each other');
   }
-  if (fields['since'] !== undefined) {
-    throw refused('since belongs to deviceIds; resume rooms of a pattern by their ids');
-  }
-  if (typeof pattern !== 'string' || (!isDeviceId(pattern) && normalPattern(pattern) === undefined)) {
-    throw refused('pattern must be a device id in which * stands for any run of characters');
+  if (typeof pattern !== 'string') {
+    throw refused('pattern must be a string: a device id in which * stands for any run of characters');
   }
   return { deviceIds: [], pattern };
 }
@@ -133,6 +130,10 @@ function parseDeviceIds(fields: Fields): string[] {
 
 function parseSubscribe(fields: Fields): SubscribeMessage {
   const message: SubscribeMessage = { type: 'subscribe', ...parseTargets(fields) };
+  const { pattern } = message;
+  if (pattern !== undefined && fields['since'] !== undefined) {
+    throw refused('since belongs to deviceIds; resume rooms of a pattern by their ids');
+  }
   if (fields['delivery'] !== undefined) {
     message.delivery = parseDeliveryOptions(fields['delivery']);
   }
@@ -141,6 +142,9 @@ function parseSubscribe(fields: Fields): SubscribeMessage {
   }
   if (fields['rewind'] !== undefined) {
     message.rewind = parseRewind(fields['rewind']);
+  }
+  if (pattern !== undefined && !isDeviceId(pattern) && normalPattern(pattern) === undefined) {
+    throw forbidden();
   }
   return message;
 }
@@ -190,10 +194,8 @@ function parseCommand(
   echo: { id?: MessageId; deviceId?: string },
 ): CommandMessage {
   const { deviceId } = fields;
-  if (!isDeviceId(deviceId)) {
-    throw refused(
-      `deviceId must be a string of 1 to ${DEVICE_ID_MAX_LENGTH} characters without / + #, control characters and Unicode non-characters, not starting with $`,
-    );
+  if (typeof deviceId !== 'string') {
+    throw refused('deviceId must be a string');
   }
   echo.deviceId = deviceId;
   const json = rawMember(text, 'command');
@@ -206,6 +208,9 @@ function parseCommand(
   }
   if (waitMs !== undefined && !isWaitMs(waitMs)) {
     throw refused(`waitMs must be a whole number from 1 to ${MAX_WAIT_MS}`);
+  }
+  if (!isDeviceId(deviceId)) {
+    throw forbidden();
   }
   return {
     type: 'command',
@@ -225,6 +230,11 @@ export function isCommandKey(value: unknown): value is string {
 /** Whether `value` may be the `waitMs` of a command. */
 export function isWaitMs(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= MAX_WAIT_MS;
+}
+
+/** No token grants an id or pattern that is not legal: the answer is that to one that this token does not grant. */
+function forbidden(): ProtocolError {
+  return new ProtocolError('forbidden', 'Forbidden');
 }
 
 function refused(sentence: string): ProtocolError {

@@ -25,7 +25,7 @@ describe('commands to ids that the broker would not take', () => {
     const bob = await open('bob', ['pump']);
     for (const character of NON_CHARACTERS) {
       eve.send({ type: 'command', deviceId: `eve-${character}`, command: 1 });
-      await eve.next('error', ({ code }) => code === 'invalid_message');
+      await eve.next('error', ({ code }) => code === 'forbidden');
       bob.send({ type: 'command', deviceId: 'pump', command: 1 });
     }
     await bob.collect('command_sent', NON_CHARACTERS.length);
@@ -45,7 +45,7 @@ describe('commands to ids that the broker would not take', () => {
       denied: NON_CHARACTERS,
     });
     eve.send({ type: 'subscribe', pattern: 'b\u{10ffff}*', id: 2 });
-    expect(await eve.next('error', ({ id }) => id === 2)).toMatchObject({ code: 'invalid_message' });
+    expect(await eve.next('error', ({ id }) => id === 2)).toMatchObject({ code: 'forbidden' });
   });
 
   // One device over which the broker hangs up had the commands of all devices refused, each time for as long as the reconnect took.

@@ -119,9 +119,8 @@ export const clientTargets: Target[] = [
         return;
       }
       if (error !== undefined) {
-        expect(['invalid_message', 'unknown_type', 'payload_too_large', 'too_many_rooms']).toContain(
-          error.code,
-        );
+        expect(['invalid_message', 'unknown_type', 'forbidden']).toContain(error.code);
+        expect(error.code === 'forbidden').toBe(error.message === 'Forbidden');
         expect(error.message.length).toBeLessThan(400);
         expect(() => JSON.stringify(error.details)).not.toThrow();
         return;

@@ -38,7 +38,7 @@ describe('what a connection asks for', () => {
     expect(await client.next('snapshot')).toMatchObject({ devices: [{ deviceId: 'plant-7.new' }] });
     app.publish('plant-7.new', 'second');
     expect(await client.next('telemetry')).toMatchObject({ payload: 'second', offset: 2 });
-    client.send({ type: 'unsubscribe', pattern: 'plant-7.*', id: 'u' });
+    client.send({ type: 'unsubscribe', pattern: 'plant-7.**', id: 'u' });
     expect(await client.next('unsubscribed')).toEqual({
       type: 'unsubscribed',
       id: 'u',
@@ -51,7 +51,7 @@ describe('what a connection asks for', () => {
   it.each([
     [{ pattern: '*' }, { code: 'forbidden', error: 'Forbidden' }],
     [{ pattern: 'plant-*' }, { code: 'forbidden', error: 'Forbidden' }],
-    [{ pattern: 'a/*' }, { code: 'invalid_message' }],
+    [{ pattern: 'a/*' }, { code: 'forbidden', error: 'Forbidden' }],
     [{ pattern: 7 }, { code: 'invalid_message' }],
     [{ pattern: 'plant-7.*', deviceIds: ['plant-7.a'] }, { code: 'invalid_message' }],
     [{ pattern: 'plant-7.*', since: {} }, { code: 'invalid_message' }],

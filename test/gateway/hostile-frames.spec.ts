@@ -135,8 +135,16 @@ const TEXTS: [name: string, text: string, answer: object][] = [
     '{"type":"command","deviceId":"mine","__proto__":{"command":1}}',
     invalid(),
   ],
-  ['a command to a topic', '{"type":"command","deviceId":"mine/commands","command":1}', invalid()],
-  ['a command to all', '{"type":"command","deviceId":"#","command":1}', invalid()],
+  [
+    'a command to a topic',
+    '{"type":"command","deviceId":"mine/commands","command":1}',
+    { code: 'forbidden', error: 'Forbidden', deviceId: 'mine/commands' },
+  ],
+  [
+    'a command to all',
+    '{"type":"command","deviceId":"#","command":1}',
+    { code: 'forbidden', error: 'Forbidden', deviceId: '#' },
+  ],
   [
     'a command to a foreign device',
     '{"type":"command","id":4,"deviceId":"pump","command":1}',

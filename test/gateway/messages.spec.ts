@@ -272,6 +272,6 @@ describe('messages of a client', () => {
     await client.roundTrip();
     expect(await app.count('clientMessages', { type: 'ping', outcome: 'ok' })).toBe(2);
     expect(await app.count('clientMessages', { type: 'invalid', outcome: 'unknown_type' })).toBe(1);
-    expect(await app.count('clientMessages', { type: 'invalid', outcome: 'invalid_message' })).toBe(1);
+    expect(await app.count('clientMessages', { type: 'invalid', outcome: 'forbidden' })).toBe(1);
   });
 });
