@@ -69,6 +69,18 @@ describe('what becomes of messages', () => {
     expect(notes.join('\n')).toContain('homeassistant/…/config: 2 messages');
   });
 
+  // A recording beside a running instance made devices of the markers with which it times the broker's queue.
+  it('makes no devices of what instances of Sluice say', () => {
+    const { text, notes } = guessFile([
+      'tele/hall/STATE {"POWER":"ON"}',
+      ...['1', '2', '3'].map((n) => `iot.sluice/ingest/own/eb3a06e602a3/own-eb3a06e602a3-at-${n} (null)`),
+      'sluice/ingest/eb3a06e602a3-1/marker (null)',
+      'sluice/ingest/claim {"identity":"x"}',
+    ]);
+    expect(text).toBe('version: 1\nlayouts:\n  tasmota: { preset: tasmota }\n');
+    expect(notes).toEqual(['tasmota: takes 1 messages']);
+  });
+
   const SPARKPLUG = new LayoutTrial(read('version: 1\nlayouts:\n  p: { preset: sparkplug-b }'));
   const BIRTH =
     'COry9aigKxIXCghJbnB1dHMvQRABGOry9aigKyALcAASIAoOU3VwcGx5IFZvbHRhZ2UQAhjq8vWooCsgCWWamUFBGAE=';

@@ -201,13 +201,17 @@ interface Candidate {
 
 /** Discovery messages for Home Assistant describe topics of other devices and have no values, so no layout is drafted from them. */
 const DISCOVERY = /^homeassistant\/.+\/config$/;
+/** What instances of Sluice tell each other and themselves through the broker, by any NAMESPACE. */
+const NOTES = /^[^/]+\/ingest\/(holder|claim|shards|own\/[^/]+\/[^/]+|[^/]+\/marker)$/;
 
 /** A layout file for a recording: the presets that fit, and a first draft by the shape of topics that none knows. */
 export function guessFile(lines: Iterable<string>): {
   readonly text: string;
   readonly notes: readonly string[];
 } {
-  const all = readRecording(lines).slice(0, MAX_TOPICS);
+  const all = readRecording(lines)
+    .slice(0, MAX_TOPICS)
+    .filter(({ topic }) => !NOTES.test(topic));
   const rows = all.filter(({ topic }) => !DISCOVERY.test(topic));
   const candidates = presetNames().flatMap((name) => candidatesOf(name, rows));
   let left = rows;
