@@ -6,7 +6,7 @@ const source = (name) => fileURLToPath(new URL(`../../client/src/${name}`, impor
 export default defineConfig({
   root: import.meta.dirname,
   esbuild: { jsx: 'automatic' },
-  // In a project of your own: `npm install sluice-client`, and nothing here.
+  // In a project of your own the package is installed (client/README.md), and nothing is here.
   resolve: {
     alias: [
       { find: 'sluice-client/react', replacement: source('react.ts') },
