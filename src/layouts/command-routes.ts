@@ -3,7 +3,7 @@ import { CommandRoutes, type OutgoingCommand, type ReplyRoute } from '../mqtt/co
 import { ProtocolError } from '../protocol/errors.js';
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
 import { encodeSparkplugCommand } from './sparkplug/sparkplug-commands.js';
-import { storedTable } from './sparkplug/sparkplug-node.js';
+import { StoredTables } from './sparkplug/sparkplug-node.js';
 import { commandTopicOf, type SparkplugTopics } from './sparkplug/sparkplug-topics.js';
 import type { CompiledCommand } from './compile/command-templates.js';
 import type { CompiledLayout, CompiledLayouts } from './compiled-layouts.js';
@@ -16,6 +16,7 @@ export class LayoutCommandRoutes extends CommandRoutes {
   private heard!: ReadonlySet<CompiledLayout>;
   private layouts!: CompiledLayouts;
   private routes: readonly ReplyRoute[] = [];
+  private readonly tables = new StoredTables();
 
   /** @param nodes what births said of the metrics, wherever it is now */
   constructor(
@@ -75,7 +76,7 @@ export class LayoutCommandRoutes extends CommandRoutes {
     const known = await this.nodes.read(`${group}/${node}`).catch(() => {
       throw new ProtocolError('broker_unavailable', 'The store does not say what the metrics are');
     });
-    const table = storedTable(known, device);
+    const table = this.tables.of(`${group}/${node}`, device, known);
     if (table === null) {
       throw new ProtocolError(
         'invalid_message',

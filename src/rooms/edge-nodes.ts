@@ -24,6 +24,9 @@ export interface EdgeNodes {
   write(node: string, change: EdgeNodeChange): Promise<boolean>;
 }
 
+/** Memory of a node, and of one of its texts, beside their characters. */
+const NODE_BYTES = 500;
+const TEXT_BYTES = 100;
 /** Of all nodes together: what a birth says may be as long as a message, and a node has many devices. */
 const MAX_MEMORY_BYTES = 128 * 1024 * 1024;
 
@@ -52,7 +55,8 @@ export class MemoryEdgeNodes implements EdgeNodes {
       return Promise.resolve(false);
     }
     this.forget(node);
-    const known = replace || before === undefined ? { parts: new Map<string, string>(), bytes: 0 } : before;
+    const known =
+      replace || before === undefined ? { parts: new Map<string, string>(), bytes: NODE_BYTES } : before;
     for (const [name, text] of parts) {
       known.bytes -= bytesOf(name, known.parts.get(name));
       if (text === null) {
@@ -83,5 +87,5 @@ export class MemoryEdgeNodes implements EdgeNodes {
 }
 
 function bytesOf(name: string, text: string | undefined): number {
-  return text === undefined ? 0 : name.length + text.length;
+  return text === undefined ? 0 : TEXT_BYTES + name.length + text.length;
 }

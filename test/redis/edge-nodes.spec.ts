@@ -85,7 +85,7 @@ describe('what is kept of edge nodes', () => {
 
   // The nodes were counted and not their bytes, and each may say as much as a message: a heap of births.
   it('is bounded in bytes, too, in memory: the node that was written least recently is forgotten', async () => {
-    const nodes = new MemoryEdgeNodes(100, 1_000);
+    const nodes = new MemoryEdgeNodes(100, 2_400);
     const born = (node: string, bytes: number): Promise<boolean> =>
       nodes.write(node, { replace: true, parts: new Map([['d', 'x'.repeat(bytes)]]) });
     await born('g/a', 400);
@@ -93,8 +93,32 @@ describe('what is kept of edge nodes', () => {
     await nodes.write('g/a', { replace: false, parts: new Map([['d', 'y'.repeat(300)]]) });
     expect(await born('g/c', 400)).toBe(true);
     expect([await nodes.read('g/b'), nodes.size]).toEqual([null, 2]);
-    expect(await born('g/d', 1_000)).toBe(false);
+    expect(await born('g/d', 2_400)).toBe(false);
     expect(nodes.size).toBe(0);
+  });
+
+  // Only characters were counted: devices without metrics, of some characters each, took ten times the memory that there may be.
+  it('is bounded in memory by texts of no length, too', async () => {
+    const nodes = new MemoryEdgeNodes(100, 2_400);
+    const devices = new Map(Array.from({ length: 20 }, (_, n) => [`d${n}`, '[]'] as const));
+    expect(await nodes.write('g/a', { replace: true, parts: devices })).toBe(false);
+  });
+
+  // One such key made every call of its node an error of the server: nothing was stored for a moment, again and again.
+  it('is nothing where somebody else has written another type, and the store goes on', async () => {
+    const { adapter } = await start('nodes-type');
+    const { edgeNodes } = adapter.storeWriter;
+    const change = { replace: true, parts: new Map([['a', '1']]) };
+    await edgeNodes.write('g/n', change);
+    const client = new Redis(redis.url);
+    const [key] = await client.keys('nodes-type:*n:g/n');
+    await client.set(key as string, 'no hash');
+    expect(await edgeNodes.read('g/n')).toBeNull();
+    expect(await edgeNodes.write('g/n', { ...change, replace: false })).toBe(false);
+    expect(adapter.storeReachable).toBe(true);
+    expect(await edgeNodes.write('g/n', change)).toBe(true);
+    expect(await edgeNodes.read('g/n')).toEqual(change.parts);
+    await client.quit();
   });
 
   it('is bounded in time and fenced like the devices', async () => {

@@ -15,16 +15,40 @@ export class HeldMessages {
   /** @returns whether no more may wait now; one over the bound while its node is read from the store is refused */
   hold(node: Node, message: Message): boolean {
     const { maxHeld, maxHeldBytes, maxHeldOfNode } = this.limits;
+    const { memory } = message.payload;
     const full =
-      node.held.length >= maxHeldOfNode || this.count >= maxHeld || this.bytes + message.bytes > maxHeldBytes;
+      node.held.length >= maxHeldOfNode || this.count >= maxHeld || this.bytes + memory > maxHeldBytes;
     if (full && node.phase === 'loading') {
       message.source.finish('refused');
       return false;
     }
     node.held.push(message);
     this.count += 1;
-    this.bytes += message.bytes;
+    this.bytes += memory;
     return full;
+  }
+
+  /** Lets a birth wait that its death may have overtaken. @returns false where no more may wait */
+  holdBirth(node: Node, birth: Message): boolean {
+    const { maxHeld, maxHeldBytes } = this.limits;
+    const { memory } = birth.payload;
+    if (this.count >= maxHeld || this.bytes + memory > maxHeldBytes) {
+      return false;
+    }
+    node.heldBirth = birth;
+    this.count += 1;
+    this.bytes += memory;
+    return true;
+  }
+
+  /** The birth that waits, which does so no longer. */
+  takeBirth(node: Node): Message | null {
+    const { heldBirth } = node;
+    node.heldBirth = null;
+    if (heldBirth !== null) {
+      this.released(heldBirth);
+    }
+    return heldBirth;
   }
 
   /** The next one that is in order, or has no number. */
@@ -51,8 +75,7 @@ export class HeldMessages {
   /** Nothing waits any more, and all of it has an outcome. */
   letGo(node: Node, outcome: MessageOutcome): void {
     this.drop(node).forEach(({ source }) => source.finish(outcome));
-    node.heldBirth?.source.finish('ignored');
-    node.heldBirth = null;
+    this.takeBirth(node)?.source.finish('ignored');
     node.birthAt = Infinity;
   }
 
@@ -60,8 +83,8 @@ export class HeldMessages {
     this.count = this.bytes = 0;
   }
 
-  private released({ bytes }: Message): void {
+  private released({ payload }: Message): void {
     this.count -= 1;
-    this.bytes -= bytes;
+    this.bytes -= payload.memory;
   }
 }

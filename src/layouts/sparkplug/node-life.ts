@@ -73,9 +73,13 @@ export class NodeLife {
     const bdSeq = bdSeqOf(message.payload);
     const { reorderMs } = this.options;
     if (bdSeq !== undefined && bdSeq === node.deadBdSeq && this.session.now() - node.deadAt < reorderMs) {
-      node.heldBirth?.source.finish('ignored');
-      node.heldBirth = message;
-      node.birthAt = node.deadAt + reorderMs;
+      this.held.takeBirth(node)?.source.finish('ignored');
+      if (this.held.holdBirth(node, message)) {
+        node.birthAt = node.deadAt + reorderMs;
+      } else {
+        message.source.finish('refused');
+        this.session.askForBirth(node);
+      }
       return;
     }
     this.bearNode(node, message, bdSeq);
@@ -84,7 +88,7 @@ export class NodeLife {
   private bearNode(node: Node, message: Message, bdSeq: string | undefined): void {
     const { payload } = message;
     const { table, values } = readBirth(payload);
-    this.memory.admit(node, table, node.metrics, node.bytes);
+    this.memory.admit(node, ITSELF, table, true);
     this.memory.putAll(node, (device) =>
       device === ITSELF ? null : { table: new MetricTable(), awaiting: true },
     );
@@ -97,8 +101,7 @@ export class NodeLife {
     node.lastTimestamp = payload.timestamp;
     node.gapOpen = false;
     node.gapAt = node.birthAt = Infinity;
-    node.heldBirth?.source.finish('ignored');
-    node.heldBirth = null;
+    this.held.takeBirth(node)?.source.finish('ignored');
     node.unsaved = true;
     this.session.forgetRequest(node);
     this.awaitDevices(node);
@@ -274,8 +277,7 @@ export class NodeLife {
       return;
     }
     const { table, values } = readBirth(message.payload);
-    const before = node.parts.get(device)?.table;
-    this.memory.admit(node, table, before?.byName.size ?? 0, before?.bytes ?? 0);
+    this.memory.admit(node, device, table, false);
     this.memory.put(node, device, { table, awaiting: false });
     this.counters.dropped('historical', values.historical);
     this.news.born(node, message, table, values, this.saves.save(node, [device]), special);
@@ -326,8 +328,7 @@ export class NodeLife {
       this.openGap(node);
     }
     if (now >= node.birthAt) {
-      const birth = node.heldBirth;
-      node.heldBirth = null;
+      const birth = this.held.takeBirth(node);
       node.birthAt = Infinity;
       node.deadBdSeq = undefined;
       if (birth !== null && this.options.rebirth === 'never') {

@@ -1,6 +1,6 @@
 import { CodecError } from '../codecs/codec.js';
 import type { MetricTable } from './sparkplug-metrics.js';
-import { EdgeNode, type Part } from './sparkplug-node.js';
+import { EdgeNode, type Part, PART_BYTES } from './sparkplug-node.js';
 import type { Node, SparkplugLimits, SparkplugSource } from './sparkplug-session.js';
 
 /**
@@ -10,7 +10,7 @@ import type { Node, SparkplugLimits, SparkplugSource } from './sparkplug-session
 export class NodeMemory {
   private recent = new Map<string, Node>();
   private older = new Map<string, Node>();
-  /** Of all births. */
+  /** Of all births and parts. */
   private births = 0;
 
   /** @param onForget ends what is under way for a node */
@@ -57,32 +57,43 @@ export class NodeMemory {
     this.forgetOlder();
   }
 
-  /** What the store had of it. */
+  /** What the store had of it; the store may have more than there is room for here, and then nothing is known until the next birth. */
   load(node: Node, stored: ReadonlyMap<string, string> | null): void {
+    const { maxBytes } = this.limits;
     node.load(stored);
-    this.births += node.bytes;
+    if (this.births + node.memory > maxBytes) {
+      this.forgetOlder(node);
+    }
+    if (this.births + node.memory > maxBytes) {
+      node.unload();
+    }
+    this.births += node.memory;
   }
 
   forget(node: Node): void {
     this.recent.delete(node.key);
     this.older.delete(node.key);
-    this.births -= node.bytes;
+    this.births -= node.memory;
     this.onForget(node);
   }
 
   /**
    * Makes room for what a birth says.
-   * @param metrics that it replaces, and their bytes
+   * @param whole it replaces what is known of all devices of the node
    * @throws {CodecError} when the node, or all nodes together, would have more than there may be
    */
-  admit(node: Node, { byName, bytes: more }: MetricTable, metrics: number, bytes: number): void {
+  admit(node: Node, device: string, table: MetricTable, whole: boolean): void {
     const { maxMetrics, maxBytes } = this.limits;
-    if (node.metrics - metrics + byName.size > maxMetrics) {
+    const before = node.parts.get(device)?.table;
+    const metrics = whole ? node.metrics : (before?.byName.size ?? 0);
+    const bytes = whole ? node.bytes : (before?.bytes ?? 0);
+    if (node.metrics - metrics + table.byName.size > maxMetrics) {
       throw new CodecError('too_many_fields');
     }
-    if (this.births - bytes + more > maxBytes && more > bytes) {
+    const more = table.bytes + (before === undefined ? PART_BYTES : 0) - bytes;
+    if (more > 0 && this.births + more > maxBytes) {
       this.forgetOlder(node);
-      if (this.births - bytes + more > maxBytes) {
+      if (this.births + more > maxBytes) {
         throw new CodecError('too_many_fields');
       }
     }
@@ -90,16 +101,16 @@ export class NodeMemory {
 
   /** Replaces what is known of a device; null forgets it. */
   put(node: Node, device: string, part: Part | null): void {
-    this.births -= node.bytes;
+    this.births -= node.memory;
     node.put(device, part);
-    this.births += node.bytes;
+    this.births += node.memory;
   }
 
   /** Replaces what is known of all devices of a node, and of itself. */
   putAll(node: Node, partOf: (device: string) => Part | null): void {
-    this.births -= node.bytes;
+    this.births -= node.memory;
     [...node.parts.keys()].forEach((device) => node.put(device, partOf(device)));
-    this.births += node.bytes;
+    this.births += node.memory;
   }
 
   clear(): void {

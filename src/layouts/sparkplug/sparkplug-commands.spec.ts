@@ -23,7 +23,10 @@ const motor = {
           isDefinition: false,
           templateRef: 'Drive',
           parameters: [],
-          metrics: [{ name: 'on', type: 'Boolean', value: true }],
+          metrics: [
+            { name: 'on', type: 'Boolean', value: true },
+            { name: 'gear', type: 'Int8', value: 1 },
+          ],
         },
       },
     ],
@@ -185,4 +188,24 @@ describe('commands to Sparkplug nodes and devices', () => {
       });
     },
   );
+
+  // The second member of a template within a template took the place of the first, and each copied all before it: a command of 32 KB took a second.
+  it('set several members of a template within a template', () => {
+    const [metric] = decodePayload(encode({ 'motor/drive/on': false, 'motor/drive/gear': 3 })).metrics!;
+    expect(metric).toMatchObject({
+      value: {
+        metrics: [
+          {
+            name: 'drive',
+            value: {
+              metrics: [
+                { name: 'on', value: false },
+                { name: 'gear', value: 3 },
+              ],
+            },
+          },
+        ],
+      },
+    });
+  });
 });

@@ -46,25 +46,56 @@ export function encodeSparkplugCommand(
   });
 }
 
-/** Members of templates go into the message of their template. */
+/** Members of templates go into the message of their template. Objects of the command are changed. */
 function nested(command: Record<string, unknown>, table: MetricTable): Map<string, unknown> {
   const whole = new Map<string, unknown>();
   for (const [path, value] of Object.entries(command)) {
-    let name = path;
-    let inner = value;
-    for (
-      let parent = table.byName.get(name)?.parent;
-      parent !== undefined;
-      parent = table.byName.get(name)?.parent
-    ) {
-      const member = name.slice(parent.length + 1);
-      const known = whole.get(parent);
-      inner = isObject(known) ? { ...known, [member]: inner } : { [member]: inner };
-      name = parent;
+    const [name, members] = placeOf(path, table);
+    const last = members.pop();
+    if (last === undefined) {
+      whole.set(name, value);
+      continue;
     }
-    whole.set(name, inner);
+    let at = whole.get(name);
+    if (!isObject(at)) {
+      whole.set(name, (at = {}));
+    }
+    for (const member of members) {
+      at = innerOf(at as Record<string, unknown>, member);
+    }
+    put(at as Record<string, unknown>, last, value);
   }
   return whole;
+}
+
+/** The outermost template of a path, and the members that lead from there to it; none where it is a metric of its own. */
+function placeOf(path: string, table: MetricTable): [name: string, members: string[]] {
+  const members: string[] = [];
+  let name = path;
+  for (
+    let parent = table.byName.get(name)?.parent;
+    parent !== undefined;
+    parent = table.byName.get(name)?.parent
+  ) {
+    members.unshift(name.slice(parent.length + 1));
+    name = parent;
+  }
+  return [name, members];
+}
+
+function innerOf(object: Record<string, unknown>, member: string): Record<string, unknown> {
+  const known = Object.hasOwn(object, member) ? object[member] : undefined;
+  if (isObject(known)) {
+    return known;
+  }
+  const made = {};
+  put(object, member, made);
+  return made;
+}
+
+/** An assignment would not make a member of the name `__proto__`. */
+function put(object: Record<string, unknown>, member: string, value: unknown): void {
+  Object.defineProperty(object, member, { value, enumerable: true, configurable: true, writable: true });
 }
 
 /** Timestamp and metrics; commands have no sequence number. */

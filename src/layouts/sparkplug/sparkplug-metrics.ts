@@ -36,6 +36,8 @@ export class MetricTable {
   readonly byName = new Map<string, KnownMetric>();
   /** null: two metrics have this alias, so it says nothing. */
   private readonly byAlias = new Map<Alias, KnownMetric | null>();
+  /** By the path of their template; made when it is first asked for. */
+  private members: Map<string, KnownMetric[]> | null = null;
   /** Memory, estimated. */
   bytes = 0;
 
@@ -58,6 +60,24 @@ export class MetricTable {
       return this.byName.get(name);
     }
     return alias === undefined ? undefined : (this.byAlias.get(alias) ?? undefined);
+  }
+
+  /** The members of a template. Called when the table is complete. */
+  membersOf(template: string): readonly KnownMetric[] {
+    if (this.members === null) {
+      this.members = new Map();
+      for (const metric of this.byName.values()) {
+        if (metric.parent !== undefined) {
+          const others = this.members.get(metric.parent);
+          if (others === undefined) {
+            this.members.set(metric.parent, [metric]);
+          } else {
+            others.push(metric);
+          }
+        }
+      }
+    }
+    return this.members.get(template) ?? [];
   }
 
   stored(): StoredMetric[] {
@@ -83,7 +103,8 @@ export class MetricTable {
           type: isType(type) ? type : 0,
           alias: alias ?? undefined,
           ref: ref ?? undefined,
-          parent,
+          // A member's path is longer than its template's, so that a way from member to template always ends.
+          parent: typeof parent === 'string' && name.startsWith(`${parent}/`) ? parent : undefined,
         });
       }
     }
@@ -119,6 +140,9 @@ export function readBirth(payload: SparkplugPayload): { table: MetricTable; valu
         continue;
       }
       const path = parent === undefined ? name : `${parent}/${name}`;
+      if (parent !== undefined) {
+        payload.budget.takePath(path);
+      }
       table.add({ name: path, alias, type, ref: template?.ref, parent });
       if (template !== null) {
         learn(template.members, path);
@@ -155,8 +179,12 @@ class ValueReader implements MetricValues {
       if (template?.isDefinition === true) {
         continue;
       }
-      const known = this.table.find(name === undefined ? undefined : prefix + name, alias);
-      const path = known?.name ?? (name === undefined ? undefined : prefix + name);
+      const said = name === undefined ? undefined : prefix + name;
+      if (said !== undefined && prefix !== '') {
+        this.payload.budget.takePath(said);
+      }
+      const known = this.table.find(said, alias);
+      const path = known?.name ?? said;
       if (path !== undefined && isControl(path)) {
         continue;
       }
@@ -180,17 +208,19 @@ class ValueReader implements MetricValues {
     } else if (value !== null) {
       this.values.set(path, jsonOf(metric.type || (known?.type ?? 0), value, this.payload.budget));
     } else if ((metric.type || known?.type) === Type.Template) {
-      this.takeNothing(`${path}/`);
+      this.takeNothing(path);
     } else {
       this.values.set(path, 'null');
     }
   }
 
   /** A template that is null: each of its members is. */
-  private takeNothing(prefix: string): void {
-    for (const { name, type } of this.table.byName.values()) {
-      if (type !== Type.Template && name.startsWith(prefix)) {
-        this.payload.budget.take(1);
+  private takeNothing(template: string): void {
+    for (const { name, type } of this.table.membersOf(template)) {
+      this.payload.budget.take(1);
+      if (type === Type.Template) {
+        this.takeNothing(name);
+      } else {
         this.values.set(name, 'null');
       }
     }

@@ -9,7 +9,6 @@ export interface NodeMessage<Source> {
   readonly verb: Verb;
   readonly device: string;
   readonly payload: SparkplugPayload;
-  readonly bytes: number;
   readonly source: Source;
 }
 
@@ -19,6 +18,9 @@ export interface Part {
   /** Born under an earlier birth of the node, and not under this one yet. */
   awaiting: boolean;
 }
+
+/** Memory of a part beside its metrics: a device without any costs that, too. */
+export const PART_BYTES = 700;
 
 /** Names under which a node is stored: its head, and one for each part. */
 const HEAD = 'h';
@@ -50,7 +52,7 @@ export class EdgeNode<Source> {
   /** Something is missing that only a birth brings back. */
   gapOpen = false;
   readonly parts = new Map<string, Part>();
-  /** Of all parts together; memory is estimated. */
+  /** Of all parts together: metrics, and the memory of what births said of them, estimated. */
   metrics = 0;
   bytes = 0;
   /** Its last birth was refused: asking for it again does not help. */
@@ -78,6 +80,11 @@ export class EdgeNode<Source> {
     return this.gapAt !== Infinity || this.birthAt !== Infinity || this.awaitAt !== Infinity;
   }
 
+  /** Memory of all parts, estimated. */
+  get memory(): number {
+    return this.bytes + this.parts.size * PART_BYTES;
+  }
+
   /** Messages between this one and the one that is expected, 0 to 255; over 127 it is more likely one of the past. */
   distance(seq: number): number {
     return (seq - (this.next ?? seq)) & 0xff;
@@ -96,6 +103,15 @@ export class EdgeNode<Source> {
       this.bytes += part.table.bytes;
       this.parts.set(device, part);
     }
+  }
+
+  /** There is no room for what the store has of it: nothing is known until its next birth. */
+  unload(): void {
+    this.parts.clear();
+    this.metrics = this.bytes = 0;
+    this.phase = 'unknown';
+    this.unsaved = true;
+    this.bdSeq = this.deadBdSeq = this.next = this.savedNext = this.lastTimestamp = undefined;
   }
 
   // The form in which it is stored
@@ -162,9 +178,62 @@ function parsed(text: string | undefined): unknown {
   }
 }
 
-/** The metrics of a part in what the store has of its node; null when it has none, or the node is dead. */
-export function storedTable(stored: ReadonlyMap<string, string> | null, device: string): MetricTable | null {
-  const head = parsed(stored?.get(HEAD)) as StoredHead | null;
-  const metrics = parsed(stored?.get(PART + device)) as StoredMetric[] | null;
-  return head?.v === FORMAT && head.alive && Array.isArray(metrics) ? MetricTable.of(metrics) : null;
+/** Memory of the tables that are kept. */
+const MAX_KEPT_BYTES = 16 * 1024 * 1024;
+const MAX_KEPT = 64;
+
+/** The metrics of parts as the store has them. Reading those of ten thousand metrics takes a hundred ms: the last ones are kept for the next command. */
+export class StoredTables {
+  private readonly kept = new Map<string, { readonly text: string; readonly table: MetricTable }>();
+  private bytes = 0;
+
+  constructor(
+    private readonly maxKept = MAX_KEPT,
+    private readonly maxBytes = MAX_KEPT_BYTES,
+  ) {}
+
+  get size(): number {
+    return this.kept.size;
+  }
+
+  /** @param stored of the node @returns null when it has nothing of this part, or the node is dead */
+  of(node: string, device: string, stored: ReadonlyMap<string, string> | null): MetricTable | null {
+    const head = parsed(stored?.get(HEAD)) as StoredHead | null;
+    const text = stored?.get(PART + device);
+    if (text === undefined || head?.v !== FORMAT || !head.alive) {
+      return null;
+    }
+    const name = `${node}/${device}`;
+    const known = this.kept.get(name);
+    if (known?.text === text) {
+      return known.table;
+    }
+    this.forget(name);
+    const metrics = parsed(text) as StoredMetric[] | null;
+    if (!Array.isArray(metrics)) {
+      return null;
+    }
+    const table = MetricTable.of(metrics);
+    this.keep(name, text, table);
+    return table;
+  }
+
+  private keep(name: string, text: string, table: MetricTable): void {
+    this.kept.set(name, { text, table });
+    this.bytes += table.bytes + text.length;
+    for (const oldest of this.kept.keys()) {
+      if (this.kept.size <= this.maxKept && this.bytes <= this.maxBytes) {
+        return;
+      }
+      this.forget(oldest);
+    }
+  }
+
+  private forget(name: string): void {
+    const known = this.kept.get(name);
+    if (known !== undefined) {
+      this.kept.delete(name);
+      this.bytes -= known.table.bytes + known.text.length;
+    }
+  }
 }

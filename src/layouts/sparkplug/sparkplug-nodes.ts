@@ -104,7 +104,7 @@ export class SparkplugNodes {
       this.load(node);
       this.ageLater();
     }
-    const message = { verb, device, payload, source, bytes: source.end - source.start };
+    const message = { verb, device, payload, source };
     if (node.phase === 'loading') {
       this.life.hold(node, message);
     } else {

@@ -1,11 +1,12 @@
+import { jest } from '@jest/globals';
 import fc from 'fast-check';
 import Long from 'long';
 import { get } from 'sparkplug-payload';
 import type { UMetric, UPayload } from 'sparkplug-payload/lib/sparkplugbpayload.js';
 import { CodecError, float32Json } from '../codecs/codec.js';
-import { metadataOf, readBirth, readValues } from './sparkplug-metrics.js';
-import { MAX_METRICS, readPayload } from './sparkplug-payload.js';
-import { MAX_ELEMENTS } from './sparkplug-values.js';
+import { metadataOf, MetricTable, type MetricValues, readBirth, readValues } from './sparkplug-metrics.js';
+import { MAX_METRICS, readPayload, type SparkplugPayload } from './sparkplug-payload.js';
+import { MAX_ELEMENTS, MAX_PATH_CHARACTERS } from './sparkplug-values.js';
 
 const { encodePayload } = get('spBv1.0')!;
 
@@ -218,6 +219,43 @@ describe('values of Sparkplug metrics', () => {
       ['m/a', 'null'],
       ['m/b', 'null'],
     ]);
+  });
+
+  // Each null template looked through all metrics: a message of 200 KB held up everybody for seconds.
+  it('takes the members of a null template from an index, those of templates in it too', () => {
+    const inner = within(2, name('b'), ofType(19), within(18, within(2, name('c'), ofType(1), tag(10, 0), [1])));
+    const templates = Array.from({ length: 50 }, (_, n) =>
+      within(2, name(`t${n}`), ofType(19), within(18, inner, within(2, name('a'), ofType(1), tag(10, 0), [1]))),
+    );
+    const { table } = readBirth(read(templates.flat()));
+    const walks = jest.spyOn(table.byName, 'values');
+    const nothing = Array.from({ length: 50 }, (_, n) => within(2, name(`t${n}`), ofType(19), tag(7, 0), [1]));
+    const { values } = readValues(read(nothing.flat(), false), table);
+    expect([values.size, values.get('t49/a'), values.get('t49/b/c')]).toEqual([100, 'null', 'null']);
+    expect(walks.mock.calls.length).toBe(1);
+  });
+
+  // A member's path has the name of its template: one name of 100 KB and thousands of members were gigabytes, and the process ended.
+  it.each([
+    ['birth', true],
+    ['message of data', false],
+  ])('refuses a %s whose members have long paths together', (_what, isBirth) => {
+    const members = Array.from({ length: MAX_PATH_CHARACTERS / 65_536 }, () => within(2, name('m'), ofType(1)));
+    const payload = (...inner: number[][]): SparkplugPayload =>
+      read(within(2, name('n'.repeat(65_536)), ofType(19), within(18, inner.flat())), isBirth);
+    const shows = (message: SparkplugPayload): MetricValues =>
+      isBirth ? readBirth(message).values : readValues(message, new MetricTable());
+    expect(() => shows(payload(...members))).toThrow('characters');
+    expect(shows(payload(...members.slice(0, 10))).values.size).toBe(1);
+  });
+
+  it('takes no member for its own template, whatever the store says', () => {
+    const table = MetricTable.of([
+      ['a', 19, null, null, 'a'],
+      ['b', 1, null, null, 5],
+      ['t/b', 1, null, null, 't'],
+    ]);
+    expect([...table.byName.values()].map(({ parent }) => parent)).toEqual([undefined, undefined, 't']);
   });
 
   it('reads data by the types that the birth told (tck-id-payloads-metric-datatype-not-req)', () => {

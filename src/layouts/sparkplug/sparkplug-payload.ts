@@ -34,6 +34,8 @@ export interface SparkplugPayload {
   readonly metrics: readonly SparkplugMetric[];
   /** For the arrays that are read when their types are known. */
   readonly budget: Budget;
+  /** What is kept of it while it waits, estimated: a metric of two bytes is an object like others. */
+  readonly memory: number;
 }
 
 /** Metrics of one message, members of templates included. */
@@ -41,6 +43,9 @@ export const MAX_METRICS = 20_000;
 /** Templates and property sets within each other. */
 export const MAX_DEPTH = 16;
 const MAX_SEQ = 255;
+/** Memory of a metric, of an element of properties, beside the message's own bytes. */
+const METRIC_BYTES = 200;
+const ELEMENT_BYTES = 100;
 /** The largest time a Date can hold, Unix ms. */
 const MAX_TIME_MS = 8.64e15;
 
@@ -104,7 +109,9 @@ class PayloadReader {
     if (seq !== undefined && seq > MAX_SEQ) {
       throw new CodecError('codec_error', `a sequence number over ${MAX_SEQ}`);
     }
-    return { timestamp, seq, metrics, budget: this.budget };
+    const memory =
+      reader.len + (MAX_METRICS - this.metricsLeft) * METRIC_BYTES + this.budget.taken * ELEMENT_BYTES;
+    return { timestamp, seq, metrics, budget: this.budget, memory };
   }
 
   private metric(end: number, depth: number): SparkplugMetric {

@@ -57,13 +57,13 @@ export interface SparkplugLimits {
   readonly expiryMs: number;
   /** Nodes in memory; one that is not heard of is forgotten for a new one, the store has it. */
   readonly maxNodes: number;
-  /** Memory of all that births said, estimated. */
+  /** Memory of all that births said, and of the devices themselves, estimated. */
   readonly maxBytes: number;
   /** Metrics of a node with its devices. */
   readonly maxMetrics: number;
   /** Devices of a node. */
   readonly maxDevices: number;
-  /** Messages that wait: for the store, or for others that are missing before them. */
+  /** Messages that wait, births among them: for the store, or for others that are missing before them. In bytes as they are kept, estimated. */
   readonly maxHeld: number;
   readonly maxHeldBytes: number;
   /** The same of one node. */

@@ -59,14 +59,31 @@ export type WireValue =
 /** Most elements that the arrays, data sets and properties of one message may have: a bit of an array becomes six bytes of JSON. */
 export const MAX_ELEMENTS = 65_536;
 
+/** Characters of the paths of all members of templates in one message: each member has the names of its templates before its own. */
+export const MAX_PATH_CHARACTERS = 4 * 1024 * 1024;
+
 /** Counts what grows while a message is read. */
 export class Budget {
   private left = MAX_ELEMENTS;
+  private pathCharactersLeft = MAX_PATH_CHARACTERS;
+
+  /** Elements that were read so far. */
+  get taken(): number {
+    return MAX_ELEMENTS - this.left;
+  }
 
   take(elements: number): void {
     this.left -= elements;
     if (this.left < 0) {
       throw new CodecError('codec_error', `more than ${MAX_ELEMENTS} elements`);
+    }
+  }
+
+  /** @param path of a member of a template */
+  takePath(path: string): void {
+    this.pathCharactersLeft -= path.length;
+    if (this.pathCharactersLeft < 0) {
+      throw new CodecError('too_large', `paths of more than ${MAX_PATH_CHARACTERS} characters`);
     }
   }
 }

@@ -18,12 +18,18 @@ if ARGV[3] == '1' then
 elseif call('EXISTS', key) == 0 then
   return 'N'
 end
-for at = 4, #ARGV, 2 do
-  if ARGV[at + 1] == '' then
-    call('HDEL', key, ARGV[at])
-  else
-    call('HSET', key, ARGV[at], ARGV[at + 1])
+local function change()
+  for at = 4, #ARGV, 2 do
+    if ARGV[at + 1] == '' then
+      call('HDEL', key, ARGV[at])
+    else
+      call('HSET', key, ARGV[at], ARGV[at + 1])
+    end
   end
+  return true
+end
+if not attempt(change) then
+  return 'N' -- somebody else has written the key
 end
 call('PEXPIRE', key, EXPIRY_MS)
 call('ZADD', nodes, now, node)
