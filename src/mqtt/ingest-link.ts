@@ -22,8 +22,9 @@ export interface IngestContext {
   readonly trace: DeviceTrace;
 }
 
-/** Unsettled messages at which reading pauses; it resumes at half of it. */
+/** Unsettled messages, and bytes of their payloads, at which reading pauses; it resumes at half of it. */
 const MAX_UNSETTLED = 16_384;
+export const MAX_UNSETTLED_BYTES = 64 * 1024 * 1024;
 
 interface IngestLinkEvents {
   /** A retained message was handed on. */
@@ -34,6 +35,7 @@ interface IngestLinkEvents {
 export class IngestLink implements PublishHandler, SettlementListener {
   reader!: PacketReader;
   private unsettled = 0;
+  private unsettledBytes = 0;
   /** Paused, because too many messages are unsettled. */
   private held = false;
   /** Paused by the rooms. */
@@ -125,7 +127,9 @@ export class IngestLink implements PublishHandler, SettlementListener {
     if (tracing.on && destination.route.kind !== 'other') {
       this.trackSpan(message, buffer, packetId === 0 ? topicEnd : topicEnd + 2, payloadStart);
     }
-    if (++this.unsettled >= MAX_UNSETTLED && !this.held) {
+    this.unsettled += 1;
+    this.unsettledBytes += payloadEnd - payloadStart;
+    if (!this.held && (this.unsettled >= MAX_UNSETTLED || this.unsettledBytes >= MAX_UNSETTLED_BYTES)) {
       this.held = true;
       this.holdOrRelease();
     }
@@ -173,7 +177,8 @@ export class IngestLink implements PublishHandler, SettlementListener {
     if (message.sequence >= 0) {
       this.reader.settle(message.sequence);
     }
-    this.unsettled--;
+    this.unsettled -= 1;
+    this.unsettledBytes -= message.end - message.start;
     const { route } = message;
     const { counters, trace } = this.context;
     counters.count(route.layout ?? '', route.kind, outcome);
@@ -187,7 +192,11 @@ export class IngestLink implements PublishHandler, SettlementListener {
     if (tracing.on) {
       this.spans.get(message)?.end({ 'sluice.outcome': outcome });
     }
-    if (this.held && this.unsettled <= MAX_UNSETTLED / 2) {
+    if (
+      this.held &&
+      this.unsettled <= MAX_UNSETTLED / 2 &&
+      this.unsettledBytes <= MAX_UNSETTLED_BYTES / 2
+    ) {
       this.held = false;
       this.holdOrRelease();
     }

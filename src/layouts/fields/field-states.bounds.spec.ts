@@ -1,6 +1,7 @@
 import { getHeapStatistics } from 'node:v8';
 import { jest } from '@jest/globals';
 import { base, LIMITS, PLAIN, StatesOfTest } from './field-states.fixture.js';
+import { MAX_TURN_BYTES } from './field-windows.js';
 import { fieldLimits, KnownStates, MAX_SHARED_NAME_BYTES } from './known-states.js';
 
 describe('the bounds of FieldStates', () => {
@@ -12,6 +13,28 @@ describe('the bounds of FieldStates', () => {
 
   const forgotten = async (): Promise<number> =>
     (await t.metrics.fieldStatesForgotten.get()).values.reduce((sum, { value }) => sum + value, 0);
+
+  // A reading of some bytes publishes the whole state: a chunk of the network with thousands of readings was gigabytes on their way to Redis,
+  // and seconds without a turn for anybody else.
+  it('publishes large states some times in a turn of the event loop, and what else comes in it as one', async () => {
+    t.states = t.make(PLAIN, {
+      maxPayloadBytes: MAX_TURN_BYTES,
+      maxBytes: 4 * MAX_TURN_BYTES,
+      maxOpen: 1_000,
+    });
+    t.say({ large: `"${'x'.repeat(MAX_TURN_BYTES / 2)}"` });
+    for (let n = 1; n <= 100; n += 1) {
+      t.say({ n: String(n) });
+    }
+    expect([t.published.length, t.outcomes.length]).toEqual([2, 2]);
+    await new Promise(setImmediate);
+    expect(t.published.length).toBe(3);
+    expect(t.published.at(-1)).toMatch(/,"n":100}$/);
+    expect(t.outcomes).toEqual(Array.from({ length: 101 }, () => 'accepted'));
+    await new Promise(setImmediate);
+    t.say({ n: '101' });
+    expect(t.published.length).toBe(4);
+  });
 
   it('refuses a field beyond so many, and takes new values of those it has', () => {
     t.say({ a: '1', b: '1', c: '1', d: '1', e: '1' });

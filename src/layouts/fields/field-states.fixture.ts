@@ -11,7 +11,7 @@ export const LIMITS: FieldLimits = {
   maxDevices: 3,
   maxBytes: 100_000,
   maxWaiting: 4,
-  maxWaitingBytes: 60,
+  maxWaitingBytes: 460,
   maxOpen: 6,
   expiryMs: 1_000_000,
 };

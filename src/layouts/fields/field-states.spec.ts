@@ -191,8 +191,15 @@ describe('FieldStates', () => {
       expect(t.outcomes).toEqual(['refused']);
       t.asked[0]?.resolve(null);
       await new Promise(setImmediate);
-      t.say({ a: `"${'x'.repeat(60)}"` }, { deviceId: 'e' });
+      t.say({ a: `"${'x'.repeat(400)}"` }, { deviceId: 'e' });
       expect(t.outcomes).toEqual(['refused', 'accepted', 'accepted', 'accepted', 'accepted', 'refused']);
+    });
+
+    // Only characters were counted: fields of one digit took fourteen times the memory that there may be.
+    it('is waited for by so many fields at most, short ones too', () => {
+      t.slow = true;
+      t.say({ a: '1', b: '2', c: '3', d: '4', e: '5' });
+      expect(t.outcomes).toEqual(['refused']);
     });
   });
 

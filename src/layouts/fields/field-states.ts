@@ -12,6 +12,7 @@ import { tracing } from '../../tracing/tracing.js';
 import {
   type Change,
   type DeviceFields,
+  FIELD_BYTES,
   type FieldMessage,
   mapOf,
   over,
@@ -254,7 +255,7 @@ export class FieldStates {
   ): void {
     let bytes = 0;
     for (const [name, value] of changes) {
-      bytes += name.length + (value?.length ?? 0);
+      bytes += FIELD_BYTES + name.length + (value?.length ?? 0);
     }
     if (this.waiting >= this.limits.maxWaiting || this.waitingBytes + bytes > this.limits.maxWaitingBytes) {
       message.settle('refused');

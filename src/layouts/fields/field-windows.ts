@@ -9,6 +9,11 @@ const STALLED_MS = 10;
 const REDELIVERY_QUIET_MS = 100;
 /** … and after this time in any case. */
 const REDELIVERY_MAX_MS = 2_000;
+/**
+ * Bytes of states that are published at once in one turn of the event loop. A reading of some bytes publishes a state of up to a whole message:
+ * what one chunk of the network brings would be gigabytes. Beyond it a device's readings of the turn become one publication in the next.
+ */
+export const MAX_TURN_BYTES = 4 * 1024 * 1024;
 
 /**
  * When devices publish: at once, at the end of their window, or when what a broker delivers again has ended. A broker begins a connection
@@ -22,6 +27,10 @@ export class FieldWindows {
   private redeliveredLast = 0;
   private timer: NodeJS.Timeout | undefined;
   private timerAt = Infinity;
+  /** Devices that publish in the next turn, and what this one has published. */
+  private readonly nextTurn = new Set<DeviceFields>();
+  private turnBytes = 0;
+  private turn: NodeJS.Immediate | undefined;
   /** Readings in open windows, and those of them with QoS 1. */
   private open = 0;
   private openAcks = 0;
@@ -52,7 +61,7 @@ export class FieldWindows {
   publishWithin(device: DeviceFields, windowMs: number): void {
     this.lastReadingMono = this.now();
     if (windowMs === 0) {
-      this.publish(device);
+      this.publishInTurn(device);
       return;
     }
     if (!device.due) {
@@ -74,6 +83,36 @@ export class FieldWindows {
         : Math.min(device.dueMono, this.lastReadingMono + STALLED_MS),
     );
   }
+
+  private publishInTurn(device: DeviceFields): void {
+    this.turn ??= setImmediate(this.beginTurn);
+    if (this.turnBytes < MAX_TURN_BYTES) {
+      this.turnBytes += device.bytes;
+      this.publish(device);
+      return;
+    }
+    if (!device.due) {
+      put(device, this.nextTurn);
+    }
+    if (this.open >= this.maxOpen) {
+      this.flush();
+    }
+  }
+
+  private readonly beginTurn = walled('device', (): void => {
+    this.turn = undefined;
+    this.turnBytes = 0;
+    for (const device of this.nextTurn) {
+      if (this.turnBytes >= MAX_TURN_BYTES) {
+        break;
+      }
+      this.turnBytes += device.bytes;
+      this.publish(device);
+    }
+    if (this.turnBytes > 0) {
+      this.turn ??= setImmediate(this.beginTurn);
+    }
+  });
 
   /** The reading was delivered again, and others that follow it may be on their way. */
   publishAfterRedelivery(device: DeviceFields): void {
@@ -136,6 +175,8 @@ export class FieldWindows {
 
   stop(): void {
     clearTimeout(this.timer);
+    clearImmediate(this.turn);
+    this.nextTurn.clear();
     this.windows.clear();
     this.redelivered.clear();
     this.open = this.openAcks = 0;
@@ -146,7 +187,7 @@ export class FieldWindows {
   }
 
   private flushWindows(): void {
-    for (const window of this.windows.values()) {
+    for (const window of [this.nextTurn, ...this.windows.values()]) {
       for (const device of window) {
         this.publish(device);
       }

@@ -33,7 +33,7 @@ export interface FieldLimits {
   readonly maxDevices: number;
   /** The same in bytes, estimated. */
   readonly maxBytes: number;
-  /** Readings that wait for the store to say where their devices stand, and their bytes. */
+  /** Readings that wait for the store to say where their devices stand, and their memory, estimated. */
   readonly maxWaiting: number;
   readonly maxWaitingBytes: number;
   /** Readings in open windows; from there on windows end early. */

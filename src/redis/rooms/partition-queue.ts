@@ -36,8 +36,8 @@ interface QueueContext {
   keepingAt(partition: Partition): number | null;
   /** A holder with a higher fencing token exists: nothing of this instance is stored any more. */
   fenced(): void;
-  /** Operations that no longer wait: settled or dropped. */
-  done(operations: number): void;
+  /** Operations that no longer wait, and their payload bytes: settled or dropped. */
+  done(operations: number, bytes: number): void;
   /** Requests a later {@link PartitionQueue.flush}. */
   retryLater(queue: PartitionQueue): void;
 }
@@ -45,6 +45,8 @@ interface QueueContext {
 interface Flight {
   readonly operations: Operation[];
   readonly firstTag: number;
+  /** Of payloads. */
+  readonly bytes: number;
 }
 
 /**
@@ -120,6 +122,7 @@ export class PartitionQueue {
   /** Drops everything: publications are not settled (the broker delivers them again), changes are rejected with StoreLostError. */
   drop(why: string): void {
     const operations = [...(this.flight?.operations ?? []), ...this.waiting];
+    const bytes = operations.reduce((sum, operation) => sum + payloadBytes(operation), 0);
     this.waiting = [];
     this.flight = null;
     this.sending = false;
@@ -131,15 +134,15 @@ export class PartitionQueue {
         operation.lost(new StoreLostError(why));
       }
     }
-    this.done(operations.length);
+    this.done(operations.length, bytes);
   }
 
-  private done(operations: number): void {
+  private done(operations: number, bytes: number): void {
     this.finished += operations;
     while (this.waiters.length > 0 && (this.waiters[0]?.until ?? 0) <= this.finished) {
       this.waiters.shift()?.resolve();
     }
-    this.context.done(operations);
+    this.context.done(operations, bytes);
   }
 
   private nextFlight(): Flight {
@@ -147,10 +150,11 @@ export class PartitionQueue {
     let count = 0;
     let bytes = 0;
     while (count < this.waiting.length && count < maxBatchOperations) {
-      bytes += payloadBytes(this.waiting[count] as Operation);
-      if (count > 0 && bytes > MAX_BATCH_BYTES) {
+      const next = payloadBytes(this.waiting[count] as Operation);
+      if (count > 0 && bytes + next > MAX_BATCH_BYTES) {
         break;
       }
+      bytes += next;
       count += 1;
     }
     const operations = this.waiting;
@@ -161,7 +165,7 @@ export class PartitionQueue {
     }
     const firstTag = this.nextTag;
     this.nextTag = (firstTag + operations.length) >>> 0;
-    return { operations, firstTag };
+    return { operations, firstTag, bytes };
   }
 
   /** Keeps the heads that came with an answer, if none but this instance can have written since. */
@@ -205,12 +209,12 @@ export class PartitionQueue {
       return;
     }
     this.keep(batch, reply);
-    const { operations } = this.flight as Flight;
+    const { operations, bytes } = this.flight as Flight;
     const { again } = this;
     this.flight = null;
     this.again = false;
     settle(batch, answer, again);
-    this.done(operations.length);
+    this.done(operations.length, bytes);
     this.flush();
   }
 }
@@ -246,35 +250,42 @@ function settle({ groups, kept }: EncodedBatch, answer: string, again: boolean):
 /** Most packets in flight that MQTT allows; QoS 1 packets are accepted over the bound, since the broker waits for their PUBACK. */
 const MAX_PACKETS_IN_FLIGHT = 65_535;
 
-/** Bounds the pending operations, and reports when the sender should pause. */
+/** Bytes of payloads that are pending. The sender is asked to pause at half of it: what it has read until then still has room. */
+export const MAX_PENDING_BYTES = 128 * 1024 * 1024;
+
+/** Bounds the pending operations and their payloads, and reports when the sender should pause. */
 export class PendingBound {
   /** Operations that were accepted and are not settled. */
   pending = 0;
   /** True from the bound until half of it is left. */
   congested = false;
+  private bytes = 0;
 
   /** @param tell called at each change */
   constructor(
     private readonly maxPending: number,
     private readonly tell: (congested: boolean) => void,
+    private readonly maxBytes = MAX_PENDING_BYTES,
   ) {}
 
   /** @returns false when the operation was refused */
   take(operation: Operation): boolean {
-    if (this.pending >= this.maxPending && !this.takesBeyond(operation)) {
+    if ((this.pending >= this.maxPending || this.bytes >= this.maxBytes) && !this.takesBeyond(operation)) {
       return false;
     }
     this.pending += 1;
-    if (this.pending >= this.maxPending && !this.congested) {
+    this.bytes += payloadBytes(operation);
+    if ((this.pending >= this.maxPending || this.bytes >= this.maxBytes / 2) && !this.congested) {
       this.congested = true;
       this.tell(true);
     }
     return true;
   }
 
-  settled(operations: number): void {
+  settled(operations: number, bytes: number): void {
     this.pending -= operations;
-    if (this.congested && this.pending < this.maxPending / 2) {
+    this.bytes -= bytes;
+    if (this.congested && this.pending < this.maxPending / 2 && this.bytes < this.maxBytes / 4) {
       this.congested = false;
       this.tell(false);
     }

@@ -73,7 +73,7 @@ export class RedisStore {
             ? null
             : (this.nodes.nodeOf(partition)?.serverNow ?? null),
         fenced: () => this.fenced(lane.shard),
-        done: (operations: number) => this.bound.settled(operations),
+        done: (operations: number, bytes: number) => this.bound.settled(operations, bytes),
         retryLater: (queue: PartitionQueue) => this.retryLater(queue),
       };
       const keptRooms = () => new KeptRooms(devicesOfPartition(config), historyIsKept(config.rooms));
@@ -166,7 +166,7 @@ export class RedisStore {
   async readNode(node: string): Promise<ReadonlyMap<string, string> | null> {
     const partition = this.partitions.of(node);
     const parts = await callNode(this.nodeOf(partition), (redis) =>
-      redis.hgetall(`${partition.prefix}n:${node}`),
+      redis.hgetall(`${partition.prefix}n:${node}`).catch(nothingOfOtherType),
     );
     const known = Object.entries(parts);
     return known.length === 0 ? null : new Map(known);
@@ -251,6 +251,14 @@ export class RedisStore {
       RETRY_MS,
     );
   }
+}
+
+/** Somebody else has written this key: it says nothing, and the server is well. */
+function nothingOfOtherType(error: Error): Record<string, string> {
+  if (error.message.startsWith('WRONGTYPE')) {
+    return {};
+  }
+  throw error;
 }
 
 /** An error ends this queue's flush only. */
