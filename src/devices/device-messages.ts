@@ -6,7 +6,8 @@ import type { Reading } from '../layouts/fields/field-states.js';
 import type { CompiledLayout, SparkplugRoute } from '../layouts/compiled-layouts.js';
 import { deviceTopics } from '../layouts/device-topics.js';
 import { ActiveLayouts } from '../layouts/active-layouts.js';
-import { background, contain, tellEach } from '../logging/walls.js';
+import type { MeantDevices } from '../layouts/layout.js';
+import { background, contain, tellEach, walled } from '../logging/walls.js';
 import type { InboundMessage, Route } from '../mqtt/topic-router.js';
 import { BroadcastAdapter, type DeviceStatus, type StateOutcome } from '../rooms/broadcast-adapter.js';
 import { Transformer } from '../transform/transformer.js';
@@ -14,6 +15,8 @@ import { StaticMetadata } from './static-metadata.js';
 import { mergedFields } from '../layouts/fields/json-members.js';
 import { jsonValue } from './json-check.js';
 import { layoutRoutes, type Says } from './layout-routes.js';
+import { MetaFields } from './meta-fields.js';
+import { OfflineSweeps } from './offline-sweeps.js';
 import { type SessionState, SessionStates } from './session-states.js';
 
 /** The store's list of devices, for status messages that speak of many devices at once. */
@@ -31,8 +34,6 @@ const OPEN_OBJECT = 0x7b;
 /** The largest time a Date can hold, Unix ms. */
 const MAX_TIME_MS = 8.64e15;
 const isTime = (ts: number): boolean => ts >= 0 && ts <= MAX_TIME_MS;
-/** Topics that the metadata of one device may have. */
-const MAX_META_FIELDS = 1_000;
 
 /**
  * What devices say, for one session: its messages go straight into the session's sink. The one that Nest makes belongs to the
@@ -45,8 +46,10 @@ export class DeviceMessages implements SessionMessages, Says {
   /** By layout and device, the number of the last status (`order`). */
   private readonly lastOrder = new Map<string, number>();
 
-  /** By device, the fields of its metadata that come on a topic of their own (`meta` with `as: field`). */
-  private readonly metaFields = new Map<string, Map<string, string>>();
+  private readonly metaFields: MetaFields;
+  /** Devices whose metadata has changed in this turn of the event loop, with the messages about it that are stored together in the next. */
+  private readonly metaTurn = new Map<string, InboundMessage[]>();
+  private readonly sweeps: OfflineSweeps;
   private readonly state: SessionState;
   private readonly listeners = new Set<() => void>();
   private readonly forgetLayouts: () => void;
@@ -62,6 +65,8 @@ export class DeviceMessages implements SessionMessages, Says {
     /** Only the topics of this shard are read; if undefined, all topics. */
     @Optional() @Inject(NO_SHARD) private readonly shard?: number,
   ) {
+    this.metaFields = new MetaFields(retained);
+    this.sweeps = new OfflineSweeps(rooms, retained);
     this.state = states.make(sink, retained, layouts, (deviceId) => this.owns(deviceId));
     this.takeLayouts();
     this.forgetLayouts = layouts.onChange(() => {
@@ -106,7 +111,7 @@ export class DeviceMessages implements SessionMessages, Says {
               handle: (message) => this.meta(message),
             },
           ]
-        : layoutRoutes(layouts, this);
+        : layoutRoutes(layouts, this, this.retained.maxPayloadBytes);
     this.subscriptions =
       this.shard !== undefined
         ? (this.layouts.division.shards[this.shard] ?? [])
@@ -215,6 +220,7 @@ export class DeviceMessages implements SessionMessages, Says {
 
   end(): void {
     this.forgetLayouts();
+    this.metaTurn.clear(); // what waits is not settled, for the next session
     this.state.end();
   }
 
@@ -242,6 +248,7 @@ export class DeviceMessages implements SessionMessages, Says {
     const hasTime = ts !== undefined && isTime(ts);
     if (!retained) {
       this.retained.sawLiveStatus(deviceId);
+      this.sweeps.saidItself(deviceId);
     } else if (!this.retained.admitsStatus(deviceId, online, hasTime)) {
       message.finish('retained');
       return;
@@ -293,67 +300,91 @@ export class DeviceMessages implements SessionMessages, Says {
       message.finish('retained');
       return;
     }
+    if (this.metaTurn.size > 0) {
+      this.storeWaitingMeta(deviceId);
+    }
     this.retained.sawMeta(deviceId, payload !== null);
     const meta = this.transformer.meta(deviceId, payload ?? this.metadata.get(deviceId));
     this.finishAfter(message, this.sink.setMeta(deviceId, meta));
   }
 
-  /** One field of the metadata, each with a topic of its own; null removes it. */
+  /**
+   * One field of the metadata, each with a topic of its own; null removes it. A message of some bytes changes metadata of up to a whole message: of
+   * what one turn of the event loop brings, a device's first field is stored at once and the others together.
+   */
   setMetaField(message: InboundMessage, name: string, json: Buffer | null): void {
     const { deviceId, retained } = message;
-    let fields = this.metaFields.get(deviceId);
-    if (fields === undefined) {
-      if (this.metaFields.size >= this.retained.maxDevices) {
-        message.finish('failed');
-        return;
-      }
-      fields = new Map();
-      this.metaFields.set(deviceId, fields);
-    }
-    if (retained && fields.has(name)) {
+    if (retained && this.metaFields.has(deviceId, name)) {
       message.finish('retained'); // a live message has set the field before
       return;
     }
-    if (json === null) {
-      fields.delete(name);
-    } else if (fields.size < MAX_META_FIELDS || fields.has(name)) {
-      fields.set(name, json.toString());
-    } else {
-      message.finish('too_many_fields');
+    const refusal = this.metaFields.set(deviceId, name, json);
+    if (refusal !== null) {
+      message.finish(refusal);
       return;
     }
-    const members = [...fields].map(([key, value]) => `${JSON.stringify(key)}:${value}`);
-    const payload = members.length === 0 ? null : Buffer.from(`{${members.join(',')}}`);
-    this.retained.sawMeta(deviceId, payload !== null);
-    const meta = this.transformer.meta(deviceId, payload ?? this.metadata.get(deviceId));
-    this.finishAfter(message, this.sink.setMeta(deviceId, meta));
-  }
-
-  setAllOffline(message: InboundMessage, meant: (deviceId: string) => boolean, ts: number | undefined): void {
-    const { receivedAt, retained } = message;
-    const status: DeviceStatus = { isOnline: false, lastSeen: ts ?? receivedAt, serverTs: receivedAt };
-    const hasTime = ts !== undefined;
-    const stored = this.rooms.watchDevices().then(async (devices) => {
-      const concerned = devices.filter(
-        (deviceId) =>
-          meant(deviceId) &&
-          this.owns(deviceId) &&
-          (retained
-            ? this.retained.admitsStatus(deviceId, false, hasTime)
-            : hasTime || !this.retained.isOffline(deviceId)),
-      );
-      await Promise.all(
-        concerned.map((deviceId) => {
-          if (!retained) {
-            this.retained.sawLiveStatus(deviceId);
-            this.state.silence?.said(deviceId, false, receivedAt, message.receivedMono, true);
-          }
-          this.retained.sawStatus(deviceId, false, hasTime);
-          return this.sink.setStatus(deviceId, status, retained && this.retained.onlyIfUnknown);
+    const waiting = this.metaTurn.get(deviceId);
+    if (waiting !== undefined) {
+      waiting.push(message);
+      return;
+    }
+    if (this.metaTurn.size === 0) {
+      setImmediate(
+        walled('device', () => {
+          [...this.metaTurn.keys()].forEach((device) => this.storeWaitingMeta(device));
+          this.metaTurn.clear();
         }),
       );
+    }
+    this.metaTurn.set(deviceId, []);
+    this.storeMetaFields(deviceId, [message]);
+  }
+
+  private storeWaitingMeta(deviceId: string): void {
+    const waiting = this.metaTurn.get(deviceId) ?? [];
+    if (waiting.length > 0) {
+      this.metaTurn.set(deviceId, []);
+      try {
+        this.storeMetaFields(deviceId, waiting);
+      } catch (error) {
+        contain('device', error);
+        waiting.forEach((message) => message.finish('failed'));
+      }
+    }
+  }
+
+  private storeMetaFields(deviceId: string, messages: readonly InboundMessage[]): void {
+    const payload = this.metaFields.text(deviceId);
+    this.retained.sawMeta(deviceId, payload !== null);
+    const meta = this.transformer.meta(deviceId, payload ?? this.metadata.get(deviceId));
+    const stored = this.sink.setMeta(deviceId, meta);
+    messages.forEach((message) => this.finishAfter(message, stored));
+  }
+
+  setAllOffline(message: InboundMessage, meant: MeantDevices, ts: number | undefined): void {
+    const { receivedAt, receivedMono, retained } = message;
+    const status: DeviceStatus = { isOnline: false, lastSeen: ts ?? receivedAt, serverTs: receivedAt };
+    const hasTime = ts !== undefined;
+    const stored = this.sweeps.add(`${retained} ${meant.name}`, {
+      meant: (deviceId) =>
+        meant.matches(deviceId) &&
+        this.owns(deviceId) &&
+        (retained
+          ? this.retained.admitsStatus(deviceId, false, hasTime)
+          : hasTime || !this.retained.isOffline(deviceId)),
+      set: (deviceId) => {
+        if (!retained) {
+          this.retained.sawLiveStatus(deviceId);
+          this.state.silence?.said(deviceId, false, receivedAt, receivedMono, true);
+        }
+        this.retained.sawStatus(deviceId, false, hasTime);
+        return this.sink.setStatus(deviceId, status, retained && this.retained.onlyIfUnknown);
+      },
     });
-    this.finishAfter(message, stored);
+    this.finishAfter(
+      message,
+      stored.then(() => undefined),
+    );
   }
 
   isNewer(layout: string, deviceId: string, order: number): boolean {

@@ -21,7 +21,11 @@ layouts:
   list:
     device: "l.{dev}"
     telemetry: [ { topic: "list", each: "", id: { dev: key }, pick: /v } ]
+  words:
+    device: "w.{dev}"
+    telemetry: [ { topic: "w/{dev}", payload: text } ]
 `;
+const MAX_BYTES = 10_000;
 const OWN = `export default (bytes, topic, { dev }) => {
   if (bytes[0] === 1) return null;
   if (bytes[0] === 2) return 'no JSON';
@@ -45,7 +49,7 @@ describe('layouts with codecs', () => {
       field: (message: InboundMessage, name: Buffer, value: Buffer) =>
         void told.push(`${message.deviceId} ${name.toString()} ${value.toString()}`),
     } as unknown as Says;
-    router = new TopicRouter(layoutRoutes(layouts, says), 100);
+    router = new TopicRouter(layoutRoutes(layouts, says, MAX_BYTES), 100);
   });
 
   beforeEach(() => (told = []));
@@ -90,6 +94,15 @@ describe('layouts with codecs', () => {
     destination.route.handle(message);
     return outcome;
   }
+
+  // The bound was that of the payload as it came: a byte of text or CBOR may be six of JSON, and an operator's codec may unpack it.
+  it('refuse what is larger as JSON than a payload may be', () => {
+    expect(take('w/a', Buffer.alloc(MAX_BYTES / 5, 1))).toBe('too_large');
+    expect(take('t/a/up', encode({ v: '\u0001'.repeat(MAX_BYTES / 5) }))).toBe('too_large');
+    expect(told).toEqual([]);
+    take('w/a', Buffer.alloc(MAX_BYTES - 2, 'a'));
+    expect(told).toHaveLength(1);
+  });
 
   it('read CBOR as the JSON that it means', () => {
     take('t/a/up', encode({ v: { t: 21.5, n: 2n ** 60n } }));

@@ -23,6 +23,7 @@ import {
   valueAt,
 } from '../layouts/json-scan.js';
 import { filterOf } from '../layouts/compile/topic-template.js';
+import type { MeantDevices } from '../layouts/layout.js';
 import type { MessageOutcome } from '../mqtt/ingest-counters.js';
 import type { Destination, InboundMessage, Route, RouteTemplate } from '../mqtt/topic-router.js';
 import { isDeviceId } from '../protocol/device-id.js';
@@ -40,7 +41,7 @@ export interface Says {
   publish(message: InboundMessage, json: Buffer): void;
   setStatus(message: InboundMessage, online: boolean, ts: number | undefined): void;
   /** Every known device that is meant goes offline. */
-  setAllOffline(message: InboundMessage, meant: (deviceId: string) => boolean, ts: number | undefined): void;
+  setAllOffline(message: InboundMessage, meant: MeantDevices, ts: number | undefined): void;
   setMeta(message: InboundMessage, json: Buffer | null): void;
   /** One field of the metadata; null removes it. */
   setMetaField(message: InboundMessage, name: string, json: Buffer | null): void;
@@ -58,9 +59,12 @@ export interface Says {
   isNewer(layout: string, deviceId: string, order: number): boolean;
 }
 
-/** The compiled layouts for one session: what is read goes to `says`. */
-export function layoutRoutes(layouts: CompiledLayouts, says: Says): Route[] {
-  const handlers = new Handlers(says);
+/**
+ * The compiled layouts for one session: what is read goes to `says`.
+ * @param maxBytes of the JSON that a codec makes of a payload, or that a text becomes
+ */
+export function layoutRoutes(layouts: CompiledLayouts, says: Says, maxBytes = Infinity): Route[] {
+  const handlers = new Handlers(says, maxBytes);
   const routes: Route[] = layouts.groups.map(({ patterns, routes: members }) => {
     const [first, ...others] = members.map((route) => handlers.bind(route, patterns));
     return others.length === 0 ? first! : handlers.bindTogether([first!, ...others], patterns);
@@ -79,7 +83,10 @@ export function layoutRoutes(layouts: CompiledLayouts, says: Says): Route[] {
 }
 
 class Handlers {
-  constructor(private readonly says: Says) {}
+  constructor(
+    private readonly says: Says,
+    private readonly maxBytes: number,
+  ) {}
 
   bind(route: CompiledRoute, patterns: RouteTemplate['patterns']): Route {
     return {
@@ -152,6 +159,10 @@ class Handlers {
     const json = decoded(message, route);
     if (typeof json === 'string') {
       message.finish(json);
+      return;
+    }
+    if (json !== null && json.length > this.maxBytes) {
+      message.finish('too_large'); // a byte of a payload may become six of JSON, or any number of them
       return;
     }
     const { each, id } = route.reading;
@@ -309,7 +320,7 @@ class Handlers {
       if (online) {
         message.finish('ignored'); // they say so themselves
       } else {
-        this.says.setAllOffline(message, route.of.matcher(message.memo.captures ?? {}), time);
+        this.says.setAllOffline(message, route.of.meant(message.memo.captures ?? {}), time);
       }
       return;
     }

@@ -76,6 +76,11 @@ export class RetainedState {
     return this.config.rooms.maxDevices;
   }
 
+  /** Bytes of a payload, and of the metadata of one device. */
+  get maxPayloadBytes(): number {
+    return this.config.mqtt.maxPayloadBytes;
+  }
+
   admitsMeta(deviceId: string): boolean {
     return !this.liveMeta.has(deviceId);
   }

@@ -52,8 +52,13 @@ export class AllOf {
     return this.parts.flatMap((part) => ('name' in part ? [part.name] : []));
   }
 
-  /** Whether an id is one of those that a topic with these captures speaks for. */
-  matcher(captures: Captures): (deviceId: string) => boolean {
+  /** The ids that a topic with these captures speaks for. */
+  meant(captures: Captures): MeantDevices {
+    const pieces = this.pieces(captures);
+    return { name: JSON.stringify(pieces), matches: (deviceId) => matchesPieces(deviceId, pieces) };
+  }
+
+  private pieces(captures: Captures): string[] {
     const pieces: string[] = [''];
     for (const part of this.parts) {
       if ('star' in part) {
@@ -63,8 +68,15 @@ export class AllOf {
           'text' in part ? part.text : this.ids.part(part.name, captures[part.name] ?? '');
       }
     }
-    return (deviceId) => matchesPieces(deviceId, pieces);
+    return pieces;
   }
+}
+
+/** Device ids by a pattern. */
+export interface MeantDevices {
+  /** Equal where the ids are. */
+  readonly name: string;
+  matches(this: void, deviceId: string): boolean;
 }
 
 function matchesPieces(text: string, pieces: readonly string[]): boolean {

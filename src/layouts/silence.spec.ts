@@ -298,6 +298,26 @@ describe('Silence', () => {
     ]);
   });
 
+  // A layout that had got a silence told the store of its whole fleet in one turn.
+  it('tells in parts of a fleet that the store did not know to be online', async () => {
+    silence.stop();
+    silence = make(10_000);
+    slow = true;
+    await begin();
+    for (let n = 0; n < 3_000; n += 1) {
+      heard(`d${n}`);
+    }
+    readings.forEach((read) => read());
+    await settled();
+    expect(told.length).toBeGreaterThan(0);
+    expect(told.length).toBeLessThan(3_000);
+    said('d2999', false);
+    for (let n = 0; n < 10; n += 1) {
+      await settled();
+    }
+    expect(signs()).toEqual(Array.from({ length: 2_999 }, (_, n) => `+d${n}`));
+  });
+
   it('looks at a device once per silence, however often it is heard', async () => {
     await begin();
     for (let second = 0; second < 600; second += 1) {

@@ -57,8 +57,8 @@ export class Silence {
   private load: 'not yet' | 'under way' | 'done' = 'not yet';
   /** Devices that said something of themselves while the store is read: newer than what it answers. */
   private readonly saidSince = new Set<string>();
-  /** Silent devices whose status is not on its way yet. */
-  private readonly telling = new Map<string, Watched>();
+  /** Devices whose status is not on its way yet: those that are silent, and those of which the store did not know that they are heard. */
+  private readonly telling = new Map<string, { readonly heardAt: number; readonly isOnline: boolean }>();
   private isTelling = false;
   private timer: NodeJS.Timeout | undefined;
   private stopped = false;
@@ -196,9 +196,11 @@ export class Silence {
     this.saidSince.clear();
     for (const watched of this.devices.values()) {
       if (watched.untold) {
-        this.tellOnline(watched);
+        watched.untold = false;
+        this.telling.set(watched.deviceId, { heardAt: watched.heardAt, isOnline: true });
       }
     }
+    this.tellAll();
     this.schedule();
   }
 
@@ -274,10 +276,7 @@ export class Silence {
       }
       this.done = newest;
       passed.forEach((each) => this.judge(each, now));
-      if (!this.isTelling && this.telling.size > 0) {
-        this.isTelling = true;
-        background('device', this.tellSilent());
-      }
+      this.tellAll();
       this.schedule();
     },
     () => this.schedule(),
@@ -294,7 +293,7 @@ export class Silence {
         this.put(watched);
       } else {
         this.drop(watched);
-        this.telling.set(watched.deviceId, watched);
+        this.telling.set(watched.deviceId, { heardAt: watched.heardAt, isOnline: false });
       }
     }
   }
@@ -307,21 +306,36 @@ export class Silence {
     background('device', this.tell(deviceId, { isOnline: true, lastSeen: heardAt, serverTs: heardAt }));
   }
 
-  private async tellSilent(): Promise<void> {
+  private tellAll(): void {
+    if (!this.isTelling && this.telling.size > 0) {
+      this.isTelling = true;
+      background('device', this.tellInTurns());
+    }
+  }
+
+  private async tellInTurns(): Promise<void> {
     try {
       while (this.telling.size > 0) {
         const told: Promise<void>[] = [];
-        for (const { deviceId, heardAt } of this.telling.values()) {
+        let silent = 0;
+        for (const [deviceId, { heardAt, isOnline }] of this.telling) {
           this.telling.delete(deviceId);
-          const status = { isOnline: false, lastSeen: heardAt, serverTs: this.clock.unixMs() };
-          told.push(this.tell(deviceId, { ...status, reason: 'silence' }));
+          silent += isOnline ? 0 : 1;
+          told.push(
+            this.tell(
+              deviceId,
+              isOnline
+                ? { isOnline, lastSeen: heardAt, serverTs: heardAt }
+                : { isOnline, lastSeen: heardAt, serverTs: this.clock.unixMs(), reason: 'silence' },
+            ),
+          );
           if (told.length === MAX_TELLING) {
             break;
           }
         }
-        this.metrics.silenceOffline.inc(told.length);
+        this.metrics.silenceOffline.inc(silent);
         await Promise.all(told);
-        // A fleet that falls silent at once must not hold up what else is due.
+        // A fleet that falls silent at once, or is heard for the first time, must not hold up what else is due.
         await nextTurn();
       }
     } finally {

@@ -192,11 +192,7 @@ export class IngestLink implements PublishHandler, SettlementListener {
     if (tracing.on) {
       this.spans.get(message)?.end({ 'sluice.outcome': outcome });
     }
-    if (
-      this.held &&
-      this.unsettled <= MAX_UNSETTLED / 2 &&
-      this.unsettledBytes <= MAX_UNSETTLED_BYTES / 2
-    ) {
+    if (this.held && this.unsettled <= MAX_UNSETTLED / 2 && this.unsettledBytes <= MAX_UNSETTLED_BYTES / 2) {
       this.held = false;
       this.holdOrRelease();
     }

@@ -6,7 +6,11 @@ describe('messages that are not settled', () => {
   // Messages were counted and not their bytes: 16 384 of 256 KiB that wait for a store are 4 GiB.
   it('stops reading while large messages are not settled, and goes on when half of them are', () => {
     const waiting: InboundMessage[] = [];
-    const route = { kind: 'telemetry', layout: 'l', handle: (message: InboundMessage) => waiting.push(message) };
+    const route = {
+      kind: 'telemetry',
+      layout: 'l',
+      handle: (message: InboundMessage) => waiting.push(message),
+    };
     const context = {
       broker: { protocolVersion: 4 },
       limits: { maxPayloadBytes: MAX_UNSETTLED_BYTES },

@@ -48,6 +48,28 @@ describe(Markers.name, () => {
     expect(await passed).toBe(true);
   });
 
+  // Each marker that came looked at all that wait: a flood of them, while Redis is slow, held up everybody.
+  it('is looked at with all others once in a while where there are many', async () => {
+    let looks = 0;
+    const counted = {
+      ...session,
+      get oldestSequence() {
+        looks += 1;
+        return 0;
+      },
+    };
+    const many = new Markers(notes, () => counted, 'r');
+    for (let n = 1; n <= 1_000; n += 1) {
+      many.route.handle({
+        deviceId: 'theirs',
+        sequence: n,
+        finish: () => undefined,
+      } as unknown as InboundMessage);
+    }
+    many.stop();
+    expect(looks).toBeLessThan(100);
+  });
+
   it('gives up after the timeout', async () => {
     expect(await markers.pass(SOON_MS)).toBe(false);
   });

@@ -8,6 +8,8 @@ import { type IngestNotes, OWN_MARKER } from './notes.js';
 
 /** Between two looks at whether what came before a marker is stored. */
 const STORED_LOOK_MS = 5;
+/** Markers that wait for what came before them; with more, they are not looked at again for each that comes. */
+const MAX_LOOKED_AT = 64;
 /** Between two looks at whether notes are connected, or whether the broker keeps a marker back. */
 const NOTES_LOOK_MS = 50;
 
@@ -120,6 +122,9 @@ export class Markers {
 
   private take(message: InboundMessage): void {
     this.arrived.push(message);
+    if (this.arrived.length > MAX_LOOKED_AT) {
+      return; // the timer looks at all of them at once
+    }
     this.timer ??= setInterval(
       walled('ingest', () => this.look()),
       STORED_LOOK_MS,

@@ -24,7 +24,9 @@ describe(StoredTables.name, () => {
     ['a', 'b', 'c'].forEach((node) => few.of(node, 'pump', stored('m')));
     expect(few.size).toBe(2);
     const small = new StoredTables(10, 1_000);
-    expect(small.of('a', 'pump', stored(...Array.from({ length: 10 }, (_, n) => `m${n}`)))?.byName.size).toBe(10);
+    expect(small.of('a', 'pump', stored(...Array.from({ length: 10 }, (_, n) => `m${n}`)))?.byName.size).toBe(
+      10,
+    );
     expect(small.size).toBe(0);
     small.of('b', 'pump', stored('m'));
     expect(small.size).toBe(1);

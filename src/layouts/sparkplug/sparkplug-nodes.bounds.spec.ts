@@ -1,5 +1,14 @@
 import { type EdgeNodes, MemoryEdgeNodes } from '../../rooms/edge-nodes.js';
-import { control, death, EXPIRY_MS, metric, REORDER_MS, Session, stopSessions, value } from './sparkplug-nodes.fixture.js';
+import {
+  control,
+  death,
+  EXPIRY_MS,
+  metric,
+  REORDER_MS,
+  Session,
+  stopSessions,
+  value,
+} from './sparkplug-nodes.fixture.js';
 
 let session: Session;
 

@@ -223,13 +223,25 @@ describe('values of Sparkplug metrics', () => {
 
   // Each null template looked through all metrics: a message of 200 KB held up everybody for seconds.
   it('takes the members of a null template from an index, those of templates in it too', () => {
-    const inner = within(2, name('b'), ofType(19), within(18, within(2, name('c'), ofType(1), tag(10, 0), [1])));
+    const inner = within(
+      2,
+      name('b'),
+      ofType(19),
+      within(18, within(2, name('c'), ofType(1), tag(10, 0), [1])),
+    );
     const templates = Array.from({ length: 50 }, (_, n) =>
-      within(2, name(`t${n}`), ofType(19), within(18, inner, within(2, name('a'), ofType(1), tag(10, 0), [1]))),
+      within(
+        2,
+        name(`t${n}`),
+        ofType(19),
+        within(18, inner, within(2, name('a'), ofType(1), tag(10, 0), [1])),
+      ),
     );
     const { table } = readBirth(read(templates.flat()));
     const walks = jest.spyOn(table.byName, 'values');
-    const nothing = Array.from({ length: 50 }, (_, n) => within(2, name(`t${n}`), ofType(19), tag(7, 0), [1]));
+    const nothing = Array.from({ length: 50 }, (_, n) =>
+      within(2, name(`t${n}`), ofType(19), tag(7, 0), [1]),
+    );
     const { values } = readValues(read(nothing.flat(), false), table);
     expect([values.size, values.get('t49/a'), values.get('t49/b/c')]).toEqual([100, 'null', 'null']);
     expect(walks.mock.calls.length).toBe(1);
@@ -240,7 +252,9 @@ describe('values of Sparkplug metrics', () => {
     ['birth', true],
     ['message of data', false],
   ])('refuses a %s whose members have long paths together', (_what, isBirth) => {
-    const members = Array.from({ length: MAX_PATH_CHARACTERS / 65_536 }, () => within(2, name('m'), ofType(1)));
+    const members = Array.from({ length: MAX_PATH_CHARACTERS / 65_536 }, () =>
+      within(2, name('m'), ofType(1)),
+    );
     const payload = (...inner: number[][]): SparkplugPayload =>
       read(within(2, name('n'.repeat(65_536)), ofType(19), within(18, inner.flat())), isBirth);
     const shows = (message: SparkplugPayload): MetricValues =>

@@ -44,6 +44,19 @@ describe(MemoryBroadcastAdapter.name, () => {
     expect(adapter.roomCount).toBe(2);
   });
 
+  // All devices were gone through in one turn: at SIGHUP a fleet with a silence held up everybody.
+  it('names all known devices in several turns of the event loop', async () => {
+    const { adapter } = create({ maxDevices: 20_000 });
+    for (let device = 0; device < 12_000; device += 1) {
+      await adapter.setStatus(`d${device}`, ONLINE, false);
+    }
+    let named = 0;
+    const done = adapter.eachDevice(() => (named += 1));
+    expect(named).toBeLessThan(6_000);
+    await done;
+    expect(named).toBe(12_000);
+  });
+
   it('bounds history over all devices and counts what it drops', async () => {
     const { adapter, metrics } = create({ historyTotalMaxBytes: 64 * 1024, historyMaxBytes: 1024 * 1024 });
     for (let n = 0; n < 100; n += 1) {

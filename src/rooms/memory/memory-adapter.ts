@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Config } from '../../config/config.js';
 import { walled } from '../../logging/walls.js';
 import { mirrorGauge } from '../../metrics/hot-counters.js';
@@ -129,14 +130,19 @@ export class MemoryBroadcastAdapter extends BroadcastAdapter {
     return this.rooms.get(deviceId)?.base() ?? null;
   }
 
-  eachDevice(take: (device: LastHeard) => void): Promise<void> {
+  /** Some thousand in one turn of the event loop: a fleet may be large. */
+  async eachDevice(take: (device: LastHeard) => void): Promise<void> {
+    let looked = 0;
     for (const room of this.rooms.values()) {
+      looked += 1;
+      if (looked % IDS_PER_BATCH === 0) {
+        await nextTurn();
+      }
       if (!room.empty) {
         const { deviceId, status } = room;
         take({ deviceId, status, telemetryAt: room.newest()?.serverTs ?? 0 });
       }
     }
-    return Promise.resolve();
   }
 
   setStatus(deviceId: string, status: DeviceStatus, onlyIfUnknown: boolean): Promise<StateOutcome> {
