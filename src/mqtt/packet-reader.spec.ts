@@ -22,7 +22,9 @@ class Network extends Duplex {
   }
 }
 
-function connect() {
+/** @param msPerMessage that the handler takes, by the reader's clock */
+function connect(msPerMessage = 0) {
+  let now = 0;
   const network = new Network();
   const sequences: number[] = [];
   const toMqttJs: Buffer[] = [];
@@ -31,6 +33,7 @@ function connect() {
     {
       chunkReceived: () => undefined,
       publish: (_buffer, _flags, packetId) => {
+        now += msPerMessage;
         if (packetId > 0) {
           sequences.push(reader.received(packetId, performance.now()));
         }
@@ -38,6 +41,7 @@ function connect() {
       oversized: () => undefined,
     },
     { protocolVersion: 5, maxPayloadBytes: 1_000 },
+    () => now,
   );
   reader.on('data', (chunk: Buffer) => toMqttJs.push(chunk));
   return {
@@ -149,6 +153,21 @@ describe(PacketReader.name, () => {
     await new Promise<void>((resolve) => process.nextTick(() => process.nextTick(resolve)));
     expect(sequences.length).toBeLessThan(500);
     while (sequences.length < 500) {
+      await nextTurn();
+    }
+  });
+
+  // A turn was bounded in bytes alone: 256 KiB of Sparkplug messages with a metric in each few bytes are half a second.
+  it('lets other work have its turn after messages that take long, whatever their bytes', async () => {
+    const { network, sequences } = connect(6);
+    const message = (id: number): Buffer =>
+      publishPacket({ topic: 'a', packetId: id, properties: NO_PROPERTIES });
+    for (let id = 1; id <= 6; id += 1) {
+      network.push(message(id));
+    }
+    await new Promise<void>((resolve) => process.nextTick(() => process.nextTick(resolve)));
+    expect(sequences).toHaveLength(2);
+    while (sequences.length < 6) {
       await nextTurn();
     }
   });

@@ -11,6 +11,8 @@ import {
 const PINGRESP = Buffer.from([0xd0, 0x00]);
 /** Bytes read before other work gets its turn: under load libuv would deliver 2 MiB at once. */
 const TURN_BYTES = 256 * 1024;
+/** The same in time: what a kilobyte costs depends on what is in it (a Sparkplug message has a metric in two bytes). */
+const TURN_MS = 10;
 
 /** Receives what a {@link PacketReader} reads. */
 export interface PublishHandler extends Pick<PacketSink, 'publish' | 'oversized'> {
@@ -31,6 +33,7 @@ export class PacketReader extends Duplex {
   private ackScheduled: NodeJS.Immediate | undefined;
   private resumeScheduled: NodeJS.Immediate | undefined;
   private turnBytes = 0;
+  private turnMs = 0;
   private held = false;
   private pingsAnswered = 0;
   private pingResponsesToDrop = 0;
@@ -50,7 +53,7 @@ export class PacketReader extends Duplex {
     'mqtt',
     () => {
       this.resumeScheduled = undefined;
-      this.turnBytes = 0;
+      this.turnBytes = this.turnMs = 0;
       if (!this.held) {
         this.network.resume();
       }
@@ -58,10 +61,12 @@ export class PacketReader extends Duplex {
     this.broken,
   );
 
+  /** @param now monotonic ms; replaced in tests */
   constructor(
     private readonly network: Duplex,
     private readonly handler: PublishHandler,
     options: IncomingPacketsOptions,
+    private readonly now: () => number = () => performance.now(),
   ) {
     super({ decodeStrings: true });
     this.incoming = new IncomingPackets(
@@ -174,6 +179,7 @@ export class PacketReader extends Duplex {
     }
     this.answerPings();
     this.handler.chunkReceived();
+    const before = this.now();
     try {
       this.incoming.receive(chunk);
     } catch (error) {
@@ -181,7 +187,8 @@ export class PacketReader extends Duplex {
       return;
     }
     this.turnBytes += chunk.length;
-    if (this.turnBytes >= TURN_BYTES && this.resumeScheduled === undefined) {
+    this.turnMs += this.now() - before;
+    if ((this.turnBytes >= TURN_BYTES || this.turnMs >= TURN_MS) && this.resumeScheduled === undefined) {
       this.network.pause();
       this.resumeScheduled = setImmediate(this.goOn);
     }
