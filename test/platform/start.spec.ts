@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { decodeJwt } from 'jose';
-import { stopAfterEach } from '../support/cleanup.js';
+import { stopAfterAll, stopAfterEach } from '../support/cleanup.js';
 import { DashboardClient } from '../support/dashboard-client.js';
 import { freePort } from '../support/free-port.js';
 import { Program } from '../support/program.js';
@@ -15,11 +15,9 @@ const main = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 describe('node dist/main.js', () => {
   const own = stopAfterEach();
 
-  function run(env: Record<string, string>): Program {
-    return own(
-      new Program('sluice', process.execPath, [main], { env: { PATH: process.env['PATH'], ...env } }),
-    );
-  }
+  const start = (env: Record<string, string>): Program =>
+    new Program('sluice', process.execPath, [main], { env: { PATH: process.env['PATH'], ...env } });
+  const run = (env: Record<string, string>): Program => own(start(env));
 
   describe('in production', () => {
     it('refuses to start without settings, naming every missing one together', async () => {
@@ -38,27 +36,6 @@ describe('node dist/main.js', () => {
         expect(program.output).toMatch(new RegExp(`^  - ${name}: `, 'm'));
       }
       expect(program.output).not.toContain('short"');
-    });
-
-    it('listens while its broker is away, logs JSON, prints no token, and leaves with 0', async () => {
-      const port = await freePort();
-      const program = run({
-        NODE_ENV: 'production',
-        PORT: String(port),
-        HOST: '127.0.0.1',
-        JWT_SECRET: TEST_SECRET,
-        MQTT_URL: `mqtt://127.0.0.1:${await freePort()}`,
-        WS_ALLOWED_ORIGINS: '*',
-      });
-      await program.line(/SLUICE listening/);
-      expect(program.output).toMatch(/"level":"warn".*can read \/metrics and \/health: set MANAGEMENT_PORT/);
-      expect((await fetch(`http://127.0.0.1:${port}/health/live`)).status).toBe(200);
-      expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(503);
-      expect(await program.stop()).toEqual({ code: 0, signal: null });
-      for (const line of program.lines) {
-        expect(JSON.parse(line)).toMatchObject({ service: 'sluice', level: expect.any(String) });
-      }
-      expect(program.output).not.toMatch(/token|eyJ/);
     });
   });
 
@@ -79,11 +56,35 @@ describe('node dist/main.js', () => {
       return new Set(all).size;
     };
 
-    // Defect: each request took 4.6 ms of the event loop, and on PORT anybody may send as many as he likes.
-    it('answers on PORT with one text a second', async () => {
-      const env = await production();
-      await run(env).line(/SLUICE listening/);
-      expect(await texts(env.PORT)).toBeLessThan(5);
+    describe('on PORT', () => {
+      const shared = stopAfterAll();
+      let program: Program;
+      let port: string;
+
+      beforeAll(async () => {
+        const env = await production();
+        port = env.PORT;
+        program = shared(start(env));
+        await program.line(/SLUICE listening/);
+      });
+
+      // Defect: each request took 4.6 ms of the event loop, and on PORT anybody may send as many as he likes.
+      it('answers with one text a second', async () => {
+        expect(await texts(port)).toBeLessThan(5);
+      });
+
+      it('listens while its broker is away, logs JSON, prints no token, and leaves with 0', async () => {
+        expect(program.output).toMatch(
+          /"level":"warn".*can read \/metrics and \/health: set MANAGEMENT_PORT/,
+        );
+        expect((await fetch(`http://127.0.0.1:${port}/health/live`)).status).toBe(200);
+        expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(503);
+        expect(await program.stop()).toEqual({ code: 0, signal: null });
+        for (const line of program.lines) {
+          expect(JSON.parse(line)).toMatchObject({ service: 'sluice', level: expect.any(String) });
+        }
+        expect(program.output).not.toMatch(/token|eyJ/);
+      });
     });
 
     it('answers on MANAGEMENT_PORT with the newest, and warns of nothing', async () => {
@@ -129,84 +130,85 @@ describe('node dist/main.js', () => {
       expect(program.lines.filter((line) => line.includes('eyJ'))).toHaveLength(1);
     });
 
-    it('signs no token with a secret that somebody chose, and says where the dashboard asks for one', async () => {
-      const port = await freePort();
-      const program = run({
-        PORT: String(port),
-        HOST: '127.0.0.1',
-        MQTT_EMBEDDED_PORT: '0',
-        DEMO_DEVICES: '0',
-        JWT_SECRET: TEST_SECRET,
-      });
-      const [, url] = await program.line(/Dashboard on (http:[^\s"]+)/);
-      expect(url).toBe(`http://localhost:${port}/`);
-      await program.line(/SLUICE ready/);
-      expect(await program.stop()).toEqual({ code: 0, signal: null });
-      expect(program.output).not.toMatch(/token|eyJ/);
-    });
+    describe('with a secret that somebody chose', () => {
+      const shared = stopAfterAll();
+      let program: Program;
+      let port: number;
 
-    it('logs no token, however it travels and whatever becomes of it', async () => {
-      const port = await freePort();
-      const program = run({
-        PORT: String(port),
-        HOST: '127.0.0.1',
-        MQTT_EMBEDDED_PORT: '0',
-        DEMO_DEVICES: '0',
-        JWT_SECRET: TEST_SECRET,
-        LOG_LEVEL: 'trace',
+      beforeAll(async () => {
+        port = await freePort();
+        program = shared(
+          start({
+            PORT: String(port),
+            HOST: '127.0.0.1',
+            MQTT_EMBEDDED_PORT: '0',
+            DEMO_DEVICES: '0',
+            JWT_SECRET: TEST_SECRET,
+            LOG_LEVEL: 'trace',
+          }),
+        );
+        await program.line(/SLUICE ready/);
       });
-      await program.line(/SLUICE ready/);
-      const address = `ws://127.0.0.1:${port}/ws`;
-      const good = await signToken({ deviceIds: ['a'] });
-      const expired = await signToken({ deviceIds: ['a'], lifetimeS: -3_600 });
-      const tokens = [good, expired, `${good.slice(0, -6)}AAAAAA`, 'opaque-secret-token'];
-      for (const token of tokens) {
-        for (const via of ['header', 'subprotocol', 'query', 'message'] as const) {
-          const client = own(await DashboardClient.connect(address, { token, via }));
-          await (token === good ? client.next('subscribed') : client.closed);
+
+      it('signs no token, and says where the dashboard asks for one', async () => {
+        const [, url] = await program.line(/Dashboard on (http:[^\s"]+)/);
+        expect(url).toBe(`http://localhost:${port}/`);
+        expect(program.output).not.toMatch(/token|eyJ/);
+      });
+
+      it('logs no token, however it travels and whatever becomes of it', async () => {
+        const address = `ws://127.0.0.1:${port}/ws`;
+        const good = await signToken({ deviceIds: ['a'] });
+        const expired = await signToken({ deviceIds: ['a'], lifetimeS: -3_600 });
+        const tokens = [good, expired, `${good.slice(0, -6)}AAAAAA`, 'opaque-secret-token'];
+        for (const token of tokens) {
+          for (const via of ['header', 'subprotocol', 'query', 'message'] as const) {
+            const client = own(await DashboardClient.connect(address, { token, via }));
+            await (token === good ? client.next('subscribed') : client.closed);
+          }
         }
-      }
-      await fetch(`http://127.0.0.1:${port}/nothing?token=${good}`);
-      await program.stop();
-      for (const token of tokens) {
-        expect(program.output).not.toContain(token);
-        expect(program.output).not.toContain(token.split('.')[1] ?? token);
-      }
+        await fetch(`http://127.0.0.1:${port}/nothing?token=${good}`);
+        expect(await program.stop()).toEqual({ code: 0, signal: null });
+        for (const token of tokens) {
+          expect(program.output).not.toContain(token);
+          expect(program.output).not.toContain(token.split('.')[1] ?? token);
+        }
+      });
     });
   });
 
-  it('warns of a variable that was a setting once, and starts', async () => {
-    const program = run({
-      PORT: '0',
-      HOST: '127.0.0.1',
-      MQTT_EMBEDDED_PORT: '0',
-      DEMO_DEVICES: '0',
-      LOG_FORMAT: 'json',
-      WS_MAX_IN_FLIGHT: 'many',
+  describe('beside another instance', () => {
+    const shared = stopAfterAll();
+    let first: Program;
+    let ports: { PORT: string; MQTT_EMBEDDED_PORT: string };
+
+    beforeAll(async () => {
+      ports = { PORT: String(await freePort()), MQTT_EMBEDDED_PORT: String(await freePort()) };
+      const env = { HOST: '127.0.0.1', DEMO_DEVICES: '0', LOG_FORMAT: 'json', WS_MAX_IN_FLIGHT: 'many' };
+      first = shared(start({ ...env, ...ports }));
+      await first.line(/SLUICE listening/);
     });
-    await program.line(/SLUICE listening/);
-    const warnings = program.lines.filter((line) => line.includes('"level":"warn"'));
-    expect(warnings).toEqual([expect.stringContaining('WS_MAX_IN_FLIGHT: is no setting any more')]);
-    expect(warnings[0]).toContain('64 holds');
-  });
 
-  it('names PORT when it is taken', async () => {
-    const port = await freePort();
-    const env = { PORT: String(port), HOST: '127.0.0.1', MQTT_EMBEDDED_PORT: '0', DEMO_DEVICES: '0' };
-    await run(env).line(/SLUICE listening/);
-    const second = run(env);
-    expect(await second.exited).toEqual({ code: 1, signal: null });
-    expect(second.output).toContain(`PORT: port ${port} is taken`);
-    expect(second.output).not.toMatch(/\n\s+at /);
-  });
+    it('warned of a variable that was a setting once, and started', () => {
+      const warnings = first.lines.filter((line) => line.includes('"level":"warn"'));
+      expect(warnings).toEqual([expect.stringContaining('WS_MAX_IN_FLIGHT: is no setting any more')]);
+      expect(warnings[0]).toContain('64 holds');
+    });
 
-  it('names MQTT_EMBEDDED_PORT when that was asked for and is taken', async () => {
-    const port = String(await freePort());
-    const env = { PORT: '0', HOST: '127.0.0.1', MQTT_EMBEDDED_PORT: port, DEMO_DEVICES: '0' };
-    await run(env).line(/SLUICE listening/);
-    const second = run(env);
-    expect(await second.exited).toEqual({ code: 1, signal: null });
-    expect(second.output).toContain('MQTT_EMBEDDED_PORT: ');
+    it('names PORT when it is taken', async () => {
+      const { PORT } = ports;
+      const second = run({ PORT, HOST: '127.0.0.1', MQTT_EMBEDDED_PORT: '0', DEMO_DEVICES: '0' });
+      expect(await second.exited).toEqual({ code: 1, signal: null });
+      expect(second.output).toContain(`PORT: port ${PORT} is taken`);
+      expect(second.output).not.toMatch(/\n\s+at /);
+    });
+
+    it('names MQTT_EMBEDDED_PORT when that was asked for and is taken', async () => {
+      const { MQTT_EMBEDDED_PORT } = ports;
+      const second = run({ PORT: '0', HOST: '127.0.0.1', MQTT_EMBEDDED_PORT, DEMO_DEVICES: '0' });
+      expect(await second.exited).toEqual({ code: 1, signal: null });
+      expect(second.output).toContain('MQTT_EMBEDDED_PORT: ');
+    });
   });
 
   it('logs what nobody foresaw and exits with 1', async () => {
