@@ -151,13 +151,13 @@ export function longestGapMs(publications: readonly Telemetry[]): number {
   );
 }
 
-/** Looks again every 100 ms until it holds: most ask for all metrics of several instances. */
+/** Looks again every 200 ms until it holds: most ask for all metrics of several instances. */
 export async function eventuallyAsync(holds: () => Promise<boolean>, timeoutMs = 30_000): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await holds().catch(() => false))) {
     if (Date.now() > deadline) {
       throw new Error(`did not come to hold: ${holds.toString()}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, 200));
   }
 }

@@ -127,7 +127,8 @@ export const startSluice = (options?: SluiceOptions): Promise<Sluice> => Sluice.
 export function sumOfSamples(text: string, name: string, labels: Record<string, string> = {}): number {
   const wanted = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
   let sum = 0;
-  for (const line of text.split('\n')) {
+  // Most lines are of other metrics.
+  for (const line of text.split('\n').filter((one) => one.startsWith(name))) {
     const match = /^(\w+)(\{.*\})? (\S+)$/.exec(line);
     if (match?.[1] === name && wanted.every((label) => match[2]?.includes(label))) {
       sum += Number(match[3]);

@@ -1,7 +1,10 @@
-import { TIME_FACTOR } from '../form.js';
+import { form, TIME_FACTOR } from '../form.js';
+
+/** The short form reports times and asserts none, and most questions go to all instances. */
+const POLL_MS = form(25, 100);
 
 /**
- * Asks every 25 ms until it holds.
+ * Asks every {@link POLL_MS} until it holds.
  * @param limitMs times {@link TIME_FACTOR}; then it throws
  * @returns the time it took, in ms
  */
@@ -15,7 +18,7 @@ export async function until(
     if (performance.now() - start > limitMs * TIME_FACTOR) {
       throw new Error(`not within ${limitMs * TIME_FACTOR} ms: ${what}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
   return Math.round(performance.now() - start);
 }
