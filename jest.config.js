@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { compilerOptions } from './scripts/setup/compile.js';
+import { bundledPackages } from './scripts/setup/test-packages.js';
 
 /** Specs lie beside the code they describe; what needs several parts lies under test/. */
 export default {
@@ -9,7 +10,7 @@ export default {
     .map((folder) => `<rootDir>/${folder}`),
   testMatch: ['**/*.spec.ts', '**/*.spec.js'],
   extensionsToTreatAsEsm: ['.ts'],
-  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1', '$1.js'] },
+  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': ['$1', '$1.js'], ...bundledPackages() },
   transform: {
     '^.+\\.ts$': ['@swc/jest', compilerOptions],
   },

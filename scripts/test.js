@@ -11,6 +11,7 @@ import { ensureDependencies } from './setup/dependencies.js';
 import { root } from './setup/paths.js';
 import { runCommand } from './setup/run-command.js';
 import { demandSystemPackages } from './setup/system-packages.js';
+import { ensureTestPackages } from './setup/test-packages.js';
 
 /**
  * Folders of each tier. The chaos tier runs the faults in full length (the others run a short form of them), and what devices and instances
@@ -43,6 +44,7 @@ await ensureDependencies();
 const missing = ['unit', 'rules'].includes(tier) ? [] : await demandSystemPackages();
 if (tier !== 'rules') {
   await ensureBuild();
+  await ensureTestPackages();
 }
 const leftOut = missing.length > 0 ? specsThatMention(missing.map((entry) => entry.mention)) : [];
 if (leftOut.length > 0) {

@@ -1,8 +1,26 @@
 import { build } from 'esbuild';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
+import { root } from './paths.js';
 
 const ENTRIES = ['main.js', 'cli.js'];
+/** What both bundles have in common. */
+const ESM = {
+  // Flat: see ownModules.
+  chunkNames: '[name]-[hash]',
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  logLevel: 'warning',
+  // Packages in CommonJS call require for what Node.js brings.
+  banner: {
+    js: "import { createRequire as bundleRequire } from 'node:module';\nconst require = bundleRequire(import.meta.url);",
+  },
+  // Before everything else: files that share code are evaluated before the one that imports them, and decorators need it.
+  inject: ['reflect-metadata'],
+};
 
 /**
  * The compiled modules and every package they use as a few files. Node.js resolves, reads and compiles 1 600 files otherwise, which is more
@@ -16,28 +34,60 @@ export async function bundleProduct(modules, folder) {
     write: false,
     entryPoints: ENTRIES.map((name) => join(modules, name)),
     outdir: folder,
-    // Flat: see ownModules.
-    chunkNames: '[name]-[hash]',
-    bundle: true,
-    splitting: true,
-    format: 'esm',
-    platform: 'node',
-    target: 'node20.19',
+    ...ESM,
     sourcemap: true,
     sourcesContent: false,
-    logLevel: 'warning',
-    // Packages in CommonJS call require for what Node.js brings.
-    banner: {
-      js: "import { createRequire as bundleRequire } from 'node:module';\nconst require = bundleRequire(import.meta.url);",
-    },
-    // Before everything else: files that share code are evaluated before the one that imports them, and decorators need it.
-    inject: ['reflect-metadata'],
     plugins: [ownModules(modules), nestAdapter, optionalPackages],
   });
   for (const { path, text } of outputFiles) {
     writeFileSync(path, path.endsWith('.js') ? withClassNames(text) : text);
   }
 }
+
+/**
+ * Each of these packages as a module of that name, with what they share in files of their own.
+ *
+ * @param {string[]} names as they are imported
+ * @param {string} folder where the files go
+ */
+export async function bundlePackages(names, folder) {
+  const entries = await Promise.all(names.map(async (name) => [name, await exportsOf(name)]));
+  const contents = new Map(
+    entries.map(([name, exported]) => [
+      `entry:${name}`,
+      exported.length === 0 ? `import '${name}';` : `export { ${exported.join(', ')} } from '${name}';`,
+    ]),
+  );
+  const { outputFiles } = await build({
+    write: false,
+    entryPoints: names.map((name) => ({ in: `entry:${name}`, out: name })),
+    outdir: folder,
+    ...ESM,
+    plugins: [virtualEntries(contents), nestAdapter, optionalPackages],
+  });
+  for (const { path, text } of outputFiles) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, withClassNames(text));
+  }
+}
+
+/** Names under which Node.js shows what a package exports. */
+async function exportsOf(name) {
+  const names = Object.keys(await import(name));
+  return names.filter((key) => /^[A-Za-z_$][\w$]*$/.test(key) && key !== '__esModule');
+}
+
+const virtualEntries = (contents) => ({
+  name: 'virtual-entries',
+  setup(bundle) {
+    bundle.onResolve({ filter: /^entry:/ }, ({ path }) => ({ path, namespace: 'entry' }));
+    bundle.onLoad({ filter: /.*/, namespace: 'entry' }, ({ path }) => ({
+      contents: contents.get(path),
+      loader: 'js',
+      resolveDir: root,
+    }));
+  },
+});
 
 /**
  * Of `let Room = class Room` or `let Room = Room_1 = class Room`, as compilers write a decorated class or one that names itself, the bundler
