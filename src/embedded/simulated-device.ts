@@ -94,7 +94,8 @@ export class SimulatedDevice {
       model: kind.model,
       location,
       units: kind.units,
-      commands: kind.commands,
+      // With MQTT 3.1.1, which the embedded broker speaks, an answer finds its command by the id.
+      commands: kind.commands.map((command) => ({ id: 'page', ...command })),
     };
     this.client.publish(this.topic('meta'), JSON.stringify(meta), { qos: 1, retain: true });
     this.publishReading();

@@ -135,6 +135,14 @@ describe(SimulatedDevice.name, () => {
     await command('{"id":7,"action":"start"}');
     expect(JSON.parse(await obeyed)).toMatchObject({ id: 7, ok: true, state: { running: true } });
 
+    // The dashboard said "The device gave no answer" of each command that it offers, while the pump stopped.
+    const { commands } = JSON.parse(meta) as { commands: readonly object[] };
+    for (const offered of commands) {
+      const answer = next('replies');
+      await command(JSON.stringify(offered));
+      expect(JSON.parse(await answer)).toMatchObject({ id: 'page', ok: true });
+    }
+
     const will = next('status', (text) => text.includes('false'));
     device.tick(1_000_000);
     await will;
