@@ -75,7 +75,9 @@ export class Introductions {
       if (rewind !== undefined && subscription.feed !== null && subscription.delivery.mode === 'every') {
         stood.set(subscription, subscription.lastOffset);
       }
-      if (subscription.feed !== null || rewind !== undefined || isNamed(subscription, since)) {
+      // What an earlier message has read for one that resumes is void.
+      const { feed, resumes } = subscription;
+      if (feed !== null || resumes || rewind !== undefined || isNamed(subscription, since)) {
         subscription.room.hold(subscription);
       }
       // From now on, not from the answer on: a snapshot that was asked for before must not make it live while history is looked up.
@@ -88,11 +90,13 @@ export class Introductions {
   /**
    * Which of the rooms named in `since` can continue at the client's position. Where only the newest publication was missed the room has it, and
    * nothing is read. Mostly little was missed: what is read to know it is kept, and sent later, for as many rooms as a connection reads ahead.
+   * @param ask has the subscriptions that no later message restarts meanwhile
    */
   async recover(
     member: Member,
     subscriptions: readonly Subscription[],
     since: ReadonlyMap<string, Position>,
+    ask: { has(subscription: Subscription): boolean },
   ): Promise<Set<string>> {
     const recovered = new Set<string>();
     const { firstPages } = this;
@@ -115,6 +119,9 @@ export class Introductions {
           );
           if (page === null || page.publications.length === 0 || after.epoch !== room.epoch) {
             return;
+          }
+          if (!ask.has(subscription)) {
+            return; // a later message restarts it
           }
           if (isKept) {
             firstPages.keep(subscription, generation, page.publications);

@@ -328,4 +328,74 @@ describe('a resume', () => {
       expect(await world.kept()).toBe(0);
     },
   );
+
+  // Messages that subscribe to the same device while the store is asked overtook one another: each set the subscription to where its own answer
+  // said, so that after "recovered":true publications were missing, or came with a wrong `skipped`. The later message counts now.
+  describe('that overlaps another subscribe of the connection', () => {
+    const answers = (m: TestMember): unknown[] =>
+      m
+        .messages('subscribed')
+        .map(({ id, rooms }) => [id, (rooms as Record<string, unknown>[]).map(({ deviceId }) => deviceId)]);
+
+    it('begins where the later one says, in whatever order their histories are read', async () => {
+      const world = histories();
+      world.publishAll(['a', 'b'], 12);
+      await world.know(['a', 'b']);
+      const m = world.member();
+      world.hold();
+      const both = [world.resume(m, ['a', 'b'], 2), world.resume(m, ['a'], 5)];
+      await world.settle();
+      world.answer();
+      await Promise.all(both);
+      world.publishAll(['a', 'b'], 1);
+      await world.settle();
+      const rooms = m.messages('subscribed').map(({ rooms: named }) => named as { deviceId: string }[]);
+      expect(rooms.map((one) => one.map(({ deviceId }) => deviceId))).toEqual([['b'], ['a']]);
+      expect(offsetsOf(m, 'a')).toEqual(numbers(6, 13));
+      expect(offsetsOf(m, 'b')).toEqual(numbers(3, 13));
+      expect(await world.kept()).toBe(0);
+    });
+
+    it('is over where the later one begins with a snapshot', async () => {
+      const world = histories();
+      world.publishAll(['a'], 12);
+      await world.know(['a']);
+      const m = world.member();
+      world.hold();
+      const earlier = world.resume(m, ['a'], 2);
+      await world.settle();
+      await world.rooms.subscribe(m, { id: 'later', deviceIds: ['a'], denied: [], delivery: EVERY });
+      world.publishAll(['a'], 1);
+      await world.settle();
+      world.answer();
+      await earlier;
+      world.publishAll(['a'], 1);
+      await world.settle();
+      expect(answers(m)).toEqual([
+        ['later', ['a']],
+        [undefined, []],
+      ]);
+      expect(m.messages('snapshot')).toMatchObject([
+        { devices: [{ deviceId: 'a', telemetry: { offset: 12 } }] },
+      ]);
+      expect(offsetsOf(m, 'a')).toEqual([13, 14]);
+      expect(await world.kept()).toBe(0);
+    });
+
+    it('is named in the answer to an earlier one that says nothing of where it begins', async () => {
+      const world = histories();
+      world.publishAll(['a', 'b'], 12);
+      await world.know(['a', 'b']);
+      const m = world.member();
+      const opening = world.rooms.subscribe(m, { deviceIds: ['a', 'b'], denied: [], delivery: EVERY });
+      await Promise.all([opening, world.resume(m, ['a'], 5)]);
+      await world.settle();
+      expect(answers(m)).toEqual([
+        [undefined, ['a', 'b']],
+        [undefined, ['a']],
+      ]);
+      expect(m.messages('snapshot')).toMatchObject([{ devices: [{ deviceId: 'b' }] }, { devices: [] }]);
+      expect(offsetsOf(m, 'a')).toEqual(numbers(6, 12));
+    });
+  });
 });

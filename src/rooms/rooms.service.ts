@@ -45,6 +45,7 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
   readonly fleet: FleetSubscriptions;
   private readonly registry: RoomRegistry;
   private readonly introductions: Introductions;
+  private readonly asks = new Asks();
 
   constructor(
     @Inject(CONFIG) config: Config,
@@ -87,35 +88,44 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
   async subscribe(member: Member, request: SubscribeRequest): Promise<void> {
     const { id, deviceIds, denied, since, rewind, delivery } = request;
     const subscriptions = deviceIds.map((deviceId) => this.registry.join(member, deviceId, delivery));
-    // Awaits only if there is something to wait for: in a storm of reconnects the rooms are attached already.
-    const attaching = this.registry.attach(subscriptions);
-    if (attaching !== null) {
-      await attaching;
+    const ask = this.asks.begin(member, subscriptions);
+    try {
+      // Awaits only if there is something to wait for: in a storm of reconnects the rooms are attached already.
+      const attaching = this.registry.attach(subscriptions);
+      if (attaching !== null) {
+        await attaching;
+      }
+      if (this.introductions.mustDrain(member, ask.own(subscriptions), request)) {
+        await member.outbound.drained();
+      }
+      const own = ask.own(subscriptions);
+      const stood = this.introductions.prepareRestart(own, delivery, request);
+      const recovered =
+        since === undefined ? undefined : await this.introductions.recover(member, own, since, ask);
+      const rewound =
+        rewind === undefined
+          ? undefined
+          : await this.introductions.rewind(
+              own.filter(({ room }) => recovered?.has(room.deviceId) !== true),
+              rewind,
+              stood,
+            );
+      if (since !== undefined && recovered !== undefined) {
+        this.introductions.dropReset(recovered, subscriptions, since);
+      }
+      if (rewound !== undefined) {
+        request.onRewound?.(publicationsOf(rewound));
+      }
+      const current = subscriptions.filter((subscription) => subscription.current);
+      const rooms = current
+        .filter((one) => !ask.isSilentOf(one, rewind !== undefined || since?.has(one.room.deviceId) === true))
+        .map((one) => positionOf(one, since, recovered, rewound?.get(one)));
+      member.outbound.send({ type: 'subscribed', id, rooms, denied });
+      ask.answered = true;
+      this.introductions.begin(member, ask.own(current), recovered, rewound, request.opening !== true);
+    } finally {
+      this.asks.end(member, ask);
     }
-    if (this.introductions.mustDrain(member, subscriptions, request)) {
-      await member.outbound.drained();
-    }
-    const stood = this.introductions.prepareRestart(subscriptions, delivery, request);
-    const recovered =
-      since === undefined ? undefined : await this.introductions.recover(member, subscriptions, since);
-    const rewound =
-      rewind === undefined
-        ? undefined
-        : await this.introductions.rewind(
-            subscriptions.filter(({ room }) => recovered?.has(room.deviceId) !== true),
-            rewind,
-            stood,
-          );
-    if (since !== undefined && recovered !== undefined) {
-      this.introductions.dropReset(recovered, subscriptions, since);
-    }
-    if (rewound !== undefined) {
-      request.onRewound?.(publicationsOf(rewound));
-    }
-    const current = subscriptions.filter((subscription) => subscription.current);
-    const rooms = current.map((one) => positionOf(one, since, recovered, rewound?.get(one)));
-    member.outbound.send({ type: 'subscribed', id, rooms, denied });
-    this.introductions.begin(member, current, recovered, rewound, request.opening !== true);
   }
 
   /** Leaves rooms; those not subscribed are ignored, and those that a pattern of the connection covers stay. */
@@ -255,6 +265,68 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
           outbound.fail(error);
         }
       }
+    }
+  }
+}
+
+/** A `subscribe` that is being answered. */
+class Ask {
+  answered = false;
+  /** Subscriptions that a later one of the connection restarts: this one leaves them alone from then on. */
+  private lost: Map<Subscription, Ask> | null = null;
+
+  constructor(readonly subscriptions: readonly Subscription[]) {}
+
+  lose(subscriptions: readonly Subscription[], to: Ask): void {
+    const own = new Set(this.subscriptions);
+    for (const subscription of subscriptions) {
+      if (own.has(subscription)) {
+        (this.lost ??= new Map()).set(subscription, to);
+      }
+    }
+  }
+
+  has(subscription: Subscription): boolean {
+    return this.lost === null || !this.lost.has(subscription);
+  }
+
+  /** Those of these that it has not lost. */
+  own(subscriptions: readonly Subscription[]): readonly Subscription[] {
+    return this.lost === null ? subscriptions : subscriptions.filter((one) => this.has(one));
+  }
+
+  /** Whether its answer does not name a room: the later answer says, or has said already, where the subscription begins. */
+  isSilentOf(subscription: Subscription, begins: boolean): boolean {
+    const later = this.lost?.get(subscription);
+    return later !== undefined && (begins || later.answered);
+  }
+}
+
+/**
+ * The `subscribe` messages of each connection that wait for the store. They overtake one another: of two that name the same device the later
+ * one counts, however long either takes.
+ */
+class Asks {
+  private readonly underWay = new Map<Member, Ask[]>();
+
+  begin(member: Member, subscriptions: readonly Subscription[]): Ask {
+    const ask = new Ask(subscriptions);
+    const earlier = this.underWay.get(member);
+    if (earlier === undefined) {
+      this.underWay.set(member, [ask]);
+    } else {
+      earlier.forEach((one) => one.lose(subscriptions, ask));
+      earlier.push(ask);
+    }
+    return ask;
+  }
+
+  end(member: Member, ask: Ask): void {
+    const left = this.underWay.get(member)?.filter((one) => one !== ask) ?? [];
+    if (left.length === 0) {
+      this.underWay.delete(member);
+    } else {
+      this.underWay.set(member, left);
     }
   }
 }
