@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** `mosquitto_sub -v -t '#' -W 60 | npm run layout:guess - [FILE]`: writes a layout file (layouts.yaml) for a recording, and says of what. */
+/** `mosquitto_sub -F '%t %x' -t '#' -W 60 | npm run layout:guess - [FILE]`: writes a layout file (layouts.yaml) for a recording, and says of what. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { ensureBuild } from './setup/build.js';
@@ -7,7 +7,7 @@ import { ensureDependencies } from './setup/dependencies.js';
 
 const [from, file = 'layouts.yaml'] = process.argv.slice(2);
 if (from !== '-') {
-  console.error("mosquitto_sub -v -t '#' -W 60 | npm run layout:guess - [layouts.yaml]");
+  console.error("mosquitto_sub -F '%t %x' -t '#' -W 60 | npm run layout:guess - [layouts.yaml]");
   process.exit(2);
 }
 await ensureDependencies();

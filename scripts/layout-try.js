@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * `npm run layout:try FILE TOPIC PAYLOAD`: what becomes of one message. `npm run layout:try FILE -` reads a recording of `mosquitto_sub -v`
+ * `npm run layout:try FILE TOPIC PAYLOAD`: what becomes of one message. `npm run layout:try FILE -` reads a recording of `mosquitto_sub`
  * and prints a table. Exit status: 0 a template took it, 1 none did or it was refused, 2 the file is wrong.
  */
 import { createInterface } from 'node:readline';
@@ -9,7 +9,9 @@ import { ensureDependencies } from './setup/dependencies.js';
 
 const [file, topic, ...payload] = process.argv.slice(2);
 if (file === undefined || topic === undefined) {
-  console.error('npm run layout:try FILE TOPIC PAYLOAD, or: mosquitto_sub -v … | npm run layout:try FILE -');
+  console.error(
+    "npm run layout:try FILE TOPIC PAYLOAD, or: mosquitto_sub -F '%t %x' -t '#' -W 60 | npm run layout:try FILE -",
+  );
   process.exit(2);
 }
 await ensureDependencies();

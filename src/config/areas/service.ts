@@ -18,7 +18,7 @@ export const httpSettings = {
   managementPort: optionalInt(
     'MANAGEMENT_PORT',
     [0, 65_535],
-    'Port of health and metrics when they shall not be on PORT, so that the outside cannot reach them',
+    'Port of health, metrics and the server API when they shall not be on PORT, so that the outside cannot reach them',
     { defaultText: 'same as PORT' },
   ),
   dashboardTokenUrl: optionalText(
