@@ -39,8 +39,8 @@ export const SIZE = {
   /** Publications a second of all devices. */
   perSecond: form(500, 80),
   /** Load before a fault and after it, in ms. */
-  beforeMs: form(10_000, 1_500),
-  afterMs: form(10_000, 2_500),
+  beforeMs: form(10_000, 1_000),
+  afterMs: form(10_000, 1_500),
 };
 
 /** For one test, in ms. */

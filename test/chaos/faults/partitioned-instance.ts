@@ -15,7 +15,7 @@ export async function partitionedInstance(title: string, who: 'holder' | 'other'
     const cutOff = stage.instances[index]!;
     await stage.fleet.mark();
     stage.redisLinks[index]!.swallow();
-    await seconds(form(20, 6));
+    await seconds(form(20, 4));
     await until('each says how it is', 10_000, async () => {
       const states = await Promise.all(stage.instances.map((one) => one.health()));
       return states.every(
