@@ -335,7 +335,13 @@ describe('a resume', () => {
     const answers = (m: TestMember): unknown[] =>
       m
         .messages('subscribed')
-        .map(({ id, rooms }) => [id, (rooms as Record<string, unknown>[]).map(({ deviceId }) => deviceId)]);
+        .map(({ rooms }) =>
+          (rooms as Record<string, unknown>[]).map(({ deviceId, offset, recovered }) => [
+            deviceId,
+            offset,
+            recovered,
+          ]),
+        );
 
     it('begins where the later one says, in whatever order their histories are read', async () => {
       const world = histories();
@@ -349,8 +355,13 @@ describe('a resume', () => {
       await Promise.all(both);
       world.publishAll(['a', 'b'], 1);
       await world.settle();
-      const rooms = m.messages('subscribed').map(({ rooms: named }) => named as { deviceId: string }[]);
-      expect(rooms.map((one) => one.map(({ deviceId }) => deviceId))).toEqual([['b'], ['a']]);
+      expect(answers(m)).toEqual([
+        [
+          ['a', 12, false],
+          ['b', 12, true],
+        ],
+        [['a', 12, true]],
+      ]);
       expect(offsetsOf(m, 'a')).toEqual(numbers(6, 13));
       expect(offsetsOf(m, 'b')).toEqual(numbers(3, 13));
       expect(await world.kept()).toBe(0);
@@ -364,17 +375,14 @@ describe('a resume', () => {
       world.hold();
       const earlier = world.resume(m, ['a'], 2);
       await world.settle();
-      await world.rooms.subscribe(m, { id: 'later', deviceIds: ['a'], denied: [], delivery: EVERY });
+      await world.rooms.subscribe(m, { deviceIds: ['a'], denied: [], delivery: EVERY });
       world.publishAll(['a'], 1);
       await world.settle();
       world.answer();
       await earlier;
       world.publishAll(['a'], 1);
       await world.settle();
-      expect(answers(m)).toEqual([
-        ['later', ['a']],
-        [undefined, []],
-      ]);
+      expect(answers(m)).toEqual([[['a', 12, undefined]], [['a', 13, false]]]);
       expect(m.messages('snapshot')).toMatchObject([
         { devices: [{ deviceId: 'a', telemetry: { offset: 12 } }] },
       ]);
@@ -391,8 +399,11 @@ describe('a resume', () => {
       await Promise.all([opening, world.resume(m, ['a'], 5)]);
       await world.settle();
       expect(answers(m)).toEqual([
-        [undefined, ['a', 'b']],
-        [undefined, ['a']],
+        [
+          ['a', 12, undefined],
+          ['b', 12, undefined],
+        ],
+        [['a', 12, true]],
       ]);
       expect(m.messages('snapshot')).toMatchObject([{ devices: [{ deviceId: 'b' }] }, { devices: [] }]);
       expect(offsetsOf(m, 'a')).toEqual(numbers(6, 12));

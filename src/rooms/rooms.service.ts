@@ -117,9 +117,12 @@ export class RoomsService implements BroadcastReceiver, OnModuleInit {
         request.onRewound?.(publicationsOf(rewound));
       }
       const current = subscriptions.filter((subscription) => subscription.current);
-      const rooms = current
-        .filter((one) => !ask.isSilentOf(one, rewind !== undefined || since?.has(one.room.deviceId) === true))
-        .map((one) => positionOf(one, since, recovered, rewound?.get(one)));
+      const rooms = current.flatMap((one) => {
+        const later = ask.laterOf(one);
+        return later === undefined
+          ? positionOf(one, since, recovered, rewound?.get(one))
+          : standOf(one, since, later.answered);
+      });
       member.outbound.send({ type: 'subscribed', id, rooms, denied });
       ask.answered = true;
       this.introductions.begin(member, ask.own(current), recovered, rewound, request.opening !== true);
@@ -286,19 +289,18 @@ class Ask {
     }
   }
 
+  /** The message that restarts it in place of this one. */
+  laterOf(subscription: Subscription): Ask | undefined {
+    return this.lost === null ? undefined : this.lost.get(subscription);
+  }
+
   has(subscription: Subscription): boolean {
-    return this.lost === null || !this.lost.has(subscription);
+    return this.laterOf(subscription) === undefined;
   }
 
   /** Those of these that it has not lost. */
   own(subscriptions: readonly Subscription[]): readonly Subscription[] {
     return this.lost === null ? subscriptions : subscriptions.filter((one) => this.has(one));
-  }
-
-  /** Whether its answer does not name a room: the later answer says, or has said already, where the subscription begins. */
-  isSilentOf(subscription: Subscription, begins: boolean): boolean {
-    const later = this.lost?.get(subscription);
-    return later !== undefined && (begins || later.answered);
   }
 }
 
@@ -346,4 +348,21 @@ function positionOf(
         recovered: isNamed ? recovered?.has(deviceId) === true : undefined,
       }
     : room;
+}
+
+/**
+ * The same where a later message begins the subscription: nothing follows. If the later answer went out before, the position is that of the last
+ * publication sent, so that the client goes on from there; not named where that one still waits for the socket.
+ */
+function standOf(
+  { room, lastOffset, outbound }: Subscription,
+  since: ReadonlyMap<string, Position> | undefined,
+  isAnswered: boolean,
+): SubscribedRoom | [] {
+  const { deviceId, epoch, offset } = room;
+  const recovered = since?.has(deviceId) === true ? { recovered: false } : {};
+  if (isAnswered) {
+    return outbound.blocked ? [] : { deviceId, epoch, offset: lastOffset, ...recovered };
+  }
+  return { deviceId, epoch, offset, ...recovered };
 }
