@@ -80,4 +80,18 @@ describe(Connection.name, () => {
     await jest.advanceTimersByTimeAsync(4_000);
     expect(lost).toHaveLength(1);
   });
+
+  // A wrong address and an origin that is not allowed were "closed with 1006", as was a network that went away.
+  it.each([
+    ['what the network said', 'Unexpected server response: 403', /^could not connect: Unexpected .*403$/],
+    ['what it may be, where a browser does not say', undefined, /^could not connect: .*address.*origin/],
+  ])('says of an attempt that fails %s', async (_, message, reason) => {
+    connection.stop();
+    connection.start();
+    await Promise.resolve(); // it asks for the token
+    const attempt = Link.all[1]!;
+    attempt.onerror?.({ message } as never);
+    attempt.onclose?.({ code: 1006, reason: '' } as never);
+    expect(lost.map(({ message }) => message)).toEqual([expect.stringMatching(reason)]);
+  });
 });

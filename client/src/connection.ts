@@ -79,6 +79,8 @@ export class Connection {
   /** When the link is dead without an answer. */
   private answerBy: number | undefined;
   private lastCode: number | undefined;
+  /** What the network said of the attempt that runs. */
+  private failure: string | undefined;
 
   constructor(
     private readonly options: ConnectionOptions,
@@ -160,6 +162,7 @@ export class Connection {
     const protocols = ['sluice.v1', ...(inHeader ? [`bearer.${token}`] : [])];
     const socket = new this.options.WebSocket(this.options.url, protocols);
     this.socket = socket;
+    this.failure = undefined;
     socket.onopen = () => {
       if (!inHeader) {
         socket.send(JSON.stringify({ type: 'auth', token }));
@@ -171,7 +174,8 @@ export class Connection {
       this.received(JSON.parse(data) as ServerMessage, data, [], token);
     };
     socket.onclose = ({ code, reason }: { code: number; reason: string }) => this.ended(code, reason);
-    socket.onerror = () => undefined; // a close event follows
+    // A close event follows. Browsers do not say what went wrong; in Node.js it is the network's error or the HTTP status.
+    socket.onerror = ({ message }: { message?: string }) => (this.failure = message);
   }
 
   private received(
@@ -230,7 +234,10 @@ export class Connection {
       this.rejected = true;
     }
     const isLast = delayMs === null;
-    const why = (isLast && reason) || `closed with ${code}${reason && ` (${reason})`}`;
+    const why =
+      code === 1006 && !this.admitted
+        ? `could not connect: ${this.failure ?? 'wrong address, a proxy, or an origin that is not allowed'}`
+        : (isLast && reason) || `closed with ${code}${reason && ` (${reason})`}`;
     this.lost(delayMs, new SluiceError(isLast ? 'closed' : 'connection_lost', why, undefined, code));
   }
 
