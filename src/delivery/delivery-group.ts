@@ -232,25 +232,29 @@ export function deliver(members: readonly Recipient[], count: number, frames: Te
   }
 }
 
-/** Subscriptions of a group, in the array that the fan-out loop walks; adding and removing are O(1). */
+/**
+ * Subscriptions of a group, in the array that the fan-out loop walks; adding and removing are O(1). The seats are kept here: most
+ * subscriptions are in no group, and a field would take 8 bytes of each.
+ */
 class LiveList {
   readonly members: Recipient[] = [];
+  private readonly seats = new Map<Recipient, number>();
 
   add(subscription: Recipient): void {
-    subscription.index = this.members.length;
+    this.seats.set(subscription, this.members.length);
     this.members.push(subscription);
   }
 
   remove(subscription: Recipient): void {
-    const { index } = subscription;
-    if (index < 0) {
+    const seat = this.seats.get(subscription);
+    if (seat === undefined) {
       return;
     }
-    subscription.index = -1;
+    this.seats.delete(subscription);
     const last = this.members.pop() as Recipient;
     if (last !== subscription) {
-      this.members[index] = last;
-      last.index = index;
+      this.members[seat] = last;
+      this.seats.set(last, seat);
     }
   }
 }

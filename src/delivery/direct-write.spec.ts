@@ -171,8 +171,9 @@ describe(directWrite.name, () => {
     const harness = testRooms({ WS_QUEUE_MAX_BYTES: String(64 * 1024) });
     const { socket, peer } = await connection();
     const onSlow = jest.fn();
-    const outbound = new Outbound(socket, harness.context, { onSlow, onFailed: () => {} });
-    const member = { outbound, subscriptions: new MemberRooms() };
+    const owner = { onSlow, onFailed: () => {}, subscriptions: new MemberRooms() };
+    const outbound = new Outbound(socket, harness.context, owner);
+    const member = Object.assign(owner, { outbound });
     const delivery = { mode: 'every' as const };
     await harness.rooms.subscribe(member, { deviceIds: ['d1'], denied: [], delivery });
     let published = 0;

@@ -14,12 +14,10 @@ export interface Recipient {
   readonly feed: Feed | null;
   /** Offset of the last publication sent (or queued in order); `skipped` of the next one is computed from it. */
   lastOffset: number;
-  /** Incremented when its queued publications become void: it left, was restarted, or its epoch changed. */
+  /** Another number when its queued publications have become void: it left, was restarted, or its epoch changed. */
   readonly generation: number;
   /** In mode `latest`: it has an entry in the telemetry lane. */
   waiting: boolean;
-  /** Index in the list of its {@link DeliveryGroup}; -1 when in none. */
-  index: number;
 }
 
 /** A telemetry frame that waits, or (frame null) a mark that the subscription's newest value is to be sent. */

@@ -45,7 +45,7 @@ export class Outbound extends SocketWriter {
   constructor(
     socket: Socket,
     context: DeliveryContext,
-    private readonly owner: OutboundOwner,
+    readonly owner: OutboundOwner,
   ) {
     super(socket, context);
   }

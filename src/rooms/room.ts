@@ -1,6 +1,6 @@
 import { deliver, DeliveryGroup, planOf } from '../delivery/delivery-group.js';
 import { type Feed, TelemetryFrames, TelemetryTemplate } from '../delivery/telemetry-frame.js';
-import type { Outbound } from '../delivery/outbound.js';
+import type { Outbound, OutboundOwner } from '../delivery/outbound.js';
 import type { Recipient } from '../delivery/lanes.js';
 import type { Scheduler } from '../time/clock.js';
 import type { HotCounters } from '../metrics/hot-counters.js';
@@ -143,7 +143,7 @@ export class Room implements Feed {
   /** Publications are no longer delivered to this subscription, and what is queued for it is void. */
   hold(subscription: Subscription): void {
     const { feed } = subscription;
-    subscription.generation += 1;
+    subscription.renew();
     subscription.waiting = false;
     subscription.feed = null;
     if (feed instanceof DeliveryGroup) {
@@ -227,38 +227,51 @@ export class Audience {
   }
 }
 
-/** Bits of a subscription's flags. A field for each would be 24 bytes more on each of hundreds of thousands of subscriptions. */
+/** Bits of a subscription's marks. A field for each would be 32 bytes more on each of hundreds of thousands of subscriptions. */
 const INTRODUCED = 1;
 const RESUMES = 2;
 const EXPLICIT = 4;
 const WAITING = 8;
+/** The bits above are its generation, which begins again after 2^28. */
+const GENERATION_SHIFT = 4;
 
 /** One connection in one room. */
 export class Subscription implements Recipient {
   readonly outbound: Outbound;
   /** Offset of the last publication sent (or queued in order); `skipped` of the next one is computed from it. */
   lastOffset = 0;
-  /** Incremented when its queued publications become void: it left, was restarted, or its epoch changed. */
-  generation = 0;
   /** The feed that serves it; null until its snapshot or resume is complete. */
   feed: Feed | null = null;
-  /** Index in the list of its delivery group; -1 when in none. */
-  index = -1;
   /** Index in the room's audience; -1 before it joined and after it left. */
   seat = -1;
-  private flags = 0;
+  private marks = 0;
 
   constructor(
-    readonly member: Member,
+    member: Member,
     readonly room: Room,
     public delivery: DeliveryOptions = DEFAULT_DELIVERY,
   ) {
     this.outbound = member.outbound;
   }
 
+  /** Whose subscription it is. Read through the outbound, which every delivery needs: a field for it would be 8 bytes more. */
+  get member(): Member {
+    return this.outbound.owner as Member;
+  }
+
+  /** Another number when its queued publications have become void: it left, was restarted, or its epoch changed. */
+  get generation(): number {
+    return this.marks >> GENERATION_SHIFT;
+  }
+
+  /** What is queued for it is void. */
+  renew(): void {
+    this.marks = (this.marks + (1 << GENERATION_SHIFT)) | 0;
+  }
+
   /** The first snapshot was sent, so that changes of status and metadata make sense to the client. */
   get introduced(): boolean {
-    return (this.flags & INTRODUCED) !== 0;
+    return (this.marks & INTRODUCED) !== 0;
   }
 
   set introduced(is: boolean) {
@@ -267,7 +280,7 @@ export class Subscription implements Recipient {
 
   /** It goes live at the end of what history brings: a snapshot that was asked for otherwise passes over it. */
   get resumes(): boolean {
-    return (this.flags & RESUMES) !== 0;
+    return (this.marks & RESUMES) !== 0;
   }
 
   set resumes(is: boolean) {
@@ -276,7 +289,7 @@ export class Subscription implements Recipient {
 
   /** Requested by id, not (only) by a pattern. */
   get explicit(): boolean {
-    return (this.flags & EXPLICIT) !== 0;
+    return (this.marks & EXPLICIT) !== 0;
   }
 
   set explicit(is: boolean) {
@@ -285,7 +298,7 @@ export class Subscription implements Recipient {
 
   /** In mode `latest`: it has an entry in the telemetry lane. */
   get waiting(): boolean {
-    return (this.flags & WAITING) !== 0;
+    return (this.marks & WAITING) !== 0;
   }
 
   set waiting(is: boolean) {
@@ -293,7 +306,7 @@ export class Subscription implements Recipient {
   }
 
   private set(flag: number, is: boolean): void {
-    this.flags = is ? this.flags | flag : this.flags & ~flag;
+    this.marks = is ? this.marks | flag : this.marks & ~flag;
   }
 
   /** Whether this is still the member's subscription of the room. */
@@ -303,8 +316,8 @@ export class Subscription implements Recipient {
 }
 
 /** A connection as rooms see it. Implemented by the gateway's Connection. */
-export interface Member {
-  /** The one ordered path to this connection's socket. */
+export interface Member extends OutboundOwner {
+  /** The one ordered path to this connection's socket; its owner is this member. */
   readonly outbound: Outbound;
   /** Current subscriptions by device id. */
   readonly subscriptions: MemberRooms;

@@ -4,14 +4,14 @@ import type { Config } from '../../src/config/config.js';
 import { DeliveryContext } from '../../src/delivery/delivery-context.js';
 import { FakeSocket } from './fake-socket.js';
 import { ManualScheduler } from './manual-scheduler.js';
-import { Outbound, type OutboundOwner } from '../../src/delivery/outbound.js';
+import { Outbound } from '../../src/delivery/outbound.js';
 import { Metrics } from '../../src/metrics/metrics.js';
 import { MemoryBroadcastAdapter } from '../../src/rooms/memory/memory-adapter.js';
 import { type Member, MemberRooms } from '../../src/rooms/room.js';
 import { RoomsService } from '../../src/rooms/rooms.service.js';
 
 /** A connection whose socket is a {@link FakeSocket}. */
-export class TestMember implements Member, OutboundOwner {
+export class TestMember implements Member {
   readonly socket = new FakeSocket();
   readonly subscriptions = new MemberRooms();
   readonly outbound: Outbound;

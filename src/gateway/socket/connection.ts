@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import type { VerifiedToken } from '../../auth/claims.js';
-import type { Outbound, OutboundOwner } from '../../delivery/outbound.js';
+import type { Outbound } from '../../delivery/outbound.js';
 import { contain, walled } from '../../logging/walls.js';
 import { CloseCode } from '../../protocol/close-codes.js';
 import { type Member, MemberRooms } from '../../rooms/room.js';
@@ -70,7 +70,7 @@ const rest = walled('connection', (connection: Connection): void => connection.r
  */
 export class Connection
   extends SparingWebSocket
-  implements Member, OutboundOwner, Beating<Connection>, Expiring
+  implements Member, Beating<Connection>, Expiring
 {
   private readonly serial = (connections += 1);
   state = ConnectionState.Pending;
