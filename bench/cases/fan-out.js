@@ -181,9 +181,9 @@ export const fanOutCases = [
     name: 'latency',
     title: 'Latency at 10 publications/s',
     about:
-      'The same audience, one publication at a time: nothing to gain by waiting. Percentiles are of all turns together, 320 publications a run, without those in whose time the machine gave CPU time to others ("counted %"); before them 3 s at saturation, since a server that runs for weeks has compiled code.',
+      'The same audience, one publication at a time: nothing to gain by waiting. Percentiles are of all turns together, 640 publications a run, without those in whose time the machine gave CPU time to others ("counted %"); before them 3 s at saturation, since a server that runs for weeks has compiled code.',
     entries: [{ peer: 'hand' }, { peer: 'ws' }, { peer: 'uws' }, { peer: 'sluice' }],
-    seconds: 4,
+    seconds: 8,
     columns: ['p50Ms', 'p99Ms', 'p999Ms', 'calmPercent', 'usPerDelivery', 'lossPercent'],
     chart: 'p99Ms',
     turns: {

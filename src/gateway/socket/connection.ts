@@ -68,10 +68,7 @@ const rest = walled('connection', (connection: Connection): void => connection.r
  * option) instead of a second one beside it. It receives its events by `emit` instead of listeners, keeps its deadlines as links in itself
  * instead of timers, and creates what most never need (the state of incoming messages) on first use.
  */
-export class Connection
-  extends SparingWebSocket
-  implements Member, Beating<Connection>, Expiring
-{
+export class Connection extends SparingWebSocket implements Member, Beating<Connection>, Expiring {
   private readonly serial = (connections += 1);
   state = ConnectionState.Pending;
   /** Its verified token; the guard reads it by this name. */

@@ -29,6 +29,7 @@ describe.each([
   let webSocket: SparingWebSocket;
   let received: string[];
   let closes: number;
+  let peerAtUpgrade: string | undefined;
 
   beforeEach(async () => {
     received = [];
@@ -48,6 +49,7 @@ describe.each([
           server.handleUpgrade(request, raw, head, (made) => made.on('error', () => undefined));
           return;
         }
+        peerAtUpgrade = request.socket.remoteAddress;
         server.handleUpgrade(request, raw, head, (made) => {
           webSocket = made;
           socket = raw as Socket;
@@ -77,6 +79,12 @@ describe.each([
     await until(() => closes > 0);
     http.close();
     await once(http, 'close');
+  });
+
+  it('keeps nothing of what was asked of its peer, and knows it when asked again', () => {
+    expect(peerAtUpgrade).toBe('127.0.0.1');
+    expect(socket).toHaveProperty('_peername', undefined);
+    expect(socket.remoteAddress).toBe('127.0.0.1');
   });
 
   const listening = (one: Socket): unknown[] =>
