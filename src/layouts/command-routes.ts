@@ -3,7 +3,7 @@ import { CommandRoutes, type OutgoingCommand, type ReplyRoute } from '../mqtt/co
 import { ProtocolError } from '../protocol/errors.js';
 import type { EdgeNodes } from '../rooms/edge-nodes.js';
 import { encodeSparkplugCommand } from './sparkplug/sparkplug-commands.js';
-import { StoredTables } from './sparkplug/sparkplug-node.js';
+import { StoredTables, textsOf } from './sparkplug/sparkplug-node.js';
 import { commandTopicOf, type SparkplugTopics } from './sparkplug/sparkplug-topics.js';
 import type { CompiledCommand } from './compile/command-templates.js';
 import type { CompiledLayout, CompiledLayouts } from './compiled-layouts.js';
@@ -73,7 +73,7 @@ export class LayoutCommandRoutes extends CommandRoutes {
       throw new ProtocolError('forbidden', 'Forbidden');
     }
     check(Buffer.from(json));
-    const known = await this.nodes.read(`${group}/${node}`).catch(() => {
+    const known = await this.nodes.read(`${group}/${node}`, textsOf(device)).catch(() => {
       throw new ProtocolError('broker_unavailable', 'The store does not say what the metrics are');
     });
     const table = this.tables.of(`${group}/${node}`, device, known);

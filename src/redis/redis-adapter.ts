@@ -90,7 +90,8 @@ export class RedisBroadcastAdapter extends BroadcastAdapter implements SharedSto
     );
     this.localNodes = new MemoryEdgeNodes(config.rooms.maxDevices);
     this.edgeNodes = {
-      read: (node) => (this.mode === 'store' ? this.storeWriter.edgeNodes : this.localNodes).read(node),
+      read: (node, names) =>
+        (this.mode === 'store' ? this.storeWriter.edgeNodes : this.localNodes).read(node, names),
       write: (node, change) => this.localNodes.write(node, change),
     };
   }

@@ -14,8 +14,11 @@ export interface EdgeNodeChange {
  * after DEVICE_EXPIRY_S without a write.
  */
 export interface EdgeNodes {
-  /** @returns null when nothing is known @throws when the store does not answer */
-  read(node: string): Promise<ReadonlyMap<string, string> | null>;
+  /**
+   * @param names of the texts that are wanted; all if it is left out. A node has thousands of devices
+   * @returns null when nothing is known of these @throws when the store does not answer
+   */
+  read(node: string, names?: readonly string[]): Promise<ReadonlyMap<string, string> | null>;
   /**
    * In the order of the calls for one node. A change without `replace` to a node of which nothing is known is not kept.
    * @returns whether it is kept: not at the bound of nodes, nor where the connection breaks meanwhile
@@ -44,9 +47,19 @@ export class MemoryEdgeNodes implements EdgeNodes {
     return this.nodes.size;
   }
 
-  read(node: string): Promise<ReadonlyMap<string, string> | null> {
-    const known = this.nodes.get(node);
-    return Promise.resolve(known === undefined ? null : new Map(known.parts));
+  read(node: string, names?: readonly string[]): Promise<ReadonlyMap<string, string> | null> {
+    const parts = this.nodes.get(node)?.parts;
+    if (parts === undefined || names === undefined) {
+      return Promise.resolve(parts === undefined ? null : new Map(parts));
+    }
+    const found = new Map<string, string>();
+    for (const name of names) {
+      const text = parts.get(name);
+      if (text !== undefined) {
+        found.set(name, text);
+      }
+    }
+    return Promise.resolve(found.size === 0 ? null : found);
   }
 
   write(node: string, { replace, parts }: EdgeNodeChange): Promise<boolean> {

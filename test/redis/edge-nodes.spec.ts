@@ -62,6 +62,24 @@ describe('what is kept of edge nodes', () => {
       expect(await nodes.read('g/n')).toEqual(new Map([['head', '{"seq":2}']]));
     });
 
+    // A command read everything of a node with all its devices, for the metrics of one.
+    it('reads the texts that are asked for, and no others', async () => {
+      const parts = new Map([
+        ['head', '1'],
+        ['a', '2'],
+        ['b', '3'],
+      ]);
+      await nodes.write('g/n', { replace: true, parts });
+      expect(await nodes.read('g/n', ['a', 'head', 'none'])).toEqual(
+        new Map([
+          ['a', '2'],
+          ['head', '1'],
+        ]),
+      );
+      expect(await nodes.read('g/n', ['none'])).toBeNull();
+      expect(await nodes.read('g/other', ['a'])).toBeNull();
+    });
+
     it('forgets everything before a change that replaces', async () => {
       await nodes.write('g/n', { replace: true, parts: new Map([['a', '1']]) });
       await nodes.write('g/n', { replace: true, parts: new Map([['b', '2']]) });
@@ -113,7 +131,7 @@ describe('what is kept of edge nodes', () => {
     const client = new Redis(redis.url);
     const [key] = await client.keys('nodes-type:*n:g/n');
     await client.set(key as string, 'no hash');
-    expect(await edgeNodes.read('g/n')).toBeNull();
+    expect([await edgeNodes.read('g/n'), await edgeNodes.read('g/n', ['a'])]).toEqual([null, null]);
     expect(await edgeNodes.write('g/n', { ...change, replace: false })).toBe(false);
     expect(adapter.storeReachable).toBe(true);
     expect(await edgeNodes.write('g/n', change)).toBe(true);

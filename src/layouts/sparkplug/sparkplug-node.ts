@@ -178,6 +178,9 @@ function parsed(text: string | undefined): unknown {
   }
 }
 
+/** The names of the texts that {@link StoredTables.of} needs of a node. */
+export const textsOf = (device: string): string[] => [HEAD, PART + device];
+
 /** Memory of the tables that are kept. */
 const MAX_KEPT_BYTES = 16 * 1024 * 1024;
 const MAX_KEPT = 64;

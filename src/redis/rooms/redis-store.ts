@@ -163,12 +163,23 @@ export class RedisStore {
   }
 
   /** What is kept of an edge node; see {@link EdgeNodes}. */
-  async readNode(node: string): Promise<ReadonlyMap<string, string> | null> {
+  async readNode(node: string, names?: readonly string[]): Promise<ReadonlyMap<string, string> | null> {
     const partition = this.partitions.of(node);
-    const parts = await callNode(this.nodeOf(partition), (redis) =>
-      redis.hgetall(`${partition.prefix}n:${node}`).catch(nothingOfOtherType),
-    );
-    const known = Object.entries(parts);
+    const key = `${partition.prefix}n:${node}`;
+    const known = await callNode(this.nodeOf(partition), async (redis): Promise<[string, string][]> => {
+      try {
+        if (names === undefined) {
+          return Object.entries(await redis.hgetall(key));
+        }
+        const texts = await redis.hmget(key, ...names);
+        return names.flatMap((name, at): [string, string][] => {
+          const text = texts[at] ?? null;
+          return text === null ? [] : [[name, text]];
+        });
+      } catch (error) {
+        return nothingOfOtherType(error as Error);
+      }
+    });
     return known.length === 0 ? null : new Map(known);
   }
 
@@ -254,9 +265,9 @@ export class RedisStore {
 }
 
 /** Somebody else has written this key: it says nothing, and the server is well. */
-function nothingOfOtherType(error: Error): Record<string, string> {
+function nothingOfOtherType(error: Error): [] {
   if (error.message.startsWith('WRONGTYPE')) {
-    return {};
+    return [];
   }
   throw error;
 }
@@ -322,7 +333,7 @@ export class StoreWriter {
     const lane = store.lane(shard);
     this.lane = lane;
     this.edgeNodes = {
-      read: (node) => store.readNode(node),
+      read: (node, names) => store.readNode(node, names),
       write: (node, change) => store.writeNode(node, change, lane),
     };
   }
