@@ -1,8 +1,9 @@
 import { Logger } from '@nestjs/common';
 import { Redis, type RedisOptions } from 'ioredis';
+import DataHandler from 'ioredis/built/DataHandler.js';
 import type { Config } from '../../config/config.js';
 import { SecretFiles } from '../../files/secret-files.js';
-import { background, walled } from '../../logging/walls.js';
+import { background, contain, walled } from '../../logging/walls.js';
 import { Backoff } from '../../time/backoff.js';
 import { parseRedisUrl, type RedisAddress } from './redis-url.js';
 import type { ScriptedRedis } from './scripts.js';
@@ -118,6 +119,25 @@ function optionsOf(
   }
   return options;
 }
+
+/**
+ * Where an answer is not what it can be (an answer to nothing, a confirmation of another type), ioredis throws in a turn of its own, past every
+ * wall, and the process would end. Here such an error ends the connection that it belongs to: what later answers belong to is not known.
+ */
+function wallAnswers(): void {
+  // `import` of this CommonJS module gives its exports under Node.js, and the class itself in the bundle.
+  const handler = ((DataHandler as { default?: unknown }).default ?? DataHandler) as { prototype: object };
+  const { prototype } = handler as { prototype: { dispatch(run: () => void): void } };
+  prototype.dispatch = function dispatch(this: { redis: Redis }, run) {
+    try {
+      run();
+    } catch (error) {
+      contain('redis', error);
+      this.redis.stream.destroy(new Error('what came from Redis could not be read'));
+    }
+  };
+}
+wallAnswers();
 
 /** Ends a connection at once: nothing waits for a server that may not answer. */
 export function destroy(redis: Redis): void {
