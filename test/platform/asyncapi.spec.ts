@@ -1,10 +1,13 @@
+import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { Ajv, type ValidateFunction } from 'ajv';
+import { WebSocket } from 'ws';
 import { parse } from 'yaml';
 import { stopAfterAll } from '../support/cleanup.js';
 import { DashboardClient } from '../support/dashboard-client.js';
 import { startMosquitto } from '../support/mosquitto.js';
 import { runProgram } from '../support/program.js';
+import { signToken } from '../support/tokens.js';
 import { type RunningApp, startApp } from './capture.js';
 
 const require = createRequire(import.meta.url);
@@ -130,6 +133,20 @@ describe('/asyncapi.yaml', () => {
     return ajv.compile({ $ref: `sluice${name}` });
   }
 
+  // The first frame of a connection with `batchMs` has `connected` in it, which was no message of a batch.
+  it('describes the batch with which a connection opens', async () => {
+    const socket = new WebSocket(`ws://127.0.0.1:${app.ports.port}/ws?batchMs=100`, [
+      'sluice.v1',
+      `bearer.${await signToken({ deviceIds: ['pump-1'] })}`,
+    ]);
+    const [data] = (await once(socket, 'message')) as [Buffer];
+    socket.terminate();
+    const batch = JSON.parse(data.toString()) as { type: string; messages: { type: string }[] };
+    expect(batch.messages.map(({ type }) => type).slice(0, 2)).toEqual(['connected', 'subscribed']);
+    const validate = validatorOf('batch');
+    expect([validate(batch), validate.errors]).toEqual([true, null]);
+  });
+
   const publish = (kind: string, message: string, ...flags: string[]) =>
     runProgram('mosquitto_pub', [
       '-p',
@@ -168,7 +185,6 @@ describe('/asyncapi.yaml', () => {
     client.send({ type: 'unsubscribe', deviceIds: ['pump-1'] });
     await client.next('unsubscribed');
     await client.roundTrip();
-    const { signToken } = await import('../support/tokens.js');
     client.send({ type: 'auth', token: await signToken({ deviceIds: ['pump-1'] }) });
     await client.next('authenticated');
     return client.received;
