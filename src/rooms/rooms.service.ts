@@ -277,13 +277,15 @@ class Ask {
   answered = false;
   /** Subscriptions that a later one of the connection restarts: this one leaves them alone from then on. */
   private lost: Map<Subscription, Ask> | null = null;
+  /** Made when a later one comes, and once: dozens of them may come, with thousands of devices each. */
+  private all: ReadonlySet<Subscription> | null = null;
 
-  constructor(readonly subscriptions: readonly Subscription[]) {}
+  constructor(private readonly subscriptions: readonly Subscription[]) {}
 
   lose(subscriptions: readonly Subscription[], to: Ask): void {
-    const own = new Set(this.subscriptions);
+    this.all ??= new Set(this.subscriptions);
     for (const subscription of subscriptions) {
-      if (own.has(subscription)) {
+      if (this.all.has(subscription)) {
         (this.lost ??= new Map()).set(subscription, to);
       }
     }
