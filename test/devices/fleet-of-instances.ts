@@ -68,12 +68,17 @@ export async function startInstances(
     env,
     device,
     async holder() {
-      for (const instance of instances) {
-        if ((await instance.metric('sluice_ingest_lease_held').catch(() => 0)) === 1) {
-          return instance;
+      let holder: Sluice | undefined;
+      // After Redis was away nobody holds the lease for a moment, and instances are asked one after the other.
+      await eventuallyAsync(async () => {
+        for (const instance of instances) {
+          if ((await instance.metric('sluice_ingest_lease_held').catch(() => 0)) === 1) {
+            holder = instance;
+          }
         }
-      }
-      throw new Error('nobody holds the ingest lease');
+        return holder !== undefined;
+      });
+      return holder!;
     },
   };
 }

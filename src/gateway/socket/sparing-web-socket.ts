@@ -115,13 +115,6 @@ function listenersOf(emitter: EventEmitter, events: readonly string[]): [string,
   );
 }
 
-/** Node.js keeps what it was asked of the peer, 90 bytes, for the life of the socket; asked again it finds out again. */
-function forgetPeer(socket: Socket & { _peername?: object | undefined }): void {
-  if (socket._peername !== undefined) {
-    socket._peername = undefined;
-  }
-}
-
 /** Shared by the connections of one server; empty until the first one is set up. */
 interface Shared {
   template: SetupTemplate | null;
@@ -208,7 +201,6 @@ export class SparingWebSocket extends WebSocket implements FrameOwner {
     this._extensions = NO_EXTENSIONS;
     // An empty table of listeners takes 200 bytes; EventEmitter creates one when a listener is added.
     this._events = undefined;
-    forgetPeer(socket);
   }
 
   /** Called by its parser. */
