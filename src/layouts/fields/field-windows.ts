@@ -40,16 +40,16 @@ export class FieldWindows {
    * @param publish calls {@link close}
    * @param maxOpen readings in open windows; from there on windows end early
    */
-  /** Devices whose values were delivered again and wait for the end of that. */
-  get waiting(): number {
-    return this.redelivered.size;
-  }
-
   constructor(
     private readonly publish: (device: DeviceFields) => void,
     private readonly maxOpen: number,
     private readonly now: () => number,
   ) {}
+
+  /** Devices whose values were delivered again and wait for the end of that. */
+  get waiting(): number {
+    return this.redelivered.size;
+  }
 
   /** The next publication of the device settles this reading. */
   add(device: DeviceFields, message: FieldMessage): void {
@@ -102,15 +102,15 @@ export class FieldWindows {
   private readonly beginTurn = walled('device', (): void => {
     this.turn = undefined;
     this.turnBytes = 0;
+    if (this.nextTurn.size > 0) {
+      this.turn = setImmediate(this.beginTurn); // first, so that an error costs the others a turn and no more
+    }
     for (const device of this.nextTurn) {
       if (this.turnBytes >= MAX_TURN_BYTES) {
         break;
       }
       this.turnBytes += device.bytes;
       this.publish(device);
-    }
-    if (this.turnBytes > 0) {
-      this.turn ??= setImmediate(this.beginTurn);
     }
   });
 
